@@ -68,6 +68,9 @@ func commands(con *console) []*cli.Command {
 		recoverCommand(con),
 		wireCommand(con),
 		secretCommand(con),
+		tokenCommand(con),
+		caCommand(con),
+		certCommand(con),
 		versionCommand(con),
 		completionCommand(con),
 	}

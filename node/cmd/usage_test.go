@@ -273,6 +273,22 @@ func TestUsage(t *testing.T) {
 		{"completion bash -o json", "muster completion: unknown option -o; see muster completion --help"},
 		{"serve --timeout 1s", "muster serve: unknown option --timeout; see muster serve --help"},
 		{"serve -o json", "muster serve: unknown option -o; see muster serve --help"},
+		{"token", "muster token: a verb is missing; want one of create, list, revoke"},
+		{"token create x", `muster token create: argument "x" is one too many; want muster token create`},
+		{"token create --role voter", `muster token create: --role "voter"; want server or client`},
+		{"token create --uses 0", "muster token create: --uses 0; want 1 to 1000"},
+		{"token create --uses 1001", "muster token create: --uses 1001; want 1 to 1000"},
+		{"token create --ttl 0s", "muster token create: --ttl 0s; want 1s to 8760h0m0s"},
+		{"token create --ttl 9000h", "muster token create: --ttl 9000h0m0s; want 1s to 8760h0m0s"},
+		{"token revoke", "muster token revoke: an argument is missing; want muster token revoke ID"},
+		{"token revoke x", `muster token revoke: id "x"; want a number, as muster token list has it`},
+		{"token revoke 0", `muster token revoke: id "0"; want a number, as muster token list has it`},
+		{"ca", "muster ca: a verb is missing; want one of show, export, create, rotate, retire"},
+		{"ca retire", "muster ca retire: an argument is missing; want muster ca retire ROOT"},
+		{"ca rotate now", `muster ca rotate: argument "now" is one too many; want muster ca rotate`},
+		{"ca create --user=", "muster ca create: --user: empty; want a name, as muster user create takes it"},
+		{"ca create --user a/b", `muster ca create: --user: "a/b": has '/'; want 1 to 64 letters`},
+		{"cert list x", `muster cert list: argument "x" is one too many; want muster cert list`},
 	} {
 		t.Run(tt.line, func(t *testing.T) {
 			muster(t, strings.Fields(tt.line)...).refused(t, exitUsage, tt.want)

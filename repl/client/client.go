@@ -148,6 +148,7 @@ type Client struct {
 	*courier
 	services
 	inspector
+	certifier
 	lanes [Lanes]*lane
 }
 
@@ -170,6 +171,7 @@ func open(o Options, source clockSource) (*Client, error) {
 	}
 	c.courier = newCourier(o, source, binary.LittleEndian.Uint64(seed[8*Lanes:]), c.welcomed)
 	c.inspector = inspector{c.courier}
+	c.certifier = certifier{c.courier}
 	return c, nil
 }
 

@@ -236,8 +236,8 @@ func (c *Core) admitMember(r *request) *wire.Error {
 	return nil
 }
 
-// The first administrator's role.
-const adminRole = "admin"
+// AdminRole is the role of the first administrator: an ordinary one, which allows everything.
+const AdminRole = "admin"
 
 // AllGrants allow everything.
 func AllGrants() (all []access.Grant) {
@@ -253,14 +253,14 @@ func (c *Core) welcome(now Now, r *request) bool {
 	s := &c.table.Security
 	about := "user " + r.User
 	u, known := s.UserNamed(r.User)
-	_, role := s.Role(adminRole)
+	_, role := s.Role(AdminRole)
 	switch {
 	case !role:
-		c.propose(now, "role", must(shardmap.AppendChangeRole(nil, &shardmap.ChangeRole{Action: shardmap.RoleCreate, Name: adminRole, Grants: AllGrants()})))
+		c.propose(now, "role", must(shardmap.AppendChangeRole(nil, &shardmap.ChangeRole{Action: shardmap.RoleCreate, Name: AdminRole, Grants: AllGrants()})))
 	case !known:
 		c.propose(now, about, must(shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: r.User, At: now.Wall})))
-	case !slices.Contains(u.Roles, adminRole):
-		c.propose(now, about, must(shardmap.AppendChangeUserRoles(nil, &shardmap.ChangeUserRoles{User: r.User, Give: []string{adminRole}})))
+	case !slices.Contains(u.Roles, AdminRole):
+		c.propose(now, about, must(shardmap.AppendChangeUserRoles(nil, &shardmap.ChangeUserRoles{User: r.User, Give: []string{AdminRole}})))
 	default:
 		return true
 	}

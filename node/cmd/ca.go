@@ -1,0 +1,343 @@
+package cmd
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/repl/client/home"
+	"muster/repl/notary"
+	"muster/repl/trust"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/access"
+)
+
+const (
+	caForm     = `{"root":…,"state":"issuing"|"trusted"|"retired","since":…,"expires":…,"certificates":N}`
+	caMadeForm = `{"root":…,"user":…}`
+)
+
+func caCommand(con *console) *cli.Command {
+	return noun(cli.Command{Name: "ca", Usage: "look at the roots of the cluster's certificates, and change them"},
+		verb(cli.Command{
+			Name: "show", Usage: "list the roots",
+			Description: "The issuing root signs new certificates, trusted ones are still good, retired ones are not.\n\nWith -o json: [" + caForm + "]",
+			Action:      con.action(caShow),
+		}),
+		verb(cli.Command{
+			Name: "export", Usage: "print the roots that are trusted, for programs that check certificates by themselves",
+			Description: "They are no secret: whoever has them can tell the cluster's nodes from others.\n\nAs PEM; with -o json: " + `{"pem":…}`,
+			Action:      con.action(caExport),
+		}),
+		verb(cli.Command{
+			Name: "create", Usage: "give a cluster without TLS its first root, and take it over to TLS",
+			Description: `You become a user of the cluster, named like your account, that may do everything; then each member gets a
+certificate. Until the last one has one, nodes and clients are taken with the secret too; from then
+on nothing is without TLS, for ever. Members that are down keep it from that.
+
+With -o json: ` + caMadeForm,
+			Flags:  []cli.Flag{&cli.StringFlag{Name: "user", Usage: "the `NAME` of the user that you become, instead of that of your account"}},
+			Action: con.action(caCreate),
+		}),
+		verb(cli.Command{
+			Name: "rotate", Usage: "have a new root take the place of the one that issues",
+			Description: `Goes on by itself: all members trust it first, then it issues, and members get certificates under it;
+users get theirs as they renew. The former root is retired once nothing under it is good any more, some
+33 days later, or at once with "muster ca retire". Members that are down keep it from that.
+
+With -o json: {"root":…}`,
+			Action: con.action(caChange(wire.AuthorityRotate)),
+		}),
+		verb(cli.Command{
+			Name: "retire", Usage: "trust a former root no longer", ArgsUsage: "ROOT",
+			Description: `ROOT is an id as "muster ca show" has it, or what it begins with. Users whose certificates are under it need
+others: "muster user cert" or "muster auth login".
+
+With -o json: {"root":…}`,
+			Action: con.action(caChange(wire.AuthorityRetire)),
+		}))
+}
+
+type caRow struct {
+	Root         string `json:"root"`
+	State        string `json:"state"`
+	Since        string `json:"since"`
+	Expires      string `json:"expires"`
+	Certificates int    `json:"certificates"` // of nodes
+}
+
+func caRows(t *shardmap.Table) []caRow {
+	rows := []caRow{}
+	for _, r := range t.Security.Roots {
+		row := caRow{Root: trust.RootID(r.ID).String(), State: r.State.String(), Since: unixText(r.Since)}
+		if c, err := trust.ReadRoot(r.DER); err == nil {
+			row.Expires = unixText(c.NotAfter.Unix())
+		}
+		for _, p := range t.Security.Pins {
+			if p.Root == r.ID {
+				row.Certificates++
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// rootShown is how much of a root's id a person is shown.
+const rootShown = 16
+
+func caShow(con *console, c *cli.Context) error {
+	s, err := con.openBare(c)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	t, err := s.table(c.Context)
+	if err != nil {
+		return err
+	}
+	rows := caRows(t)
+	if s.json {
+		return s.printJSON(rows)
+	}
+	list := newTable(s.out, "ROOT", "STATE", "SINCE", "EXPIRES", "CERTIFICATES")
+	for _, r := range rows {
+		list.row(r.Root[:rootShown], r.State, r.Since, orDash(r.Expires), strconv.Itoa(r.Certificates))
+	}
+	return list.Flush()
+}
+
+func caExport(con *console, c *cli.Context) error {
+	s, err := con.openBare(c)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	t, err := s.table(c.Context)
+	if err != nil {
+		return err
+	}
+	var ders [][]byte
+	for _, r := range t.Security.Roots {
+		if r.State != shardmap.RootRetired {
+			ders = append(ders, r.DER)
+		}
+	}
+	if len(ders) == 0 {
+		return withStatus(exitNotFound, "the cluster has no root: it is without TLS; muster ca create gives it one")
+	}
+	text := string(trust.EncodeCertificates(ders...))
+	if s.json {
+		return s.printJSON(struct {
+			PEM string `json:"pem"`
+		}{text})
+	}
+	_, err = io.WriteString(s.out, text)
+	return err
+}
+
+type rootRow struct {
+	Root string `json:"root"`
+	User string `json:"user,omitempty"`
+}
+
+// caChange orders something about roots.
+func caChange(action wire.AuthorityAction) func(*console, *cli.Context) error {
+	return func(con *console, c *cli.Context) error {
+		args := 0
+		if action == wire.AuthorityRetire {
+			args = 1
+		}
+		if err := wantArgs(c, args, args); err != nil {
+			return err
+		}
+		s, err := con.open(c, 1)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		q := wire.Authority{Action: action}
+		if args > 0 {
+			t, err := s.table(c.Context)
+			if err != nil {
+				return err
+			}
+			if q.Root, err = rootNamed(t, c.Args().First()); err != nil {
+				return err
+			}
+		}
+		var a *wire.AuthorityAnswer
+		err = s.with(c.Context, func(ctx context.Context) error {
+			a, err = s.client.Authority(ctx, q)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if s.json {
+			return s.printJSON(rootRow{Root: trust.RootID(a.Root).String()})
+		}
+		return s.line("%s", trust.RootID(a.Root))
+	}
+}
+
+// rootNamed returns the root whose id begins with an argument.
+func rootNamed(t *shardmap.Table, arg string) (found wire.RootHash, err error) {
+	n := 0
+	for _, r := range t.Security.Roots {
+		if arg != "" && strings.HasPrefix(trust.RootID(r.ID).String(), strings.ToLower(arg)) {
+			found, n = wire.RootHash(r.ID), n+1
+		}
+	}
+	switch n {
+	case 0:
+		return found, withStatus(exitNotFound, "root %s: there is none of that id; muster ca show lists them", shown([]byte(arg)))
+	case 1:
+		return found, nil
+	}
+	return found, usagef("root %s: %d begin so; want more of the id", shown([]byte(arg)), n)
+}
+
+// caCreate takes a cluster over to TLS. Whoever orders it is made a user first: afterwards nobody could
+// make one without being one.
+func caCreate(con *console, c *cli.Context) error {
+	if err := wantArgs(c, 0, 0); err != nil {
+		return err
+	}
+	name := c.String("user")
+	switch {
+	case !c.IsSet("user"):
+		name = userName()
+	case name == "":
+		return usagef("%s: --user: empty; want a name, as muster user create takes it", c.Command.HelpName)
+	}
+	if err := access.CheckName(name); err != nil {
+		return usagef("%s: --user: %w", c.Command.HelpName, err)
+	}
+	s, err := con.open(c, 1)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.makeAdministrator(c.Context, name); err != nil {
+		return err
+	}
+	err = s.with(c.Context, func(ctx context.Context) error {
+		_, err := s.client.Authority(ctx, wire.Authority{Action: wire.AuthorityCreate})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	h, err := home.Default()
+	if err != nil {
+		return err
+	}
+	root, err := s.certificate(c.Context, name, h)
+	if err != nil {
+		return err
+	}
+	if s.json {
+		return s.printJSON(rootRow{Root: trust.RootIDOf(root).String(), User: name})
+	}
+	return s.line("root %s; you are %s, by the certificate in %s", trust.RootIDOf(root), name, h.Dir())
+}
+
+// makeAdministrator sees to it that there is a user who may do everything.
+func (s *errand) makeAdministrator(ctx context.Context, name string) error {
+	t, err := s.table(ctx)
+	if err != nil {
+		return err
+	}
+	give := func(what string, command []byte, err error) error {
+		if err == nil {
+			_, err = s.give(ctx, &order{what: what, command: command}, 0)
+		}
+		return err
+	}
+	if _, ok := t.Security.Role(notary.AdminRole); !ok {
+		command, err := shardmap.AppendChangeRole(nil, &shardmap.ChangeRole{Action: shardmap.RoleCreate, Name: notary.AdminRole, Grants: notary.AllGrants()})
+		if err := give("make role "+notary.AdminRole, command, err); err != nil {
+			return err
+		}
+	}
+	u, ok := t.Security.UserNamed(name)
+	if !ok {
+		command, err := shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: name, At: time.Now().Unix()})
+		if err := give("make user "+name, command, err); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(u.Roles, notary.AdminRole) {
+		return nil
+	}
+	command, err := shardmap.AppendChangeUserRoles(nil, &shardmap.ChangeUserRoles{User: name, Give: []string{notary.AdminRole}})
+	return give("give role "+notary.AdminRole, command, err)
+}
+
+// certificate gets a certificate of a user, for a key that is made here, and keeps both. It returns the
+// root that the certificate is under.
+func (s *errand) certificate(ctx context.Context, name string, h home.Home) (root []byte, err error) {
+	key, err := trust.NewKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	request, err := trust.NewRequest(key)
+	if err != nil {
+		return nil, err
+	}
+	var a *wire.RenewAnswer
+	err = s.with(ctx, func(ctx context.Context) error {
+		a, err = s.client.Certificate(ctx, name, request)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.table(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if root, err = rootOf(a, name, key); err != nil {
+		return nil, err
+	}
+	return root, h.Put(root, t.Cluster, a.Certificate, key)
+}
+
+// rootOf returns the root under which a certificate was made, which must be what was asked for.
+func rootOf(a *wire.RenewAnswer, name string, key *ecdsa.PrivateKey) ([]byte, error) {
+	c, err := trust.ReadCertificate(a.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	var roots trust.Trusted
+	for _, der := range a.Roots {
+		r, err := trust.ReadRoot(der)
+		if err != nil {
+			return nil, err
+		}
+		roots.Roots = append(roots.Roots, r)
+	}
+	p, err := roots.Verify([]*x509.Certificate{c}, time.Now())
+	switch {
+	case err != nil:
+		return nil, err
+	case p.Name.Kind != trust.KindUser || p.Name.User != name:
+		return nil, fmt.Errorf("the certificate is that of %s; want user %s", p.Name, name)
+	case !key.PublicKey.Equal(c.PublicKey):
+		return nil, errors.New("the certificate is for another key")
+	}
+	i := slices.IndexFunc(roots.Roots, func(r *x509.Certificate) bool { return trust.RootIDOf(r.Raw) == p.Root })
+	return roots.Roots[i].Raw, nil
+}
