@@ -36,10 +36,14 @@ func (o *output) line(format string, args ...any) error {
 	return err
 }
 
+// bugSteers is planted to show that its test finds it: whoever chooses a name steers the terminal of
+// those who look at it.
+const bugSteers = "text printed as it comes"
+
 // plain is s as a terminal may show it: what is not a visible character or a
 // blank is written as Go writes it, as \x1b or \u009b.
 func plain(s string) string {
-	if isPlain(s) {
+	if isPlain(s) || bug(bugSteers) {
 		return s
 	}
 	var b strings.Builder

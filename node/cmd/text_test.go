@@ -190,6 +190,28 @@ func TestForeignText(t *testing.T) {
 	}
 }
 
+// Whoever may write keys, values, labels or names, or answers on an address, must not reach into the terminal
+// of the person who looks at them: a row that rewrites the one above it tells an administrator that all is well.
+func TestTerminalEscapes(t *testing.T) {
+	if wrong := steered(t, evilNode(t)); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// steered returns what a command has printed that steers a terminal, or "".
+func steered(t *testing.T, addr string) string {
+	for _, line := range []string{"status", "node list", "kv list", "audit tail", "service list", "job list", "kv get k"} {
+		r := muster(t, append(strings.Fields(line), "--endpoints", addr, "--timeout", "2s")...)
+		if r.stdout+r.stderr == "" {
+			t.Errorf("%s: printed nothing", line)
+		}
+		if bad := steers(r.stdout + r.stderr); bad != "" {
+			return fmt.Sprintf("%s: %s in %q", line, bad, r.stdout+r.stderr)
+		}
+	}
+	return ""
+}
+
 // steers names the first character of text that a terminal may act on, but for
 // the ends of lines.
 func steers(text string) string {
