@@ -174,6 +174,9 @@ func checkName(s string) error {
 	if s[0] == '-' {
 		return fmt.Errorf("%q begins with '-', which would read as an option", s)
 	}
+	if s == "." || s == ".." {
+		return fmt.Errorf("%q would read as a path; want a letter, a digit or '_' in it", s)
+	}
 	return nil
 }
 

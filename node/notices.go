@@ -99,6 +99,9 @@ func (n *notices) take(kind string, now time.Time) (silent uint64, ok bool) {
 	return k.take(n.pause, now)
 }
 
+// bugEachLogged is planted to show that its test finds it: strangers decide how large the log gets.
+const bugEachLogged = "a line for each refusal"
+
 // take counts one. It reports whether to log it, and how many before it were not logged.
 func (k *notice) take(pause time.Duration, now time.Time) (silent uint64, ok bool) {
 	if k.count == 0 {
@@ -108,6 +111,9 @@ func (k *notice) take(pause time.Duration, now time.Time) (silent uint64, ok boo
 		k.room, k.filled = min(k.room+lines, noticeBurst), now
 	}
 	k.count++
+	if k.room == 0 && bug(bugEachLogged) {
+		return 0, true
+	}
 	if k.room == 0 {
 		k.silent++
 		return 0, false

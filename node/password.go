@@ -178,6 +178,9 @@ func (f *failing) pause() time.Duration {
 	return min(failureFirst<<min(f.count-1, 16), failureLast)
 }
 
+// bugGuessed is planted to show that its test finds it: a login may follow one that failed at once.
+const bugGuessed = "failed logins cost no time"
+
 // begin returns how long a login has to wait, or 0: then it is under way.
 func (f *failures) begin(now time.Time, user, addr string) (left time.Duration) {
 	f.mu.Lock()
@@ -190,7 +193,7 @@ func (f *failures) begin(now time.Time, user, addr string) (left time.Duration) 
 			left = max(left, x.pause()-now.Sub(x.last))
 		}
 	}
-	if left > 0 {
+	if left > 0 && !bug(bugGuessed) {
 		return left
 	}
 	if f.of == nil {

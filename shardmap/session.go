@@ -71,8 +71,16 @@ func (k sessionKey) below(o sessionKey) bool {
 	return k.id < o.id || k.id == o.id && k.principal < o.principal
 }
 
+// bugSessionOfAnother is planted to show that its test finds it: whoever knows the id of a session has it.
+const bugSessionOfAnother = "session of another principal"
+
 // sessionKey names the session of c.
-func (c *Command) sessionKey() sessionKey { return sessionKey{c.Session, c.Principal} }
+func (c *Command) sessionKey() sessionKey {
+	if bug(bugSessionOfAnother) {
+		return sessionKey{c.Session, 0}
+	}
+	return sessionKey{c.Session, c.Principal}
+}
 
 // session is what one slot remembers of one session.
 type session struct {

@@ -33,10 +33,15 @@ func quote(v string) string {
 	return strconv.Quote(v)
 }
 
+// bugAnyName is planted to show that its test finds it: a name may be a path, or steer a terminal.
+const bugAnyName = "any name taken"
+
 // CheckName refuses a name of a user or a role that needs quoting in a shell, a log line or a URI.
 func CheckName(name string) error {
 	const want = "want 1 to %d letters, digits, '.', '_' or '-'"
 	switch {
+	case bug(bugAnyName):
+		return nil
 	case name == "":
 		return invalidf("empty; "+want, NameMax)
 	case len(name) > NameMax:

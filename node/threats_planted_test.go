@@ -1,0 +1,42 @@
+//go:build plantedbugs
+
+package node
+
+import (
+	"testing"
+
+	"muster/repl/trust"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/access"
+)
+
+// Each attack of docs/security.md that is made on a whole node must succeed against one without its
+// defence, wherever that stands.
+func TestPlantedThreats(t *testing.T) {
+	for _, c := range []struct {
+		set    func(string)
+		bug    string
+		attack func(*testing.T) string
+	}{
+		{setBug, bugPlainTaken, sideDoors},
+		{setBug, bugUserAsPeer, sideDoors},
+		{shardmap.SetBug, "session of another principal", sessionTheft},
+		{setBug, bugGuessed, guessing},
+		{access.SetBug, "any name taken", hostileNamed},
+		{trust.SetBug, "certificate good from its issue on", clocksOff},
+		{trust.SetBug, "expired certificate accepted", clocksOff},
+		{setBug, bugEachLogged, floodOfRefusals},
+		{wire.SetBug, "hello without the exporter", relayedFounding},
+	} {
+		t.Run(c.bug, func(t *testing.T) {
+			c.set(c.bug)
+			defer c.set("")
+			wrong := c.attack(t)
+			if wrong == "" {
+				t.Errorf("%s: not found", c.bug)
+			}
+			t.Log(wrong)
+		})
+	}
+}

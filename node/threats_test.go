@@ -1,0 +1,632 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/repl/trust"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/access"
+)
+
+// Attacks of docs/security.md on nodes with TLS, over connections of their own. Each returns which of
+// its ways has succeeded, or "", so that a build without the defence can be tried too.
+
+// securedAlone runs a node alone, with TLS, until certificates alone open it. look sees the node before
+// it serves anybody.
+func securedAlone(t *testing.T, log *slog.Logger, look func(*Node)) (*runningNode, *keptUser) {
+	t.Helper()
+	c, u := testConfig(t), new(keptUser)
+	c.FirstUser = &FirstUser{Name: "ann0", Keep: u.keep}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &runningNode{t: t, cancel: cancel, ended: make(chan error, 1)}
+	ready := make(chan struct{})
+	go func() {
+		r.ended <- run(ctx, c, log, secureLimits(), func(n *Node, addr string) {
+			n.door.mu.Lock() // those who come later see what look has changed
+			look(n)
+			n.door.mu.Unlock()
+			r.node, r.addr = n, addr
+			close(ready)
+		})
+	}()
+	t.Cleanup(r.stop)
+	select {
+	case <-ready:
+	case err := <-r.ended:
+		r.ended <- err
+		t.Fatalf("the node does not start: %v", err)
+	}
+	until(t, "certificates alone open it", func() error {
+		if table := r.node.table.Load(); table == nil || table.Security.Mode != shardmap.SecurityOnly || !u.has() {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	return r, u
+}
+
+// anybody checks nothing in a handshake.
+func anybody(tls.ConnectionState) error { return nil }
+
+// shows makes a stranger that shows the certificate of a user.
+func (k *keptUser) shows(t *testing.T) *stranger {
+	t.Helper()
+	s := newStranger(t)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	shown, err := trust.NewCertificate(k.key, k.leaf.Raw, k.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.key, s.shot = k.key, shown
+	return s
+}
+
+// answered sends some bytes to a node, in clear or inside TLS, and returns what comes back until the
+// node hangs up.
+func answered(t *testing.T, r *runningNode, say string, inside bool) (got []byte, err error) {
+	t.Helper()
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(readyMax)); err != nil {
+		t.Fatal(err)
+	}
+	if inside {
+		var h trust.Holder
+		h.Set(&trust.Holding{Certificate: newStranger(t).shot})
+		over, err := wire.TLSClient(conn, h.Client(anybody))
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn = over
+	}
+	if _, err := io.WriteString(conn, say); err != nil {
+		return nil, err
+	}
+	got, err = io.ReadAll(conn)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return got, err
+	}
+	return got, nil // a reset is as good as an end
+}
+
+// What is no request of somebody who has proven who he is gets nothing, by whichever door it comes: not
+// in clear, not in another protocol, not as a connection for snapshots, and not in the name of a node
+// with a user's certificate. One would doubt it of the doors that are not asked about every day.
+func TestSideDoors(t *testing.T) {
+	if why := sideDoors(t); why != "" {
+		t.Error(why)
+	}
+}
+
+func sideDoors(t *testing.T) string {
+	nodes, users := secured(t, 2)
+	r, other := nodes[0], nodes[1].node.self()
+	id := r.node.self()
+	user := users[0].shows(t)
+
+	for _, c := range []struct {
+		role    wire.Role
+		purpose wire.Purpose
+	}{{wire.RoleClient, wire.PurposeClient}, {wire.RolePeer, wire.PurposePeer}, {wire.RolePeer, wire.PurposeBulk}, {wire.RoleJoining, wire.PurposePeer}, {wire.RoleFounding, wire.PurposePeer}, {wire.RoleInviting, wire.PurposePeer}} {
+		d := wire.DialConfig{Role: c.role, Purpose: c.purpose, Cluster: id.Cluster, ClusterID: id.ClusterID, Level: shardmap.Level}
+		if c.role != wire.RoleClient {
+			d.Node, d.Start, d.Advertise = other.Node, other.Life().Number, "127.0.0.1:1"
+		}
+		what := fmt.Sprintf("role %d, purpose %d", c.role, c.purpose)
+		if s, err := dial(t, r.addr, d); err == nil {
+			s.Close()
+			return what + ": let in without TLS"
+		} else {
+			refused(t, what+" without TLS", err, wire.CodeUnauthorized, "nothing but TLS")
+		}
+		if c.role == wire.RoleClient {
+			continue
+		}
+		for show, s := range map[string]*stranger{"a user's certificate": user, "no certificate": newStranger(t)} {
+			s.id = other.Node
+			if why := asPeer(s, r, c.role, c.purpose); why != "" {
+				return fmt.Sprintf("%s, with %s: %s", what, show, why)
+			}
+		}
+	}
+
+	for what, say := range map[string]string{
+		"HTTP":        "GET /v1/keys HTTP/1.1\r\nHost: x\r\n\r\n",
+		"HTTP/2":      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"RESP":        "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n",
+		"RESP inline": "PING\r\nPING\r\n",
+		"DNS":         "\x00\x1d\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01k\x06muster\x00\x00\x01\x00\x01",
+		"zeros":       strings.Repeat("\x00", 64),
+		"TLS in TLS":  "\x16\x03\x01\x00\x05hello",
+	} {
+		for _, inside := range []bool{false, true} {
+			if !inside && what == "TLS in TLS" {
+				continue
+			}
+			got, err := answered(t, r, say, inside)
+			if err != nil {
+				return fmt.Sprintf("%s (inside TLS: %t): it is not hung up: %v", what, inside, err)
+			}
+			if len(got) != 0 {
+				return fmt.Sprintf("%s (inside TLS: %t): is answered with %q", what, inside, got)
+			}
+		}
+	}
+	if _, _, err := users[0].asUser(t, r).ask(wire.TypeStatus, 0, new(wire.Empty).Append(nil)); err != nil {
+		t.Errorf("afterwards, the cluster's own user: %v", err)
+	}
+	return ""
+}
+
+// asPeer has a stranger say that it is a member, and send what members send. It returns what was
+// answered as a member's, or "".
+func asPeer(s *stranger, r *runningNode, role wire.Role, purpose wire.Purpose) string {
+	conn, g, err := s.dialFor(r, role, purpose)
+	if err != nil {
+		return "" // a refusal, or the end of a handshake
+	}
+	defer conn.Close()
+	for typ, body := range map[wire.Type][]byte{
+		wire.TypeChunk:    (&wire.Chunk{Number: 7, Group: 99, Incarnation: 1, From: 1, To: 2, Term: 1, Base: raft.LogID{Term: 1, Index: 5}, Size: 1000}).Append(nil),
+		wire.TypeForward:  (&wire.Forward{Type: wire.TypeGet, Body: getBody(wire.ReadLocal, "k")}).Append(nil),
+		wire.TypeRenew:    (&wire.Renew{Request: []byte{1}}).Append(nil),
+		wire.TypeKeep:     (&wire.Keep{}).Append(nil),
+		wire.TypeAnnounce: (&wire.Announce{Node: s.id, Start: 99, Addr: "127.0.0.1:1", Version: "x", Name: "x", Level: shardmap.Level}).Append(nil),
+	} {
+		h, _, err := conn.ask(typ, 0, body)
+		if e := (*wire.Error)(nil); err == nil || errors.As(err, &e) && e.Code != wire.CodeUnauthorized && e.Code != wire.CodeBadRequest {
+			return fmt.Sprintf("%s is answered with %s, %v, as of %s", typ, h.Type, err, g.Sender())
+		}
+	}
+	return ""
+}
+
+// dialFor is dial for a purpose of its own.
+func (s *stranger) dialFor(r *runningNode, role wire.Role, purpose wire.Purpose) (*speaker, *wire.Greeting, error) {
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.t.Cleanup(func() { conn.Close() })
+	var h trust.Holder
+	h.Set(&trust.Holding{Certificate: s.shot})
+	over, err := wire.TLSClient(conn, h.Client(anybody))
+	if err != nil {
+		return nil, nil, err
+	}
+	id := r.node.self()
+	g, err := wire.ClientHello(over, wire.DialConfig{Role: role, Purpose: purpose, Node: s.id, Start: 1, Cluster: id.Cluster, ClusterID: id.ClusterID, Level: shardmap.Level, ToAddr: r.addr, Advertise: "127.0.0.1:1"})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &speaker{Conn: over, t: s.t, decoder: g.Decoder}, g, nil
+}
+
+// Whoever learns the id of another's session, and how far it is, must neither see what came of that
+// one's commands nor keep them from being carried out.
+func TestSessionTheft(t *testing.T) {
+	if why := sessionTheft(t); why != "" {
+		t.Error(why)
+	}
+}
+
+func sessionTheft(t *testing.T) string {
+	nodes, users := secured(t, 2)
+	// The thief's go by another node: it is passed on then, and its name with it.
+	owner, thief := users[0].asUser(t, nodes[0]), users[1].asUser(t, nodes[1])
+	const session = 0x5e5510
+	set := func(s *speaker, sequence, floor uint64, value string) (a wire.WriteAnswer, err error) {
+		c := setCommand("k", value)
+		c.Session, c.Sequence, c.Floor = session, sequence, floor
+		// Who leads the group of the key may change while nothing is known yet.
+		until(t, "somebody carries it out", func() error {
+			a, err = writeWith(s, wire.FlagForward, c)
+			if e := (*wire.Error)(nil); errors.As(err, &e) && (e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeUnavailable) {
+				return err
+			}
+			return nil
+		})
+		return a, err
+	}
+	first, err := set(owner, 1, 1, "owner's")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stolen, err := set(thief, 1, 1, "thief's")
+	if err != nil || stolen.ID == first.ID {
+		return fmt.Sprintf("another user gets the outcome %s of the session's owner (%v)", stolen.ID, err)
+	}
+	if _, err := set(thief, 1000, 1000, "thief's"); err != nil {
+		t.Fatal(err)
+	}
+	again, err := set(owner, 1, 1, "owner's")
+	if err != nil || again != first {
+		return fmt.Sprintf("the owner's retry is answered with %+v, %v; was %+v", again, err, first)
+	}
+	if next, err := set(owner, 2, 1, "owner's next"); err != nil || next.Version <= stolen.Version {
+		return fmt.Sprintf("the owner's next command is answered with %+v, %v", next, err)
+	}
+	return ""
+}
+
+// Who guesses passwords gets no further than a guess, then waits, over however many connections; the
+// right one among many is not found in the time of a try.
+func TestPasswordGuessing(t *testing.T) {
+	if why := guessing(t); why != "" {
+		t.Error(why)
+	}
+}
+
+func guessing(t *testing.T) string {
+	r, admin := securedAlone(t, slog.New(slog.DiscardHandler), func(*Node) {})
+	password, err := HashPassword(rand.Reader, []byte("letmein"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command, err := shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: "rob", Password: password, At: time.Now().Unix()})
+	order(t, []*runningNode{r}, admin, command, err)
+	guest := newStranger(t)
+	request, err := trust.NewRequest(guest.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	looked := 0
+	for _, guess := range []string{"123456", "sesame", "qwerty", "letmein"} {
+		conn, _, err := guest.dial(r, wire.DialConfig{Role: wire.RoleClient})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = conn.ask(wire.TypeLogin, 0, (&wire.Login{Name: "rob", Password: []byte(guess), Request: request}).Append(nil))
+		conn.Close()
+		var e *wire.Error
+		switch {
+		case err == nil:
+			return fmt.Sprintf("%q is the password, found after %d others", guess, looked)
+		case !errors.As(err, &e) || e.Code != wire.CodeUnauthorized && e.Code != wire.CodeBusy:
+			t.Errorf("%q: %v", guess, err)
+		case e.Code == wire.CodeUnauthorized:
+			looked++
+		}
+		if strings.Contains(err.Error(), guess) {
+			t.Errorf("the refusal has what was guessed: %v", err)
+		}
+	}
+	if looked != 1 {
+		return fmt.Sprintf("%d guesses at once were looked at", looked)
+	}
+	return ""
+}
+
+// hostileNames are those by which somebody would get out of a directory, into an option, a line of a
+// log, or a terminal.
+var hostileNames = []string{
+	"..", ".", "../x", "../../etc/passwd", "a/../b", "/etc/passwd", "a/b", `a\b`, ".hidden", "-rf", "--out=x", "a\x00b", "a\nb", "a\rb", "a\tb", "a b", "\x1b[2J", "\u009b31m", "a\u202eb", "\ufeffa", "a\xffb", "$(id)", "a;b", "a`b`", "%2e%2e%2f", "ａ", "", strings.Repeat("a", 4096),
+}
+
+// A name that people give is part of a certificate, of lines, of tables on a terminal and of file names.
+// One that is a path, or has what a terminal acts on, must be taken nowhere: it changes nothing, and makes
+// no file.
+func TestHostileNames(t *testing.T) {
+	if why := hostileNamed(t); why != "" {
+		t.Error(why)
+	}
+}
+
+func hostileNamed(t *testing.T) string {
+	r, admin := securedAlone(t, slog.New(slog.DiscardHandler), func(*Node) {})
+	s := admin.asUser(t, r)
+	before, files := r.node.table.Load().Security, namesIn(t, r.node.cfg.Data)
+	cluster := r.node.self().ClusterID
+	for _, name := range hostileNames {
+		all := []access.Grant{grant("all", "key:")}
+		for what, made := range map[string]func() ([]byte, error){
+			"a user": func() ([]byte, error) {
+				return shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: name, At: time.Now().Unix()})
+			},
+			"a role": func() ([]byte, error) {
+				return shardmap.AppendChangeRole(nil, &shardmap.ChangeRole{Action: shardmap.RoleCreate, Name: name, Grants: all})
+			},
+			"a role of a user": func() ([]byte, error) {
+				return shardmap.AppendChangeUserRoles(nil, &shardmap.ChangeUserRoles{User: "ann0", Give: []string{name}})
+			},
+		} {
+			command, err := made()
+			if err != nil {
+				continue // it can't even be said
+			}
+			_, _, err = s.ask(wire.TypeOrder, 0, (&wire.Order{Command: command}).Append(nil))
+			if err == nil {
+				return fmt.Sprintf("%s may be called %q", what, name)
+			}
+			if text := err.Error(); strings.ContainsAny(text, "\x1b\n\r\x00\u009b\u202e") || len(text) > 1000 {
+				t.Errorf("%s called %q: the refusal says it as it came: %q", what, name, text)
+			}
+		}
+		if err := (trust.Name{Cluster: cluster, Kind: trust.KindUser, User: name}).Check(); err == nil {
+			return fmt.Sprintf("a certificate may name the user %q", name)
+		}
+		for what, set := range map[string]func(*Config){"a node": func(c *Config) { c.Name = name }, "a cluster": func(c *Config) { c.Cluster = name }} {
+			if name == ".hidden" || name == "" && what == "a node" {
+				continue // no file is called so; and a node without a name gets one
+			}
+			c := r.node.cfg
+			set(&c)
+			if err := c.Check(); err == nil {
+				return fmt.Sprintf("%s may be called %q", what, name)
+			}
+		}
+		guest := newStranger(t)
+		conn, _, err := guest.dial(r, wire.DialConfig{Role: wire.RoleClient})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := conn.ask(wire.TypeLogin, 0, (&wire.Login{Name: name, Password: []byte("p"), Request: []byte{1}}).Append(nil)); err == nil {
+			return fmt.Sprintf("%q logs in", name)
+		}
+		conn.Close()
+	}
+	after := r.node.table.Load().Security
+	if len(after.Users) != len(before.Users) || len(after.Roles) != len(before.Roles) || after.Rules != before.Rules {
+		return fmt.Sprintf("there are %d users and %d roles now, were %d and %d", len(after.Users), len(after.Roles), len(before.Users), len(before.Roles))
+	}
+	if now := namesIn(t, r.node.cfg.Data); !slices.Equal(now, files) {
+		return fmt.Sprintf("files beside the data directory and in that of the trail are %q, were %q", now, files)
+	}
+	return ""
+}
+
+// namesIn are the names beside a data directory, in it, and in those folders of it that have files for
+// what is named here.
+func namesIn(t *testing.T, data string) (names []string) {
+	t.Helper()
+	for _, dir := range []string{filepath.Dir(data), data, filepath.Join(data, tlsDir)} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if dir == filepath.Dir(data) || !strings.HasPrefix(e.Name(), "log") {
+				names = append(names, filepath.Join(filepath.Base(dir), e.Name()))
+			}
+		}
+	}
+	return names
+}
+
+// The clock of a host may be two days off, by chance or because somebody else gives it the time. Such a
+// host still takes fresh certificates, and no certificate is good for longer than its time and what the
+// clock is behind. One that has ended lets nobody in.
+func TestClocksAndCertificates(t *testing.T) {
+	if why := clocksOff(t); why != "" {
+		t.Error(why)
+	}
+}
+
+func clocksOff(t *testing.T) string {
+	var off atomic.Int64
+	r, admin := securedAlone(t, slog.New(slog.DiscardHandler), func(n *Node) {
+		n.guard.now = func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
+	})
+	user := admin.shows(t)
+	status := func() error {
+		conn, _, err := user.dial(r, wire.DialConfig{Role: wire.RoleClient})
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_, _, err = conn.ask(wire.TypeStatus, 0, new(wire.Empty).Append(nil))
+		return err
+	}
+	for _, c := range []struct {
+		off  time.Duration
+		want string // of the refusal; "": none
+	}{
+		{0, ""}, {-48 * time.Hour, ""}, {48 * time.Hour, ""},
+		{-trust.Backdate - time.Hour, "compare the clocks"},
+		{trust.UserLife + time.Hour, "expired at"},
+		{0, ""},
+	} {
+		off.Store(int64(c.off))
+		switch err := status(); {
+		case c.want == "" && err != nil:
+			return fmt.Sprintf("with a clock that is off by %s, a user with a fresh certificate hears: %v", c.off, err)
+		case c.want != "" && err == nil:
+			return fmt.Sprintf("with a clock that is off by %s, a certificate that is not good at that time opens the node", c.off)
+		case c.want != "":
+			refused(t, c.off.String(), err, wire.CodeUnauthorized, c.want)
+		}
+	}
+	return ""
+}
+
+// lines is a log that is written by many, and counted.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// Strangers that are refused, again and again and each in another way, must not decide how large the log
+// or the trail gets; and what they say must not make lines of its own there.
+func TestFloodOfRefusals(t *testing.T) {
+	if why := floodOfRefusals(t); why != "" {
+		t.Error(why)
+	}
+}
+
+func floodOfRefusals(t *testing.T) string {
+	log := new(lines)
+	r, admin := securedAlone(t, slog.New(slog.NewTextHandler(log, nil)), func(*Node) {})
+	before := strings.Count(log.text(), "\n")
+	const rounds = 40
+	for i := range rounds {
+		// In clear; in another protocol, with a line of a log in it; as a member, with nothing to show.
+		if _, err := dial(t, r.addr, wire.DialConfig{Role: wire.RoleClient, Purpose: wire.PurposeClient, Cluster: fmt.Sprintf("x%d", i), Level: shardmap.Level}); err == nil {
+			t.Fatal("let in without TLS")
+		}
+		if _, err := answered(t, r, fmt.Sprintf("\nlevel=INFO msg=\"group leads\" node=%d", i), i%2 == 0); err != nil {
+			t.Fatal(err)
+		}
+		s := newStranger(t)
+		if _, _, err := s.dialFor(r, wire.RolePeer, wire.PurposePeer); err == nil {
+			t.Fatal("let in as a member")
+		}
+		conn, _, err := s.dial(r, wire.DialConfig{Role: wire.RoleClient})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := conn.ask(wire.TypeGet, 0, getBody(wire.ReadLocal, fmt.Sprintf("k%d", i))); err == nil {
+			t.Fatal("a guest reads")
+		}
+		conn.Close()
+	}
+	const kinds = 4 // unauthorized, foreign, hung-up, silent; see refusalKind
+	until(t, "all are counted", func() error {
+		n := uint64(0)
+		for _, row := range r.node.notices.rows() {
+			n += row.In
+		}
+		if n < 3*rounds {
+			return fmt.Errorf("%d", n)
+		}
+		return nil
+	})
+	text := log.text()
+	if got := strings.Count(text, "\n") - before; got > kinds*noticeBurst {
+		return fmt.Sprintf("%d refusals made %d lines", 4*rounds, got)
+	}
+	if strings.Contains(text, "\nlevel=INFO") {
+		return "a stranger has written a line of the log"
+	}
+	if err := func() error {
+		_, _, err := admin.asUser(t, r).ask(wire.TypeStatus, 0, new(wire.Empty).Append(nil))
+		return err
+	}(); err != nil {
+		t.Errorf("the cluster's own user: %v", err)
+	}
+	return ""
+}
+
+// Before there are certificates, the secret alone says who founds a cluster. Somebody who stands between
+// two hosts, and ends their TLS with keys of his own, must get into neither by what they prove to each other.
+func TestRelayedFounding(t *testing.T) {
+	if why := relayedFounding(t); why != "" {
+		t.Error(why)
+	}
+}
+
+func relayedFounding(t *testing.T) string {
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := WriteNewSecret(file); err != nil {
+		t.Fatal(err)
+	}
+	addrs := freeAddrs(t, 2) // nobody is at the second one: the first waits for it
+	c := testConfig(t)
+	c.Listen, c.Join, c.Expect, c.SecretFile = addrs[0], addrs, 2, file
+	r := start(t, c, secureLimits())
+	secret, err := c.Secret()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := func(conn net.Conn) (*wire.Greeting, error) {
+		var h trust.Holder
+		h.Set(&trust.Holding{Certificate: newStranger(t).shot})
+		over, err := wire.TLSClient(conn, h.Client(anybody))
+		if err != nil {
+			return nil, err
+		}
+		return wire.ClientHello(over, wire.DialConfig{
+			Role: wire.RoleFounding, Purpose: wire.PurposePeer, Node: raft.NodeID(randomNumber()), Start: 1, Cluster: r.node.self().Cluster,
+			Level: shardmap.Level, Secret: secret, ToAddr: r.addr, Advertise: addrs[1],
+		})
+	}
+	direct, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer direct.Close()
+	if g, err := hello(direct); err != nil || !g.KnowsSecret {
+		t.Fatalf("without anybody between: %v", err)
+	}
+	between, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer between.Close()
+	var passing sync.WaitGroup
+	passing.Go(func() { passOn(t, between, r.addr) })
+	defer passing.Wait()
+	victim, err := net.Dial("tcp", between.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer victim.Close()
+	if g, err := hello(victim); err == nil {
+		return fmt.Sprintf("who stands between has a connection to node %s, and reads all that is said on it", g.Challenge.Node)
+	} else if !strings.Contains(err.Error(), "secret") {
+		t.Errorf("the host hears %v", err)
+	}
+	return ""
+}
+
+// passOn takes one connection, ends its TLS, and passes on what is in it over TLS of its own.
+func passOn(t *testing.T, l net.Listener, to string) {
+	conn, err := l.Accept()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	var in trust.Holder
+	in.Set(&trust.Holding{Certificate: newStranger(t).shot})
+	near := tls.Server(conn, in.Server())
+	if near.Handshake() != nil {
+		return
+	}
+	out, err := net.Dial("tcp", to)
+	if err != nil {
+		return
+	}
+	defer out.Close()
+	far, err := wire.TLSClient(out, in.Client(anybody))
+	if err != nil {
+		return
+	}
+	var back sync.WaitGroup
+	back.Go(func() { _, _ = io.Copy(near, far); conn.Close() })
+	_, _ = io.Copy(far, near)
+	out.Close()
+	back.Wait()
+}
