@@ -67,7 +67,7 @@ func auditTail(con *console, c *cli.Context) error {
 	t := tailPrinter{errand: s}
 	q := wire.Trail{Last: uint32(limit)}
 	for {
-		a, err := s.trailPage(c.Context, addr, q)
+		a, err := trails{s}.page(c.Context, addr, q)
 		if err != nil && c.Context.Err() == nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func trailEndpoint(ctx context.Context, s *errand, node string) (string, error) 
 	// Of several the first that answers, and then no other: pages go on where one ended.
 	var first error
 	for _, addr := range s.endpoints {
-		_, err := s.trailPage(ctx, addr, wire.Trail{Last: 1})
+		_, err := trails{s}.page(ctx, addr, wire.Trail{Last: 1})
 		if err == nil {
 			return addr, nil
 		}
@@ -116,8 +116,11 @@ func trailEndpoint(ctx context.Context, s *errand, node string) (string, error) 
 	return "", first
 }
 
-// trailPage asks a node for a page of its trail.
-func (s *errand) trailPage(ctx context.Context, addr string, q wire.Trail) (a *wire.TrailAnswer, err error) {
+// trails is a command that asks nodes for their trails.
+type trails struct{ *errand }
+
+// page asks a node for a page of its trail.
+func (s trails) page(ctx context.Context, addr string, q wire.Trail) (a *wire.TrailAnswer, err error) {
 	err = s.with(ctx, func(ctx context.Context) error {
 		a, err = s.client.Trail(ctx, addr, q)
 		return err

@@ -89,7 +89,7 @@ func auditVerify(con *console, c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	rows, err := s.verifyNodes(c.Context, c.String("node"))
+	rows, err := trails{s}.verify(c.Context, c.String("node"))
 	if err != nil {
 		return err
 	}
@@ -180,8 +180,8 @@ func (con *console) printVerdict(asJSON bool, row *verdictRow) error {
 	return nil
 }
 
-// verifyNodes looks at the trails of all nodes, or of one.
-func (s *errand) verifyNodes(ctx context.Context, only string) (rows []*verdictRow, err error) {
+// verify looks at the trails of all nodes, or of one.
+func (s trails) verify(ctx context.Context, only string) (rows []*verdictRow, err error) {
 	// First what the cluster knows, then the lines: the other way about, a node that goes on
 	// would look as if its end were cut off.
 	var t *shardmap.Table
@@ -217,11 +217,11 @@ func (s *errand) verifyNodes(ctx context.Context, only string) (rows []*verdictR
 }
 
 // verifyNode reads all of a node's trail.
-func (s *errand) verifyNode(ctx context.Context, n *shardmap.TableNode, heads []trail.Head) (*trail.Report, error) {
+func (s trails) verifyNode(ctx context.Context, n *shardmap.TableNode, heads []trail.Head) (*trail.Report, error) {
 	v := trail.NewVerifier(heads)
 	var from trail.Position
 	for {
-		a, err := s.trailPage(ctx, n.Addr, wire.Trail{File: from.File, Offset: uint64(from.Offset)})
+		a, err := s.page(ctx, n.Addr, wire.Trail{File: from.File, Offset: uint64(from.Offset)})
 		if err != nil {
 			return nil, err
 		}

@@ -86,7 +86,7 @@ func runInit(con *console, c *cli.Context) error {
 	}
 	row := userRowOf(u)
 	row.Password = p.made
-	return s.printUser(row)
+	return printUser(s, row)
 }
 
 // initName is the name that the administrator gets.

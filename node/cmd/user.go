@@ -103,11 +103,11 @@ func userList(con *console, c *cli.Context) error {
 		rows = append(rows, userRowOf(&t.Security.Users[i]))
 	}
 	slices.SortFunc(rows, func(a, b userRow) int { return strings.Compare(a.Name, b.Name) })
-	return s.printUsers(rows)
+	return printUsers(s, rows)
 }
 
 // printUsers prints users as a list.
-func (s *errand) printUsers(rows []userRow) error {
+func printUsers(s *errand, rows []userRow) error {
 	if s.json {
 		return s.printJSON(rows)
 	}
@@ -123,7 +123,7 @@ func (s *errand) printUsers(rows []userRow) error {
 }
 
 // printUser prints a user, with the password that was made for it, if one was.
-func (s *errand) printUser(r userRow) error {
+func printUser(s *errand, r userRow) error {
 	if s.json {
 		return s.printJSON(r)
 	}
@@ -163,7 +163,7 @@ func (s *errand) changeUser(ctx context.Context, what string, change *shardmap.C
 	}
 	row := userRowOf(u)
 	row.Password = made
-	return s.printUser(row)
+	return printUser(s, row)
 }
 
 // userRole makes the command that changes a user's roles.
@@ -195,7 +195,7 @@ func userRole(change func(c *shardmap.ChangeUserRoles, role string)) func(*conso
 		if err != nil {
 			return err
 		}
-		return s.printUser(userRowOf(u))
+		return printUser(s, userRowOf(u))
 	}
 }
 
@@ -227,7 +227,7 @@ func userDel(con *console, c *cli.Context) error {
 	if _, err := s.ordered(c.Context, "delete user "+name, command); err != nil {
 		return err
 	}
-	return s.printUser(userRowOf(u))
+	return printUser(s, userRowOf(u))
 }
 
 // ordered gives an order that has no plan, and returns the table with what came of it.
