@@ -31,16 +31,18 @@ type keyring struct {
 	data   string // directory
 
 	mu    sync.Mutex
-	vault *vault.Vault                       // guarded by mu; nil until this node speaks TLS
-	key   *ecdsa.PrivateKey                  // guarded by mu: of this node
-	keyID trust.KeyID                        // guarded by mu
-	leaf  *x509.Certificate                  // guarded by mu: this node's certificate; nil until it has one
-	root  []byte                             // guarded by mu: that it is under
-	wraps map[trust.WrapKeyID]trust.WrapKey  // guarded by mu: those in files
-	drawn map[trust.WrapKeyID]trust.WrapKey  // guarded by mu: those that are not in files yet
-	table *shardmap.Table                    // guarded by mu: by which the holder goes; nil: none yet
-	kept  map[shardmap.RootID]bool           // guarded by mu: roots in the file
-	paths map[trust.RootID]*x509.Certificate // guarded by mu: roots as they were parsed
+	vault *vault.Vault      // guarded by mu; nil until this node speaks TLS
+	key   *ecdsa.PrivateKey // guarded by mu: of this node
+	keyID trust.KeyID       // guarded by mu
+	leaf  *x509.Certificate // guarded by mu: this node's certificate; nil until it has one
+	root  []byte            // guarded by mu: that it is under
+	// former are certificates that it had under roots which issued before: each with its root, in DER.
+	former [][]byte                           // guarded by mu
+	wraps  map[trust.WrapKeyID]trust.WrapKey  // guarded by mu: those in files
+	drawn  map[trust.WrapKeyID]trust.WrapKey  // guarded by mu: those that are not in files yet
+	table  *shardmap.Table                    // guarded by mu: by which the holder goes; nil: none yet
+	kept   bool                               // guarded by mu: the file has the roots that are trusted
+	paths  map[trust.RootID]*x509.Certificate // guarded by mu: roots as they were parsed
 }
 
 // open opens the vault, makes the node's key where there is none, and shows what is in it from
@@ -71,6 +73,9 @@ func (k *keyring) open() error {
 	}
 	roots, err := v.Roots()
 	if err != nil {
+		return err
+	}
+	if k.former, err = v.Former(); err != nil {
 		return err
 	}
 	k.vault, k.key, k.drawn = v, key, make(map[trust.WrapKeyID]trust.WrapKey)
@@ -122,6 +127,16 @@ func (k *keyring) show(roots [][]byte, denied func(trust.Serial) bool) error {
 	if err != nil {
 		return err
 	}
+	for i := 0; i+1 < len(k.former); i += 2 {
+		leaf, err := trust.ReadCertificate(k.former[i])
+		trusted := slices.ContainsFunc(roots, func(der []byte) bool { return string(der) == string(k.former[i+1]) })
+		if err != nil || !trusted || leaf.NotAfter.Before(time.Now()) {
+			continue // it is of no use to anybody
+		}
+		if shown, err := trust.NewCertificate(k.key, k.former[i], k.former[i+1]); err == nil {
+			h.Former = append(h.Former, shown)
+		}
+	}
 	h.Own = k.holder.Get().Own
 	if h.Own != nil {
 		h.Certificate = h.Own.Certificate
@@ -139,13 +154,13 @@ func (k *keyring) follow(t *shardmap.Table) error {
 		return nil
 	}
 	roots := trustedRoots(t)
-	if k.kept == nil || !slices.EqualFunc(roots, k.trusted(), func(a []byte, b *x509.Certificate) bool { return string(a) == string(b.Raw) }) {
+	if !k.kept || !slices.EqualFunc(roots, k.trusted(), func(a []byte, b *x509.Certificate) bool { return string(a) == string(b.Raw) }) {
 		if len(roots) > 0 {
 			if err := k.vault.SetRoots(roots); err != nil {
 				return err
 			}
 		}
-		k.kept = make(map[shardmap.RootID]bool)
+		k.kept = true
 	}
 	s := &t.Security
 	k.table = t
@@ -210,6 +225,9 @@ func (k *keyring) adopt(name trust.Name, leaf []byte, roots [][]byte) error {
 			return err
 		}
 	}
+	if err := k.retain(t.Roots[i].Raw); err != nil {
+		return err
+	}
 	if err := k.vault.SetCertificate(leaf, t.Roots[i].Raw); err != nil {
 		return err
 	}
@@ -221,6 +239,28 @@ func (k *keyring) adopt(name trust.Name, leaf []byte, roots [][]byte) error {
 		ders = append(ders, r.Raw)
 	}
 	return k.show(ders, k.holder.Get().Trusted.Denied)
+}
+
+// formerMax bounds the certificates of former roots: more roots than that are not trusted at once.
+const formerMax = shardmap.RootsMax
+
+// retain keeps the certificate that another one, under another root, is about to replace: clients that
+// have not heard of that root are still shown it.
+func (k *keyring) retain(root []byte) error {
+	if k.leaf == nil || string(k.root) == string(root) {
+		return nil
+	}
+	former := [][]byte{k.leaf.Raw, k.root}
+	for i := 0; i+1 < len(k.former) && len(former) < 2*formerMax; i += 2 {
+		if string(k.former[i+1]) != string(k.root) {
+			former = append(former, k.former[i], k.former[i+1])
+		}
+	}
+	if err := k.vault.SetFormer(former); err != nil {
+		return err
+	}
+	k.former = former
+	return nil
 }
 
 // own is this node's certificate, as the notary wants to know it.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"muster/repl/client"
+	"muster/repl/client/home"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -209,4 +211,67 @@ func TestSecretClusterGoesOverToTLS(t *testing.T) {
 		}
 		return tableNow(context.Background(), nodes[1].node.running())
 	})
+}
+
+// A new root takes the place of the one that issues, while a client goes on that has heard of the former
+// one alone: members get certificates under the new one at once, and show that client those of before.
+func TestRotationUnderAClient(t *testing.T) {
+	nodes, users := secured(t, 3)
+	before, _ := nodes[0].node.table.Load().Security.Issuing()
+	kept, err := home.In(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := users[0]
+	if err := kept.Put(u.root, "muster", u.leaf.Raw, u.key); err != nil {
+		t.Fatal(err)
+	}
+	writes := func(n int) {
+		t.Helper()
+		var addrs []string
+		for _, r := range nodes {
+			addrs = append(addrs, r.addr)
+		}
+		// Each is a client of its own, which has to be let in.
+		cl, err := client.Open(client.Options{Endpoints: addrs, Home: kept.Dir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+		defer cancel()
+		if _, err := cl.Set(ctx, []byte("k"), fmt.Append(nil, n), client.WriteOptions{}); err != nil {
+			t.Fatalf("write %d: %v", n, err)
+		}
+	}
+	writes(0)
+	until(t, "the order is taken", func() error {
+		lead := metaLeader(nodes)
+		if lead == nil {
+			return fmt.Errorf("nobody leads")
+		}
+		_, _, err := u.asUser(t, lead).ask(wire.TypeAuthority, 0, (&wire.Authority{Action: wire.AuthorityRotate}).Append(nil))
+		return err
+	})
+	n := 1
+	until(t, "all members have certificates of the new root", func() error {
+		writes(n)
+		n++
+		for i, r := range nodes {
+			root, _ := r.node.table.Load().Security.Issuing()
+			if own := r.node.notary.keys.own(); root.ID == before.ID || own.Root != root.ID {
+				return fmt.Errorf("node %d: root %s issues, its certificate is under %s", i, root.ID, own.Root)
+			}
+		}
+		return nil
+	})
+	for range 5 {
+		writes(n)
+		n++
+	}
+	for i := range nodes {
+		nodes[i].stop()
+		nodes[i] = start(t, nodes[i].node.cfg, secureLimits())
+	}
+	writes(n)
 }

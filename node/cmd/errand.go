@@ -18,6 +18,7 @@ type errand struct {
 	endpoints []string
 	json      bool
 	timeout   time.Duration
+	answered  bool // some node has answered something
 }
 
 // open reads the common options and makes a client, which dials when it is
@@ -79,13 +80,18 @@ func (con *console) openStatus(c *cli.Context) (*errand, *wire.StatusAnswer, err
 	return s, a, nil
 }
 
-func (s *errand) close() { s.client.Close() }
+func (s *errand) close() {
+	s.refresh(time.Now())
+	s.client.Close()
+}
 
 // with runs f within the timeout.
 func (s *errand) with(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	return f(ctx)
+	err := f(ctx)
+	s.answered = s.answered || err == nil
+	return err
 }
 
 // status asks the endpoint, or where there are several the first that answers.

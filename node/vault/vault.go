@@ -9,6 +9,7 @@
 //
 //	node.key         the node's key, made before its first word, and the same for as long as it lives
 //	node.pem         its certificate, and behind it the root that it is under; not there until it has one
+//	former.pem       certificates that it had under roots which issued before, each with its root
 //	roots.pem        the roots that it trusted last, for a start at which no table has been read yet
 //	wrap-ID.key      a key that wraps those of roots, as 64 hexadecimal digits; ID names it. Only
 //	                 voters of the meta group have such
@@ -37,6 +38,7 @@ const Dir = "tls"
 const (
 	keyName    = "node.key"
 	certName   = "node.pem"
+	formerName = "former.pem"
 	rootsName  = "roots.pem"
 	wrapPrefix = "wrap-"
 	wrapSuffix = ".key"
@@ -210,6 +212,27 @@ func (v *Vault) Certificate() (leaf, root []byte, ok bool, err error) {
 // SetCertificate replaces the node's certificate.
 func (v *Vault) SetCertificate(leaf, root []byte) error {
 	return v.write(certName, trust.EncodeCertificates(leaf, root))
+}
+
+// Former returns certificates that the node had, each followed by its root, in DER.
+func (v *Vault) Former() ([][]byte, error) {
+	b, ok, err := v.read(formerName)
+	if err != nil || !ok || len(b) == 0 {
+		return nil, err
+	}
+	ders, err := trust.DecodeCertificates(b)
+	if err == nil && len(ders)%2 != 0 {
+		err = fmt.Errorf("it has %d certificates; want two for each", len(ders))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: remove it; clients that know no root but a former one get another certificate then", path.Join(v.dir, formerName), err)
+	}
+	return ders, nil
+}
+
+// SetFormer replaces the certificates that the node had.
+func (v *Vault) SetFormer(ders [][]byte) error {
+	return v.write(formerName, trust.EncodeCertificates(ders...))
 }
 
 // Roots returns the roots that the node trusted last, in DER; none where there are none yet.

@@ -39,6 +39,9 @@ func protectionOf(o *Options) (p protection) {
 	return p
 }
 
+// rootsNamed bounds the roots that a client names to a node.
+const rootsNamed = 16
+
 // notReadyRetry is after how long a node that has no certificate yet is asked again.
 const notReadyRetry = 200 * time.Millisecond
 
@@ -47,15 +50,33 @@ const notReadyRetry = 200 * time.Millisecond
 func (p *protection) over(conn net.Conn, addr string) (*wire.TLSConn, error) {
 	var shows trust.Holder
 	var proven trust.Proven
-	t, err := wire.TLSClient(conn, shows.Client(func(s tls.ConnectionState) (err error) {
+	config := shows.Client(func(s tls.ConnectionState) (err error) {
 		proven, err = p.check(&shows, s.PeerCertificates, addr)
 		return err
-	}))
+	})
+	// A node shows a certificate under one of these, if it has one: the cluster may have another root
+	// by now, of which this client has not heard.
+	for _, r := range p.named() {
+		config.NextProtos = append(config.NextProtos, trust.RootProtocol(trust.RootIDOf(r.Raw)))
+	}
+	t, err := wire.TLSClient(conn, config)
 	if err != nil {
 		return nil, err
 	}
 	t.Peer = proven
 	return t, nil
+}
+
+// named are the roots that a node is told of. What is wrong with those that are kept, check says.
+func (p *protection) named() []*x509.Certificate {
+	if p.lost != nil {
+		return nil
+	}
+	roots, err := p.home.Roots()
+	if err != nil {
+		return nil
+	}
+	return roots[:min(len(roots), rootsNamed)]
 }
 
 // check says which node has shown a chain, and has shows show what the user has for its cluster. That is

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 )
 
@@ -30,7 +31,11 @@ type Holding struct {
 	// Certificate is what is shown: one of the cluster, a [SelfSigned] one until
 	// there is that, or nil for a client that has none.
 	Certificate *tls.Certificate
-	Trusted     Trusted
+	// Former are those that the host had under roots which issued before. One is shown to a client that
+	// names its root ([RootProtocol]) and not that of Certificate: it has not heard of the root that
+	// issues now.
+	Former  []*tls.Certificate
+	Trusted Trusted
 	// Own is the certificate of a company's CA, and belief in that CA; nil:
 	// none. Certificate is then the same one.
 	Own *Own
@@ -59,13 +64,34 @@ func (h *Holder) Server() *tls.Config {
 	c := common()
 	c.ClientAuth = tls.RequestClientCert
 	c.VerifyConnection = checkState
-	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if shown := h.Get().Certificate; shown != nil {
+	c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if shown := h.Get().shownTo(hello.SupportedProtos); shown != nil {
 			return shown, nil
 		}
 		return nil, errors.New("this host has no certificate to show yet")
 	}
 	return c
+}
+
+// RootProtocol is what a client names beside [ALPN] for each root that it believes in. No server speaks
+// it; it tells which certificate to show.
+func RootProtocol(id RootID) string { return ALPN + "/" + id.String()[:rootProtocolDigits] }
+
+// rootProtocolDigits is how much of a root's id a client names: as much as its folder has.
+const rootProtocolDigits = 32
+
+// shownTo is the certificate to show to a client that names those protocols.
+func (h *Holding) shownTo(protocols []string) *tls.Certificate {
+	names := func(c *tls.Certificate) bool {
+		return len(c.Certificate) > 1 && slices.Contains(protocols, RootProtocol(RootIDOf(c.Certificate[1])))
+	}
+	if h.Certificate == nil || len(h.Former) == 0 || names(h.Certificate) {
+		return h.Certificate
+	}
+	if i := slices.IndexFunc(h.Former, names); i >= 0 {
+		return h.Former[i]
+	}
+	return h.Certificate
 }
 
 // Client is the setting of a dialler. The handshake fails if check does, which

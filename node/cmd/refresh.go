@@ -1,0 +1,75 @@
+package cmd
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"time"
+
+	"muster/repl/client/home"
+	"muster/repl/trust"
+)
+
+const (
+	// refreshAfter is how old a user's certificate is when a command gets the next one: who uses the
+	// cluster now and then never finds it ended, and hears of a new root in time.
+	refreshAfter = 24 * time.Hour
+	// refreshMax is how long a command may take longer for it.
+	refreshMax = 2 * time.Second
+)
+
+// refresh gets the user of a command another certificate, where the one that it has is getting old. What
+// goes wrong with that is for another command to try again.
+func (s *errand) refresh(now time.Time) {
+	if !s.answered {
+		return
+	}
+	h, err := home.Default()
+	if err != nil {
+		return
+	}
+	roots, err := h.Roots()
+	if err != nil {
+		return
+	}
+	var old []*home.Credential
+	for _, r := range roots {
+		c, err := h.Credential(trust.RootIDOf(r.Raw))
+		if err != nil || c.Certificate == nil {
+			continue
+		}
+		leaf := c.Certificate.Leaf
+		// One of an hour is that of a password: who has it shows that again.
+		lasting := leaf.NotAfter.Sub(trust.Issued(leaf)) > refreshAfter
+		if lasting && now.Sub(trust.Issued(leaf)) >= refreshAfter && now.Before(leaf.NotAfter) {
+			old = append(old, c)
+		}
+	}
+	if len(old) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), refreshMax)
+	defer cancel()
+	key, err := trust.NewKey(rand.Reader)
+	if err != nil {
+		return
+	}
+	request, err := trust.NewRequest(key)
+	if err != nil {
+		return
+	}
+	a, err := s.client.Certificate(ctx, "", request)
+	if err != nil {
+		return // it was let in by another one, or by the secret
+	}
+	for _, c := range old {
+		of := slices.ContainsFunc(a.Roots, func(der []byte) bool { return trust.RootIDOf(der) == c.ID() })
+		root, err := rootOf(a, c.User, key)
+		if !of || err != nil {
+			continue // that of another cluster
+		}
+		if t, _, err := s.client.Table(ctx, ""); err == nil {
+			_ = h.Put(root, t.Cluster, a.Certificate, key)
+		}
+	}
+}
