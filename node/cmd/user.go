@@ -48,6 +48,7 @@ With -o json: ` + strings.TrimSuffix(userForm, "}") + `,"password":…}, the pas
 			Description: "Takes effect within a second, also for those who are connected.\n\nWith -o json: " + userForm,
 			Action:      con.action(userRole(func(c *shardmap.ChangeUserRoles, role string) { c.Take = []string{role} })),
 		}),
+		userCertVerb(con),
 		verb(cli.Command{
 			Name: "del", Usage: "delete a user", ArgsUsage: "NAME",
 			Description: `Connections of the user are refused from then on. Another user of the same name, made later, has
