@@ -36,6 +36,7 @@ func (c *connection) founding(_ wire.Header, r repl.Reply, body []byte) {
 func answerCounters(c *connection, r repl.Reply) {
 	a := wire.CountersAnswer{Rows: append(c.node.counters.Rows(), c.node.notices.rows()...)}
 	a.Rows = append(a.Rows, c.node.door.shedding.rows()...)
+	a.Rows = append(a.Rows, c.node.trail.rows()...)
 	if n := c.node.watching.strays.Load(); n > 0 {
 		a.Rows = append(a.Rows, wire.CounterRow{Name: "stray words of streams", In: n})
 	}
@@ -71,6 +72,7 @@ type report struct {
 	jobs       *jobWatch
 	stuckMoves func(*shardmap.Table) []wire.Problem
 	nearLimits func(*shardmap.Table) []wire.Problem // of prefixes
+	trailed    func() []wire.Problem
 	door       *door
 	watches    func(answer func(machine.WatchRooms)) // asks how near the watches are to their limits
 	// downServices are those in groups that are led here.

@@ -41,17 +41,17 @@ type trailing struct {
 	node  *Node
 	queue chan trail.Event // from anybody, to run; never closed
 
-	policy  atomic.Uint32 // which reads and writes are noted: a shardmap.TrailPolicy
-	lost    atomic.Uint64 // events for which the queue had no room
-	missing atomic.Uint64 // others that no line tells of yet
-	synced  atomic.Uint64 // the last line that is on the disk
+	policy  atomic.Uint32          // which reads and writes are noted: a shardmap.TrailPolicy
+	lost    atomic.Uint64          // events for which the queue had no room
+	missing atomic.Uint64          // others that no line tells of yet
+	fails   atomic.Pointer[string] // why the disk takes no lines; nil: it does
+	synced  atomic.Uint64          // the last line that is on the disk
 
 	// Owned by run.
 	floods trail.Floods
 	ready  []trail.Event // lines that wait for the disk
 	book   *trail.Book   // nil: it could not be opened yet
 	next   time.Time     // when the disk is used again
-	silent bool          // that it fails was logged
 	heads  trailHeads
 }
 
@@ -102,7 +102,7 @@ func (t *trailing) run() {
 		now := time.Now()
 		t.drain()
 		t.floods.Turn(now)
-		if !now.Before(t.next) || t.floods.Ready() >= trailReadyMax && !t.silent {
+		if !now.Before(t.next) || t.floods.Ready() >= trailReadyMax && t.fails.Load() == nil {
 			t.write(now)
 		}
 		t.commit(now)
@@ -174,8 +174,7 @@ func (t *trailing) write(now time.Time) {
 		t.failed(now, err)
 		return
 	}
-	if t.silent {
-		t.silent = false
+	if t.fails.Swap(nil) != nil {
 		t.node.log.Info("trail is written again")
 	}
 }
@@ -183,8 +182,8 @@ func (t *trailing) write(now time.Time) {
 // failed notes that the disk takes no lines, and says so once.
 func (t *trailing) failed(now time.Time, err error) {
 	t.next = now.Add(trailRetry)
-	if !t.silent {
-		t.silent = true
+	why := err.Error()
+	if t.fails.Swap(&why) == nil {
 		t.node.log.Error("trail not written: what happens meanwhile is only counted", "err", err)
 	}
 }
@@ -203,6 +202,29 @@ func (t *trailing) tableChanged(table *shardmap.Table) {
 	if was := shardmap.TrailPolicy(t.policy.Swap(uint32(is))); was != is {
 		t.said("policy", "trail-policy", fmt.Sprintf("it was %s, and is %s", was, is))
 	}
+}
+
+// problems are what a person should know of the trail.
+func (t *trailing) problems() (list []wire.Problem) {
+	name := t.node.name
+	if why := t.fails.Load(); why != nil {
+		list = append(list, wire.Problem{
+			What:   fmt.Sprintf("the trail of node %s is not written, %d lines are lost so far: %s", name, t.missing.Load()+t.lost.Load(), *why),
+			Remedy: "make room on its disk, or see what is wrong with that; nothing else depends on the trail",
+		})
+	}
+	if t.heads.altered.Load() {
+		list = append(list, wire.Problem{
+			What:   fmt.Sprintf("the trail of node %s was changed on its disk: the cluster knows it otherwise", name),
+			Remedy: "muster audit verify --node " + name + " names the place; keep a copy of its directory trail, find out who could write there, move it away, and start the node again",
+		})
+	}
+	return list
+}
+
+// rows are the counters of the trail.
+func (t *trailing) rows() []wire.CounterRow {
+	return []wire.CounterRow{{Name: "trail: lines", Out: t.synced.Load()}, {Name: "trail: events without a line yet", In: t.missing.Load() + t.lost.Load()}}
 }
 
 // said has what this node itself does noted.

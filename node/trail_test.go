@@ -202,6 +202,9 @@ func TestTrailWithoutRoom(t *testing.T) {
 	if _, err := s.set("k", "v"); err != nil {
 		t.Error(err)
 	}
+	if finds := r.finds(); !slices.ContainsFunc(finds, func(f string) bool { return strings.Contains(f, "is not written") }) {
+		t.Errorf("the doctor finds %v", finds)
+	}
 	disk.Clear()
 	l := r.says("what was lost", func(l *trailLine) bool { return l.Verdict == "lost" })
 	if l.Count == 0 || !strings.Contains(l.Why, "no space") {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"muster/node/trail"
@@ -13,8 +14,8 @@ import (
 )
 
 // trailHeads is how this node has the cluster's table remember how far its trail is: what the
-// table knows of it can be changed by nobody who has this node's disk alone. It is owned by
-// trailing.run.
+// table knows of it can be changed by nobody who has this node's disk alone. All but altered is
+// owned by trailing.run.
 type trailHeads struct {
 	due     time.Time  // when the table is told; zero: there is nothing new
 	told    trail.Head // what it knows, as far as this node has told it
@@ -22,7 +23,8 @@ type trailHeads struct {
 	under   bool       // it is being told
 	over    chan error // from tell, to run, once each; never closed
 	waits   time.Time  // until then an empty directory is not written to; zero: the node is no member yet
-	altered bool       // the chain does not pass through what it knows, and that was logged
+
+	altered atomic.Bool // the chain does not pass through what it knows
 }
 
 // grown notes that there are new lines.
@@ -97,7 +99,7 @@ func (t *trailing) passes(now time.Time, known trail.Head) bool {
 		}
 	}
 	if known == h.told || known == h.checked {
-		return !h.altered
+		return !h.altered.Load()
 	}
 	has, ok, err := trail.LineAt(t.node.fs, filepath.Join(t.node.cfg.Data, trail.Dir), known.Lines)
 	if err != nil {
@@ -106,13 +108,13 @@ func (t *trailing) passes(now time.Time, known trail.Head) bool {
 	}
 	h.checked = known
 	if !ok || has == known.Hash {
-		h.altered = false
+		h.altered.Store(false)
 		return true // one that the budget has removed proves nothing
 	}
 	why := fmt.Sprintf("line %d has another hash than the cluster knows: lines up to it were changed", known.Lines)
 	t.node.log.Error("trail was changed", "line", known.Lines, "remedy", "look with muster audit verify; keep the directory trail aside, and start the node without it")
 	t.said("trail", "", why)
-	h.altered = true
+	h.altered.Store(true)
 	return false
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,6 +129,9 @@ func TestTrailMadeAnew(t *testing.T) {
 	r.says("what was changed", func(l *trailLine) bool {
 		return l.Type == "trail" && l.Why == fmt.Sprintf("line %d has another hash than the cluster knows: lines up to it were changed", head.Lines)
 	})
+	if finds := r.finds(); !slices.ContainsFunc(finds, func(f string) bool { return strings.Contains(f, "was changed on its disk") }) {
+		t.Errorf("the doctor finds %v", finds)
+	}
 	if known, _ := r.node.table.Load().Security.Trail(r.node.self().Node); known.Lines != head.Lines || known.Hash != head.Hash {
 		t.Errorf("the table knows %+v now, and knew %+v", known, head)
 	}
