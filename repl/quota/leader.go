@@ -100,6 +100,9 @@ type row struct {
 	// Invariant: no write is admitted that has used exceed ceiling.
 	ceiling amount
 	given   amount // of divider, the sum
+	// counted: given is what the divider has given since ceiling began. A limit that was taken
+	// away and made again begins anew here, where the divider may have seen nothing of that.
+	counted bool
 	// What dropped slots had, since the round, and since the round before it.
 	went, wentBefore amount
 
@@ -172,7 +175,7 @@ func (l *Leader) Sync(i int, t shardmap.Tally) {
 		r.began = false
 	case !r.began:
 		r.began, r.ceiling = true, r.used()
-		r.ceiling[rate], r.given = 0, amount{}
+		r.ceiling[rate], r.given, r.counted = 0, amount{}, false
 	default:
 		// What moves takes its part of the ceilings along.
 		var came, went amount
@@ -322,7 +325,7 @@ func (l *Leader) Take(now time.Duration, m *wire.Usage, order *wire.UsageOrder) 
 	if m.Term > l.divider {
 		l.divider, l.round, l.fresh, l.waiters = m.Term, 0, true, nil
 		for _, r := range l.rows {
-			r.given = amount{}
+			r.given, r.counted = amount{}, true
 		}
 	} else if m.Round > l.round {
 		l.fresh = false
@@ -357,7 +360,11 @@ func (l *Leader) Take(now time.Duration, m *wire.Usage, order *wire.UsageOrder) 
 		r.total, r.known, r.heardAt = amountOf(m.Limits[i].Used), m.Limits[i].Known, now
 		r.total[rate] *= thousandths
 		if order != nil && order.Term == l.term && r.began {
+			if !r.counted && !bug("limit that is made again is given all once more") {
+				r.given = amountOf(order.Given[i])
+			}
 			r.raise(now, amountOf(order.Given[i]))
+			r.counted = true
 		}
 		report.Rows[i] = r.report(now)
 	}

@@ -11,6 +11,7 @@ func TestWorldFindsPlantedBugs(t *testing.T) {
 		"allotment kept after the lead was lost",
 		"what left a group is free at once",
 		"allotment taken back before that is confirmed",
+		"limit that is made again is given all once more",
 		"a round is whole that some have not answered",
 	} {
 		SetBug(name)

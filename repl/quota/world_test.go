@@ -222,6 +222,12 @@ func (w *world) deliver() {
 
 func (w *world) fault() {
 	switch w.IntN(150) {
+	case 4: // a leader's node sees that the limit was taken away and made again; the divider does not
+		for g, x := range w.groups {
+			if l := w.nodes[x.leader].leaders[g]; len(x.log) == 0 && w.IntN(2) == 0 {
+				l.Set(nil)
+			}
+		}
 	case 0: // another leads a group; the one before may learn of it later
 		g := w.IntN(len(w.groups))
 		x := w.groups[g]
