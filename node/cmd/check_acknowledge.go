@@ -56,7 +56,7 @@ func acknowledge(con *console, c *cli.Context, only raft.GroupID, one bool) erro
 	}
 	rows := acknowledgedRows{Acknowledged: []incidentRow{}}
 	for n, i := range over {
-		if err := s.acknowledgeOne(c.Context, i.ID); err != nil {
+		if err := acknowledgeOne(c.Context, s, i.ID); err != nil {
 			if n > 0 {
 				err = withStatus(exitPartly, "%d of %d are acknowledged; %w", n, len(over), err)
 			}
@@ -88,7 +88,7 @@ func unseen(t *shardmap.Table, wanted func(raft.GroupID) bool) (over, open []*sh
 }
 
 // acknowledgeOne acknowledges one incident, unless the table has dropped it meanwhile.
-func (s *errand) acknowledgeOne(ctx context.Context, id uint64) error {
+func acknowledgeOne(ctx context.Context, s *errand, id uint64) error {
 	command, err := shardmap.AppendAcknowledge(nil, &shardmap.Acknowledge{ID: id})
 	if err != nil {
 		return err

@@ -80,8 +80,8 @@ func (r *namespaceRow) prefix() []byte {
 	return []byte(r.Prefix)
 }
 
-// namespaces asks what there is of the prefixes with a limit.
-func (s *errand) namespaces(ctx context.Context) (limits []wire.UsageLimit, err error) {
+// namespacesOf asks what there is of the prefixes with a limit.
+func namespacesOf(ctx context.Context, s *errand) (limits []wire.UsageLimit, err error) {
 	err = s.with(ctx, func(ctx context.Context) error {
 		a, err := s.client.Usage(ctx, "")
 		if err == nil {
@@ -98,7 +98,7 @@ func namespaceList(con *console, c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	limits, err := s.namespaces(c.Context)
+	limits, err := namespacesOf(c.Context, s)
 	if err != nil {
 		return err
 	}
@@ -181,10 +181,10 @@ func namespaceLimit(con *console, c *cli.Context) error {
 		}
 		return usagef("%s: no limit would be left; %s", c.Command.HelpName, next)
 	}
-	if err := s.setLimit(c.Context, limit, "limit prefix "+shown([]byte(prefix))); err != nil {
+	if err := setLimit(c.Context, s, limit, "limit prefix "+shown([]byte(prefix))); err != nil {
 		return err
 	}
-	row, err := s.limited(c.Context, limit)
+	row, err := limited(c.Context, s, limit)
 	if err != nil {
 		return withStatus(exitNoResult, "the limit is set, but it is not known yet what there is: %w; see muster namespace list", err)
 	}
@@ -203,10 +203,10 @@ func namespaceLimit(con *console, c *cli.Context) error {
 }
 
 // limited waits until it is known what there is of a prefix whose limit was just set.
-func (s *errand) limited(ctx context.Context, limit shardmap.Limit) (row namespaceRow, err error) {
+func limited(ctx context.Context, s *errand, limit shardmap.Limit) (row namespaceRow, err error) {
 	most := wire.UsageAmount{limit.Keys, limit.Bytes, uint64(limit.Rate)}
 	err = s.until(ctx, func(*shardmap.Table) glance {
-		limits, err := s.namespaces(ctx)
+		limits, err := namespacesOf(ctx, s)
 		if err != nil {
 			return glance{}
 		}
@@ -221,7 +221,7 @@ func (s *errand) limited(ctx context.Context, limit shardmap.Limit) (row namespa
 	return row, err
 }
 
-func (s *errand) setLimit(ctx context.Context, limit shardmap.Limit, what string) error {
+func setLimit(ctx context.Context, s *errand, limit shardmap.Limit, what string) error {
 	command, err := shardmap.AppendSetLimit(nil, &shardmap.SetLimit{Limit: limit})
 	if err != nil {
 		return err
@@ -240,5 +240,5 @@ func namespaceDel(con *console, c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	return s.setLimit(c.Context, shardmap.Limit{Prefix: prefix}, "take the limits of prefix "+shown([]byte(prefix))+" away")
+	return setLimit(c.Context, s, shardmap.Limit{Prefix: prefix}, "take the limits of prefix "+shown([]byte(prefix))+" away")
 }

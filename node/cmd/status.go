@@ -74,7 +74,7 @@ func runStatus(con *console, c *cli.Context) error {
 	}
 	defer s.close()
 	row := statusRowOf(a)
-	if limits, err := s.namespaces(c.Context); err == nil { // an older node has none, and not every user may see them
+	if limits, err := namespacesOf(c.Context, s); err == nil { // an older node has none, and not every user may see them
 		row.Namespaces = namespaceRows(limits)
 	}
 	if c.Bool("counters") {
