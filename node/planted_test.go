@@ -98,3 +98,14 @@ func TestPlantedCertificates(t *testing.T) {
 		t.Logf("%s: %s", name, wrong)
 	}
 }
+
+// The test of heads must find a node that takes one member's word about another one's trail.
+func TestPlantedTrail(t *testing.T) {
+	defer setBug("")
+	setBug(bugTrailOfAnother)
+	wrong := trailOfAnother(t)
+	if wrong == "" {
+		t.Errorf("%s: not found", bugTrailOfAnother)
+	}
+	t.Logf("%s: %s", bugTrailOfAnother, wrong)
+}
