@@ -77,6 +77,7 @@ type report struct {
 	watches    func(answer func(machine.WatchRooms)) // asks how near the watches are to their limits
 	// downServices are those in groups that are led here.
 	downServices func() []wire.Problem
+	certificates func() []wire.Problem // what should be known of them
 }
 
 // view is what the host knows, taken between two of its turns.

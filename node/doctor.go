@@ -49,7 +49,7 @@ func (p *report) doctorOf(loop *repl.Loop, table *shardmap.Table, v *view) wire.
 		Node: id.Node, Name: p.name, Addr: p.addr, Version: Version, Start: id.Life().Number,
 		UptimeMs: uint64(time.Since(p.started).Milliseconds()),
 		Syncs:    p.doctorSyncs(loop.Syncs()), Disk: p.doctorDisk(),
-		Notes: p.downServices(),
+		Notes: append(p.downServices(), p.certificates()...),
 	}
 	if a.Doubt = v.doubt.Why; !v.doubt.None() {
 		a.DoubtRemedy = logstore.DoubtRemedy

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -113,6 +114,14 @@ func TestFoundingMakesCertificates(t *testing.T) {
 					}
 				}
 			}
+			until(t, "the doctor has nothing to say", func() error {
+				for _, r := range nodes {
+					if notes := r.node.notary.notes(); len(notes) > 0 {
+						return fmt.Errorf("%v", notes)
+					}
+				}
+				return nil
+			})
 			_, err := dial(t, nodes[0].addr, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient})
 			if err == nil {
 				t.Error("a client without TLS is let in")
@@ -274,4 +283,37 @@ func TestRotationUnderAClient(t *testing.T) {
 		nodes[i] = start(t, nodes[i].node.cfg, secureLimits())
 	}
 	writes(n)
+}
+
+// The doctor must say that the key on which all certificates hang is on one disk, and what keeps the secret
+// of a cluster good.
+func TestNotesOfCertificates(t *testing.T) {
+	nodes, _ := secured(t, 3)
+	lead := metaLeader(nodes)
+	if lead == nil {
+		t.Skip("an election is under way")
+	}
+	y := &lead.node.notary
+	says := func(want string) {
+		t.Helper()
+		until(t, "it is told", func() error {
+			notes := y.notes()
+			for _, n := range notes {
+				if strings.Contains(n.What, want) && n.Remedy != "" {
+					return nil
+				}
+			}
+			return fmt.Errorf("got %v, want %q", notes, want)
+		})
+	}
+	y.mail.ask(context.Background(), func(time.Duration) {
+		y.core.Lead(false)
+		y.core.Lead(true) // it does not know of the others
+	})
+	// What it is told is told at once, so the table is made one of before.
+	table := *lead.node.table.Load()
+	table.Security.Mode, table.Security.Users, table.Security.Pins = shardmap.SecurityBoth, nil, nil
+	lead.node.table.Store(&table)
+	says("until there is a user who can administer it")
+	says("until node ")
 }
