@@ -28,7 +28,8 @@ type keyring struct {
 	// Set once.
 	holder *trust.Holder // what handshakes show, and whom they believe
 	disk   vfs.FS
-	data   string // directory
+	data   string           // directory
+	now    func() time.Time // for certificates
 
 	mu    sync.Mutex
 	vault *vault.Vault      // guarded by mu; nil until this node speaks TLS
@@ -122,7 +123,7 @@ func (k *keyring) show(roots [][]byte, denied func(trust.Serial) bool) error {
 		h.Certificate, err = trust.NewCertificate(k.key, k.leaf.Raw, k.root)
 	} else {
 		// It hides what is said. Others may know its key by then.
-		h.Certificate, err = trust.SelfSigned(rand.Reader, k.key, time.Now())
+		h.Certificate, err = trust.SelfSigned(rand.Reader, k.key, k.now())
 	}
 	if err != nil {
 		return err
@@ -130,7 +131,7 @@ func (k *keyring) show(roots [][]byte, denied func(trust.Serial) bool) error {
 	for i := 0; i+1 < len(k.former); i += 2 {
 		leaf, err := trust.ReadCertificate(k.former[i])
 		trusted := slices.ContainsFunc(roots, func(der []byte) bool { return string(der) == string(k.former[i+1]) })
-		if err != nil || !trusted || leaf.NotAfter.Before(time.Now()) {
+		if err != nil || !trusted || leaf.NotAfter.Before(k.now()) {
 			continue // it is of no use to anybody
 		}
 		if shown, err := trust.NewCertificate(k.key, k.former[i], k.former[i+1]); err == nil {
@@ -210,7 +211,7 @@ func (k *keyring) adopt(name trust.Name, leaf []byte, roots [][]byte) error {
 	if err != nil {
 		return err
 	}
-	p, err := t.Node([]*x509.Certificate{c}, time.Now())
+	p, err := t.Node([]*x509.Certificate{c}, k.now())
 	switch {
 	case err != nil:
 		return err

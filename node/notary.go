@@ -61,6 +61,7 @@ func (y *authority) begin(n *Node) error {
 	y.core = notary.New(n.self().Node)
 	n.logins.certify = y.login
 	y.keys.holder, y.keys.disk, y.keys.data = n.guard.holder, n.fs, n.cfg.Data
+	y.keys.now = func() time.Time { return n.guard.now() }
 	if !n.guard.founded {
 		return nil // it has none until the table says that there is TLS
 	}

@@ -24,7 +24,7 @@ func (y *authority) notes() (notes []wire.Problem) {
 	note := func(remedy, what string, args ...any) {
 		notes = append(notes, wire.Problem{What: fmt.Sprintf(what, args...), Remedy: remedy})
 	}
-	if c := n.guard.holder.Get().Certificate; c != nil && c.Leaf != nil && !trust.Founding(c.Leaf) && time.Until(c.Leaf.NotAfter) < endsSoon {
+	if c := n.guard.holder.Get().Certificate; c != nil && c.Leaf != nil && !trust.Founding(c.Leaf) && c.Leaf.NotAfter.Sub(n.guard.now()) < endsSoon {
 		note("see in its log why it gets no other one, and compare its clock with those of the others", "the certificate of node %s ends at %s", n.name, c.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 	issuing, ok := t.Security.Issuing()

@@ -317,3 +317,44 @@ func TestNotesOfCertificates(t *testing.T) {
 	says("until there is a user who can administer it")
 	says("until node ")
 }
+
+// A cluster that was off for forty days has no certificate that is still good, and nobody who could make one
+// but itself: it elects a leader all the same, renews, and serves.
+func TestFortyDaysStopped(t *testing.T) {
+	nodes, users := secured(t, 3)
+	for _, r := range nodes {
+		r.stop()
+	}
+	late := func() time.Time { return time.Now().Add(40 * 24 * time.Hour) }
+	for i, r := range nodes {
+		nodes[i] = startWith(t, r.node.cfg, secureLimits(), func(n *Node) { n.guard.now = late })
+	}
+	until(t, "all have new certificates", func() error {
+		for i, r := range nodes {
+			if r.node.running() == nil {
+				return fmt.Errorf("node %d does not run", i)
+			}
+			c := r.node.guard.holder.Get().Certificate
+			if c == nil || c.Leaf == nil || c.Leaf.NotAfter.Before(late()) {
+				return fmt.Errorf("node %d has none", i)
+			}
+		}
+		return nil
+	})
+	until(t, "it serves", func() error {
+		lead := metaLeader(nodes)
+		if lead == nil {
+			return fmt.Errorf("nobody leads")
+		}
+		return tableNow(context.Background(), lead.node.running())
+	})
+	u := users[0]
+	shown, err := trust.NewCertificate(u.key, u.leaf.Raw, u.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stranger{t: t, shot: shown}
+	if _, _, err := s.dial(nodes[0], wire.DialConfig{Role: wire.RoleClient}); err == nil {
+		t.Error("a user whose certificate has ended is let in")
+	}
+}
