@@ -88,7 +88,7 @@ func (h *Holding) shownTo(protocols []string) *tls.Certificate {
 	if h.Certificate == nil || len(h.Former) == 0 || names(h.Certificate) {
 		return h.Certificate
 	}
-	if i := slices.IndexFunc(h.Former, names); i >= 0 {
+	if i := slices.IndexFunc(h.Former, names); i >= 0 && !bug("former certificate not shown") {
 		return h.Former[i]
 	}
 	return h.Certificate

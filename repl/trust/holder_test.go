@@ -264,6 +264,41 @@ func TestHotReload(t *testing.T) {
 	}
 }
 
+// A client that has heard of a former root alone is shown what the host had under it; all others are
+// shown what it has now.
+func TestFormerCertificate(t *testing.T) { formerShown(t) }
+
+func formerShown(t testing.TB) {
+	was, is, never := newWorld(t, 1, cluster), newWorld(t, 2, cluster), newWorld(t, 3, cluster)
+	var server trust.Holder
+	now := is.holding(node(1))
+	now.Former = []*tls.Certificate{was.holding(node(1)).Certificate}
+	server.Set(now)
+	proto := func(w *world) string { return trust.RootProtocol(trust.RootIDOf(w.root.Raw)) }
+	for _, c := range []struct {
+		names []string
+		want  *tls.Certificate
+	}{
+		{nil, now.Certificate},
+		{[]string{proto(is)}, now.Certificate},
+		{[]string{proto(was)}, now.Former[0]},
+		{[]string{proto(was), proto(is)}, now.Certificate},
+		{[]string{proto(never)}, now.Certificate},
+	} {
+		config := new(trust.Holder).Client(anybody)
+		config.NextProtos = append(config.NextProtos, c.names...)
+		_, got := handshake(t, server.Server(), config)
+		switch {
+		case got.err != nil:
+			t.Errorf("named %q: %v", c.names, got.err)
+		case !got.state.PeerCertificates[0].Equal(c.want.Leaf):
+			t.Errorf("named %q: it is shown serial %x, want %x", c.names, got.state.PeerCertificates[0].SerialNumber, c.want.Leaf.SerialNumber)
+		case got.state.NegotiatedProtocol != trust.ALPN:
+			t.Errorf("named %q: the protocol is %q", c.names, got.state.NegotiatedProtocol)
+		}
+	}
+}
+
 // counted is a cache of tickets that counts.
 type counted struct {
 	tls.ClientSessionCache

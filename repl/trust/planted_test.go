@@ -20,6 +20,7 @@ func TestPlantedBugs(t *testing.T) {
 		"denied serial accepted":                  deniedRefused,
 		"token signature without exporter":        tokenRelay,
 		"TLS 1.2 accepted":                        handshakeRefused,
+		"former certificate not shown":            formerShown,
 	} {
 		for _, planted := range []string{"", bug} {
 			trust.SetBug(planted)
