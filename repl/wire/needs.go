@@ -37,7 +37,7 @@ var needs = [...]need{
 	TypeStreamGrant:  {"nothing: the stream is the sender's own", nothing},
 	TypeStreamCancel: {"nothing: the stream is the sender's own", nothing},
 	TypeWatch:        {"`watch` and `read` on what all keys of the range begin with, on the key, or on the service", eachOfWatch},
-	TypeSlotView:     {"`read` on the cluster", looking},
+	TypeSlotView:     {"nothing: clients follow slots that move by it; it tells how many keys a slot has, and how large they are", nothing},
 
 	TypeTableStream: {"nothing", nothing},
 	TypeLeases:      {"`list` on all keys", eachOfLeases},

@@ -60,7 +60,7 @@ var requestNeeds = []struct {
 	{wire.TypeWatch, &wire.Watch{PieceBytes: wire.StreamPieceMin, Slots: all, Services: true, Now: true}, "read,watch on service:…"},
 	{wire.TypeWatch, &wire.Watch{PieceBytes: wire.StreamPieceMin, Slots: all, From: []byte("web"), Exact: true, Services: true, Now: true}, "read,watch on service:web"},
 	{wire.TypeWatch, new(wire.Get), "error: "},
-	{wire.TypeSlotView, &wire.SlotView{Group: 1, Slots: all}, "read on cluster"},
+	{wire.TypeSlotView, &wire.SlotView{Group: 1, Slots: all}, ""},
 	{wire.TypeTableStream, &wire.TableStream{}, ""},
 	{wire.TypeLeases, &wire.Leases{Group: 1, Slots: all}, "list on key:…"},
 	{wire.TypeServices, &wire.Services{Group: 1, Slots: all}, "read,list on service:…"},
