@@ -28,6 +28,7 @@ func TestPlantedThreats(t *testing.T) {
 		{trust.SetBug, "expired certificate accepted", clocksOff},
 		{setBug, bugEachLogged, floodOfRefusals},
 		{setBug, bugDeniedStays, deniedStays},
+		{setBug, bugPasswordLogged, secretsTold},
 		{setBug, bugNotChecked, dialsAnybody},
 		{wire.SetBug, "hello without the exporter", relayedFounding},
 	} {

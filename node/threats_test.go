@@ -31,7 +31,13 @@ import (
 // it serves anybody.
 func securedAlone(t *testing.T, log *slog.Logger, look func(*Node)) (*runningNode, *keptUser) {
 	t.Helper()
-	c, u := testConfig(t), new(keptUser)
+	return securedAs(t, testConfig(t), log, look)
+}
+
+// securedAs is securedAlone for a node with a configuration of its own.
+func securedAs(t *testing.T, c Config, log *slog.Logger, look func(*Node)) (*runningNode, *keptUser) {
+	t.Helper()
+	u := new(keptUser)
 	c.FirstUser = &FirstUser{Name: "ann0", Keep: u.keep}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &runningNode{t: t, cancel: cancel, ended: make(chan error, 1)}
