@@ -12,6 +12,7 @@
 //	                                                        user.pem   the user's certificate
 //	                                                        user.key   its key, PKCS #8
 //	                                                        name       the user's name, and what the cluster is called
+//	HOME/lock              held while files that belong together are read or written
 //	HOME/founding.secret   what hosts of this user on one machine found a cluster by
 //
 // Each file is written beside its place and renamed. A key that others can read is refused,
@@ -32,6 +33,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"muster/repl/trust"
 )
@@ -45,6 +47,7 @@ const (
 	keyFile    = "user.key"
 	nameFile   = "name"
 	secretFile = "founding.secret"
+	lockFile   = "lock"
 	// folderDigits is how many digits of a root's id name its folder.
 	folderDigits = 32
 	// secretBytes is how many random bytes a founding secret has: as many as the HMAC of which
@@ -153,6 +156,10 @@ func readRoot(folder string) (*x509.Certificate, error) {
 // Credential returns what is kept for a root; an error that wraps [fs.ErrNotExist] if that is
 // nothing.
 func (h Home) Credential(id trust.RootID) (*Credential, error) {
+	// Where there is nothing to lock, or no right to, there is nobody who writes either.
+	if unlock, err := h.lock(shared); err == nil {
+		defer unlock()
+	}
 	folder := h.folder(id)
 	root, err := readRoot(folder)
 	if err != nil {
@@ -217,6 +224,11 @@ func (h Home) Put(rootDER []byte, cluster string, leafDER []byte, key *ecdsa.Pri
 	if err := h.make(folder); err != nil {
 		return err
 	}
+	unlock, err := h.lock(exclusive)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if key != nil {
 		keyPEM, err := trust.EncodeKey(key)
 		if err != nil {
@@ -227,7 +239,7 @@ func (h Home) Put(rootDER []byte, cluster string, leafDER []byte, key *ecdsa.Pri
 		if err := c.fill(root, certPEM, keyPEM); err != nil {
 			return err
 		}
-		// Who reads between the two finds a key that does not fit, and is told so.
+		// A crash between the two leaves a key that does not fit, and who reads it is told so.
 		for _, f := range []struct {
 			name  string
 			bytes []byte
@@ -238,6 +250,44 @@ func (h Home) Put(rootDER []byte, cluster string, leafDER []byte, key *ecdsa.Pri
 		}
 	}
 	return write(filepath.Join(folder, rootFile), trust.EncodeCertificates(rootDER))
+}
+
+// Forget removes what is kept for a root.
+func (h Home) Forget(id trust.RootID) error {
+	if err := os.RemoveAll(h.folder(id)); err != nil {
+		return fmt.Errorf("credentials: %w", err)
+	}
+	return nil
+}
+
+// Ways of locking: one who writes, alone, or any number who read.
+const (
+	exclusive = syscall.LOCK_EX
+	shared    = syscall.LOCK_SH
+)
+
+// lock keeps others from writing while this process reads or writes files that belong together: hosts
+// that found a cluster at once all keep a certificate of their user.
+func (h Home) lock(how int) (unlock func(), err error) {
+	flags := os.O_RDONLY
+	if how == exclusive {
+		flags |= os.O_CREATE
+	}
+	f, err := os.OpenFile(filepath.Join(h.dir, lockFile), flags, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("credentials: %w", err)
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), how)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("credentials: lock %s: %w", f.Name(), err)
+	}
+	return func() { f.Close() }, nil
 }
 
 // make makes a folder in the home, and the home.

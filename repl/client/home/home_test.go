@@ -19,6 +19,7 @@ import (
 type made struct {
 	root, leaf []byte
 	key        *ecdsa.PrivateKey
+	issuer     *trust.Issuer
 }
 
 func (m *made) id() trust.RootID { return trust.RootIDOf(m.root) }
@@ -42,7 +43,7 @@ func certificate(t *testing.T, n trust.Name) *made {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &made{root, leaf, key}
+	return &made{root, leaf, key, issuer}
 }
 
 func in(t *testing.T) home.Home {
@@ -90,6 +91,10 @@ func TestPutAndFind(t *testing.T) {
 	if _, err := h.Credential(certificate(t, ann(4)).id()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a foreign root: got %v", err)
 	}
+	must(t, h.Forget(third.id()))
+	if roots, err := h.Roots(); err != nil || len(roots) != 2 {
+		t.Errorf("after one is forgotten: got %d roots, %v", len(roots), err)
+	}
 	err = filepath.WalkDir(h.Dir(), func(path string, d fs.DirEntry, err error) error {
 		info, ierr := d.Info()
 		if err != nil || ierr != nil {
@@ -103,6 +108,35 @@ func TestPutAndFind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Hosts that found a cluster at once all keep what their user has in it. Whoever reads meanwhile must
+// find a key and the certificate that is for it.
+func TestPutsAtOnce(t *testing.T) {
+	h, m := in(t), certificate(t, ann(1))
+	must(t, h.Put(m.root, "prod", m.leaf, m.key))
+	var all sync.WaitGroup
+	for range 4 {
+		key, err := trust.NewKey(rand.Reader)
+		must(t, err)
+		leaf, _, err := m.issuer.Issue(rand.Reader, ann(1), &key.PublicKey, time.Now(), trust.UserLife)
+		must(t, err)
+		all.Go(func() {
+			for range 10 {
+				if err := h.Put(m.root, "prod", leaf, key); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		all.Go(func() {
+			for range 40 {
+				if _, err := h.Credential(m.id()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // A file that is not as it was written must be named, with what to do; nothing in it is shown.
