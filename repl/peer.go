@@ -159,7 +159,11 @@ func (o *peer) run() {
 			return
 		}
 		o.unlinked(err)
-		log.Warn("peer lost", "peer", o.id, "addr", addr, "err", err)
+		level := slog.LevelWarn
+		if e := (*wire.Error)(nil); errors.As(err, &e) && e.Retry() == wire.RetrySameNode {
+			level = slog.LevelInfo // it wants another connection, and nothing is wrong
+		}
+		log.Log(ctx, level, "peer lost", "peer", o.id, "addr", addr, "err", err)
 		clear(said)
 		if time.Since(since) > peerRetryMax {
 			pause = peerRetryMin
