@@ -45,13 +45,13 @@ type guard struct {
 
 // begin settles how a host with this secret speaks, once its identity is known and before its first
 // word. Whoever keeps certificates sets the holder afterwards.
-func (g *guard) begin(n *Node, secret []byte) error {
+func (g *guard) begin(n *Node, secret []byte, token *trust.Token) error {
 	id := n.self()
 	had := hasTLSKey(n.fs, n.cfg.Data)
 	if had && n.cfg.Insecure {
 		return fmt.Errorf("--insecure: the node in %s is of a cluster with TLS, and never speaks without; leave the option out", n.cfg.Data)
 	}
-	g.holder, g.secret, g.self, g.table, g.now = new(trust.Holder), secret, n.self, n.known, time.Now
+	g.holder, g.secret, g.token, g.self, g.table, g.now = new(trust.Holder), secret, token, n.self, n.known, time.Now
 	g.plain = n.cfg.Insecure || !n.limits.secure
 	g.founded = !g.plain && (undecided(&id) || waiting(&id) || had)
 	g.gate = wire.NewGate(n.limits.handshakes)
@@ -65,7 +65,14 @@ func (g *guard) begin(n *Node, secret []byte) error {
 	if err != nil {
 		return err
 	}
-	g.holder.Set(&trust.Holding{Certificate: shown})
+	own, err := n.cfg.ownCertificate(n.addr, g.now())
+	if err != nil {
+		return err
+	}
+	if own != nil {
+		shown = own.Certificate
+	}
+	g.holder.Set(&trust.Holding{Certificate: shown, Own: own})
 	return nil
 }
 
@@ -499,7 +506,7 @@ func (g *guard) over(c *credential) *wire.Error {
 	}
 	if p.Name == (trust.Name{}) {
 		if g.speech() == speaksOnly && c.standing != wire.SenderGuest && c.standing != wire.SenderRenewer && c.standing != wire.SenderInviter {
-			return wire.Unauthorized("connection", "it was made without a certificate, and the cluster goes by certificates alone now", "connect again, with TLS and a certificate of the cluster")
+			return wire.NotReady("connection", "it was made without a certificate, and the cluster goes by certificates alone now", "connect again, with TLS and a certificate of the cluster", startedRetry)
 		}
 		return nil
 	}

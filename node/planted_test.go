@@ -2,7 +2,10 @@
 
 package node
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // The tests must find what they are for: a host that gives its word again after
 // it has decided, so that those who were wiped found beside it; a node that
@@ -108,4 +111,29 @@ func TestPlantedTrail(t *testing.T) {
 		t.Errorf("%s: not found", bugTrailOfAnother)
 	}
 	t.Logf("%s: %s", bugTrailOfAnother, wrong)
+}
+
+// The tests of connections over TLS must find a node that takes plain text, one that speaks to whoever
+// answers, and one that keeps connections whose certificate was denied.
+func TestPlantedTLS(t *testing.T) {
+	defer setBug("")
+	for name, find := range map[string]func() string{
+		bugPlainTaken: func() string {
+			nodes, _ := secured(t, 1)
+			return plainTaken(t, nodes[0])
+		},
+		bugNotChecked: func() string {
+			nodes, _ := secured(t, 2)
+			return strangerHears(t, nodes[0], nodes[1])
+		},
+		bugDeniedStays: func() string { return openAfterDenial(t, 6*time.Second) },
+	} {
+		setBug(name)
+		wrong := find()
+		setBug("")
+		if wrong == "" {
+			t.Errorf("%s: not found", name)
+		}
+		t.Logf("%s: %s", name, wrong)
+	}
 }
