@@ -64,6 +64,8 @@ func inside(dir string, c *exec.Cmd) *exec.Cmd {
 			c.Env = append(c.Env, v)
 		}
 	}
+	// One user's certificates, for all clusters that the tests found.
+	c.Env = append(c.Env, "MUSTER_HOME="+filepath.Join(filepath.Dir(binary), "home"))
 	c.Env = append(c.Env, "PATH="+filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return c

@@ -99,7 +99,7 @@ func cluster(t testing.TB, nodes int, change func(*Config)) ([]*runningNode, *cl
 		}
 		all = append(all, start(t, c, defaultLimits()))
 	}
-	cl, err := client.Open(client.Options{Endpoints: addrs})
+	cl, err := client.Open(client.Options{Insecure: true, Endpoints: addrs})
 	if err != nil {
 		t.Fatal(err)
 	}

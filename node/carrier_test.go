@@ -29,7 +29,7 @@ func TestSlotsMoveBetweenNodes(t *testing.T) {
 		}
 		return nil
 	})
-	cl, err := client.Open(client.Options{Endpoints: addrs})
+	cl, err := client.Open(client.Options{Insecure: true, Endpoints: addrs})
 	if err != nil {
 		t.Fatal(err)
 	}

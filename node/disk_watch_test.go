@@ -64,7 +64,7 @@ func startOn(t *testing.T, disk vfs.FS, c Config) (r *runningNode, log *logLines
 // writesOn sets a key over and over until it is told to stop; what becomes of it
 // does not matter.
 func writesOn(t *testing.T, addr string, size int) (stop func()) {
-	cl, err := client.Open(client.Options{Endpoints: []string{addr}})
+	cl, err := client.Open(client.Options{Insecure: true, Endpoints: []string{addr}})
 	if err != nil {
 		t.Fatal(err)
 	}

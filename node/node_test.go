@@ -200,7 +200,7 @@ func (r *runningNode) client() *speaker {
 // library returns a client of the library, for as long as the test runs.
 func (r *runningNode) library() *client.Client {
 	r.t.Helper()
-	cl, err := client.Open(client.Options{Endpoints: []string{r.addr}})
+	cl, err := client.Open(client.Options{Insecure: true, Endpoints: []string{r.addr}})
 	if err != nil {
 		r.t.Fatal(err)
 	}

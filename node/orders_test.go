@@ -55,7 +55,7 @@ func TestOrdersRefused(t *testing.T) {
 	refused(t, "at a follower", err, wire.CodeNotLeader, leads.addr)
 	ctx, cancel := context.WithTimeout(t.Context(), readyMax)
 	defer cancel()
-	cl, err := client.Open(client.Options{Endpoints: []string{other.addr}})
+	cl, err := client.Open(client.Options{Insecure: true, Endpoints: []string{other.addr}})
 	if err != nil {
 		t.Fatal(err)
 	}

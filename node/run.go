@@ -50,7 +50,9 @@ const (
 // the disk. The process must end then. As with a power cut, nothing that was confirmed
 // is lost.
 func Run(ctx context.Context, c Config, log *slog.Logger, ready func(addr string)) error {
-	return run(ctx, c, log, defaultLimits(), func(_ *Node, addr string) { ready(addr) })
+	l := defaultLimits()
+	l.secure = true
+	return run(ctx, c, log, l, func(_ *Node, addr string) { ready(addr) })
 }
 
 // run is [Run] with other limits, and shows the node to ready.
@@ -97,7 +99,11 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	if err := c.checkFoundingOn(w); err != nil {
 		return err
 	}
-	secret, err := c.Secret()
+	secret, err := c.foundingSecret(&l)
+	if err != nil {
+		return err
+	}
+	token, err := c.Token()
 	if err != nil {
 		return err
 	}
@@ -141,7 +147,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	}
 	n.log = log.With("node", n.name)
 	n.enrolment.log = n.log
-	if err := n.guard.begin(n, secret); err != nil {
+	if err := n.guard.begin(n, secret, token); err != nil {
 		return err
 	}
 	if err := n.notary.begin(n); err != nil {

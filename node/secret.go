@@ -10,7 +10,9 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
+	"muster/repl/client/home"
 	"muster/repl/trust"
 	"muster/repl/wire"
 )
@@ -112,6 +114,44 @@ func CheckPassword(found string, password []byte) error {
 		return fmt.Errorf("%s: a password of %d bytes; want %d to %d; %s", found, n, passwordMin, wire.PasswordMax, ofPasswords.good)
 	}
 	return nil
+}
+
+// foundingSecret is the secret by which this host founds a cluster with others: that of its file or,
+// on a machine's own address, one that the hosts of one user share.
+func (c *Config) foundingSecret(l *limits) ([]byte, error) {
+	host, _, err := splitAddr(c.Listen)
+	if err != nil || c.SecretFile != "" || c.Insecure || !l.secure || len(c.Join) == 0 || c.TokenFile != "" || !isLoopback(host) {
+		return c.Secret()
+	}
+	h, err := home.Default()
+	if err != nil {
+		return nil, err
+	}
+	return h.Secret()
+}
+
+// ownCertificate reads the certificate that this host has of its company's CA; nil if it has none.
+func (c *Config) ownCertificate(addr string, now time.Time) (*trust.Own, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	var files [3][]byte
+	for i, f := range []struct{ flag, path string }{{"--tls-cert", c.TLSCert}, {"--tls-key", c.TLSKey}, {"--tls-ca", c.TLSCA}} {
+		info, err := os.Stat(f.path)
+		if err == nil && info.Size() > trust.FileMax {
+			err = fmt.Errorf("%s has %d bytes; want %d at most", f.path, info.Size(), trust.FileMax)
+		}
+		if err == nil && f.path == c.TLSKey {
+			err = privateFile{name: "key", makes: "name the file of the key"}.check(f.path, info.Mode(), ownerOf(info), os.Geteuid())
+		}
+		if err == nil {
+			files[i], err = os.ReadFile(f.path)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.flag, err)
+		}
+	}
+	return trust.LoadOwn(files[0], files[1], files[2], addr, now)
 }
 
 // line reads the first line of a file; see [ReadSecret].

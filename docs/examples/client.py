@@ -1,5 +1,5 @@
 """A muster client, from docs/protocol.md alone: client.py HOST:PORT set KEY VALUE | get KEY"""
-import os, socket, struct, sys
+import glob, os, socket, ssl, struct, sys
 
 def crc32c(data):
     c = 0xFFFFFFFF
@@ -43,10 +43,29 @@ def call(stream, kind, body, request=0):
         raise OSError("bad frame")
     return kind, unpack(body)[0]
 
+def connect(addr):  # over TLS, with what the user has for the root that signed the node's certificate
+    host, port = addr.rsplit(":", 1)
+    to = (host.strip("[]"), int(port))
+    if os.environ.get("MUSTER_INSECURE"):
+        return socket.create_connection(to, 5)
+    home = os.environ.get("MUSTER_HOME") or os.path.expanduser("~/.config/muster")
+    for root in glob.glob(os.path.join(home, "*", "root.pem")):
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.minimum_version, tls.check_hostname = ssl.TLSVersion.TLSv1_3, False  # names of hosts mean nothing here
+        tls.set_alpn_protocols(["muster"])
+        tls.load_verify_locations(root)
+        tls.load_cert_chain(root.replace("root.pem", "user.pem"), root.replace("root.pem", "user.key"))
+        try:
+            s = tls.wrap_socket(socket.create_connection(to, 5))
+        except ssl.SSLCertVerificationError:
+            continue  # the node is of another cluster
+        if any(k == "URI" and "/node/" in v for k, v in s.getpeercert()["subjectAltName"]):
+            return s
+    sys.exit("no certificate in " + home + " is of the cluster of " + addr)
+
 def ask(addr, kind, body):
     for _ in range(5):
-        host, port = addr.rsplit(":", 1)
-        with socket.create_connection((host.strip("[]"), int(port)), 5) as s, s.makefile("rwb") as stream:
+        with connect(addr) as s, s.makefile("rwb") as stream:
             stream.write(b"\xedmus\x03\x03\x02\x00")
             hello = pack([3, 3, "", 0, 0, 0, 2, "", 1, os.urandom(32), 1])
             for frame in (1, hello), (3, pack([b""])), (kind, body, 1):

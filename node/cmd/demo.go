@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,6 +21,8 @@ import (
 
 	"muster/node"
 	"muster/repl/client"
+	"muster/repl/client/home"
+	"muster/repl/trust"
 	"muster/repl/wire"
 )
 
@@ -70,11 +74,14 @@ func runDemo(con *console, c *cli.Context) error {
 	defer stop()
 	ended := make(chan error, demoNodes) // from each node's goroutine, once
 	log := slog.New(slog.NewTextHandler(&heard{con.err, over}, &slog.HandlerOptions{Level: &level}))
+	first, forget := scratchUser()
+	defer forget()
 	for i, addr := range addrs {
 		config := node.Default()
 		config.Name, config.Listen, config.Cluster = fmt.Sprintf("n%d", i+1), addr, "demo"
 		config.Data = filepath.Join(dir, config.Name)
 		config.Join, config.Expect = addrs, demoNodes
+		config.FirstUser = first
 		go func() {
 			err := node.Run(nodes, config, log, func(string) {})
 			if err == nil && nodes.Err() == nil {
@@ -108,6 +115,31 @@ func runDemo(con *console, c *cli.Context) error {
 		}
 	}
 	return err
+}
+
+// scratchUser is [firstUser] of a cluster that is gone afterwards: then forget takes away what was kept
+// for it.
+func scratchUser() (first *node.FirstUser, forget func()) {
+	var mu sync.Mutex
+	var roots []trust.RootID
+	first = firstUser("demo")
+	keep := first.Keep
+	first.Keep = func(root, leaf []byte, key *ecdsa.PrivateKey) error {
+		mu.Lock()
+		roots = append(roots, trust.RootIDOf(root))
+		mu.Unlock()
+		return keep(root, leaf, key)
+	}
+	return first, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		h, err := home.Default()
+		for _, id := range roots {
+			if err == nil {
+				_ = h.Forget(id) // what stays does no harm
+			}
+		}
+	}
 }
 
 // heard is a writer that tells when nobody reads it any more.

@@ -39,8 +39,12 @@ func (con *console) open(c *cli.Context, connections int) (*errand, error) {
 	if err != nil {
 		return nil, err
 	}
+	insecure, err := insecureOf(c)
+	if err != nil {
+		return nil, err
+	}
 	s.client, err = client.Open(client.Options{
-		Endpoints: s.endpoints, Cluster: optionText(c, "cluster"), Secret: secret, ConnectionsPerNode: connections,
+		Endpoints: s.endpoints, Cluster: optionText(c, "cluster"), Secret: secret, Insecure: insecure, ConnectionsPerNode: connections,
 	})
 	if err != nil {
 		return nil, err

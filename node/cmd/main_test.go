@@ -21,7 +21,14 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Setenv("MUSTER_ENDPOINTS", "127.0.0.1:1")
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "muster-home-")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("MUSTER_HOME", dir)
+	status := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(status)
 }
 
 // result is what one command line came to.

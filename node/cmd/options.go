@@ -32,6 +32,7 @@ func commonFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "timeout", Value: timeoutDefault,
 			Usage: "how long `D` one request may take, retries included, up to 5m [$MUSTER_TIMEOUT]"},
 		&cli.StringFlag{Name: "secret-file", Usage: "`FILE` whose first line is the cluster's secret [$MUSTER_SECRET_FILE]"},
+		&cli.BoolFlag{Name: "insecure", Usage: "speak without TLS, as nodes do that were started with --insecure: everybody on the way can read it all [$MUSTER_INSECURE]"},
 		&cli.StringFlag{Name: "cluster", Usage: "`NAME` that the cluster must have; any, if not given [$MUSTER_CLUSTER]"},
 	}
 }
@@ -84,6 +85,8 @@ func localVerb(c cli.Command) *cli.Command {
 		case *cli.StringFlag:
 			f.Hidden = f.Name != "output"
 		case *cli.DurationFlag:
+			f.Hidden = true
+		case *cli.BoolFlag:
 			f.Hidden = true
 		}
 		v.Flags[n+i] = f
@@ -194,6 +197,20 @@ func endpointsOf(c *cli.Context) ([]string, error) {
 		return nil, usagef("%s: --endpoints: empty; want HOST:PORT,…", c.Command.HelpName)
 	}
 	return all, nil
+}
+
+// insecureOf reports whether to do without TLS.
+func insecureOf(c *cli.Context) (bool, error) {
+	switch v := variable(c, "insecure"); v {
+	case "":
+		return c.Bool("insecure"), nil
+	case "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
+	default:
+		return false, usagef("%s: MUSTER_INSECURE: %q is neither true nor false", c.Command.HelpName, v)
+	}
 }
 
 // secretOf reads the secret; nil where no file is named.

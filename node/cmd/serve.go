@@ -68,6 +68,7 @@ func runServe(con *console, c *cli.Context) error {
 	}
 	node.TuneCollector()
 	silenceLibraries()
+	config.FirstUser = firstUser(config.Cluster)
 	return node.Run(c.Context, config, slog.New(slog.NewTextHandler(con.err, nil)), func(string) {})
 }
 

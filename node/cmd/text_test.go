@@ -136,6 +136,7 @@ func evilEnd() *wire.StreamEnd {
 func TestForeignText(t *testing.T) {
 	addr := evilNode(t)
 	one := raft.NodeID(1).String()
+	t.Setenv("MUSTER_INSECURE", "true")
 	const planLines = 9 // head, step and risk, bytes, rule, problem and remedy, progress, error
 	for _, line := range []string{
 		"status", "status --counters", "node list", "group list", "slot list", "doctor", "check", "check --fix", "check --fix --yes", "check --acknowledge", "audit tail", "audit tail --node " + one, "audit verify", "audit verify --node " + evil, "kv list", "kv export", "kv locate " + "k",

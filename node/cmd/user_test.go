@@ -42,6 +42,7 @@ func openNode(t *testing.T) string {
 // Users and roles, as a person makes, grants, looks at and deletes them. One would doubt what is
 // printed of passwords, and what happens the second time.
 func TestUsersAndRoles(t *testing.T) {
+	t.Setenv("MUSTER_INSECURE", "true")
 	at := openNode(t)
 	run := func(line string) result {
 		return muster(t, append(strings.Fields(line), "--endpoints", at)...)

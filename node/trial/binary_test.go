@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"muster/repl/client/home"
 )
 
 // binary is the muster that all tests run: built once, as a user would.
@@ -40,6 +42,8 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binary = filepath.Join(dir, "muster")
+	// Clusters found themselves by what is kept there, and commands and clients find it.
+	os.Setenv(home.Variable, filepath.Join(dir, "home"))
 	if out, err := exec.Command("go", "build", "-o", binary, "muster").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 		os.Exit(1)
@@ -78,7 +82,7 @@ func command(args ...string) *exec.Cmd { return commandOf(binary, args...) }
 func commandOf(binary string, args ...string) *exec.Cmd {
 	c := exec.Command(binary, args...)
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "MUSTER_") {
+		if !strings.HasPrefix(v, "MUSTER_") || strings.HasPrefix(v, home.Variable+"=") {
 			c.Env = append(c.Env, v)
 		}
 	}

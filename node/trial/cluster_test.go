@@ -28,6 +28,7 @@ type cluster struct {
 	extra  []string // options of every node
 	env    []string // variables of every node, beside those of this process
 	hosts  string   // a file in the place of /etc/hosts for nodes and commands; empty: the system's
+	clear  bool     // commands and clients speak without TLS
 	plain  bool     // a failed test has said it all in figures, and prints no logs
 	nodes  []*process
 }
@@ -172,6 +173,9 @@ func (c *cluster) runIn(in string, args ...string) result {
 	if c.secret != "" {
 		cmd.Env = append(cmd.Env, "MUSTER_SECRET_FILE="+c.secret)
 	}
+	if c.clear {
+		cmd.Env = append(cmd.Env, "MUSTER_INSECURE=true")
+	}
 	return runCommand(c.t, cmd, in)
 }
 
@@ -200,6 +204,7 @@ func (c *cluster) clientWith(o client.Options) *client.Client {
 		}
 		o.Secret = []byte(strings.TrimSpace(string(secret)))
 	}
+	o.Insecure = o.Insecure || c.clear
 	cl, err := client.Open(o)
 	if err != nil {
 		c.t.Fatal(err)

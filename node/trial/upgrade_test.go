@@ -318,6 +318,7 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Fatalf("commit %.10s is of level %d, this build of %d: name the last one of a level below", levelFrom, was, is)
 	}
 	c := newCluster(t, 3)
+	c.clear = true // the old build knows no TLS, and the cluster has none until muster ca create
 	for i, p := range c.nodes {
 		p.binary = older
 		c.start(i)
@@ -501,6 +502,7 @@ func TestOlderDirectoryIsRead(t *testing.T) {
 		t.Run(how.name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, 1, "--groups", "2")
+			c.clear = true
 			p := c.nodes[0]
 			p.binary = how.older
 			c.start(0)

@@ -65,7 +65,7 @@ func (c *fakeCluster) openSuspendable() (*Client, *suspendable) {
 	for _, n := range c.nodes {
 		endpoints = append(endpoints, n.addr)
 	}
-	cl, err := open(Options{Endpoints: endpoints}, s.source())
+	cl, err := open(Options{Insecure: true, Endpoints: endpoints}, s.source())
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func TestOptionsDial(t *testing.T) {
 // What a way of its own says of why it failed is what the caller is told.
 func TestOptionsDialFails(t *testing.T) {
 	noWay := errors.New("the tunnel is shut")
-	c, err := Open(Options{Endpoints: []string{"gate.invalid:1"}, Patience: 10 * time.Millisecond,
+	c, err := Open(Options{Insecure: true, Endpoints: []string{"gate.invalid:1"}, Patience: 10 * time.Millisecond,
 		Dial: func(context.Context, string) (net.Conn, error) { return nil, noWay }})
 	if err != nil {
 		t.Fatal(err)

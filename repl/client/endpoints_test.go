@@ -142,7 +142,7 @@ func TestAnyGoodEndpointDoes(t *testing.T) {
 			t.Parallel()
 			for _, q := range asked {
 				c := newFake(t, 1, 1)
-				client, err := Open(Options{Cluster: "fake", Endpoints: []string{bad.make(t), bad.make(t), c.nodes[0].addr, bad.make(t)}})
+				client, err := Open(Options{Insecure: true, Cluster: "fake", Endpoints: []string{bad.make(t), bad.make(t), c.nodes[0].addr, bad.make(t)}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -199,7 +199,7 @@ func TestNoGoodEndpoint(t *testing.T) {
 func askBriefly(t *testing.T, endpoints []string, ask func(ctx context.Context, c *Client) error, judge func(err error) (wrong string)) {
 	t.Helper()
 	for d := time.Second; ; d *= 4 {
-		client, err := Open(Options{Cluster: "fake", Endpoints: endpoints, Patience: 3 * d / 10})
+		client, err := Open(Options{Insecure: true, Cluster: "fake", Endpoints: endpoints, Patience: 3 * d / 10})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func TestNearby(t *testing.T) {
 	closed := l.Addr().String()
 	l.Close()
 	open := func(endpoints ...string) *Client {
-		c, err := Open(Options{Endpoints: endpoints, Patience: 200 * time.Millisecond})
+		c, err := Open(Options{Insecure: true, Endpoints: endpoints, Patience: 200 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}

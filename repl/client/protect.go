@@ -15,9 +15,6 @@ import (
 	"muster/repl/wire"
 )
 
-// tlsByDefault: a client without [Options.Insecure] speaks TLS.
-const tlsByDefault = false
-
 // protection is how a client protects its connections: with TLS, by what the user has for the cluster
 // that answers. It finds out which one that is by the certificate that it is shown.
 type protection struct {
@@ -31,7 +28,7 @@ type protection struct {
 }
 
 func protectionOf(o *Options) (p protection) {
-	p.on = !o.Insecure && (tlsByDefault || o.Home != "")
+	p.on = !o.Insecure
 	p.secret, p.guest, p.meet = len(o.Secret) > 0, o.Guest, o.Meet
 	if p.on {
 		p.home, p.lost = home.In(o.Home)
@@ -86,7 +83,7 @@ func (p *protection) check(shows *trust.Holder, chain []*x509.Certificate, addr 
 	if p.lost != nil {
 		return nobody, p.broken(p.lost)
 	}
-	roots, err := p.home.Roots()
+	roots, err := p.roots(chain)
 	if err != nil {
 		return nobody, p.broken(err)
 	}
@@ -119,6 +116,16 @@ func (p *protection) check(shows *trust.Holder, chain []*x509.Certificate, addr 
 	}
 	shows.Set(&trust.Holding{Certificate: c.Certificate})
 	return proven, nil
+}
+
+// roots are those by which the chain may be good: the one that it says, if that is kept, or all.
+func (p *protection) roots(chain []*x509.Certificate) ([]*x509.Certificate, error) {
+	if shown := shownRoot(chain); shown != nil {
+		if c, err := p.home.Credential(trust.RootIDOf(shown.Raw)); err == nil {
+			return []*x509.Certificate{c.Root}, nil
+		}
+	}
+	return p.home.Roots()
 }
 
 // met asks whoever uses this client about a root that is not kept.
@@ -158,8 +165,16 @@ func (p *protection) foreign(object string, chain, kept []*x509.Certificate) err
 	if len(ids) > 0 {
 		found += "; kept are " + strings.Join(ids, ", ")
 	}
-	return wire.Unauthorized(object, found, "check the address; if it is your cluster, get a certificate of it: muster auth login")
+	const next = "check the address; if it is your cluster, get a certificate of it: muster auth login"
+	if root := shownRoot(chain); root != nil && time.Since(trust.Issued(root)).Abs() < freshRoot {
+		return wire.NotReady(object, found, next, notReadyRetry)
+	}
+	return wire.Unauthorized(object, found, next)
 }
+
+// freshRoot is how old a root may be for its cluster to be founded at this moment, by the same user
+// perhaps: then that user's certificate is kept in a moment, which is worth the wait.
+const freshRoot = 15 * time.Second
 
 // shortID is the beginning of a root's id, as the folder of its credential is called.
 func shortID(root *x509.Certificate) string { return trust.RootIDOf(root.Raw).String()[:32] }

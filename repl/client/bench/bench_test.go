@@ -99,7 +99,7 @@ func TestCPUSince(t *testing.T) {
 // A run against nobody must end with the client's error, and so must the keys
 // that can't be set, at the first.
 func TestRunWithoutCluster(t *testing.T) {
-	c, err := client.Open(client.Options{Endpoints: []string{"127.0.0.1:1"}, Patience: 50 * time.Millisecond})
+	c, err := client.Open(client.Options{Insecure: true, Endpoints: []string{"127.0.0.1:1"}, Patience: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

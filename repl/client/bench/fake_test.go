@@ -43,7 +43,7 @@ func newFakeNode(t testing.TB) (*fakeNode, *client.Client) {
 			all.Go(func() { n.serve(conn) })
 		}
 	})
-	c, err := client.Open(client.Options{Endpoints: []string{n.addr}})
+	c, err := client.Open(client.Options{Insecure: true, Endpoints: []string{n.addr}})
 	if err != nil {
 		t.Fatal(err)
 	}
