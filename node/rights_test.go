@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -287,5 +288,50 @@ func TestLoginByPassword(t *testing.T) {
 	}
 	if err := setOne(t, c, "k"); !unauthorized(err) {
 		t.Errorf("without a role: %v", err)
+	}
+}
+
+// A guest of the library logs in, and knows the root before it says anything.
+func TestLoginOfAGuest(t *testing.T) {
+	p := certified(t, 3)
+	hash, err := HashPassword(rand.Reader, []byte("correct horse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.give(shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: "rob", Password: hash}))
+	key, err := trust.NewKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := trust.NewRequest(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := func(met bool) (a *wire.LoginAnswer, err error) {
+		o := client.Options{Home: t.TempDir(), Guest: true}
+		if met {
+			o.Meet = func(*x509.Certificate) error { return nil }
+		}
+		for _, r := range p.nodes { // whichever leads
+			o.Endpoints = []string{r.addr}
+			c, err := client.Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
+			a, err = c.Login(ctx, &wire.Login{Name: "rob", Password: []byte("correct horse"), Request: request})
+			cancel()
+			c.Close()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", r.addr, err)
+			}
+		}
+		return a, nil
+	}
+	if _, err := login(false); err == nil {
+		t.Error("a password is shown to a cluster that nobody knows")
+	}
+	if a, err := login(true); err != nil || len(a.Certificate) == 0 {
+		t.Errorf("logged in: %+v, %v", a, err)
 	}
 }

@@ -17,7 +17,7 @@ const (
 )
 
 func authCommand(con *console) *cli.Command {
-	return noun(cli.Command{Name: "auth", Usage: "find out who you are to the cluster, and what you may do"},
+	return noun(cli.Command{Name: "auth", Usage: "log in, and find out who you are to the cluster and what you may do"},
 		verb(cli.Command{
 			Name: "whoami", Usage: "print the user that the cluster takes you for",
 			Description: `Where the cluster asks nobody who he is, because it is an insecure one or has a secret only, that
@@ -34,7 +34,8 @@ what keys begin with; service:NAME, db:NAME, or cluster. Ends with status 7 if i
 With -o json: ` + canIForm,
 			Flags:  []cli.Flag{&cli.StringFlag{Name: "as", Usage: "ask about the user `NAME`; needs read on the cluster"}},
 			Action: con.action(authCanI),
-		}))
+		}),
+		authLoginVerb(con))
 }
 
 type whoamiRow struct {

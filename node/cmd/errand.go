@@ -24,6 +24,11 @@ type errand struct {
 // open reads the common options and makes a client, which dials when it is
 // first asked something. The caller closes the errand.
 func (con *console) open(c *cli.Context, connections int) (*errand, error) {
+	return con.openAs(c, connections, func(*client.Options) {})
+}
+
+// openAs is open with a client that has other options, too.
+func (con *console) openAs(c *cli.Context, connections int, with func(*client.Options)) (*errand, error) {
 	s := &errand{console: con}
 	var err error
 	if s.json, err = wantsJSON(c); err != nil {
@@ -43,10 +48,11 @@ func (con *console) open(c *cli.Context, connections int) (*errand, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.client, err = client.Open(client.Options{
+	o := client.Options{
 		Endpoints: s.endpoints, Cluster: optionText(c, "cluster"), Secret: secret, Insecure: insecure, ConnectionsPerNode: connections,
-	})
-	if err != nil {
+	}
+	with(&o)
+	if s.client, err = client.Open(o); err != nil {
 		return nil, err
 	}
 	return s, nil

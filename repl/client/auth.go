@@ -24,3 +24,12 @@ func (i inspector) CanI(ctx context.Context, q wire.CanI) (*wire.CanIAnswer, err
 	}
 	return a, nil
 }
+
+// Login asks the leader of the meta group for a certificate of an hour. It is for a client that is a guest.
+func (c certifier) Login(ctx context.Context, q *wire.Login) (*wire.LoginAnswer, error) {
+	a := new(wire.LoginAnswer)
+	if err := c.courier.ofMeta(ctx, wire.TypeLogin, askedCall, q, a); err != nil {
+		return nil, fmt.Errorf("login: %w", err)
+	}
+	return a, nil
+}
