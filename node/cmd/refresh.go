@@ -28,23 +28,7 @@ func (s *errand) refresh(now time.Time) {
 	if err != nil {
 		return
 	}
-	roots, err := h.Roots()
-	if err != nil {
-		return
-	}
-	var old []*home.Credential
-	for _, r := range roots {
-		c, err := h.Credential(trust.RootIDOf(r.Raw))
-		if err != nil || c.Certificate == nil {
-			continue
-		}
-		leaf := c.Certificate.Leaf
-		// One of an hour is that of a password: who has it shows that again.
-		lasting := leaf.NotAfter.Sub(trust.Issued(leaf)) > refreshAfter
-		if lasting && now.Sub(trust.Issued(leaf)) >= refreshAfter && now.Before(leaf.NotAfter) {
-			old = append(old, c)
-		}
-	}
+	old := oldCredentials(h, now)
 	if len(old) == 0 {
 		return
 	}
@@ -72,4 +56,36 @@ func (s *errand) refresh(now time.Time) {
 			_ = h.Put(root, t.Cluster, a.Certificate, key)
 		}
 	}
+}
+
+// oldCredentials are those in a home for which it is time to get others. Of a cluster that has had several
+// roots the newest credential counts.
+func oldCredentials(h home.Home, now time.Time) (old []*home.Credential) {
+	roots, err := h.Roots()
+	if err != nil {
+		return nil
+	}
+	newest := make(map[uint64]*home.Credential)
+	for _, r := range roots {
+		c, err := h.Credential(trust.RootIDOf(r.Raw))
+		if err != nil || c.Certificate == nil {
+			continue
+		}
+		cluster, err := trust.RootCluster(r)
+		if err != nil {
+			continue
+		}
+		if n := newest[cluster]; n == nil || trust.Issued(n.Certificate.Leaf).Before(trust.Issued(c.Certificate.Leaf)) {
+			newest[cluster] = c
+		}
+	}
+	for _, c := range newest {
+		leaf := c.Certificate.Leaf
+		// One of an hour is that of a password: who has it shows that again.
+		lasting := leaf.NotAfter.Sub(trust.Issued(leaf)) > refreshAfter
+		if lasting && now.Sub(trust.Issued(leaf)) >= refreshAfter && now.Before(leaf.NotAfter) {
+			old = append(old, c)
+		}
+	}
+	return old
 }
