@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,7 +52,7 @@ func secretKey(t *testing.T, what string, key *ecdsa.PrivateKey) plantedSecret {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.forms = append(s.forms, bytes.Split(pem, []byte("\n"))[2], []byte(key.D.String()))
+	s.forms = append(s.forms, bytes.Split(pem, []byte("\n"))[2], []byte(new(big.Int).SetBytes(d).String()))
 	return s
 }
 

@@ -1,0 +1,214 @@
+package trial
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// wrongServes is how long a host that was told something wrong may live, if it does not end by itself.
+const wrongServes = 5 * time.Second
+
+// outputOf runs a command until it ends or ctx does, and returns what it has printed.
+func outputOf(ctx context.Context, cmd *exec.Cmd) ([]byte, error) {
+	bounded := exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
+	bounded.Env = cmd.Env
+	return bounded.CombinedOutput()
+}
+
+// A process can be looked at by others of its host: its arguments, its environment, what it logs and
+// prints, its files. None of that may have what proves who somebody is, also when a person gives a secret
+// where none is wanted, or a file that is broken.
+func TestSecretsOfAProcess(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	private := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	secretFile := filepath.Join(dir, "secret")
+	muster(t, "secret", "--file", secretFile).done(t)
+	text, err := os.ReadFile(secretFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const password, value = "planted-password-of-rob", "planted-value"
+	secrets := map[string]string{"founding secret": strings.TrimSpace(string(text)), "password": password}
+
+	home := filepath.Join(dir, "home")
+	c := newCluster(t, 1, "--secret-file", secretFile)
+	c.secret, c.env = secretFile, []string{"MUSTER_HOME=" + home, "MUSTER_ENDPOINTS=" + c.endpoints()}
+	c.start(0)
+	var said []string // what commands printed, but for what they were asked to make
+	run := func(args ...string) result {
+		t.Helper()
+		cmd := c.command(args...)
+		cmd.Env = append(append(cmd.Env, c.env...), "MUSTER_SECRET_FILE="+secretFile)
+		return runCommand(t, cmd, "")
+	}
+	says := func(args ...string) {
+		t.Helper()
+		r := run(args...)
+		said = append(said, fmt.Sprintf("%s: %s%s", strings.Join(args[:min(2, len(args))], " "), r.stdout, r.stderr))
+	}
+	c.until("serving", func(context.Context) error {
+		if r := run("kv", "set", "planted/key", value); r.status != exitDone {
+			return fmt.Errorf("%s", r.stderr)
+		}
+		return nil
+	})
+
+	passwordFile := private("password", password+"\n")
+	c.until("it makes users", func(context.Context) error {
+		if r := run("user", "create", "rob", "--password-file", passwordFile); r.status != exitDone {
+			return fmt.Errorf("%s", r.stderr)
+		}
+		return nil
+	})
+	var token struct{ Token string }
+	if r := run("token", "create", "-o", "json"); r.status != exitDone {
+		said = append(said, "no token: "+r.stderr) // its cluster has no root
+	} else if err := json.Unmarshal([]byte(r.stdout), &token); err != nil {
+		t.Fatal(err)
+	}
+	if token.Token == "" {
+		token.Token = "mst1." + strings.Repeat("ab", 32) + ".12." + base64.RawURLEncoding.EncodeToString([]byte("planted seed of a token, 32 byte"))
+	}
+	parts := strings.Split(token.Token, ".")
+	secrets["token's secret"] = parts[len(parts)-1]
+
+	// Mistakes.
+	serves := func(args ...string) {
+		cmd := command(append([]string{"serve", "--data", filepath.Join(t.TempDir(), "none"), "--listen", "127.0.0.1:0"}, args...)...)
+		cmd.Env = append(cmd.Env, c.env[0])
+		ctx, cancel := context.WithTimeout(t.Context(), wrongServes)
+		defer cancel()
+		out, _ := outputOf(ctx, cmd)
+		said = append(said, strings.Join(args, " ")+": "+string(out))
+	}
+	says("token", "revoke", token.Token)
+	says("user", "del", token.Token)
+	says("user", "create", password+"!") // who takes one for the other gets it back on the own terminal alone
+	said = said[:len(said)-1]
+	says("user", "create", "bob", "--password-file", private("twice", password+"\n"+password+"\n"))
+	says("user", "create", "bob", "--password-file", private("control", password+"\x00\n"))
+	open := private("open", password+"\n")
+	if err := os.Chmod(open, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	says("user", "create", "ned", "--password-file", open)
+	for name, broken := range map[string]string{
+		"cut": token.Token[:len(token.Token)-1], "longer": token.Token + "A", "of another kind": strings.Replace(token.Token, "mst1", "mst9", 1), "no root": "mst1.xyz." + parts[2] + "." + parts[3],
+		"id": strings.Join([]string{parts[0], parts[1], "x", parts[3]}, "."), "twice": token.Token + "\n" + token.Token, "spaces": strings.ReplaceAll(token.Token, ".", " "),
+	} {
+		serves("--join", "127.0.0.1:9", "--token-file", private(name, broken))
+	}
+	serves("--secret-file", private("short", secrets["founding secret"][:12]))
+
+	for _, args := range [][]string{
+		{"status"}, {"status", "--counters"}, {"doctor"}, {"check"}, {"node", "list"}, {"group", "list"}, {"job", "list"}, {"setting", "list"},
+		{"user", "list"}, {"role", "list"}, {"token", "list"}, {"ca", "show"}, {"cert", "list"}, {"auth", "whoami"}, {"audit", "tail"}, {"audit", "verify"},
+	} {
+		says(args...)
+		says(append(args, "-o", "json")...)
+	}
+	pid := c.nodes[0].cmd.Process.Pid
+	for _, file := range []string{"cmdline", "environ"} {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+		if err != nil {
+			t.Skipf("this system does not show processes: %v", err)
+		}
+		if !bytes.Contains(b, []byte("secret")) && file == "cmdline" {
+			t.Errorf("the arguments are %q", b)
+		}
+		said = append(said, file+": "+string(b))
+	}
+	c.stop(0)
+	for _, group := range []string{"0", "1"} {
+		says("log", "show", c.nodes[0].data, "--group", group)
+		says("log", "show", c.nodes[0].data, "--group", group, "-o", "json")
+	}
+	log, err := os.ReadFile(c.nodes[0].log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said = append(said, "log: "+string(log))
+
+	// Keys are in files of their own, and these are private.
+	keys := 0
+	walk := func(dir string, see func(path string, b []byte)) {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			see(path, b)
+			return err
+		})
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{c.nodes[0].data, home} {
+		walk(dir, func(path string, b []byte) {
+			if filepath.Ext(path) != ".key" {
+				return
+			}
+			keys++
+			if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: mode %v, %v", path, info.Mode(), err)
+			}
+			for i, line := range strings.Split(string(b), "\n") {
+				if line = strings.TrimSpace(line); len(line) > 20 && !strings.Contains(line, "-----") {
+					secrets[fmt.Sprintf("line %d of %s", i, path)] = line
+				}
+			}
+		})
+	}
+	if len(said) < 40 {
+		t.Errorf("%d outputs, %d files of keys, %d secrets", len(said), keys, len(secrets))
+	}
+	for what, s := range secrets {
+		forms := []string{s, hex.EncodeToString([]byte(s)), base64.StdEncoding.EncodeToString([]byte(s))[:len(s)]}
+		if raw, err := hex.DecodeString(s); err == nil {
+			forms = append(forms, string(raw))
+		}
+		if raw, err := base64.RawURLEncoding.DecodeString(s); err == nil {
+			forms = append(forms, string(raw), hex.EncodeToString(raw))
+		}
+		told := func(text string) bool {
+			return slices.ContainsFunc(forms, func(f string) bool { return strings.Contains(text, f) })
+		}
+		for _, o := range said {
+			if told(o) {
+				t.Errorf("the %s is in %.600q", what, o)
+			}
+		}
+		for _, dir := range []string{c.nodes[0].data, home} {
+			walk(dir, func(path string, b []byte) {
+				if filepath.Ext(path) != ".key" && filepath.Base(path) != "founding.secret" && told(string(b)) {
+					t.Errorf("the %s is in %s", what, path)
+				}
+			})
+		}
+	}
+	for _, o := range said {
+		if strings.HasPrefix(o, "log: ") && strings.Contains(o, value) {
+			t.Errorf("a value is in the log")
+		}
+	}
+}
