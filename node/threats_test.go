@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"muster/raft"
-	"muster/repl"
-	"muster/repl/machine"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -363,101 +361,4 @@ func passOn(t *testing.T, l net.Listener, to string) {
 	_, _ = io.Copy(far, near)
 	out.Close()
 	back.Wait()
-}
-
-// A certificate that was denied, because its key was stolen, opens nothing from then on; and whoever is
-// connected by it at that moment is cut off within ten seconds.
-func TestDeniedConnectionsEnd(t *testing.T) {
-	if why := deniedStays(t); why != "" {
-		t.Error(why)
-	}
-}
-
-func deniedStays(t *testing.T) string {
-	const within = 10 * time.Second
-	r, admin := securedAlone(t, slog.New(slog.DiscardHandler), func(*Node) {})
-	thief := admin.asUser(t, r)
-	if err := thief.works(); err != nil {
-		t.Fatal(err)
-	}
-	serial, err := trust.SerialOf(admin.leaf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	command, err := shardmap.AppendDeny(nil, &shardmap.Deny{Denial: shardmap.Denial{Serial: shardmap.Serial(serial), Until: admin.leaf.NotAfter.Unix(), Why: "stolen"}, At: now.Unix()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.node.running().Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Time: clock(r.node.running(), now).Wall}, command)}})
-	until(t, "it is denied", func() error {
-		if !r.node.table.Load().Security.IsDenied(shardmap.Serial(serial)) {
-			return errors.New("not yet")
-		}
-		return nil
-	})
-	denied := time.Now()
-	if err := thief.SetReadDeadline(denied.Add(within)); err != nil {
-		t.Fatal(err)
-	}
-	// What is said last is why; then the connection ends.
-	h, body, err := wire.ReadFrame(thief, thief.decoder)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Sprintf("a connection by a denied certificate is still open after %s", within)
-	}
-	if err == nil {
-		e := new(wire.Error)
-		if h.Type != wire.TypeError || e.Read(body) != nil {
-			t.Errorf("it ends with %s", h.Type)
-		}
-		refused(t, "the connection", e, wire.CodeUnauthorized, "denied")
-	}
-	if _, _, err := admin.shows(t).dial(r, wire.DialConfig{Role: wire.RoleClient}); err == nil {
-		return "a denied certificate opens a connection"
-	} else {
-		refused(t, "another connection", err, wire.CodeUnauthorized, "denied")
-	}
-	return ""
-}
-
-// A node that dials a member says nothing to anybody else who answers there: not its name, not what it
-// knows, not one byte inside TLS.
-func TestDialsNobodyElse(t *testing.T) {
-	if why := dialsAnybody(t); why != "" {
-		t.Error(why)
-	}
-}
-
-func dialsAnybody(t *testing.T) string {
-	nodes, users := secured(t, 2)
-	nodes[1].stop()
-	l, err := net.Listen("tcp", nodes[1].addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	// With what it may come by: a certificate of its own making, and that of a user.
-	shown := []*stranger{newStranger(t), users[1].shows(t)}
-	for _, s := range shown {
-		var h trust.Holder
-		h.Set(&trust.Holding{Certificate: s.shot})
-		conn, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := conn.SetDeadline(time.Now().Add(readyMax)); err != nil {
-			t.Fatal(err)
-		}
-		over := tls.Server(conn, h.Server())
-		said := make([]byte, 4096)
-		n, err := over.Read(said) // shakes hands first
-		conn.Close()
-		if n > 0 {
-			return fmt.Sprintf("it says %q", said[:n])
-		}
-		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("it ends with %v", err)
-		}
-	}
-	return ""
 }
