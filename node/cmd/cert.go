@@ -95,6 +95,10 @@ func userCert(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 1, 1); err != nil {
 		return err
 	}
+	name, err := checkedName(c, "user")
+	if err != nil {
+		return err
+	}
 	h, err := home.Default()
 	if c.IsSet("out") {
 		if c.String("out") == "" {
@@ -110,7 +114,6 @@ func userCert(con *console, c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	name := c.Args().First()
 	root, err := s.certificate(c.Context, name, h)
 	if err != nil {
 		return err

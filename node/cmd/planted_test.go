@@ -2,7 +2,11 @@
 
 package cmd
 
-import "testing"
+import (
+	"testing"
+
+	"muster/shardmap/access"
+)
 
 // The tests must find a command that prints what steers a terminal.
 func TestPlantedBugs(t *testing.T) {
@@ -13,4 +17,15 @@ func TestPlantedBugs(t *testing.T) {
 		t.Errorf("%s: not found", bugSteers)
 	}
 	t.Logf("%s: %.200s", bugSteers, wrong)
+}
+
+// The tests must find commands that take a path for a name.
+func TestPlantedNames(t *testing.T) {
+	defer access.SetBug("")
+	access.SetBug("any name taken")
+	wrong := hostileNamed(t)
+	if wrong == "" {
+		t.Error("not found")
+	}
+	t.Logf("%.200s", wrong)
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode"
@@ -201,14 +203,51 @@ func TestTerminalEscapes(t *testing.T) {
 
 // steered returns what a command has printed that steers a terminal, or "".
 func steered(t *testing.T, addr string) string {
+	t.Setenv("MUSTER_INSECURE", "true") // as that node speaks
 	for _, line := range []string{"status", "node list", "kv list", "audit tail", "service list", "job list", "kv get k"} {
 		r := muster(t, append(strings.Fields(line), "--endpoints", addr, "--timeout", "2s")...)
-		if r.stdout+r.stderr == "" {
-			t.Errorf("%s: printed nothing", line)
+		if said := r.stdout + r.stderr; !strings.Contains(said, "title") {
+			t.Errorf("%s: does not say what that node has said: %q", line, said)
 		}
 		if bad := steers(r.stdout + r.stderr); bad != "" {
 			return fmt.Sprintf("%s: %s in %q", line, bad, r.stdout+r.stderr)
 		}
+	}
+	return ""
+}
+
+// A name that is a path, an option, or has what a terminal acts on, is refused before anything else is
+// done about it: nobody is asked, and no file is made.
+func TestHostileNames(t *testing.T) {
+	if wrong := hostileNamed(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// hostileNamed returns which command has taken a hostile name, or "".
+func hostileNamed(t *testing.T) string {
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out")
+	for _, name := range []string{"..", "../../x", "/etc/x", "a/b", `a\b`, ".x", "a\x00b", "a b", evil, "a\xffb", "", strings.Repeat("a", 1000)} {
+		for _, line := range []string{"user create --no-password", "user password", "user del", "user grant", "user cert --out " + out, "role create", "role grant", "role del"} {
+			args := append(strings.Fields(line), "--endpoints", "127.0.0.1:1", "--timeout", "1s", "--", name)
+			switch line {
+			case "user grant":
+				args = append(args, "app")
+			case "role create", "role grant":
+				args = append(args, "read", "app/")
+			}
+			r := muster(t, args...)
+			if bad := steers(r.stdout + r.stderr); bad != "" {
+				t.Errorf("%q %q: %s in %q", line, name, bad, r.stderr)
+			}
+			if r.status != exitUsage {
+				return fmt.Sprintf("%q takes the name %q: status %d, %s", line, name, r.status, r.stderr)
+			}
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		return fmt.Sprintf("files %v, %v", entries, err)
 	}
 	return ""
 }
