@@ -54,7 +54,7 @@ const busyMax = 20 * time.Second
 // newCluster prepares n nodes and starts none.
 func newCluster(t testing.TB, n int, extra ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir(), extra: extra}
+	c := &cluster{t: t, dir: t.TempDir(), extra: extra, clear: slices.Contains(extra, "--insecure")}
 	addrs, err := node.FreeAddrs(n)
 	if err != nil {
 		t.Fatal(err)
@@ -101,6 +101,9 @@ func (c *cluster) start(i int) {
 	defer log.Close()
 	cmd := c.commandOf(p.binary, p.args...)
 	cmd.Env = append(cmd.Env, c.env...)
+	if slices.Contains(c.extra, "--insecure") {
+		cmd.Env = append(cmd.Env, "MUSTER_INSECURE=true") // those that a test adds too
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	// A test that is killed takes its nodes along.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

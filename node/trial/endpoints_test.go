@@ -4,11 +4,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"muster/node"
+	"muster/repl/client/home"
 )
 
 // badEndpoint is an endpoint of no use, and what is said of it.
@@ -37,6 +39,9 @@ func badEndpoints(t *testing.T, secret string) []badEndpoint {
 	start := func(n int, options ...string) string {
 		c := newCluster(t, n, options...)
 		c.plain = true
+		if slices.Contains(options, other) { // somebody else's: nothing of it is kept for this user
+			c.env = append(c.env, home.Variable+"="+t.TempDir())
+		}
 		c.start(0)
 		return c.nodes[0].addr
 	}

@@ -131,7 +131,7 @@ func (r *reaper) spared(i int) bool {
 	defer cancel()
 	alive := map[string]bool{}
 	groups := map[uint16][]string{} // voters of each, by address
-	cl, err := client.Open(client.Options{Endpoints: strings.Split(r.c.endpoints(), ",")})
+	cl, err := client.Open(client.Options{Insecure: true, Endpoints: strings.Split(r.c.endpoints(), ",")})
 	if err != nil {
 		return false
 	}
@@ -310,7 +310,7 @@ func (r *reaper) settles(want int) {
 // version goes back.
 func TestNodesComeAndGo(t *testing.T) {
 	onDemand(t, *membersFlag, "TestNodesComeAndGo -members -timeout 30m")
-	c := newCluster(t, 1, "--groups", "8")
+	c := newCluster(t, 1, "--insecure", "--groups", "8")
 	c.start(0)
 	c.healthy()
 	l := newUpgradeLoad(c)

@@ -33,7 +33,7 @@ func (r result) lastLine() string {
 // not be done.
 func TestOrdersRefused(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
+	c := startCluster(t, 3, "--insecure", "--groups", "2")
 	table := func() string {
 		t.Helper()
 		return c.run("group", "list", "-o", "json").done(t) + c.run("job", "list", "-o", "json").done(t)
@@ -160,7 +160,7 @@ func nodeID(c *cluster, name string) string {
 // until this test says otherwise.
 func TestJobsBySteps(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
+	c := startCluster(t, 3, "--insecure", "--groups", "2")
 	number, err := strconv.ParseUint(nodeID(c, "n3"), 16, 64)
 	if err != nil {
 		t.Fatal(err)
