@@ -82,7 +82,7 @@ func TestLogDiffRefusesNodes(t *testing.T) {
 // a disk has a line. It reads beside the node that writes.
 func TestLogShowForms(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1, "--groups", "1")
+	c := startCluster(t, 1, "--insecure", "--groups", "1")
 	c.run("kv", "set", "{t}a", "1", "{t}b", "2").done(t)
 	c.run("kv", "set", "\xff", "1").done(t)
 	wants := []string{
