@@ -61,7 +61,7 @@ func TestLimitOfKeys(t *testing.T) {
 		}
 		return nil
 	})
-	cl, err := client.Open(client.Options{Endpoints: addrs})
+	cl, err := client.Open(client.Options{Insecure: true, Endpoints: addrs})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func TestTableIsAskedForInstead(t *testing.T) {
 func TestIdleClientFollows(t *testing.T) {
 	f := newFakeOfLevel5(t, 3, 3)
 	host := &suspendable{real: systemClock()}
-	o := Options{}
+	o := Options{Insecure: true}
 	for _, n := range f.nodes {
 		o.Endpoints = append(o.Endpoints, n.addr)
 	}
