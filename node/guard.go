@@ -222,6 +222,12 @@ func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, show
 			return e
 		}
 	}
+	// A member that was removed ends by that word, and has no certificate any more by which to ask.
+	if h.Role == wire.RolePeer && (w.Peer.Name.Node == h.Node || errors.Is(shown, trust.ErrDenied)) {
+		if t := d.node.known(); t != nil && t.WasRemoved(h.Node) && !bug(bugRemovedLetIn) {
+			return wire.Removed(h.Node, fmt.Sprintf("cluster %q, at table index %d", t.Cluster, t.Index))
+		}
+	}
 	// What is shown and refused is told at once: who shows something wants it to count.
 	if shown != nil && !errors.Is(shown, trust.ErrNone) && !errors.Is(shown, trust.ErrFounding) && !w.KnowsSecret && h.Role != wire.RoleInviting {
 		next := nextToken

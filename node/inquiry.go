@@ -18,7 +18,8 @@ import (
 // today, and they nothing of it: it turns away those that would feed it, because it has
 // never heard of them. So when something suggests that others know more, it asks one of
 // them for its table, as a client does: whoever answers has proven in its hello to know
-// the cluster's secret, where a refusal has proven nothing.
+// the cluster's secret, where a refusal has proven nothing. Where members go by
+// certificates it has, since who was dialled is known before a word is said.
 
 const (
 	// inquiriesMax bounds the questions that wait. What is dropped comes up again: whoever
@@ -152,6 +153,10 @@ func (n *Node) turnedAway(h *wire.Hello, known []logstore.IdentityMember) *wire.
 // dialled takes what came of dialling a member as a peer.
 func (n *Node) dialled(id raft.NodeID, addr string, err error) {
 	if e, ok := refusalIn(err); ok && e.Code == wire.CodeRemoved {
+		if n.guard.speech() == speaksOnly {
+			n.inquiry.ends(e)
+			return
+		}
 		n.inquiry.raise(suspicion{id, addr, "it says that this node was removed"})
 	}
 }
@@ -159,11 +164,15 @@ func (n *Node) dialled(id raft.NodeID, addr string, err error) {
 // leave ends this node if a table says that it was removed.
 func (n *Node) leave(t *shardmap.Table) {
 	id := n.self().Node
-	if !t.WasRemoved(id) {
-		return
+	if t.WasRemoved(id) {
+		n.inquiry.ends(wire.Removed(id, fmt.Sprintf("cluster %q, by its table of index %d", t.Cluster, t.Index)))
 	}
+}
+
+// ends has the node end, because it was removed.
+func (q *inquiry) ends(why *wire.Error) {
 	select {
-	case n.removed <- wire.Removed(id, fmt.Sprintf("cluster %q, by its table of index %d", t.Cluster, t.Index)):
+	case q.node.removed <- why:
 	default: // it ends already
 	}
 }
