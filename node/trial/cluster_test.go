@@ -17,6 +17,7 @@ import (
 	"muster/node"
 	"muster/repl/client"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // cluster is some serve processes of the built binary, on free ports of this
@@ -264,6 +265,21 @@ func (c *cluster) healthy(numbers ...int) {
 			// A node tells what it is called once there is a table to put it in.
 			if err == nil && slices.ContainsFunc(a.Nodes, func(n wire.StatusNode) bool { return n.Version == "" }) {
 				err = errors.New("not all nodes are announced")
+			}
+			return err
+		})
+	}
+}
+
+// goesByCertificates waits until all nodes know that certificates alone say who somebody is.
+func (c *cluster) goesByCertificates() {
+	c.t.Helper()
+	cl := c.client()
+	for i, p := range c.nodes {
+		c.until(fmt.Sprintf("certificates alone count, says n%d", i+1), func(ctx context.Context) error {
+			t, _, err := cl.Table(ctx, p.addr)
+			if err == nil && t.Security.Mode != shardmap.SecurityOnly {
+				err = fmt.Errorf("its mode is %s", t.Security.Mode)
 			}
 			return err
 		})

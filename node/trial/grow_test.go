@@ -100,7 +100,7 @@ func valueOf(key []byte) string { return "value of " + string(key) }
 // with the same command as the first time. A node that is removed ends, for good.
 func TestClusterGrows(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1, "--insecure", "--groups", "4")
+	c := startCluster(t, 1, "--groups", "4")
 	var pairs []client.Pair
 	for i := range growKeys {
 		key := fmt.Appendf(nil, "grow/%03d", i)

@@ -82,7 +82,8 @@ func TestLogDiffRefusesNodes(t *testing.T) {
 // a disk has a line. It reads beside the node that writes.
 func TestLogShowForms(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1, "--insecure", "--groups", "1")
+	c := startCluster(t, 1, "--groups", "1")
+	c.goesByCertificates() // entries name who made them from then on
 	c.run("kv", "set", "{t}a", "1", "{t}b", "2").done(t)
 	c.run("kv", "set", "\xff", "1").done(t)
 	wants := []string{
@@ -92,8 +93,8 @@ func TestLogShowForms(t *testing.T) {
 		`{"kind":"state","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"vote":"N"}`,
 		`{"kind":"base","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"base":"gN/N.N","members":[{"id":"ID","node":"HEX","role":"voter"}]}`,
 		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"no-op","time_ns":N,"bytes":N,"checksum":"HEX"}]}`,
-		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","admitted":"TIME","command":"set","slot":N,"keys":[{"key":"{t}a"},{"key":"{t}b"}],"key_count":N,"session":"SESSION","sequence":N}]}`,
-		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","admitted":"TIME","command":"set","slot":N,"keys":[{"key_base64":"/w=="}],"key_count":N,"session":"SESSION","sequence":N}]}`,
+		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","admitted":"TIME","principal":N,"rules":N,"command":"set","slot":N,"keys":[{"key":"{t}a"},{"key":"{t}b"}],"key_count":N,"session":"SESSION","sequence":N}]}`,
+		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","admitted":"TIME","principal":N,"rules":N,"command":"set","slot":N,"keys":[{"key_base64":"/w=="}],"key_count":N,"session":"SESSION","sequence":N}]}`,
 	}
 	out := ""
 	c.until("shown in full", func(context.Context) error { // the last line is written when the log has rested

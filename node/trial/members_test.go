@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,16 +49,43 @@ func addStandby(c *cluster, n int) (numbers []int) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	right := c.right(n)
 	for _, addr := range addrs {
 		i := len(c.nodes)
 		name := fmt.Sprintf("n%d", i+1)
 		p := &process{binary: binary, addr: addr, data: filepath.Join(c.dir, name), log: filepath.Join(c.dir, name+".log")}
 		p.args = append([]string{"serve", "--name", name, "--listen", addr, "--data", p.data, "--standby"}, c.extra...)
+		p.args = append(p.args, right...)
 		c.nodes = append(c.nodes, p)
 		c.start(i)
 		numbers = append(numbers, i)
 	}
 	return numbers
+}
+
+// right is what hosts are started with that are to come in: a token for n of them, or nothing
+// where all may.
+func (c *cluster) right(n int) []string {
+	c.t.Helper()
+	if c.clear {
+		return nil
+	}
+	return []string{"--token-file", c.token(n)}
+}
+
+// token makes a token for n hosts, and returns the file that has it.
+func (c *cluster) token(n int) string {
+	c.t.Helper()
+	r := c.run("token", "create", "--role", "server", "--uses", fmt.Sprint(n))
+	f, err := os.CreateTemp(c.dir, "token-") // of this user alone
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(r.done(c.t)); err != nil {
+		c.t.Fatal(err)
+	}
+	return f.Name()
 }
 
 // pace is how often a random node is killed, and how much later it is started again.
@@ -131,7 +159,7 @@ func (r *reaper) spared(i int) bool {
 	defer cancel()
 	alive := map[string]bool{}
 	groups := map[uint16][]string{} // voters of each, by address
-	cl, err := client.Open(client.Options{Insecure: true, Endpoints: strings.Split(r.c.endpoints(), ",")})
+	cl, err := client.Open(client.Options{Insecure: r.c.clear, Endpoints: strings.Split(r.c.endpoints(), ",")})
 	if err != nil {
 		return false
 	}
@@ -310,7 +338,7 @@ func (r *reaper) settles(want int) {
 // version goes back.
 func TestNodesComeAndGo(t *testing.T) {
 	onDemand(t, *membersFlag, "TestNodesComeAndGo -members -timeout 30m")
-	c := newCluster(t, 1, "--insecure", "--groups", "8")
+	c := newCluster(t, 1, "--groups", "8")
 	c.start(0)
 	c.healthy()
 	l := newUpgradeLoad(c)

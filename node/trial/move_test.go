@@ -19,7 +19,7 @@ import (
 // that finds it.
 func TestNodeMoves(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--insecure")
+	c := startCluster(t, 3)
 	c.run("kv", "set", "before", "v").done(t)
 	free, err := node.FreeAddrs(1)
 	if err != nil {
@@ -48,7 +48,7 @@ func TestNodeMoves(t *testing.T) {
 	}
 	c.run("kv", "set", "after", "v").done(t)
 	c.until("n1 has what was written meanwhile", func(ctx context.Context) error {
-		one, err := client.Open(client.Options{Insecure: true, Endpoints: []string{p.addr}})
+		one, err := client.Open(client.Options{Endpoints: []string{p.addr}})
 		if err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (c *cluster) everywhere(keys [][]byte) {
 	c.t.Helper()
 	for i := range c.nodes {
 		c.until(fmt.Sprintf("n%d gives all keys", i+1), func(ctx context.Context) error {
-			one, err := client.Open(client.Options{Insecure: true, Endpoints: []string{c.nodes[i].addr}})
+			one, err := client.Open(client.Options{Insecure: c.clear, Endpoints: []string{c.nodes[i].addr}})
 			if err != nil {
 				return err
 			}
@@ -119,7 +119,7 @@ func TestNodesMoveAtOnce(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c := startCluster(t, 3, "--insecure", "--groups", "6")
+			c := startCluster(t, 3, "--groups", "6")
 			var keys [][]byte
 			args := []string{"kv", "set"}
 			for i := range 24 {
@@ -177,7 +177,7 @@ func TestNodesExchangeAddresses(t *testing.T) {
 // as before. It takes root, to have names of its own.
 func TestNamesThatStandForOtherAddresses(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3, "--insecure", "--groups", "2", "--insecure")
+	c := newCluster(t, 3, "--groups", "2")
 	c.hosts = filepath.Join(c.dir, "hosts")
 	name := func(last ...int) { // of the address that each name stands for
 		t.Helper()
@@ -202,8 +202,10 @@ func TestNamesThatStandForOtherAddresses(t *testing.T) {
 		p.addr = fmt.Sprintf("db%d.test:%s", i+1, port)
 		all = append(all, p.addr)
 	}
+	c.secret = filepath.Join(c.dir, "secret")
+	muster(t, "secret", "--file", c.secret).done(t)
 	for i, p := range c.nodes {
-		p.args = []string{"serve", "--name", fmt.Sprintf("n%d", i+1), "--listen", p.addr, "--data", p.data, "--groups", "2", "--insecure",
+		p.args = []string{"serve", "--name", fmt.Sprintf("n%d", i+1), "--listen", p.addr, "--data", p.data, "--groups", "2", "--secret-file", c.secret,
 			"--expect", "3", "--join", strings.Join(all, ",")}
 		c.start(i)
 	}

@@ -33,7 +33,7 @@ func (r result) lastLine() string {
 // not be done.
 func TestOrdersRefused(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--insecure", "--groups", "2")
+	c := startCluster(t, 3, "--groups", "2")
 	table := func() string {
 		t.Helper()
 		return c.run("group", "list", "-o", "json").done(t) + c.run("job", "list", "-o", "json").done(t)
@@ -109,7 +109,7 @@ func TestOrdersRefused(t *testing.T) {
 	// name and address once it is off the list, and not before.
 	dead := c.nodes[1]
 	dead.data += "-new"
-	dead.args = []string{"serve", "--name", "n2", "--listen", dead.addr, "--data", dead.data, "--standby"}
+	dead.args = append([]string{"serve", "--name", "n2", "--listen", dead.addr, "--data", dead.data, "--standby"}, c.right(1)...)
 	c.start(1)
 	add := []string{"node", "add", dead.addr, "--endpoints", c.nodes[0].addr}
 	c.until("it is refused while the old one is on the list", func(context.Context) error {
@@ -160,7 +160,7 @@ func nodeID(c *cluster, name string) string {
 // until this test says otherwise.
 func TestJobsBySteps(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--insecure", "--groups", "2")
+	c := startCluster(t, 3, "--groups", "2")
 	number, err := strconv.ParseUint(nodeID(c, "n3"), 16, 64)
 	if err != nil {
 		t.Fatal(err)
