@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster/logstore"
@@ -38,6 +39,11 @@ type guard struct {
 	self    func() logstore.Identity
 	table   func() *shardmap.Table // the newest that is known; nil: none
 	now     func() time.Time       // for certificates only
+
+	// sealed has the keys of the members once certificates alone open the cluster, which is for good;
+	// nil before. After a start it is read from a file: until the table is there too, nothing else tells
+	// that the secret has had its time, or who a member is whose certificate has ended.
+	sealed atomic.Pointer[map[raft.NodeID]trust.KeyID]
 
 	mu      sync.Mutex
 	dialled map[net.Conn]trust.Proven // guarded by mu: connections of this node over TLS, and who is at their other ends
@@ -122,8 +128,22 @@ func (s speech) dialsTLS(role wire.Role) bool {
 	return s >= speaksFirst || s == speaksOff && role == wire.RoleInviting // that host knows nothing of this cluster yet
 }
 
+// bugUnsealed is planted to show that its test finds it: a node that starts has forgotten that its
+// cluster goes by certificates alone.
+const bugUnsealed = "secret taken again after a start"
+
+// seal has this node go by certificates alone for good, and by these keys until there is a table.
+func (g *guard) seal(pins map[raft.NodeID]trust.KeyID) {
+	if !bug(bugUnsealed) {
+		g.sealed.Store(&pins)
+	}
+}
+
 // speech returns how this node speaks now.
 func (g *guard) speech() speech {
+	if g.sealed.Load() != nil {
+		return speaksOnly // also while the table of before that is read
+	}
 	if t := g.table(); t != nil && t.Founded() {
 		switch t.Security.Mode {
 		case shardmap.SecurityOnly:
@@ -159,13 +179,25 @@ func (g *guard) certified() bool {
 	return h.Own != nil || h.Certificate != nil && h.Certificate.Leaf != nil && !trust.Founding(h.Certificate.Leaf)
 }
 
-// pin is what the table has of a node's certificate.
-func (g *guard) pin(id raft.NodeID) (shardmap.Pin, bool) {
+// pin is the key that the cluster knows of a node.
+func (g *guard) pin(id raft.NodeID) (trust.KeyID, bool) {
+	if g.reads() {
+		key, ok := (*g.sealed.Load())[id]
+		return key, ok
+	}
 	t := g.table()
 	if t == nil {
-		return shardmap.Pin{}, false
+		return trust.KeyID{}, false
 	}
-	return t.Security.Pin(id)
+	pin, ok := t.Security.Pin(id)
+	return trust.KeyID(pin.Key), ok
+}
+
+// reads reports whether this node has not read its table again yet, since it started, as far as that
+// by which certificates alone open its cluster.
+func (g *guard) reads() bool {
+	t := g.table()
+	return g.sealed.Load() != nil && (t == nil || t.Security.Mode != shardmap.SecurityOnly)
 }
 
 // ownExpired reports whether this node's certificate has expired.
@@ -300,7 +332,7 @@ func (g *guard) nameNode(w *wire.Greeting, chain []*x509.Certificate, shown *err
 	case p.Name.Node != h.Node:
 		return wire.Unauthorized(object, fmt.Sprintf("its certificate is that of node %s", p.Name.Node), "give each node a data directory of its own; do not copy one")
 	}
-	if pin, ok := g.pin(h.Node); ok && trust.KeyID(pin.Key) != p.Key {
+	if pin, ok := g.pin(h.Node); ok && pin != p.Key {
 		return wire.Unauthorized(object, "its key is not the one that the cluster knows of that node", "give each node a data directory of its own; to give a node a new key, remove it and have it join anew")
 	}
 	return nil
@@ -334,12 +366,12 @@ func (g *guard) admitPeer(w *wire.Greeting, chain []*x509.Certificate) *wire.Err
 	p := &w.Peer
 	switch {
 	case p.Name.Node != 0 && !p.Expired:
-		if own := g.holder.Get().Own != nil; pinned || own || g.speech() != speaksOnly {
+		if own := g.holder.Get().Own != nil; pinned || own || g.speech() != speaksOnly || g.reads() {
 			return nil
 		}
 		// The certificate leaves after its key is in the table, and this node's may be older.
 		return wire.NotReady(object, "the cluster's table does not have its key here yet", "try again in a moment", foundingPause)
-	case pinned && len(chain) > 0 && trust.KeyIDOf(chain[0]) == trust.KeyID(pin.Key):
+	case pinned && len(chain) > 0 && trust.KeyIDOf(chain[0]) == pin:
 		// It is that node, with a certificate that has ended, or with none: the answer that brought it
 		// was lost. A cluster whose certificates have all ended must elect somebody who renews them.
 		if p.Expired && g.ownExpired() {
@@ -436,7 +468,7 @@ func (g *guard) checkDialled(chain []*x509.Certificate, to raft.NodeID, addr str
 	}
 	pin, pinned := g.pin(p.Name.Node)
 	switch {
-	case pinned && trust.KeyID(pin.Key) != p.Key:
+	case pinned && pin != p.Key:
 		return p, wire.Unauthorized(object, fmt.Sprintf("its key is not the one that the cluster knows of node %s", p.Name.Node), "give each node a data directory of its own; to give a node a new key, remove it and have it join anew")
 	case p.Expired && !pinned:
 		return p, wire.Unauthorized(object, "its certificate has expired at "+p.NotAfter.UTC().Format(time.RFC3339), "compare the clocks; a node renews its certificate by itself while it reaches the others")
@@ -537,7 +569,7 @@ func (g *guard) revoked(p *trust.Proven) *wire.Error {
 	if p.Root != (trust.RootID{}) && !slices.ContainsFunc(h.Trusted.Roots, func(r *x509.Certificate) bool { return trust.RootIDOf(r.Raw) == p.Root }) {
 		return wire.Unauthorized(p.Name.String(), "the root of its certificate was retired", nextCredential)
 	}
-	if pin, ok := g.pin(p.Name.Node); ok && p.Name.Node != 0 && trust.KeyID(pin.Key) != p.Key {
+	if pin, ok := g.pin(p.Name.Node); ok && p.Name.Node != 0 && pin != p.Key {
 		return wire.Unauthorized(p.Name.String(), "the cluster knows another key of it now", nextCredential)
 	}
 	return nil

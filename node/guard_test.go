@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -67,6 +69,59 @@ func plainTaken(t *testing.T, r *runningNode) string {
 		if !errors.Is(err, &wire.Error{Code: wire.CodeUnauthorized}) {
 			return fmt.Sprintf("%s without TLS: %v", what, err)
 		}
+	}
+	return ""
+}
+
+// A node that starts again and reaches no other may have no table yet. It must know all the same that
+// the secret of its cluster has had its time: somebody who keeps the others away would have it back.
+func TestSecretStaysOverAfterAStart(t *testing.T) {
+	if wrong := secretBack(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// secretBack tells what a node that was started again still takes the secret for.
+func secretBack(t *testing.T) string {
+	nodes, _ := secured(t, 2)
+	r, other := nodes[0], nodes[1].node.self()
+	until(t, "it is noted", func() error {
+		_, err := os.Stat(filepath.Join(r.node.cfg.Data, "tls", "pins"))
+		return err
+	})
+	word, err := r.node.cfg.Secret()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		n.stop()
+	}
+	// What it had applied it may know again, of which a crash may leave nothing.
+	r = startWith(t, r.node.cfg, secureLimits(), func(n *Node) { n.guard.table = func() *shardmap.Table { return nil } })
+	until(t, "it runs", func() error {
+		if r.node.running() == nil {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	peer := r.peerHello(other.Node, other.Life().Number+1)
+	for what, hello := range map[string]wire.DialConfig{"a client": clientHello, "a peer": peer} {
+		hello.Secret = word
+		if _, err := dialTLS(t, r.addr, new(trust.Holder), hello); err == nil {
+			return what + " is let in by the secret"
+		}
+		if _, err := dial(t, r.addr, hello); err == nil {
+			return what + " is let in by the secret, without TLS"
+		}
+	}
+	if r.node.guard.secretNow() != nil {
+		return "it offers the secret"
+	}
+	// The member itself is known by its certificate.
+	if s, err := dialTLS(t, r.addr, nodes[1].node.guard.holder, peer); err != nil {
+		t.Errorf("the other member: %v", err)
+	} else {
+		s.Close()
 	}
 	return ""
 }

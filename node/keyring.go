@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -42,6 +43,7 @@ type keyring struct {
 	wraps  map[trust.WrapKeyID]trust.WrapKey  // guarded by mu: those in files
 	drawn  map[trust.WrapKeyID]trust.WrapKey  // guarded by mu: those that are not in files yet
 	table  *shardmap.Table                    // guarded by mu: by which the holder goes; nil: none yet
+	pins   map[raft.NodeID]trust.KeyID        // guarded by mu: those in the file; nil: there is none
 	kept   bool                               // guarded by mu: the file has the roots that are trusted
 	paths  map[trust.RootID]*x509.Certificate // guarded by mu: roots as they were parsed
 }
@@ -166,6 +168,37 @@ func (k *keyring) follow(t *shardmap.Table) error {
 	s := &t.Security
 	k.table = t
 	return k.show(roots, func(serial trust.Serial) bool { return s.IsDenied(shardmap.Serial(serial)) })
+}
+
+// sealed returns the keys of the members as they are in the file; ok is false where that is not
+// there.
+func (k *keyring) sealed() (pins map[raft.NodeID]trust.KeyID, ok bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	pins, ok, err = k.vault.Pins()
+	k.pins = pins
+	return pins, ok, err
+}
+
+// seal puts the keys of the members of a table by which certificates alone open the cluster into the
+// file, and returns them.
+func (k *keyring) seal(t *shardmap.Table) (map[raft.NodeID]trust.KeyID, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	pins := make(map[raft.NodeID]trust.KeyID, len(t.Nodes))
+	for i := range t.Nodes {
+		if pin, ok := t.Security.Pin(t.Nodes[i].ID); ok {
+			pins[pin.Node] = trust.KeyID(pin.Key)
+		}
+	}
+	if k.pins != nil && maps.Equal(pins, k.pins) {
+		return pins, nil
+	}
+	if err := k.vault.SetPins(pins); err != nil {
+		return nil, err
+	}
+	k.pins = pins
+	return pins, nil
 }
 
 func (k *keyring) trusted() []*x509.Certificate { return k.holder.Get().Trusted.Roots }

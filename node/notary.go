@@ -67,7 +67,14 @@ func (y *authority) begin(n *Node) error {
 	}
 	id := n.self()
 	y.wishing = !waiting(&id) && id.Meta.ID == 0 && n.cfg.FirstUser != nil
-	return y.keys.open()
+	if err := y.keys.open(); err != nil {
+		return err
+	}
+	pins, sealed, err := y.keys.sealed()
+	if sealed {
+		n.guard.seal(pins)
+	}
+	return err
 }
 
 // led is told by the host when the lead of the meta group comes here, or goes.
@@ -126,6 +133,9 @@ func (y *authority) take(t *shardmap.Table) {
 	if err == nil {
 		err = y.keys.follow(t)
 	}
+	if err == nil && t.Security.Mode == shardmap.SecurityOnly {
+		err = y.seal(t)
+	}
 	if err != nil {
 		y.node.log.Error("certificates not taken over", "err", err)
 		return
@@ -135,6 +145,16 @@ func (y *authority) take(t *shardmap.Table) {
 		y.bearer = notary.NewBearer(y.node.self().Node, shardmap.KeyID(id), y.wishing)
 	}
 	y.bearer.Table(t)
+}
+
+// seal notes on disk that certificates alone open the cluster. The guard goes by the table until then:
+// a crash before leaves this node as it would be if it had been down at that moment.
+func (y *authority) seal(t *shardmap.Table) error {
+	pins, err := y.keys.seal(t)
+	if err == nil {
+		y.node.guard.seal(pins)
+	}
+	return err
 }
 
 // bear has the bearer take its turn, and returns when it is to take the next.

@@ -21,6 +21,7 @@ func TestPlantedThreats(t *testing.T) {
 	}{
 		{setBug, bugPlainTaken, sideDoors},
 		{setBug, bugUserAsPeer, sideDoors},
+		{setBug, bugUnsealed, secretBack},
 		{shardmap.SetBug, "session of another principal", sessionTheft},
 		{setBug, bugGuessed, guessing},
 		{access.SetBug, "any name taken", hostileNamed},

@@ -11,6 +11,8 @@
 //	node.pem         its certificate, and behind it the root that it is under; not there until it has one
 //	former.pem       certificates that it had under roots which issued before, each with its root
 //	roots.pem        the roots that it trusted last, for a start at which no table has been read yet
+//	pins             the keys of the members, one a line: node and SHA-256 of its key, in hexadecimal digits.
+//	                 It is there once certificates alone open the cluster, which is for good
 //	wrap-ID.key      a key that wraps those of roots, as 64 hexadecimal digits; ID names it. Only
 //	                 voters of the meta group have such
 //
@@ -20,15 +22,19 @@ package vault
 
 import (
 	"crypto/ecdsa"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"muster/logstore/vfs"
+	"muster/raft"
 	"muster/repl/trust"
 )
 
@@ -40,6 +46,7 @@ const (
 	certName   = "node.pem"
 	formerName = "former.pem"
 	rootsName  = "roots.pem"
+	pinsName   = "pins"
 	wrapPrefix = "wrap-"
 	wrapSuffix = ".key"
 	tempSuffix = ".new"
@@ -251,6 +258,45 @@ func (v *Vault) Roots() ([][]byte, error) {
 // SetRoots replaces the roots that are trusted.
 func (v *Vault) SetRoots(roots [][]byte) error {
 	return v.write(rootsName, trust.EncodeCertificates(roots...))
+}
+
+// Pins returns the keys of the members, as they were when the node last heard of them; ok is false
+// until certificates alone open its cluster.
+func (v *Vault) Pins() (pins map[raft.NodeID]trust.KeyID, ok bool, err error) {
+	b, ok, err := v.read(pinsName)
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	pins = make(map[raft.NodeID]trust.KeyID)
+	for line := range strings.Lines(string(b)) {
+		var id [8]byte
+		var key trust.KeyID
+		node, pin, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if !readHex(id[:], node) || !readHex(key[:], pin) {
+			return nil, false, fmt.Errorf("%s: line %d is not a node and its key: put it back as it was; if there is no copy, remove it while no stranger reaches this host, and the node writes it again by the table", path.Join(v.dir, pinsName), len(pins)+1)
+		}
+		pins[raft.NodeID(binary.BigEndian.Uint64(id[:]))] = key
+	}
+	return pins, true, nil
+}
+
+// SetPins notes the keys of the members, and that certificates alone open their cluster.
+func (v *Vault) SetPins(pins map[raft.NodeID]trust.KeyID) error {
+	var b []byte
+	for _, id := range slices.Sorted(maps.Keys(pins)) {
+		key := pins[id]
+		b = fmt.Appendf(b, "%016x %x\n", uint64(id), key[:])
+	}
+	return v.write(pinsName, b)
+}
+
+// readHex reads exactly as many bytes as b has.
+func readHex(b []byte, text string) bool {
+	if len(text) != hex.EncodedLen(len(b)) {
+		return false
+	}
+	_, err := hex.Decode(b, []byte(text))
+	return err == nil
 }
 
 // WrapKeys returns the keys that wrap those of roots.

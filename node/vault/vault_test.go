@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"muster/logstore/vfs"
+	"muster/raft"
 	"muster/repl/trust"
 )
 
@@ -42,6 +44,9 @@ func open(disk vfs.FS) (c contents, err error) {
 	}
 	roots, err := v.Roots()
 	if err != nil {
+		return c, err
+	}
+	if _, _, err := v.Pins(); err != nil {
 		return c, err
 	}
 	wraps, err := v.WrapKeys()
@@ -219,6 +224,26 @@ func readAll(dir string) error {
 	return err
 }
 
+// The keys of the members must come back as they were written, and a cluster without them is another
+// one than one that has not gone over to certificates.
+func TestPins(t *testing.T) {
+	v, err := Open(vfs.NewMem(), "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := v.Pins(); ok || err != nil {
+		t.Errorf("before: got %t, %v", ok, err)
+	}
+	for _, want := range []map[raft.NodeID]trust.KeyID{{}, {1: {2}, 1 << 63: {31: 3}}} {
+		if err := v.SetPins(want); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok, err := v.Pins(); !ok || err != nil || !maps.Equal(got, want) {
+			t.Errorf("got %v, %t, %v, want %v", got, ok, err, want)
+		}
+	}
+}
+
 // A file that is not what it was when it was written gets one line with what to do, and nothing
 // of a secret in it.
 func TestDamagedFiles(t *testing.T) {
@@ -242,6 +267,7 @@ func TestDamagedFiles(t *testing.T) {
 		{"node.pem", "x", "remove it, and the node asks for another one"},
 		{"node.pem", string(trust.EncodeCertificates([]byte("one"))), "it has 1 certificates; want the node's and its root"},
 		{"roots.pem", "x", "copy it from another node"},
+		{"pins", strings.Repeat("ab", 8) + " " + strings.Repeat("cd", 32) + "\nx\n", "line 2 is not a node and its key"},
 		{wrapFile, strings.Repeat("ab", 32), "is not the key that it is named for"},
 		{wrapFile, "secret", "another voter of the meta group hands it over again"},
 	} {
