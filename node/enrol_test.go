@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -417,4 +418,58 @@ func wrapKeyForAll(t *testing.T) string {
 		t.Error("another key is kept under the name of one")
 	}
 	return ""
+}
+
+// A command that runs while its own user's cluster is being founded must wait, and one of anybody else must
+// hear at once that it is not permitted. So the user has a certificate before the node shows its own.
+func TestUserFirst(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := WriteNewSecret(secret); err != nil {
+		t.Fatal(err)
+	}
+	addrs := freeAddrs(t, 2)
+	shown := func(addr string) (founding bool, err error) {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			return false, err
+		}
+		defer conn.Close()
+		_, err = wire.TLSClient(conn, new(trust.Holder).Client(func(s tls.ConnectionState) error {
+			founding = trust.Founding(s.PeerCertificates[0])
+			return nil
+		}))
+		return founding, err
+	}
+	kept := make(chan string, len(addrs)) // from each node once: what was wrong by then
+	for i, addr := range addrs {
+		c := testConfig(t)
+		c.Listen, c.Join, c.Expect, c.SecretFile = addr, addrs, len(addrs), secret
+		c.FirstUser = &FirstUser{Name: fmt.Sprintf("ann%d", i), Keep: func([]byte, []byte, *ecdsa.PrivateKey) error {
+			wrong := ""
+			if founding, err := shown(addr); err != nil || !founding {
+				wrong = fmt.Sprintf("node %d shows its certificate before its user has one (%v)", i, err)
+			}
+			kept <- wrong
+			return nil
+		}}
+		start(t, c, secureLimits())
+	}
+	for i, addr := range addrs {
+		until(t, "the node shows its certificate", func() error {
+			if founding, err := shown(addr); founding || err != nil {
+				return fmt.Errorf("node %d: one of its own making, %v", i, err)
+			}
+			return nil
+		})
+	}
+	for range addrs {
+		select {
+		case wrong := <-kept:
+			if wrong != "" {
+				t.Error(wrong)
+			}
+		case <-time.After(readyMax):
+			t.Fatal("the user of a node has no certificate")
+		}
+	}
 }

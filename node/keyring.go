@@ -39,13 +39,16 @@ type keyring struct {
 	leaf  *x509.Certificate // guarded by mu: this node's certificate; nil until it has one
 	root  []byte            // guarded by mu: that it is under
 	// former are certificates that it had under roots which issued before: each with its root, in DER.
-	former [][]byte                           // guarded by mu
-	wraps  map[trust.WrapKeyID]trust.WrapKey  // guarded by mu: those in files
-	drawn  map[trust.WrapKeyID]trust.WrapKey  // guarded by mu: those that are not in files yet
-	table  *shardmap.Table                    // guarded by mu: by which the holder goes; nil: none yet
-	pins   map[raft.NodeID]trust.KeyID        // guarded by mu: those in the file; nil: there is none
-	kept   bool                               // guarded by mu: the file has the roots that are trusted
-	paths  map[trust.RootID]*x509.Certificate // guarded by mu: roots as they were parsed
+	former [][]byte                          // guarded by mu
+	wraps  map[trust.WrapKeyID]trust.WrapKey // guarded by mu: those in files
+	drawn  map[trust.WrapKeyID]trust.WrapKey // guarded by mu: those that are not in files yet
+	table  *shardmap.Table                   // guarded by mu: by which the holder goes; nil: none yet
+	pins   map[raft.NodeID]trust.KeyID       // guarded by mu: those in the file; nil: there is none
+	// withheld: this node's certificate is not shown yet. Whoever sees it looks for what the user that
+	// runs this node has for its root, and that is not there yet.
+	withheld bool                               // guarded by mu
+	kept     bool                               // guarded by mu: the file has the roots that are trusted
+	paths    map[trust.RootID]*x509.Certificate // guarded by mu: roots as they were parsed
 }
 
 // open opens the vault, makes the node's key where there is none, and shows what is in it from
@@ -90,6 +93,29 @@ func (k *keyring) open() error {
 	return k.show(roots, nil)
 }
 
+// withhold says whether this node's certificate is to be shown later.
+func (k *keyring) withhold(withheld bool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if withheld == k.withheld {
+		return nil
+	}
+	k.withheld = withheld
+	if k.vault == nil {
+		return nil
+	}
+	return k.reshow()
+}
+
+// reshow has handshakes show what is here, and believe whom they believe.
+func (k *keyring) reshow() error {
+	var ders [][]byte
+	for _, r := range k.trusted() {
+		ders = append(ders, r.Raw)
+	}
+	return k.show(ders, k.holder.Get().Trusted.Denied)
+}
+
 // take takes a certificate for its own.
 func (k *keyring) take(leaf, root []byte) error {
 	c, err := trust.ReadCertificate(leaf)
@@ -121,7 +147,7 @@ func (k *keyring) show(roots [][]byte, denied func(trust.Serial) bool) error {
 		h.Trusted.Roots = append(h.Trusted.Roots, k.paths[id])
 	}
 	var err error
-	if k.leaf != nil {
+	if k.leaf != nil && !k.withheld {
 		h.Certificate, err = trust.NewCertificate(k.key, k.leaf.Raw, k.root)
 	} else {
 		// It hides what is said. Others may know its key by then.

@@ -67,6 +67,9 @@ func (y *authority) begin(n *Node) error {
 	}
 	id := n.self()
 	y.wishing = !waiting(&id) && id.Meta.ID == 0 && n.cfg.FirstUser != nil
+	if err := y.keys.withhold(y.wishing); err != nil {
+		return err
+	}
 	if err := y.keys.open(); err != nil {
 		return err
 	}
@@ -129,7 +132,12 @@ func (y *authority) take(t *shardmap.Table) {
 		// TLS comes to a cluster that runs, and of which nobody has proven anything before.
 		y.wishing = true
 	}
-	err := y.keys.open()
+	// The certificate of the user that runs this host comes before this node shows its own: whoever is
+	// shown that, and finds nothing for its root, is told at once that there is nothing for him here.
+	err := y.keys.withhold(y.wishes())
+	if err == nil {
+		err = y.keys.open()
+	}
 	if err == nil {
 		err = y.keys.follow(t)
 	}
@@ -145,6 +153,14 @@ func (y *authority) take(t *shardmap.Table) {
 		y.bearer = notary.NewBearer(y.node.self().Node, shardmap.KeyID(id), y.wishing)
 	}
 	y.bearer.Table(t)
+}
+
+// wishes reports whether the certificate of the user that runs this host is still to be had.
+func (y *authority) wishes() bool {
+	if y.table == nil || y.table.Security.Mode != shardmap.SecurityBoth {
+		return false
+	}
+	return y.wishing && (y.bearer == nil || y.bearer.Wishing())
 }
 
 // seal notes on disk that certificates alone open the cluster. The guard goes by the table until then:
@@ -173,6 +189,9 @@ func (y *authority) bear(loop *repl.Loop) time.Duration {
 			y.bearer.Own(y.keys.own())
 			y.bearer.Ended(now, a.Number, r.Err)
 		})
+	}
+	if err := y.keys.withhold(y.wishes()); err != nil {
+		y.node.log.Error("certificate not shown", "err", err)
 	}
 	if y.lead == 0 {
 		next = min(next, loop.Now()+leaderLook)

@@ -165,16 +165,9 @@ func (p *protection) foreign(object string, chain, kept []*x509.Certificate) err
 	if len(ids) > 0 {
 		found += "; kept are " + strings.Join(ids, ", ")
 	}
-	const next = "check the address; if it is your cluster, get a certificate of it: muster auth login"
-	if root := shownRoot(chain); root != nil && time.Since(trust.Issued(root)).Abs() < freshRoot {
-		return wire.NotReady(object, found, next, notReadyRetry)
-	}
-	return wire.Unauthorized(object, found, next)
+	// A node shows a certificate only after the user that runs it has one, so waiting is of no use.
+	return wire.Unauthorized(object, found, "check the address; on the node's host run it as the user that runs the node, or name that user's directory with "+home.Variable+"; elsewhere get a certificate: muster user cert NAME on a host that has one, or muster auth login")
 }
-
-// freshRoot is how old a root may be for its cluster to be founded at this moment, by the same user
-// perhaps: then that user's certificate is kept in a moment, which is worth the wait.
-const freshRoot = 15 * time.Second
 
 // shortID is the beginning of a root's id, as the folder of its credential is called.
 func shortID(root *x509.Certificate) string { return trust.RootIDOf(root.Raw).String()[:32] }

@@ -27,7 +27,13 @@ type fakeRoot struct {
 
 func newFakeRoot(t *testing.T) *fakeRoot {
 	t.Helper()
-	der, key, err := trust.NewRoot(rand.Reader, 99, time.Now().AddDate(0, -3, 0))
+	return fakeRootOf(t, time.Now().AddDate(0, -3, 0))
+}
+
+// fakeRootOf makes a root at a moment.
+func fakeRootOf(t *testing.T, made time.Time) *fakeRoot {
+	t.Helper()
+	der, key, err := trust.NewRoot(rand.Reader, 99, made)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +114,9 @@ func TestProtection(t *testing.T) {
 		{name: "a root that somebody believes", kept: nothing, o: Options{Meet: func(*x509.Certificate) error { return nil }}},
 		{name: "a node that gets its certificate in a moment", shows: func(*fakeRoot) *trust.Holding { return fakeSelfSigned(t) }, later: true, user: "ann"},
 
-		{name: "nothing is kept", kept: nothing, want: []string{"unauthorized", "is not kept in", "auth login"}},
+		{name: "nothing is kept", kept: nothing, want: []string{"unauthorized", "under root ", "is not kept in", "MUSTER_HOME", "muster user cert NAME", "muster auth login"}},
+		{name: "nothing is kept, of a cluster that was founded a moment ago", kept: nothing, want: []string{"unauthorized", "is not kept in"},
+			shows: func(*fakeRoot) *trust.Holding { return fakeRootOf(t, time.Now()).holding(node, time.Now()) }},
 		{name: "another root is kept", kept: func(h home.Home, _ *fakeRoot) {
 			other := newFakeRoot(t)
 			key, der := other.issue(user, time.Now())
