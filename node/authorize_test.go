@@ -434,3 +434,13 @@ func BenchmarkAuthorize(b *testing.B) {
 		})
 	}
 }
+
+// What somebody may do is asked of a node that has not read its table yet: it must not break by that.
+func TestCanIBeforeTheTable(t *testing.T) {
+	l := laws{node: &Node{name: "n"}}
+	for _, q := range []wire.CanI{{}, {User: "ann"}} {
+		if _, e := l.canI(principal{open: true}, &q); e == nil || e.Code != wire.CodeNotReady {
+			t.Errorf("got %v", e)
+		}
+	}
+}

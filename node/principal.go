@@ -105,6 +105,8 @@ func (l *laws) canI(who principal, q *wire.CanI) (a wire.CanIAnswer, e *wire.Err
 	now := l.now.Load()
 	id := who.user
 	switch {
+	case now == nil:
+		return a, wire.NotReady("node "+l.node.name, "it has not read yet who may do what", "try again in a moment", startedRetry)
 	case q.User != "":
 		u, ok := now.table.Security.UserNamed(q.User)
 		if !ok {
