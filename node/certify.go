@@ -20,6 +20,8 @@ const (
 	bugTokenUnsigned = "token not signed for"
 	// bugKeepForAll: a member that is no voter gets the key that wraps those of roots.
 	bugKeepForAll = "wrapping key for any member"
+	// bugLoginRenewed: the certificate of an hour that a password brings is renewed without it.
+	bugLoginRenewed = "certificate of a login renewed"
 )
 
 // noRoot says why this node makes no certificate.
@@ -111,6 +113,10 @@ func wanted(c *connection, q *wire.Renew) (want notary.Request, refusal *wire.Er
 	switch {
 	case c.standing == wire.SenderClient:
 		if q.User == "" {
+			// What a password is good for is an hour, and who knows it shows it again.
+			if p := &g.Peer; p.Name.Kind == trust.KindUser && p.NotAfter.Sub(p.Issued) <= trust.LoginLife && !bug(bugLoginRenewed) {
+				return want, wire.Unauthorized("certificate of "+c.who.name, "it is that of a login, which is not renewed", "log in again: muster auth login; or ask an administrator for one that lasts: muster user cert "+c.who.name)
+			}
 			q.User = c.who.name
 		}
 		if q.User == "" {

@@ -274,12 +274,18 @@ func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, show
 	case wire.RolePeer:
 		return g.admitPeer(w, chain)
 	case wire.RoleInviting:
-		if w.KnowsSecret || w.Peer.Name.Node != 0 || g.invites(w, chain) {
+		if w.Peer.Name.Node != 0 {
+			return g.unpinned(&w.Peer)
+		}
+		if w.KnowsSecret || g.invites(w, chain) {
 			return nil
 		}
 		return wire.Unauthorized(object, "it invites this host, which can't tell whether it is of the cluster that it is meant for", "start this host with --token-file, or with the --secret-file of that cluster")
 	case wire.RoleJoining:
-		if w.Peer.Name.Node != 0 || w.KnowsSecret {
+		if w.Peer.Name.Node != 0 {
+			return g.unpinned(&w.Peer)
+		}
+		if w.KnowsSecret {
 			return nil
 		}
 		if g.speech() == speaksFirst || !g.certified() {
@@ -288,8 +294,36 @@ func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, show
 		w.Standing = wire.SenderGuest // it may ask for a certificate
 		return nil
 	}
+	if g.speech() == speaksOnly && !bug(bugFoundingOpen) {
+		return wire.Unauthorized(object, "it founds a cluster, and this one is founded: nothing is told to those who have no certificate of it", nextToken)
+	}
 	if len(g.secretNow()) > 0 && !w.KnowsSecret {
 		return wire.Unauthorized(object, "it has not proven to know the secret of the hosts that found a cluster here", "give all of them the same --secret-file")
+	}
+	return nil
+}
+
+// bugFoundingOpen is planted to show that its test finds it: a cluster that goes by certificates tells
+// anybody who says that it founds one what its members are.
+const bugFoundingOpen = "members told to a stranger that founds"
+
+// bugFormerMember is planted to show that its test finds it: a certificate of a node outlives its
+// membership, unless it was the last one.
+const bugFormerMember = "earlier certificate of a removed node accepted"
+
+// unpinned refuses a certificate of a node of which the table has no key, once certificates alone count.
+// A node that leaves has its last certificate denied, and may have kept earlier ones that have not ended.
+func (g *guard) unpinned(p *trust.Proven) *wire.Error {
+	if p.Root == (trust.RootID{}) || g.speech() != speaksOnly || bug(bugFormerMember) {
+		return nil // a company's CA, or the table knows not all members' keys yet
+	}
+	pin, ok := g.pin(p.Name.Node)
+	switch {
+	case !ok:
+		// Or its key is newer than the table here.
+		return wire.NotReady(p.Name.String(), "the cluster's table has no key of it here", "try again in a moment; a node that was removed comes back with an empty data directory and --token-file", foundingPause)
+	case pin != p.Key:
+		return wire.Unauthorized(p.Name.String(), "its key is not the one that the cluster knows of that node", "remove the node, and have it join anew")
 	}
 	return nil
 }
@@ -343,6 +377,8 @@ func (g *guard) admitClient(d *door, w *wire.Greeting) *wire.Error {
 	switch p := &w.Peer; {
 	case p.Name != (trust.Name{}) && p.Expired && p.Name.Kind == trust.KindUser:
 		return wire.Unauthorized("certificate of "+p.Name.User, "it has expired at "+p.NotAfter.UTC().Format(time.RFC3339), nextCredential)
+	case p.Name.Node != 0:
+		return g.unpinned(p)
 	case p.Name != (trust.Name{}), w.KnowsSecret:
 		return nil
 	case g.speech() == speaksFirst || !g.certified():
@@ -525,6 +561,10 @@ func (g *guard) forgets(conn net.Conn) {
 // that let it in.
 const bugDeniedStays = "denied connection stays"
 
+// bugWithdrawnStays is planted to show that its test finds it: a connection outlives its user's word that
+// certificates until now count no longer.
+const bugWithdrawnStays = "connection by a withdrawn certificate stays"
+
 // recheckPause lies between two looks at the connections that are open. A certificate may also end
 // without a change of the table.
 const recheckPause = 5 * time.Second
@@ -554,6 +594,11 @@ func (g *guard) over(c *credential) *wire.Error {
 	if p.Name.Kind == trust.KindUser && g.now().After(p.NotAfter) {
 		return wire.Unauthorized("certificate of "+p.Name.User, "it has expired at "+p.NotAfter.UTC().Format(time.RFC3339), nextCredential)
 	}
+	if t := g.table(); t != nil && p.Name.Kind == trust.KindUser && !bug(bugWithdrawnStays) {
+		if u, ok := t.Security.UserNamed(p.Name.User); ok {
+			return withdrawn(&u, p)
+		}
+	}
 	return nil
 }
 
@@ -569,10 +614,13 @@ func (g *guard) revoked(p *trust.Proven) *wire.Error {
 	if p.Root != (trust.RootID{}) && !slices.ContainsFunc(h.Trusted.Roots, func(r *x509.Certificate) bool { return trust.RootIDOf(r.Raw) == p.Root }) {
 		return wire.Unauthorized(p.Name.String(), "the root of its certificate was retired", nextCredential)
 	}
-	if pin, ok := g.pin(p.Name.Node); ok && p.Name.Node != 0 && pin != p.Key {
+	if p.Name.Node == 0 {
+		return nil
+	}
+	if pin, ok := g.pin(p.Name.Node); ok && pin != p.Key {
 		return wire.Unauthorized(p.Name.String(), "the cluster knows another key of it now", nextCredential)
 	}
-	return nil
+	return g.unpinned(p)
 }
 
 // recheck ends the connections of this node to those whose certificates are good no longer.

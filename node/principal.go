@@ -60,10 +60,20 @@ func userOf(g *wire.Greeting, t *shardmap.Table) (principal, *wire.Error) {
 	switch {
 	case !ok:
 		return principal{}, noUser(name, t.Security.Mode)
-	case g.Peer.Issued.Unix() < u.CertsAfter:
-		return principal{}, wire.Unauthorized("user "+name, "the certificate is older than the user, or was withdrawn", "ask for another one: muster auth login, or muster user cert "+name)
+	}
+	if e := withdrawn(&u, &g.Peer); e != nil {
+		return principal{}, e
 	}
 	return principal{user: u.ID, name: name}, nil
+}
+
+// withdrawn refuses a certificate that does not count for the user of its name, because it is older
+// than that, or than what the user's administrator said of it since.
+func withdrawn(u *shardmap.User, p *trust.Proven) *wire.Error {
+	if p.Issued.Unix() >= u.CertsAfter {
+		return nil
+	}
+	return wire.Unauthorized("user "+u.Name, "the certificate is older than the user, or was withdrawn", "ask for another one: muster auth login, or muster user cert "+u.Name)
 }
 
 // noUser refuses who has a certificate of a user that is not there any more, or not yet.

@@ -30,6 +30,10 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugEachLogged, floodOfRefusals},
 		{setBug, bugPasswordLogged, secretsTold},
 		{wire.SetBug, "hello without the exporter", relayedFounding},
+		{setBug, bugWithdrawnStays, func(t *testing.T) string { return openAfterRevoke(t, 2*recheckPause) }},
+		{setBug, bugLoginRenewed, loginRenewed},
+		{setBug, bugFormerMember, formerMember},
+		{setBug, bugFoundingOpen, toldAsFounder},
 	} {
 		t.Run(c.bug, func(t *testing.T) {
 			c.set(c.bug)

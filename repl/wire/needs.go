@@ -54,7 +54,7 @@ var needs = [...]need{
 	TypeOrder:    {"`admin` on the cluster; `read` to see the plan", eachOfOrder},
 	TypeAddNodes: {"`admin` on the cluster", changing},
 
-	TypeRenew:     {"nothing for one's own certificate, `admin` on the cluster for another user's", eachOfRenew},
+	TypeRenew:     {"nothing for one's own certificate, unless that is of a login, which is not renewed; `admin` on the cluster for another user's", eachOfRenew},
 	TypeWhoami:    {"nothing", nothing},
 	TypeCanI:      {"nothing about oneself, `read` on the cluster about another user", eachOfCanI},
 	TypeTrail:     {"`admin` on the cluster", changing},

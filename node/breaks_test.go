@@ -1,0 +1,176 @@
+package node
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"muster/repl/client/home"
+	"muster/repl/trust"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// endedWithin reports whether the other side ends a connection in that time.
+func endedWithin(t *testing.T, s *speaker, within time.Duration) bool {
+	t.Helper()
+	if err := s.SetReadDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, _, err := wire.ReadFrame(s, s.decoder); err != nil {
+			timeout := net.Error(nil)
+			return !errors.As(err, &timeout) || !timeout.Timeout()
+		}
+	}
+}
+
+// An administrator says that a user's certificates until now count no longer, because one was stolen. The
+// thief has a connection open by then, and must lose it as he would by a denial.
+func TestWithdrawnConnectionEnds(t *testing.T) {
+	if wrong := openAfterRevoke(t, 10*time.Second); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// openAfterRevoke tells whether a user's connection outlives that for so long.
+func openAfterRevoke(t *testing.T, within time.Duration) string {
+	p := certified(t, 1)
+	p.user(shardmap.UserCreate, "rob")
+	kept, err := home.In(p.certificate("rob"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, err := kept.Roots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := kept.Credential(trust.RootIDOf(roots[0].Raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := new(trust.Holder)
+	h.Set(&trust.Holding{Certificate: c.Certificate})
+	s, err := dialTLS(t, p.nodes[0].addr, h, clientHello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.ask(wire.TypeWhoami, 0, new(wire.Empty).Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	issued := time.Now().Unix()
+	until(t, "another second", func() error {
+		if time.Now().Unix() == issued {
+			return errors.New("the same one")
+		}
+		return nil
+	})
+	p.user(shardmap.UserRevoke, "rob")
+	if !endedWithin(t, s, within) {
+		return "the connection is still open"
+	}
+	return ""
+}
+
+// What a login brings is good for an hour, and no longer without the password: who steals it must not
+// have it for good. Whoever may make certificates makes them all the same.
+func TestLoginIsNotRenewed(t *testing.T) {
+	if wrong := loginRenewed(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// loginRenewed tells what a certificate of an hour brings.
+func loginRenewed(t *testing.T) string {
+	p := certified(t, 1)
+	hash, err := HashPassword(rand.Reader, []byte("correct horse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.give(shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: "rob", Password: hash}))
+	s := newStranger(t)
+	request, err := trust.NewRequest(s.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := p.nodes[0]
+	a, refusal := r.node.logins.login(&wire.Login{Name: "rob", Password: []byte("correct horse"), Request: request}, "10.0.0.1")
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	if s.shot, err = trust.NewCertificate(s.key, a.Certificate, a.Roots[0]); err != nil {
+		t.Fatal(err)
+	}
+	conn, _, err := s.dial(r, wire.DialConfig{Role: wire.RoleClient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err = conn.ask(wire.TypeRenew, 0, (&wire.Renew{Request: request}).Append(nil)); err == nil {
+		return "it brings another one, of a month"
+	}
+	refused(t, "a certificate of an hour", err, wire.CodeUnauthorized, "that of a login")
+	return ""
+}
+
+// A node that leaves has its last certificate denied. One that it was given before, and has kept, must
+// open nothing either.
+func TestFormerMembersEarlierCertificate(t *testing.T) {
+	if wrong := formerMember(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// formerMember tells what a certificate of a node opens of which the table has no key.
+func formerMember(t *testing.T) string {
+	nodes, _ := secured(t, 1)
+	r := nodes[0]
+	s := newStranger(t)
+	table := r.node.table.Load()
+	root, _ := table.Security.Issuing()
+	leaf, _, err := r.node.notary.keys.sign(&root, nodeName(table.Security.ClusterOf(table), s.id), &s.key.PublicKey, time.Now(), trust.NodeLife)
+	if err == nil {
+		s.shot, err = trust.NewCertificate(s.key, leaf, root.DER)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range []wire.Role{wire.RoleClient, wire.RoleJoining, wire.RoleInviting, wire.RolePeer} {
+		purpose := wire.PurposePeer
+		if role == wire.RoleClient {
+			purpose = wire.PurposeClient
+		}
+		conn, g, err := s.dialFor(r, role, purpose)
+		if err == nil {
+			conn.Close()
+			return fmt.Sprintf("role %d: let in as %s", role, g.Sender())
+		}
+		refused(t, fmt.Sprintf("role %d", role), err, wire.CodeNotReady, "the cluster's table")
+	}
+	return ""
+}
+
+// Who founds a cluster is told who has founded it. Once certificates alone count, a stranger that says so,
+// in the name and at the address of a member, is told nothing.
+func TestFoundingIsOver(t *testing.T) {
+	if wrong := toldAsFounder(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// toldAsFounder tells what a stranger hears that says that it founds.
+func toldAsFounder(t *testing.T) string {
+	nodes, _ := secured(t, 2)
+	r, other := nodes[0], nodes[1].node.self()
+	s := newStranger(t)
+	s.id = other.Node
+	conn, _, err := s.dialFor(r, wire.RoleFounding, wire.PurposePeer)
+	if err == nil {
+		defer conn.Close()
+		return "it is let in"
+	}
+	refused(t, "a stranger that founds", err, wire.CodeUnauthorized, "this one is founded")
+	return ""
+}
