@@ -17,8 +17,8 @@ const (
 	tokenRowForm = `{"id":…,"role":"server"|"client","uses":N,"expires":…,"state":"good"|"used"|"expired"|"revoked","by":…}`
 	// tokenTTL is how long a token is good unless somebody says otherwise: long enough to start a host.
 	tokenTTL = time.Hour
-	// tokenTTLMax is long enough for an image that hosts are made of now and then.
-	tokenTTLMax = 365 * 24 * time.Hour
+	// tokenTTLMax is what the table takes.
+	tokenTTLMax = shardmap.TokenLifeMax * time.Second
 )
 
 func tokenCommand(con *console) *cli.Command {
