@@ -68,7 +68,7 @@ func (y *authority) enrol(ctx context.Context, q *wire.Enrol, g *wire.Greeting) 
 		return a, wire.Unauthorized(object, err.Error(), "start the host with the token as it was printed")
 	}
 	made, refusal := y.certify(ctx, notary.Request{By: notary.ByToken, Node: q.Node, Token: q.Token}, q.Request)
-	return wire.EnrolAnswer{Certificate: made.Certificate, Roots: made.Roots}, refusal
+	return wire.EnrolAnswer(made), refusal
 }
 
 // takeRenew answers a member or a user that wants a certificate.

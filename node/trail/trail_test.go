@@ -267,7 +267,7 @@ func TestFullDisk(t *testing.T) {
 		if r := verify(t, mem, b.Head()); !r.OK() {
 			t.Errorf("%s: %+v", op, r)
 		}
-		if lines := contents(mem); !strings.Contains(lines, fmt.Sprintf(`"verdict":"lost","why":"`)) || !strings.Contains(lines, fmt.Sprintf(`"count":%d`, missing)) {
+		if lines := contents(mem); !strings.Contains(lines, `"verdict":"lost","why":"`) || !strings.Contains(lines, fmt.Sprintf(`"count":%d`, missing)) {
 			t.Errorf("%s: no line says that %d are lost:\n%s", op, missing, lines)
 		}
 	}

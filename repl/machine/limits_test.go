@@ -23,7 +23,6 @@ type limitedGroup struct {
 	now   time.Duration
 	index uint64
 	round uint64
-	given wire.UsageAmount
 }
 
 func newLimitedGroup(t *testing.T, limits ...shardmap.Limit) *limitedGroup {

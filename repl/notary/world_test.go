@@ -62,7 +62,6 @@ type secretRoot struct{ private, wrap []byte }
 type right struct {
 	uses    int
 	expires int64
-	revoked bool
 }
 
 // host is a node, and its disk.
