@@ -61,6 +61,7 @@ def connect(addr):  # over TLS, with what the user has for the root that signed 
             continue  # the node is of another cluster
         if any(k == "URI" and "/node/" in v for k, v in s.getpeercert()["subjectAltName"]):
             return s
+        s.close()  # what answers is no node
     sys.exit("no certificate in " + home + " is of the cluster of " + addr)
 
 def ask(addr, kind, body):

@@ -1,14 +1,19 @@
 package wire_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"muster/raft"
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -19,20 +24,21 @@ type smallServer struct {
 	t        *testing.T
 	listener net.Listener
 	secret   []byte
-	leader   string // address to name instead of answering
+	leader   string        // address to name instead of answering
+	shows    *trust.Holder // its certificate; nil: it speaks plain text
 
 	mu     sync.Mutex
 	values map[string]string
 	served sync.WaitGroup
 }
 
-func serve(t *testing.T, leader string, secret string) *smallServer {
+func serve(t *testing.T, leader string, secret string, shows *trust.Holder) *smallServer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &smallServer{t: t, listener: l, secret: []byte(secret), leader: leader, values: map[string]string{}}
+	s := &smallServer{t: t, listener: l, secret: []byte(secret), leader: leader, shows: shows, values: map[string]string{}}
 	s.served.Add(1)
 	go func() {
 		defer s.served.Done()
@@ -56,7 +62,16 @@ func serve(t *testing.T, leader string, secret string) *smallServer {
 func (s *smallServer) addr() string { return s.listener.Addr().String() }
 
 func (s *smallServer) answer(conn net.Conn) {
-	g, err := wire.ServerHello(conn, with(acceptor(), func(c *wire.AcceptConfig) { c.Secret = s.secret }))
+	o, err := wire.ReadOpening(conn)
+	if err != nil {
+		return
+	}
+	if s.shows != nil {
+		if conn, o, err = o.TLSServer(conn, s.shows.Server(), wire.NewGate(1)); err != nil {
+			return
+		}
+	}
+	g, err := o.ServerHello(conn, with(acceptor(), func(c *wire.AcceptConfig) { c.Secret = s.secret }))
 	if err != nil {
 		return
 	}
@@ -110,6 +125,33 @@ func (s *smallServer) reply(t wire.Type, request []byte) (wire.Type, wire.Body) 
 	return wire.TypeError, wire.BadRequest("type "+t.String(), "not served here", "send Write or Get")
 }
 
+// home returns a MUSTER_HOME with what a user of the authority's cluster has.
+func (a *authority) home(user string) string {
+	a.t.Helper()
+	key := newKey(a.t)
+	leaf, _, err := a.issuer.Issue(rand.Reader, trust.Name{Cluster: 1, Kind: trust.KindUser, User: user}, &key.PublicKey, time.Now(), trust.UserLife)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	keyPEM, err := trust.EncodeKey(key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	dir := a.t.TempDir()
+	folder := filepath.Join(dir, "root")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		a.t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{
+		"root.pem": trust.EncodeCertificates(a.root), "user.pem": trust.EncodeCertificates(leaf), "user.key": keyPEM,
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), b, 0o600); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 // The example is the proof that docs/protocol.md suffices; an example that no
 // longer works would be worse than none.
 func TestPythonClient(t *testing.T) {
@@ -117,25 +159,41 @@ func TestPythonClient(t *testing.T) {
 	if err != nil {
 		t.Skip("Python is not installed")
 	}
-	leader := serve(t, "", "")
-	follower := serve(t, leader.addr(), "")
-	lost := serve(t, follower.addr(), "") // its hint is old, and must be followed further
-	guarded := serve(t, "", "abc")
+	ours, other := newAuthority(t, 1), newAuthority(t, 2)
+	node := func(a *authority, cluster uint64) *trust.Holder {
+		return a.node(trust.Name{Cluster: cluster, Kind: trust.KindNode, Node: n2})
+	}
+	leader := serve(t, "", "", node(ours, 1))
+	follower := serve(t, leader.addr(), "", node(ours, 1))
+	lost := serve(t, follower.addr(), "", node(ours, 1)) // its hint is old, and must be followed further
+	foreign := serve(t, "", "", node(other, 2))
+	user := serve(t, "", "", ours.node(trust.Name{Cluster: 1, Kind: trust.KindUser, User: "eve"}))
+	plain, guarded := serve(t, "", "", nil), serve(t, "", "abc", nil)
+	home := ours.home("ann")
 	for _, c := range []struct {
 		args string
 		want string
 		ok   bool
 	}{
+		{foreign.addr() + " get greeting", "no certificate", false},
+		{user.addr() + " get greeting", "no certificate", false},
+		{"MUSTER_INSECURE " + plain.addr() + " set greeting hello", "version 10432", true},
 		{leader.addr() + " get greeting", "not found", false},
 		{leader.addr() + " set greeting hello", "version 10432", true},
 		{leader.addr() + " get greeting", "hello", true},
 		{follower.addr() + " get greeting", "hello", true},
 		{lost.addr() + " set grüße " + strings.Repeat("x", 70000), "version 10432", true},
 		{follower.addr() + " get grüße", strings.Repeat("x", 70000), true},
-		{guarded.addr() + " get greeting", "secret", false},
+		{"MUSTER_INSECURE " + guarded.addr() + " get greeting", "secret", false},
 		{leader.addr() + " get " + strings.Repeat("k", 4097), "4097 bytes", false},
 	} {
-		out, err := exec.Command(python, append([]string{"-W", "error", "../../docs/examples/client.py"}, strings.Fields(c.args)...)...).CombinedOutput()
+		args, insecure := strings.CutPrefix(c.args, "MUSTER_INSECURE ")
+		run := exec.Command(python, append([]string{"-W", "error", "../../docs/examples/client.py"}, strings.Fields(args)...)...)
+		run.Env = append(os.Environ(), "MUSTER_HOME="+home, "MUSTER_INSECURE=")
+		if insecure {
+			run.Env = append(run.Env, "MUSTER_INSECURE=1")
+		}
+		out, err := run.CombinedOutput()
 		got := strings.TrimSpace(string(out))
 		if (err == nil) != c.ok || c.ok && got != c.want || !strings.Contains(got, c.want) || strings.Contains(got, "\n") {
 			t.Errorf("%.60s: got %.300q, %v, want %.60q", c.args, got, err, c.want)
