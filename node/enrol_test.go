@@ -300,6 +300,8 @@ func TestJoiningByToken(t *testing.T) {
 	if _, pinned := nodes[0].node.table.Load().Security.Pin(gone.id); pinned {
 		t.Error("the table still knows the key of a node that left")
 	}
+	// The host itself is told, though its certificate is good for nothing else.
+	refused(t, "the end of the node", r.end(), wire.CodeRemoved, "empty data directory")
 }
 
 // A certificate by another root is worth nothing, though it has the right name in it: for a member, for

@@ -431,7 +431,7 @@ func (g *guard) invites(w *wire.Greeting, chain []*x509.Certificate) bool {
 		return false
 	}
 	p, err := g.byToken(chain)
-	return err == nil && p.Name.Node == w.Hello.Node && p.Name.Cluster == w.Hello.ClusterID && !p.Expired
+	return err == nil && p.Name.Node == w.Hello.Node && !p.Expired // a cluster that was recovered has another id
 }
 
 // byToken says whom a chain proves to a host that knows nothing but the root in its token.
@@ -490,12 +490,12 @@ func (g *guard) checkDialled(chain []*x509.Certificate, to raft.NodeID, addr str
 	if own && to == 0 {
 		return trust.Proven{}, nil // a company's CA knows no node ids
 	}
-	id := g.self()
+	cluster := g.clusterID()
 	switch {
 	case p.Name.Kind != trust.KindNode:
 		return p, wire.Unauthorized(object, fmt.Sprintf("its certificate is that of %s", p.Name), "dial a node; something else listens there")
-	case id.ClusterID != 0 && p.Name.Cluster != g.clusterID(&id):
-		return p, wire.WrongCluster(object, fmt.Sprintf("its certificate is of cluster id %016x, this one is %016x", p.Name.Cluster, id.ClusterID), "check the address")
+	case cluster != 0 && p.Name.Cluster != cluster:
+		return p, wire.WrongCluster(object, fmt.Sprintf("its certificate is of cluster id %016x, want %016x", p.Name.Cluster, cluster), "check the address")
 	case to != 0 && p.Name.Node != to:
 		return p, &wire.ElsewhereError{
 			Refusal:   wire.UnknownNode(p.Name.Node, fmt.Sprintf("its certificate says so, and it answers at %s, where node %s was", addr, to), "start the node that belongs there; its members look for it elsewhere meanwhile"),
@@ -512,12 +512,14 @@ func (g *guard) checkDialled(chain []*x509.Certificate, to raft.NodeID, addr str
 	return p, nil
 }
 
-// clusterID is the id that certificates of this node's cluster have.
-func (g *guard) clusterID(id *logstore.Identity) uint64 {
-	if t := g.table(); t != nil && t.Security.Cluster != 0 {
-		return t.Security.Cluster
+// clusterID is the id that certificates of this node's cluster name, which is another one than that of
+// the cluster after it was recovered; 0 while there is no table to tell: then their root says enough.
+func (g *guard) clusterID() uint64 {
+	t := g.table()
+	if t == nil {
+		return 0
 	}
-	return id.ClusterID
+	return t.Security.ClusterOf(t)
 }
 
 // dialledNobody decides about one whose certificate proves nothing, because of err.

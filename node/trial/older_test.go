@@ -28,8 +28,15 @@ func copyTree(t *testing.T, from, to string) {
 		if err != nil {
 			return err
 		}
+		info, err := d.Info()
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+			return os.MkdirAll(filepath.Join(to, rel), info.Mode().Perm())
 		}
 		b, err := os.ReadFile(name)
 		if errors.Is(err, os.ErrNotExist) {
@@ -38,7 +45,7 @@ func copyTree(t *testing.T, from, to string) {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(to, rel), b, 0o644)
+		return os.WriteFile(filepath.Join(to, rel), b, info.Mode().Perm())
 	})
 	if err != nil {
 		t.Fatal(err)

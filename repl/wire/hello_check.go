@@ -276,8 +276,10 @@ func (c *DialConfig) checkFriend(addr string, g *Greeting) *Error {
 	if c.Role != RoleClient && m.Level < c.ClusterLevel {
 		return Behind(m.Node, addr, m.Level, c.ClusterLevel)
 	}
-	if p := g.Peer.Name; p.Node != 0 && (p.Node != m.Node || m.ClusterID != 0 && p.Cluster != m.ClusterID) {
-		return Unauthorized(object, fmt.Sprintf("its certificate is of node %s of cluster id %016x, it says that it is node %s of %016x", p.Node, p.Cluster, m.Node, m.ClusterID), nextOtherNode)
+	// Certificates of a cluster that was recovered name the id of before. Which cluster's they are, their
+	// root says; and which of two that have recovered apart this is, the id in the hello.
+	if p := g.Peer.Name; p.Node != 0 && p.Node != m.Node {
+		return Unauthorized(object, fmt.Sprintf("its certificate is of node %s, it says that it is node %s", p.Node, m.Node), nextOtherNode)
 	}
 	switch {
 	case m.NeedsProof && len(c.Secret) == 0 && !g.TLS():
