@@ -160,7 +160,18 @@ func takeKeep(c *connection, h wire.Header, r repl.Reply, body []byte) {
 func (y *authority) keep(from raft.NodeID, q *wire.Keep) (a wire.KeepAnswer, refusal *wire.Error) {
 	id := trust.WrapKeyID(q.ID)
 	object := "wrapping key " + id.String()
-	if !metaVoter(y.node.table.Load(), from) && !bug(bugKeepForAll) {
+	t := y.node.table.Load()
+	if t == nil {
+		return a, y.node.notReady()
+	}
+	named := slices.ContainsFunc(t.Security.Roots, func(r shardmap.Root) bool { return r.WrapKey == shardmap.WrapKeyID(id) })
+	switch {
+	case !metaVoter(t, y.node.self().Node):
+		// It may be about to remove its own, so nobody must rely on it.
+		return a, wire.NotReady(object, "node "+y.node.name+" is no voter of the meta group, by its table", "ask one that is", notary.Retry)
+	case metaVoter(t, from) || bug(bugKeepForAll):
+	case named && len(q.Key) != 0: // a voter until now, which is to remove its own
+	default:
 		return a, wire.Unauthorized(object, fmt.Sprintf("node %s is no voter of the meta group", from), "voters alone have such keys")
 	}
 	if len(q.Key) == 0 {

@@ -399,6 +399,20 @@ func (k *keyring) keep(key trust.WrapKey) error {
 	return nil
 }
 
+// drop removes a key from memory and disk.
+func (k *keyring) drop(id trust.WrapKeyID) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, has := k.wraps[id]; !has {
+		return nil
+	}
+	if err := k.vault.RemoveWrapKey(id); err != nil {
+		return err
+	}
+	delete(k.wraps, id)
+	return nil
+}
+
 // wrapKey returns a key that is in a file.
 func (k *keyring) wrapKey(id trust.WrapKeyID) (trust.WrapKey, bool) {
 	k.mu.Lock()

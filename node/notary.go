@@ -182,6 +182,7 @@ func (y *authority) bear(loop *repl.Loop) time.Duration {
 		y.lead = m.node
 	}
 	y.bearer.Own(y.keys.own())
+	y.bearer.Held(y.keys.held())
 	y.bearer.Leader(y.lead)
 	a, has, next := y.bearer.Turn(y.now(loop))
 	if has {
@@ -237,6 +238,8 @@ func (y *authority) act(loop *repl.Loop, a *notary.Action, q *asks, t *shardmap.
 		r.Err = y.renew(ctx, a, t)
 	case notary.Wish:
 		r.Err = y.wish(ctx, a, t)
+	case notary.Drop:
+		r.Err = y.drop(a)
 	case notary.Tell:
 		r.Err = y.tell(ctx, a)
 	}
@@ -269,6 +272,19 @@ func (y *authority) pass(ctx context.Context, a *notary.Action) error {
 		return fmt.Errorf("node %s has given another key than wrapping key %s", a.Node, id)
 	}
 	return y.keys.keep(key)
+}
+
+// drop removes a wrapping key from this node, which has no use for it.
+func (y *authority) drop(a *notary.Action) error {
+	n := y.node
+	if metaVoter(n.table.Load(), n.self().Node) {
+		return errors.New("this node votes in the meta group again")
+	}
+	if err := y.keys.drop(trust.WrapKeyID(a.WrapKey)); err != nil {
+		return err
+	}
+	n.log.Info("wrapping key removed: this node votes in the meta group no longer", "wrapping_key", a.WrapKey)
+	return nil
 }
 
 // sign makes the certificate that somebody has asked for.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -356,5 +357,59 @@ func TestFortyDaysStopped(t *testing.T) {
 	s := &stranger{t: t, shot: shown}
 	if _, _, err := s.dial(nodes[0], wire.DialConfig{Role: wire.RoleClient}); err == nil {
 		t.Error("a user whose certificate has ended is let in")
+	}
+}
+
+// A node that votes in the meta group no longer must have no file left that makes certificates, and the
+// others must have theirs.
+func TestWrapKeysGoWithTheVote(t *testing.T) {
+	nodes, _ := secured(t, 3)
+	var leaves *runningNode
+	until(t, "somebody leads, and all hold the key", func() error {
+		lead := metaLeader(nodes)
+		if lead == nil {
+			return fmt.Errorf("nobody leads")
+		}
+		leaves = nodes[0]
+		if lead == leaves {
+			leaves = nodes[1]
+		}
+		for i, r := range nodes {
+			if len(r.node.notary.keys.held()) != 1 {
+				return fmt.Errorf("node %d does not hold it", i)
+			}
+		}
+		return nil
+	})
+	files := func(r *runningNode) int {
+		names, err := filepath.Glob(filepath.Join(r.node.cfg.Data, "tls", "wrap-*.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	until(t, "the key is gone", func() error {
+		// As if the group had gone on to other nodes.
+		table := *leaves.node.table.Load()
+		table.Meta.Replicas = slices.DeleteFunc(slices.Clone(table.Meta.Replicas), func(r shardmap.TableReplica) bool {
+			return r.Node == leaves.node.self().Node
+		})
+		leaves.node.table.Store(&table)
+		leaves.node.notary.changed()
+		if n := files(leaves); n != 0 {
+			return fmt.Errorf("%d files are left", n)
+		}
+		return nil
+	})
+	for _, r := range nodes {
+		if r != leaves && files(r) != 1 {
+			t.Errorf("node %s has lost the key", r.node.name)
+		}
+	}
+	// It must say so to whoever would rely on it.
+	id := nodes[0].node.table.Load().Security.Roots[0].WrapKey
+	q := wire.Keep{ID: wire.WrapKeyName(id), Key: make([]byte, wire.WrapKeySize)}
+	if _, refusal := leaves.node.notary.keep(nodes[2].node.self().Node, &q); refusal == nil || refusal.Code != wire.CodeNotReady {
+		t.Errorf("asked to keep it again: got %v", refusal)
 	}
 }

@@ -336,4 +336,17 @@ func (v *Vault) StoreWrapKey(key trust.WrapKey) error {
 	return v.write(wrapName(key.ID()), append(hex.AppendEncode(nil, key[:]), '\n'))
 }
 
+// RemoveWrapKey removes the file of such a key.
+func (v *Vault) RemoveWrapKey(id trust.WrapKeyID) error {
+	name := path.Join(v.dir, wrapName(id))
+	err := v.disk.Remove(name)
+	if err == nil {
+		err = v.disk.SyncDir(v.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	return nil
+}
+
 func wrapName(id trust.WrapKeyID) string { return wrapPrefix + id.String() + wrapSuffix }

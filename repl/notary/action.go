@@ -37,10 +37,12 @@ const (
 	Wish ActionKind = 10
 	// Tell: tell Node which certificate is here (Serial), and which table (Index).
 	Tell ActionKind = 11
+	// Drop: remove the file of WrapKey, unless this node votes in the meta group by then.
+	Drop ActionKind = 12
 )
 
 func (k ActionKind) String() string {
-	names := [...]string{Propose: "propose", Draw: "draw", Store: "store", MakeRoot: "make root", Hand: "hand", Fetch: "fetch", Sign: "sign", Answer: "answer", Renew: "renew", Wish: "wish", Tell: "tell"}
+	names := [...]string{Propose: "propose", Draw: "draw", Store: "store", MakeRoot: "make root", Hand: "hand", Fetch: "fetch", Sign: "sign", Answer: "answer", Renew: "renew", Wish: "wish", Tell: "tell", Drop: "drop"}
 	if int(k) < len(names) && names[k] != "" {
 		return names[k]
 	}

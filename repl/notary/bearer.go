@@ -38,7 +38,12 @@ type Bearer struct {
 	wishing bool        // the first user's certificate is to be had
 	wishes  int         // attempts
 
+	held  []shardmap.WrapKeyID                 // wrapping keys in files here
+	sure  map[shardmap.WrapKeyID][]raft.NodeID // voters that have said that they hold one, since this node votes no more
+	turns int                                  // of whom to give a key
+
 	under   ActionKind // what is under way; 0: nothing
+	parting Action     // that, if it is about a wrapping key
 	number  uint64
 	until   time.Duration // when it counts as failed
 	at      time.Duration // when the next attempt may begin
@@ -78,14 +83,21 @@ func (b *Bearer) Turn(now Now) (a Action, has bool, next time.Duration) {
 	}
 	wants, next := b.wants(now)
 	if wants == 0 {
-		return a, false, next
+		if a, has = b.part(); !has {
+			return a, false, next
+		}
+		wants = a.Kind
 	}
 	if now.Host < b.at {
-		return a, false, b.at
+		return Action{}, false, b.at
 	}
 	b.number++
 	b.under, b.until = wants, now.Host+actionMax
-	a = Action{Number: b.number, Kind: wants, Node: b.leader}
+	if a.Kind == 0 {
+		a = Action{Kind: wants, Node: b.leader}
+	}
+	a.Number = b.number
+	b.parting = a
 	if wants == Tell {
 		a.Serial, a.Index = b.own.Serial, b.index
 		b.toldOf, b.toldTo, b.toldFor, b.tellAt = b.own, b.leader, b.index, now.Host+tellEvery
@@ -142,6 +154,9 @@ func (b *Bearer) Ended(now Now, number uint64, err error) {
 		b.wishing = false
 	case kind == Wish:
 		b.wishes++
+	}
+	if kind == Hand || kind == Drop {
+		b.parted(&b.parting, err)
 	}
 	if err == nil {
 		b.at, b.pause = 0, 0

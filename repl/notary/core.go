@@ -108,6 +108,14 @@ func (c *Core) see() {
 	if c.table == nil {
 		return
 	}
+	voters := c.voters()
+	for _, held := range c.keepers {
+		for n := range held {
+			if !slices.Contains(voters, n) {
+				delete(held, n) // it removes its keys, and may come back
+			}
+		}
+	}
 	for _, r := range c.table.Security.Roots {
 		if _, ok := c.first[r.ID]; !ok {
 			c.first[r.ID] = c.table.Index

@@ -23,4 +23,8 @@ func TestPlantedBugs(t *testing.T) {
 		}
 		t.Logf("%s: %s", bug, found)
 	}
+	SetBug(bugDropped)
+	if keysGo(t) == "" {
+		t.Errorf("%s: not found", bugDropped)
+	}
 }
