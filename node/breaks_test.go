@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"muster/repl"
+	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/trust"
 	"muster/repl/wire"
@@ -172,5 +174,61 @@ func toldAsFounder(t *testing.T) string {
 		return "it is let in"
 	}
 	refused(t, "a stranger that founds", err, wire.CodeUnauthorized, "this one is founded")
+	return ""
+}
+
+// The table says what everybody may do, and by which prefixes. Who has no part in running the cluster is told
+// neither; who has, and who may do everything, sees it all.
+func TestTableOfAUser(t *testing.T) {
+	if wrong := rulesTold(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// rulesTold tells what a user without rights sees of the rules.
+func rulesTold(t *testing.T) string {
+	p := certified(t, 1)
+	p.user(shardmap.UserCreate, "rob")
+	p.user(shardmap.UserCreate, "eve")
+	p.role(shardmap.RoleCreate, "viewer", grant("read", "cluster"))
+	p.roles("eve", []string{"viewer"}, nil)
+	seen := func(c *client.Client) int {
+		a, _, err := c.Table(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(a.Security.Pins) == 0 || len(a.Security.Roots) == 0 {
+			t.Error("without pins or roots")
+		}
+		return len(a.Security.Users) + len(a.Security.Roles)
+	}
+	for who, c := range map[string]*client.Client{"the administrator": p.admin, "who may look": p.client(p.certificate("eve"), client.ForwardWhenCut)} {
+		if n := seen(c); n != 5 {
+			t.Errorf("%s sees %d users and roles, want 5", who, n)
+		}
+	}
+	if n := seen(p.client(p.certificate("rob"), client.ForwardWhenCut)); n != 0 {
+		return fmt.Sprintf("a user without rights sees %d users and roles", n)
+	}
+	return ""
+}
+
+// A node's own replica of group 0 may stand still while the node speaks with the others, for its disk or
+// its log. It knows then no more who may do what than one that is cut off.
+func TestFrozenTableIsCutOff(t *testing.T) {
+	if wrong := frozenRules(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+func frozenRules(*testing.T) string {
+	for what, g := range map[string]repl.GroupView{"stopped": {Stopped: "its disk"}, "damaged": {Mending: new(repl.Mending)}} {
+		if m := (metaLeading{node: 1, frozen: takesNoPart(&g)}); m.fresh() {
+			return "a replica that is " + what + " counts"
+		}
+	}
+	if m := (metaLeading{node: 1, frozen: takesNoPart(&repl.GroupView{Mending: &repl.Mending{Runs: true}})}); !m.fresh() {
+		return "one that runs does not count"
+	}
 	return ""
 }

@@ -9,6 +9,10 @@ import (
 	"muster/repl/wire"
 )
 
+// bugRulesTold is planted to show that its test finds it: every user is told what all others may do, and
+// by which prefixes.
+const bugRulesTold = "rules told to any user"
+
 // answerTable answers with the whole of the meta group's table, as it is here.
 func answerTable(c *connection, r repl.Reply) {
 	loop, table := c.ready(r)
@@ -23,6 +27,9 @@ func answerTable(c *connection, r repl.Reply) {
 	if c.standing == wire.SenderClient {
 		shown := *table
 		shown.Security = table.Security.Shown()
+		if !bug(bugRulesTold) && c.node.laws.hides(c.who) {
+			shown.Security = shown.Security.Bare()
+		}
 		table = &shown
 	}
 	a := wire.TableAnswer{Index: table.Index, Leader: lead.node, State: table.AppendTo(nil)}
@@ -36,6 +43,8 @@ func answerTable(c *connection, r repl.Reply) {
 // metaLeading is who leads the meta group, as far as its replica here knows.
 type metaLeading struct {
 	node raft.NodeID // 0: nobody
+	// frozen: the replica here takes no part any more, so its table says nothing of now, whoever leads.
+	frozen bool
 	// own: it is this node, and it has applied an entry of its term: its table is as
 	// new as any.
 	own bool
@@ -49,11 +58,14 @@ func metaLead(loop *repl.Loop) (m metaLeading, ok bool) {
 				continue
 			}
 			s := &g.Status
-			m = metaLeading{node: leader(&g), own: s.Role == raft.RoleLeader && g.Applied.Term == s.Term && g.Stopped == ""}
+			m = metaLeading{node: leader(&g), frozen: takesNoPart(&g), own: s.Role == raft.RoleLeader && g.Applied.Term == s.Term && g.Stopped == ""}
 		}
 	})
 	return m, ok
 }
+
+// takesNoPart reports whether a replica hears nothing of its group: it has stopped, or its log is damaged.
+func takesNoPart(g *repl.GroupView) bool { return g.Stopped != "" || g.Down() }
 
 // ledHere returns why this node can't answer for the meta group, or nil: another node
 // leads it, or this one does not know yet what is committed.

@@ -34,6 +34,8 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugLoginRenewed, loginRenewed},
 		{setBug, bugFormerMember, formerMember},
 		{setBug, bugFoundingOpen, toldAsFounder},
+		{setBug, bugRulesTold, rulesTold},
+		{setBug, bugFrozenRules, frozenRules},
 	} {
 		t.Run(c.bug, func(t *testing.T) {
 			c.set(c.bug)

@@ -357,3 +357,11 @@ func (s *Security) Shown() Security {
 	}
 	return shown
 }
+
+// Bare returns s without users and what they may do, tokens and limits: who has no part in running the
+// cluster learns from those what it is used for.
+func (s *Security) Bare() Security {
+	bare := *s
+	bare.Users, bare.Roles, bare.Tokens, bare.Limits = nil, nil, nil, nil
+	return bare
+}

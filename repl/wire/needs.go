@@ -50,7 +50,7 @@ var needs = [...]need{
 	TypeDoctor:   {"`read` on the cluster", looking},
 	TypeCheck:    {"`read` on the cluster; `admin` to have something done about what it finds", eachOfCheck},
 
-	TypeTable:    {"nothing; what the table has of passwords and keys is left out", nothing},
+	TypeTable:    {"nothing; what the table has of passwords and keys is left out, and without `read` or `admin` on the cluster also users, roles, tokens and limits", nothing},
 	TypeOrder:    {"`admin` on the cluster; `read` to see the plan", eachOfOrder},
 	TypeAddNodes: {"`admin` on the cluster", changing},
 
