@@ -232,3 +232,40 @@ func frozenRules(*testing.T) string {
 	}
 	return ""
 }
+
+// What another node says of the cluster may be newer than what this one has, and is followed. It must not lead a
+// node with TLS back to where the secret opens it, or plain text.
+func TestNotLedBack(t *testing.T) {
+	if wrong := ledBack(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+func ledBack(*testing.T) string {
+	for _, c := range []struct {
+		now  *shardmap.TLSMode // nil: no table has been read yet
+		said shardmap.TLSMode
+		want bool
+	}{
+		{new(shardmap.SecurityOff), shardmap.SecurityOff, true},
+		{new(shardmap.SecurityOff), shardmap.SecurityOnly, true},
+		{new(shardmap.SecurityBoth), shardmap.SecurityOff, false},
+		{new(shardmap.SecurityBoth), shardmap.SecurityBoth, true},
+		{new(shardmap.SecurityBoth), shardmap.SecurityOnly, true},
+		{new(shardmap.SecurityOnly), shardmap.SecurityBoth, false},
+		{new(shardmap.SecurityOnly), shardmap.SecurityOff, false},
+		{new(shardmap.SecurityOnly), shardmap.SecurityOnly, true},
+		{nil, shardmap.SecurityOff, false},
+		{nil, shardmap.SecurityOnly, true},
+	} {
+		var has *shardmap.Table
+		if c.now != nil {
+			has = &shardmap.Table{ClusterID: 7, Index: 5, Security: shardmap.Security{Mode: *c.now}}
+		}
+		g := guard{table: func() *shardmap.Table { return has }, founded: true}
+		if got := g.follows(&shardmap.Table{Security: shardmap.Security{Mode: c.said}}); got != c.want {
+			return fmt.Sprintf("now %v, said %s: followed %t", g.speech(), c.said, got)
+		}
+	}
+	return ""
+}

@@ -165,6 +165,23 @@ func (g *guard) speech() speech {
 	return speaksOff
 }
 
+// bugLedBack is planted to show that its test finds it: another node's word leads a node with TLS back.
+const bugLedBack = "TLS left on a member's word"
+
+// follows reports whether this node may go by a table that it has learnt of another node, as for the way in which
+// it speaks: what its own log would never say, one other must not bring about.
+func (g *guard) follows(t *shardmap.Table) bool {
+	switch now := g.speech(); {
+	case bug(bugLedBack):
+		return true
+	case now == speaksOnly:
+		return t.Security.Mode == shardmap.SecurityOnly
+	case now == speaksBoth, now == speaksFirst:
+		return t.Security.Mode != shardmap.SecurityOff
+	}
+	return true
+}
+
 // secretNow is the secret, while it proves anything.
 func (g *guard) secretNow() []byte {
 	if g.speech() == speaksOnly {

@@ -96,6 +96,9 @@ func (q *inquiry) ask(ctx context.Context, s suspicion) error {
 	if t.ClusterID != id.ClusterID || t.Index != a.Index {
 		return fmt.Errorf("it is of cluster id %016x and index %d; want %016x and %d", t.ClusterID, t.Index, id.ClusterID, a.Index)
 	}
+	if !n.guard.follows(t) {
+		return wire.Unauthorized("table of node "+s.node.String(), fmt.Sprintf("its cluster is in mode %s of TLS, where this node never goes back to", t.Security.Mode), "see what runs at "+s.addr)
+	}
 	n.log.Info("table learnt of another node: it is newer than this node's own", "from", s.node, "because", s.why, "index", t.Index)
 	n.running().Post(func(*repl.Host) {
 		n.heard.Store(t)

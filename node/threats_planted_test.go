@@ -36,6 +36,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugFoundingOpen, toldAsFounder},
 		{setBug, bugRulesTold, rulesTold},
 		{setBug, bugFrozenRules, frozenRules},
+		{setBug, bugLedBack, ledBack},
 	} {
 		t.Run(c.bug, func(t *testing.T) {
 			c.set(c.bug)
