@@ -63,7 +63,8 @@ func authorizeForward(c *connection, body []byte) *wire.Error {
 		return l.allows(c.judge, principal{user: p}, t, request)
 	}
 	if now := l.now.Load(); now != nil && now.asked {
-		return wire.Unauthorized(t.String(), "it is passed on for nobody, and this cluster wants to know for whom", "ask a node whose table is newer")
+		// Not for good: the node that passes it on is about to hear that certificates alone count, and asks then.
+		return wire.NotReady(t.String(), "it is passed on for nobody, by a node that has not heard yet that this cluster wants to know for whom", "try again in a moment", startedRetry)
 	}
 	return nil
 }
