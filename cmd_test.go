@@ -120,7 +120,7 @@ func TestStatusReachesTheShell(t *testing.T) {
 
 // The three commands of the README must found a cluster, whichever comes first,
 // and what follows them there must work as it stands. The hosts are three folders
-// and three loopback addresses here. A majority serves on when one is lost, and a
+// and three loopback addresses here. A fourth joins by the two commands that stand there. A majority serves on when one is lost, and a
 // node that is asked to end ends well.
 func TestReadme(t *testing.T) {
 	t.Parallel()
@@ -128,10 +128,11 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addrs, err := node.FreeAddrs(3)
+	addrs, err := node.FreeAddrs(4)
 	if err != nil {
 		t.Fatal(err)
 	}
+	const founders = 3
 	dirs := make([]string, len(addrs))
 	for i, addr := range addrs {
 		dirs[i] = t.TempDir()
@@ -139,7 +140,8 @@ func TestReadme(t *testing.T) {
 	}
 	serves := regexp.MustCompile(`(?m)^muster (serve --listen .*)$`).FindAllSubmatch(text, -1)
 	script := regexp.MustCompile(`(?m)^export MUSTER_ENDPOINTS=.*\n(?:muster .*\n)+`).Find(text)
-	if len(serves) != len(addrs) || script == nil {
+	token := regexp.MustCompile(`(?m)^.*muster token create.*$`).Find(text)
+	if len(serves) != len(addrs) || script == nil || token == nil {
 		t.Fatalf("the README has %d commands that serve, and for the client: %q", len(serves), script)
 	}
 	secret := filepath.Join(dirs[0], "secret")
@@ -150,8 +152,8 @@ func TestReadme(t *testing.T) {
 	}
 	var nodes []*exec.Cmd
 	logs := make([]bytes.Buffer, len(addrs))
-	for i := range addrs {
-		if i > 0 {
+	start := func(i int) {
+		if i > 0 && i < founders {
 			if err := os.WriteFile(filepath.Join(dirs[i], "secret"), held, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -168,6 +170,9 @@ func TestReadme(t *testing.T) {
 			}
 		})
 		nodes = append(nodes, c)
+	}
+	for i := range founders {
+		start(i)
 	}
 	client := func(script string) (string, error) {
 		out, err := inside(dirs[0], exec.Command("sh", "-ec", script)).CombinedOutput()
@@ -186,8 +191,24 @@ func TestReadme(t *testing.T) {
 	if !strings.Contains(out, "\nblue\n") || !strings.Contains(out, " is healthy, says ") {
 		t.Errorf("%s\nprints\n%s", script, out)
 	}
-	nodes[0].Process.Kill()
+	// The fourth host has nothing of the others but the token.
 	export, _, _ := strings.Cut(string(script), "\n")
+	if out, err := client(export + "\n" + string(token)); err != nil {
+		t.Fatalf("%s: %v, %s", token, err, out)
+	}
+	if err := os.Rename(filepath.Join(dirs[0], "token"), filepath.Join(dirs[founders], "token")); err != nil {
+		t.Fatal(err)
+	}
+	start(founders)
+	for end := time.Now().Add(runMax); ; {
+		if out, err = client(export + "\nmuster node list"); err == nil && strings.Contains(out, addrs[founders]) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the fourth host is no member: %v: %s", err, out)
+		}
+	}
+	nodes[0].Process.Kill()
 	if out, err := client(export + "\nmuster kv set color red\nmuster kv get color --timeout 1m"); err != nil || !strings.HasSuffix(out, "\nred\n") {
 		t.Errorf("with one lost: %v, got %q", err, out)
 	}

@@ -28,7 +28,7 @@ func tokenCommand(con *console) *cli.Command {
 			Description: `Prints the token, once: the cluster keeps only what it is checked by. Put it into a file of
 the new host that nobody else can read, and start it:
 
-    muster token create --role server >token        (copy the file to the host)
+    (umask 077; muster token create --role server >token)        (copy the file to the host)
     muster serve --listen 10.0.0.4:4166 --join 10.0.0.1:4166 --token-file token
 
 With -o json: ` + tokenForm,
