@@ -11,6 +11,7 @@ import (
 	"muster/repl"
 	"muster/repl/client"
 	"muster/repl/client/home"
+	"muster/repl/notary"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -268,4 +269,25 @@ func ledBack(*testing.T) string {
 		}
 	}
 	return ""
+}
+
+// Between the moment in which a user is let in and that in which its certificate is made, another one may have come
+// to have its name. That one's certificate is not the former's.
+func TestCertificateOfAFormerUser(t *testing.T) {
+	p := certified(t, 1)
+	p.user(shardmap.UserCreate, "rob")
+	request, err := trust.NewRequest(newStranger(t).key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := p.nodes[0].node
+	u, _ := n.table.Load().Security.UserNamed("rob")
+	q := notary.Request{By: notary.ByUser, User: "rob", Principal: u.ID}
+	if _, refusal := n.notary.certify(t.Context(), q, request); refusal != nil {
+		t.Errorf("the user itself: %v", refusal)
+	}
+	q.Principal--
+	if _, refusal := n.notary.certify(t.Context(), q, request); refusal == nil || refusal.Code != wire.CodeNotFound {
+		t.Errorf("a former one of the name: got %v", refusal)
+	}
 }

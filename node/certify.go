@@ -117,7 +117,9 @@ func wanted(c *connection, q *wire.Renew) (want notary.Request, refusal *wire.Er
 			if p := &g.Peer; p.Name.Kind == trust.KindUser && p.NotAfter.Sub(p.Issued) <= trust.LoginLife && !bug(bugLoginRenewed) {
 				return want, wire.Unauthorized("certificate of "+c.who.name, "it is that of a login, which is not renewed", "log in again: muster auth login; or ask an administrator for one that lasts: muster user cert "+c.who.name)
 			}
-			q.User = c.who.name
+			if q.User = c.who.name; q.User != "" {
+				return notary.Request{By: notary.ByUser, User: q.User, Principal: c.who.user}, nil
+			}
 		}
 		if q.User == "" {
 			return want, wire.BadRequest("certificate", "it is for no user", "name the user: muster user cert NAME")

@@ -406,11 +406,11 @@ func (y *authority) certify(ctx context.Context, q notary.Request, request []byt
 }
 
 // login makes a certificate of an hour for a user that has proven its password.
-func (y *authority) login(ctx context.Context, user string, request []byte) (*wire.LoginAnswer, *wire.Error) {
+func (y *authority) login(ctx context.Context, user *shardmap.User, request []byte) (*wire.LoginAnswer, *wire.Error) {
 	if t := y.node.table.Load(); t == nil || t.Security.Mode == shardmap.SecurityOff {
 		return nil, noRoot(y.node)
 	}
-	a, refusal := y.certify(ctx, notary.Request{By: notary.ByUser, User: user, Lasts: trust.LoginLife}, request)
+	a, refusal := y.certify(ctx, notary.Request{By: notary.ByUser, User: user.Name, Principal: user.ID, Lasts: trust.LoginLife}, request)
 	if refusal != nil {
 		return nil, refusal
 	}

@@ -41,7 +41,7 @@ type logins struct {
 	node *Node
 	// certify gets a certificate for a user that has proven its password; nil: nobody makes any. Set
 	// before serving. Any goroutine calls it.
-	certify func(ctx context.Context, user string, request []byte) (*wire.LoginAnswer, *wire.Error)
+	certify func(ctx context.Context, user *shardmap.User, request []byte) (*wire.LoginAnswer, *wire.Error)
 	places  chan struct{} // loginsMax of them; a login holds one
 
 	failures failures
@@ -126,7 +126,7 @@ func (l *logins) login(q *wire.Login, from string) (*wire.LoginAnswer, *wire.Err
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 	defer cancel()
-	return l.certify(ctx, user.Name, q.Request)
+	return l.certify(ctx, &user, q.Request)
 }
 
 // passwordFits reports whether a password is the one that was hashed. It takes as long where there is

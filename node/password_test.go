@@ -116,8 +116,8 @@ func TestLogin(t *testing.T) {
 	}
 	_, err := login("rob", "hunter2")
 	refused(t, "before anybody makes certificates", err, wire.CodeNotReady)
-	r.node.logins.certify = func(_ context.Context, user string, request []byte) (*wire.LoginAnswer, *wire.Error) {
-		return &wire.LoginAnswer{Certificate: append([]byte(user+": "), request...), Roots: [][]byte{{1}}}, nil
+	r.node.logins.certify = func(_ context.Context, u *shardmap.User, request []byte) (*wire.LoginAnswer, *wire.Error) {
+		return &wire.LoginAnswer{Certificate: append([]byte(u.Name+": "), request...), Roots: [][]byte{{1}}}, nil
 	}
 	a, err := login("rob", "hunter2")
 	if err != nil || string(a.Certificate) != "rob: request of rob" {

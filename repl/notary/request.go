@@ -42,11 +42,13 @@ func (a Asker) String() string {
 type Request struct {
 	Number uint64 // the owner's
 	By     Asker
-	Node   raft.NodeID    // whose certificate it is to be; 0: that of User. With ByWish who asks
-	User   string         // whose, if not Node's
-	Key    shardmap.KeyID // that it is to be for
-	Token  uint64         // of ByToken
-	Lasts  time.Duration  // how long it is to be good, of a user's; 0: as usual
+	Node   raft.NodeID // whose certificate it is to be; 0: that of User. With ByWish who asks
+	User   string      // whose, if not Node's
+	// Principal is who User was when it was let in: another one may have the name by now. 0: whoever has it.
+	Principal shardmap.Principal
+	Key       shardmap.KeyID // that it is to be for
+	Token     uint64         // of ByToken
+	Lasts     time.Duration  // how long it is to be good, of a user's; 0: as usual
 }
 
 // request is one that waits.
@@ -177,7 +179,7 @@ func (c *Core) admit(now Now, r *request) *wire.Error {
 		}
 		return nil
 	}
-	if _, ok := s.UserNamed(r.User); !ok {
+	if u, ok := s.UserNamed(r.User); !ok || r.Principal != 0 && u.ID != r.Principal {
 		return &wire.Error{Code: wire.CodeNotFound, Object: "user " + r.User, Text: "no such user", Next: "muster user create " + r.User}
 	}
 	return nil
