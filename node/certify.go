@@ -172,7 +172,7 @@ func (y *authority) keep(from raft.NodeID, q *wire.Keep) (a wire.KeepAnswer, ref
 		// It may be about to remove its own, so nobody must rely on it.
 		return a, wire.NotReady(object, "node "+y.node.name+" is no voter of the meta group, by its table", "ask one that is", notary.Retry)
 	case metaVoter(t, from) || bug(bugKeepForAll):
-	case named && len(q.Key) != 0: // a voter until now, which is to remove its own
+	case named && len(q.Key) == wire.WrapKeySize && trust.WrapKey(q.Key).ID() == id: // a voter until now, which is to remove its own
 	default:
 		return a, wire.Unauthorized(object, fmt.Sprintf("node %s is no voter of the meta group", from), "voters alone have such keys")
 	}
