@@ -200,7 +200,7 @@ func TestRightsByCertificate(t *testing.T) {
 		t.Errorf("an order: %v", err)
 	}
 	table, _, err := rob.Table(t.Context(), "")
-	if err != nil || len(table.Security.Users) == 0 || len(table.Security.Roots) == 0 || len(table.Security.Roots[0].Wrapped) != 0 {
+	if err != nil || len(table.Security.Users) != 0 || len(table.Security.Roots) == 0 || len(table.Security.Roots[0].Wrapped) != 0 {
 		t.Errorf("the table as a user sees it: %v", err)
 	}
 

@@ -87,7 +87,7 @@ func TestGreedyClients(t *testing.T) {
 	}
 	c.times(cl, time.Second)
 	for try := 1; ; try++ {
-		wrong := c.amongGreedy(cl, key)
+		wrong := amongGreedy(c, cl, key)
 		if wrong == "" {
 			return
 		}
@@ -100,7 +100,7 @@ func TestGreedyClients(t *testing.T) {
 
 // amongGreedy has a good client do what it does, alone and among greedy ones. It
 // tells what they did to it and to the leaders of the groups.
-func (c *cluster) amongGreedy(cl *client.Client, key []byte) (wrong string) {
+func amongGreedy(c *cluster, cl *client.Client, key []byte) (wrong string) {
 	before := c.times(cl, 3*time.Second)
 	leaders := c.leadership()
 	ctx, cancel := context.WithCancel(c.t.Context())

@@ -58,7 +58,7 @@ func TestStages(t *testing.T) {
 	c.bench("--op set --connections 16 --in-flight 1024 --duration 2s") // so that the log has files to use again
 	var runs []stageRun
 	for _, inFlight := range []int{1024, 64} {
-		runs = append(runs, c.stagesAt(inFlight))
+		runs = append(runs, stagesAt(c, inFlight))
 	}
 	t.Logf("\n%s", stageTable(t, runs))
 	beside, err := besideRedis(t, runs[0].result)
@@ -78,7 +78,7 @@ type stageRun struct {
 }
 
 // stagesAt sets with so many requests in flight, and samples the nodes meanwhile.
-func (c *cluster) stagesAt(inFlight int) (r stageRun) {
+func stagesAt(c *cluster, inFlight int) (r stageRun) {
 	c.t.Helper()
 	var pids []string
 	for _, p := range c.nodes {
@@ -90,7 +90,7 @@ func (c *cluster) stagesAt(inFlight int) (r stageRun) {
 	record.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var said bytes.Buffer
 	record.Stdout, record.Stderr = &said, &said
-	before := c.cpu()
+	before := cpuOfAll(c)
 	if err := record.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func (c *cluster) stagesAt(inFlight int) (r stageRun) {
 	if err := record.Wait(); err != nil {
 		c.t.Skipf("perf can't look at the nodes: %v\n%s", err, &said)
 	}
-	took := c.cpu() - before
+	took := cpuOfAll(c) - before
 	if r.result.Errors > 0 {
 		c.t.Errorf("%d in flight: %d errors", inFlight, r.result.Errors)
 	}
@@ -130,8 +130,8 @@ func (c *cluster) stagesAt(inFlight int) (r stageRun) {
 	return r
 }
 
-// cpu is the processor time that all nodes have taken.
-func (c *cluster) cpu() (all time.Duration) {
+// cpuOfAll is the processor time that all nodes have taken.
+func cpuOfAll(c *cluster) (all time.Duration) {
 	c.t.Helper()
 	for _, p := range c.nodes {
 		d, err := cpuOf(p.cmd.Process.Pid)
