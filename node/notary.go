@@ -74,10 +74,14 @@ func (y *authority) begin(n *Node) error {
 		return err
 	}
 	pins, sealed, err := y.keys.sealed()
-	if sealed {
-		n.guard.seal(pins)
+	if err != nil || !sealed {
+		return err
 	}
-	return err
+	n.guard.seal(pins)
+	// The founding is over, and who runs this host has what there was to have. Others of the cluster
+	// let in who shows a certificate, and there may be no table here until they do.
+	y.wishing = false
+	return y.keys.withhold(y.wishing)
 }
 
 // led is told by the host when the lead of the meta group comes here, or goes.
