@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"muster/repl/trust"
 	"muster/repl/wire"
 )
 
@@ -116,6 +118,23 @@ func TestDoctor(t *testing.T) {
 	c.run("doctor").refused(t, exitNoEndpoint, "no endpoint accepted a connection")
 }
 
+// opening reads the first bytes of a connection, and says whether they are a client's. Over TLS those
+// name the roots that they keep, before anything is hidden.
+func opening(conn net.Conn) (first []byte, client bool, err error) {
+	const tlsHandshake, recordHead = 0x16, 5
+	first = make([]byte, wire.PreambleSize)
+	if _, err := io.ReadFull(conn, first); err != nil {
+		return nil, false, err
+	}
+	if first[0] != tlsHandshake {
+		return first, wire.Purpose(first[6]) == wire.PurposeClient, nil
+	}
+	record := recordHead + int(first[recordHead-2])<<8 + int(first[recordHead-1])
+	first = append(first, make([]byte, max(record-len(first), 0))...)
+	_, err = io.ReadFull(conn, first[wire.PreambleSize:])
+	return first, bytes.Contains(first, []byte(trust.ALPN+"/")), err
+}
+
 // gate stands before a node. Closed, it lets no peer in; clients pass, so that
 // the node can still be asked.
 type gate struct {
@@ -149,11 +168,11 @@ func newGate(t *testing.T, to string) *gate {
 
 func (g *gate) pass(conn net.Conn) {
 	defer conn.Close()
-	preamble := make([]byte, wire.PreambleSize)
-	if _, err := io.ReadFull(conn, preamble); err != nil {
+	first, client, err := opening(conn)
+	if err != nil {
 		return
 	}
-	if wire.Purpose(preamble[6]) != wire.PurposeClient {
+	if !client {
 		g.mu.Lock()
 		g.peers = append(g.peers, conn)
 		g.mu.Unlock()
@@ -166,7 +185,7 @@ func (g *gate) pass(conn net.Conn) {
 		return
 	}
 	defer there.Close()
-	if _, err := there.Write(preamble); err != nil {
+	if _, err := there.Write(first); err != nil {
 		return
 	}
 	go func() {
