@@ -46,9 +46,12 @@ type keyring struct {
 	pins   map[raft.NodeID]trust.KeyID       // guarded by mu: those in the file; nil: there is none
 	// withheld: this node's certificate is not shown yet. Whoever sees it looks for what the user that
 	// runs this node has for its root, and that is not there yet.
-	withheld bool                               // guarded by mu
-	kept     bool                               // guarded by mu: the file has the roots that are trusted
-	paths    map[trust.RootID]*x509.Certificate // guarded by mu: roots as they were parsed
+	withheld bool // guarded by mu
+	// earlier: an earlier life has taken the certificate. It is never withheld: the others may go by
+	// certificates alone by now, and this node hears of that from them only if it shows its own.
+	earlier bool                               // guarded by mu
+	kept    bool                               // guarded by mu: the file has the roots that are trusted
+	paths   map[trust.RootID]*x509.Certificate // guarded by mu: roots as they were parsed
 }
 
 // open opens the vault, makes the node's key where there is none, and shows what is in it from
@@ -89,6 +92,7 @@ func (k *keyring) open() error {
 		if err := k.take(leaf, root); err != nil {
 			return err
 		}
+		k.earlier = true
 	}
 	return k.show(roots, nil)
 }
@@ -147,7 +151,7 @@ func (k *keyring) show(roots [][]byte, denied func(trust.Serial) bool) error {
 		h.Trusted.Roots = append(h.Trusted.Roots, k.paths[id])
 	}
 	var err error
-	if k.leaf != nil && !k.withheld {
+	if k.leaf != nil && (k.earlier || !k.withheld) {
 		h.Certificate, err = trust.NewCertificate(k.key, k.leaf.Raw, k.root)
 	} else {
 		// It hides what is said. Others may know its key by then.

@@ -85,6 +85,25 @@ func secured(t *testing.T, n int) ([]*runningNode, []*keptUser) {
 	return nodes, users
 }
 
+// A node that is started again shows the certificate that it has from its first word on, also one
+// that founded the cluster. The others may have gone over to certificates alone while it was down, and
+// a crash may have left it nothing of that: they tell it only if they know it.
+func TestCertificateIsShownFromTheStart(t *testing.T) {
+	nodes, _ := secured(t, 2)
+	r := nodes[1]
+	own := r.node.notary.keys.own()
+	r.stop()
+	var shown []byte
+	startWith(t, r.node.cfg, secureLimits(), func(n *Node) { shown = n.guard.holder.Get().Certificate.Certificate[0] })
+	leaf, err := trust.ReadCertificate(shown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if serial, err := trust.SerialOf(leaf); err != nil || shardmap.Serial(serial) != own.Serial {
+		t.Errorf("it shows the certificate of %v (%v), want %s", leaf.URIs, err, own.Serial)
+	}
+}
+
 // Hosts that found a cluster make its root, their certificates, and that of the first
 // administrator, and then let nobody in by the secret. All of it must come about by itself, because
 // nobody is there who would know how.
