@@ -99,7 +99,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	if err := c.checkFoundingOn(w); err != nil {
 		return err
 	}
-	secret, err := c.foundingSecret(&l)
+	secret, err := c.foundingSecret(w, &l)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"muster/logstore"
+	"muster/logstore/vfs"
 	"muster/repl/client/home"
 	"muster/repl/trust"
 	"muster/repl/wire"
@@ -117,11 +119,15 @@ func CheckPassword(found string, password []byte) error {
 }
 
 // foundingSecret is the secret by which this host founds a cluster with others: that of its file or,
-// on a machine's own address, one that the hosts of one user share.
-func (c *Config) foundingSecret(l *limits) ([]byte, error) {
+// on a machine's own address, one that the hosts of one user share. A node of a cluster without TLS gets
+// none that its operator does not give it: the other members, which may run an older build, have none.
+func (c *Config) foundingSecret(disk vfs.FS, l *limits) ([]byte, error) {
 	host, _, err := splitAddr(c.Listen)
 	if err != nil || c.SecretFile != "" || c.Insecure || !l.secure || len(c.Join) == 0 || c.TokenFile != "" || !isLoopback(host) {
 		return c.Secret()
+	}
+	if id, ok, err := logstore.ReadIdentity(disk, c.Data); err == nil && ok && !undecided(&id) && !hasTLSKey(disk, c.Data) {
+		return nil, nil
 	}
 	h, err := home.Default()
 	if err != nil {

@@ -9,6 +9,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"muster/logstore"
+	"muster/logstore/vfs"
+	"muster/repl/client/home"
 )
 
 func secretFile(t *testing.T, text string, mode fs.FileMode) string {
@@ -143,5 +147,45 @@ func TestNewSecret(t *testing.T) {
 	}
 	if a, b := NewSecret(), NewSecret(); a == b {
 		t.Errorf("%q twice", a)
+	}
+}
+
+// Hosts of one user found a cluster by a secret that they share without being told. A node of an older,
+// plain cluster must not take that one when it is started anew: the other members have none, and would
+// be strangers to it.
+func TestPlainMemberGetsNoFoundingSecret(t *testing.T) {
+	t.Setenv(home.Variable, t.TempDir())
+	l := secureLimits()
+	for _, test := range []struct {
+		name  string
+		stage logstore.Stage
+		key   bool
+		want  bool
+	}{
+		{"a host that founds", logstore.StageFounding, false, true},
+		{"a member of a plain cluster", logstore.StageMember, false, false},
+		{"a member of a cluster with TLS", logstore.StageMember, true, true},
+	} {
+		c := Default()
+		c.Data, c.Listen, c.Join, c.Expect = t.TempDir(), "127.0.0.1:4166", []string{"127.0.0.1:4166"}, 1
+		id := logstore.Identity{Stage: test.stage, Cluster: c.Cluster, Node: 1}
+		if test.stage == logstore.StageMember {
+			id.ClusterID = 2
+			id.Members = []logstore.IdentityMember{{Node: 1, Addr: c.Listen}}
+		}
+		if err := logstore.WriteIdentity(vfs.OS{}, c.Data, id); err != nil {
+			t.Fatal(err)
+		}
+		if test.key {
+			if err := os.MkdirAll(filepath.Join(c.Data, tlsDir), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(c.Data, tlsDir, tlsFile), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := c.foundingSecret(vfs.OS{}, &l); (got != nil) != test.want || err != nil {
+			t.Errorf("%s: got a secret of %d bytes, %v, want one: %t", test.name, len(got), err, test.want)
+		}
 	}
 }

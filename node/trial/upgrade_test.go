@@ -169,10 +169,12 @@ func (l library) get(key string) (string, uint64, error) {
 // commandLine is the client in a binary: each call is a process.
 type commandLine struct {
 	binary, endpoints string
+	env               []string // beside that of all commands
 }
 
 func (c commandLine) run(into any, missing int, args ...string) error {
 	cmd := commandOf(c.binary, append(args, "-o", "json", "--endpoints", c.endpoints, "--timeout", upgradeWait.String())...)
+	cmd.Env = append(cmd.Env, c.env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -330,9 +332,9 @@ func TestRollingUpgrade(t *testing.T) {
 	for i := range 3 {
 		l.run("newer", i, library{c.client()})
 	}
-	l.run("newer", 3, commandLine{binary, c.endpoints()})
+	l.run("newer", 3, commandLine{binary, c.endpoints(), []string{"MUSTER_INSECURE=1"}})
 	for i := range 2 {
-		l.run("older", i, commandLine{older, c.endpoints()})
+		l.run("older", i, commandLine{older, c.endpoints(), nil})
 	}
 	more := map[string]int{"newer": 200, "older": 15}
 	l.advances("clients work before the upgrade", more)
