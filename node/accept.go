@@ -190,6 +190,11 @@ func (d *door) attend(below net.Conn) {
 	principal, full := n.laws.of(g)
 	d.mu.Lock()
 	if full == nil {
+		// Under mu: who looks at all connections when the first table is there sees this one, or it
+		// sees the table.
+		full = n.laws.outdated(principal)
+	}
+	if full == nil {
 		var left func()
 		if left, full = d.seats.take(n.name, &n.limits, below, who); full == nil {
 			leave = left

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/access"
@@ -82,10 +83,12 @@ var asTable = []struct {
 	{"g", principal{}, wire.SenderGuest},
 	{"w", principal{}, wire.SenderRenewer},
 	{"m", principal{node: 7}, wire.SenderClient}, // a member that asks as a client does
+	{"e", principal{name: "ada", early: true}, wire.SenderClient},
 }
 
 const (
 	anyUser  = "oarnm"
+	early    = "e" // a user of whom nothing is read yet
 	onlyMine = "oar" // those to whom app/ and web are open
 	onlyAll  = "oa"
 )
@@ -134,7 +137,7 @@ var whoMay = []struct {
 	body []byte
 	may  string
 }{
-	{wire.TypePing, bodyOf(new(wire.Empty)), anyUser + "g"},
+	{wire.TypePing, bodyOf(new(wire.Empty)), anyUser + early + "g"},
 
 	{wire.TypeWrite, write(setCommand("app/a", "v")), onlyMine},
 	{wire.TypeWrite, write(setCommand("apple", "v")), onlyAll},
@@ -153,7 +156,7 @@ var whoMay = []struct {
 	{wire.TypeList, list("app/x", true), onlyMine},
 	{wire.TypeList, list("app", true), onlyAll},
 	{wire.TypeList, list("", true), onlyAll},
-	{wire.TypeTopology, bodyOf(new(wire.Topology)), anyUser},
+	{wire.TypeTopology, bodyOf(new(wire.Topology)), anyUser + early},
 	{wire.TypeScan, scan("app/"), onlyMine},
 	{wire.TypeScan, scan("a"), onlyAll},
 	{wire.TypeWatch, watchBody("app/", "app0", false), onlyMine},
@@ -167,10 +170,10 @@ var whoMay = []struct {
 	{wire.TypeServices, bodyOf(&wire.Services{Group: 1, Slots: serviceSlot("web"), AfterSlot: serviceSlot("web")[0].From, After: []byte("web"), Exact: true}), onlyMine},
 	{wire.TypeHeartbeat, bodyOf(&wire.Heartbeat{Group: 1, Name: "web", Instance: "i", Status: wire.HeartbeatUp}), onlyMine},
 	{wire.TypeHeartbeat, bodyOf(&wire.Heartbeat{Group: 1, Name: "db", Instance: "i", Status: wire.HeartbeatUp}), onlyAll},
-	{wire.TypeStatus, bodyOf(new(wire.Empty)), anyUser},
-	{wire.TypeCounters, bodyOf(new(wire.Empty)), onlyAll},
-	{wire.TypeLogRange, bodyOf(new(wire.LogRange)), onlyAll},
-	{wire.TypeDoctor, bodyOf(new(wire.Empty)), onlyAll},
+	{wire.TypeStatus, bodyOf(new(wire.Empty)), anyUser + early},
+	{wire.TypeCounters, bodyOf(new(wire.Empty)), onlyAll + early},
+	{wire.TypeLogRange, bodyOf(new(wire.LogRange)), onlyAll + early},
+	{wire.TypeDoctor, bodyOf(new(wire.Empty)), onlyAll + early},
 	{wire.TypeCheck, bodyOf(new(wire.Check)), onlyAll},
 	{wire.TypeTable, bodyOf(new(wire.Empty)), anyUser},
 	{wire.TypeOrder, bodyOf(&wire.Order{Command: []byte{1}, Plan: true}), onlyAll},
@@ -193,6 +196,12 @@ func unauthorized(err error) bool {
 	return errors.As(err, &e) && e.Code == wire.CodeUnauthorized
 }
 
+// heldUp is unauthorized, or that the node can't tell yet.
+func heldUp(err error) bool {
+	var e *wire.Error
+	return unauthorized(err) || errors.As(err, &e) && e.Code == wire.CodeNotReady && strings.Contains(e.State, "has not read yet who may do what")
+}
+
 // permissionsWrong has everybody send every type, over connections of their own. It returns who
 // was let through, or stopped, against what the table says; "" if nobody was.
 func permissionsWrong(r *runningNode) string {
@@ -204,18 +213,26 @@ func permissionsWrong(r *runningNode) string {
 			if as.letter == "o" && row.t == wire.TypeOrder {
 				continue // it would be carried out as an order that nobody can read; the admin's is enough
 			}
+			law := r.node.laws.now.Load()
+			if as.who.early {
+				r.node.laws.now.Store(nil)
+			}
 			s := r.as(as.who, as.standing)
 			_, _, err := s.ask(row.t, 0, row.body)
 			s.Close()
+			r.node.laws.now.Store(law)
 			may := strings.Contains(row.may, as.letter)
 			// A guest is let through, and the password is looked at.
 			through := row.t == wire.TypeLogin && err != nil && strings.Contains(err.Error(), "wrong name or password")
-			if (unauthorized(err) && !through) == may {
+			if (heldUp(err) && !through) == may {
 				return fmt.Sprintf("%s % x of %q: got %v, and %q may", row.t, row.body, as.letter, err, row.may)
 			}
 		}
 	}
 	for _, as := range asTable {
+		if as.who.early {
+			continue // it may do less than anybody
+		}
 		s := r.as(as.who, as.standing)
 		for i := range wire.Type(1 << 8) {
 			if listed[i] || i == wire.TypeStreamGrant || i == wire.TypeStreamCancel {
@@ -331,6 +348,28 @@ func TestOpenConnectionsEnd(t *testing.T) {
 	}
 	r.enact(someSecurity())
 	refused(t, "an open connection", s.lastWords(), wire.CodeUnauthorized, "the cluster goes by certificates now")
+}
+
+// A node that has read no table yet can't tell whose user somebody is, but that he is one. It shows him
+// what it waits for, and once there is a table he comes again, and is a user as any other.
+func TestEarlyUsers(t *testing.T) {
+	p, e := principalOf(&wire.Greeting{Hello: wire.Hello{Role: wire.RoleClient}, Purpose: wire.PurposeClient, Peer: trust.Proven{Name: trust.Name{Kind: trust.KindUser, User: "ada"}}}, nil)
+	if e != nil || p != (principal{name: "ada", early: true}) {
+		t.Fatalf("a user before the table: %+v, %v", p, e)
+	}
+	r := serving(t, defaultLimits())
+	law := r.node.laws.now.Swap(nil)
+	s := r.as(p, wire.SenderClient)
+	if _, _, err := s.ask(wire.TypeStatus, 0, bodyOf(new(wire.Empty))); err != nil {
+		t.Errorf("status: %v", err)
+	}
+	refused(t, "a write", s.works(), wire.CodeNotReady, "has not read yet who may do what")
+	r.node.laws.now.Store(law)
+	r.enact(someSecurity())
+	refused(t, "once there is a table", s.lastWords(), wire.CodeNotReady, "connect again")
+	f := func(*wire.Greeting) principal { return p }
+	r.node.laws.identify.Store(&f)
+	refused(t, "taken for one after it", r.client().lastWords(), wire.CodeNotReady, "connect again")
 }
 
 // What a member passes on is held to what the user may do who asked for it.

@@ -151,12 +151,27 @@ func heardOf(loop *repl.Loop, lead metaLeading) (is bool) {
 	return is
 }
 
+// outdated says why what was settled for a new connection holds no longer, or returns nil.
+func (l *laws) outdated(p principal) *wire.Error {
+	if !p.early || l.now.Load() == nil {
+		return nil
+	}
+	return wire.NotReady("user "+p.name, "the connection was made before this node had read who may do what", "connect again", startedRetry)
+}
+
 // review ends what was allowed when it began and is not any more: streams, and connections that were
-// open before everybody had to prove who he is.
+// open before everybody had to prove who he is, or before this node could tell what that means.
 func (l *laws) review() {
+	now := l.now.Load()
+	if now == nil {
+		return
+	}
 	for _, c := range l.node.door.clients() {
-		switch {
-		case c.who.open && l.now.Load().asked:
+		switch e := l.outdated(c.who); {
+		case e != nil:
+			c.refuse(repl.Reply{To: c}, e)
+			c.end()
+		case c.who.open && now.asked:
 			c.refuse(repl.Reply{To: c}, wire.Unauthorized("connection", "the cluster goes by certificates now, and it has proven to be no user",
 				"connect again with a certificate, or log in: muster auth login"))
 			c.end()

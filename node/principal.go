@@ -20,11 +20,14 @@ type principal struct {
 	// open: everything is allowed, because nobody is asked who he is: the cluster is an insecure
 	// one, or has a secret only, which the other side has proven to know.
 	open bool
+	// early: it has shown a user's certificate to a node that had read no table yet, which could not
+	// tell more of it. It may see what that node waits for, until there is a table; then the connection ends.
+	early bool
 }
 
 func (p principal) String() string {
 	switch {
-	case p.user != 0:
+	case p.user != 0, p.early:
 		return "user " + p.name
 	case p.node != 0:
 		return "node " + p.node.String()
@@ -54,7 +57,7 @@ func principalOf(g *wire.Greeting, t *shardmap.Table) (principal, *wire.Error) {
 func userOf(g *wire.Greeting, t *shardmap.Table) (principal, *wire.Error) {
 	name := g.Peer.Name.User
 	if t == nil {
-		return principal{}, wire.NotReady("user "+name, "this node has not read yet who is a user", "try again in a moment", startedRetry)
+		return principal{name: name, early: true}, nil
 	}
 	u, ok := t.Security.UserNamed(name)
 	switch {

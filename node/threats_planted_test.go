@@ -37,6 +37,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugRulesTold, rulesTold},
 		{setBug, bugFrozenRules, frozenRules},
 		{setBug, bugLedBack, ledBack},
+		{setBug, bugEarlyMay, func(t *testing.T) string { return permissionsWrong(serving(t, defaultLimits())) }},
 	} {
 		t.Run(c.bug, func(t *testing.T) {
 			c.set(c.bug)
