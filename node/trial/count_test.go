@@ -36,10 +36,6 @@ func TestCountsAreExact(t *testing.T) {
 		c.start(i)
 	}
 	c.healthy()
-	var addrs []string
-	for _, p := range c.nodes {
-		addrs = append(addrs, p.addr)
-	}
 	var (
 		wg     sync.WaitGroup
 		counts [countKeys]atomic.Int64
@@ -51,7 +47,7 @@ func TestCountsAreExact(t *testing.T) {
 	for i := range countClients {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(i), 14))
-			w := &tripleWriter{addrs: addrs, session: rnd.Uint64() | 1, at: i % len(addrs)}
+			w := &tripleWriter{c: c, session: rnd.Uint64() | 1, at: i % len(c.nodes)}
 			defer w.close()
 			pause := time.NewTicker(countPause)
 			defer pause.Stop()

@@ -58,9 +58,9 @@ type spout struct {
 }
 
 // floodDial connects to a node as a client.
-func floodDial(t *testing.T, addr string) (net.Conn, *wire.Decoder) {
+func floodDial(t *testing.T, c *cluster, addr string) (net.Conn, *wire.Decoder) {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
+	conn, err := c.dial(t.Context(), addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,9 +85,9 @@ func appendFlood(b, body []byte, number int, left time.Duration) []byte {
 
 // floodBodies returns the bodies of sets that the node at addr takes, because it leads
 // their groups: each node is asked.
-func floodBodies(t *testing.T, addr string) (bodies [][]byte) {
+func floodBodies(t *testing.T, c *cluster, addr string) (bodies [][]byte) {
 	t.Helper()
-	conn, decoder := floodDial(t, addr)
+	conn, decoder := floodDial(t, c, addr)
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(readyMax)); err != nil {
 		t.Fatal(err)
@@ -191,12 +191,12 @@ func (s *spout) hear() error {
 func openSpouts(t *testing.T, c *cluster) (all []*spout) {
 	t.Helper()
 	for _, p := range c.nodes {
-		bodies := floodBodies(t, p.addr)
+		bodies := floodBodies(t, c, p.addr)
 		if len(bodies) == 0 {
 			continue
 		}
 		for range floodConnections {
-			conn, decoder := floodDial(t, p.addr)
+			conn, decoder := floodDial(t, c, p.addr)
 			all = append(all, &spout{conn: conn, decoder: decoder, bodies: bodies, codes: map[string]int{}})
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -32,15 +31,18 @@ const (
 
 // greedy asks for a value over and over and reads nothing, over one connection
 // after another, until ctx ends.
-func greedy(ctx context.Context, addr string, key []byte) {
+func (c *cluster) greedy(ctx context.Context, addr string, key []byte) {
 	ask := wire.Get{Mode: wire.ReadLinearizable, Keys: [][]byte{key}}
 	var frames []byte
 	for i := range uint64(64) {
 		frames = wire.AppendFrame(frames, wire.TypeGet, i, &ask)
 	}
 	for ctx.Err() == nil {
-		conn, err := net.Dial("tcp", addr)
+		conn, err := c.dial(ctx, addr)
 		if err != nil {
+			if ctx.Err() == nil {
+				c.t.Errorf("a greedy client does not connect: %v", err)
+			}
 			return
 		}
 		stop := context.AfterFunc(ctx, func() { conn.Close() })
@@ -107,7 +109,7 @@ func amongGreedy(c *cluster, cl *client.Client, key []byte) (wrong string) {
 	var wg sync.WaitGroup
 	for range greedyConns {
 		for _, p := range c.nodes { // those that do not lead refuse in a line
-			wg.Go(func() { greedy(ctx, p.addr, key) })
+			wg.Go(func() { c.greedy(ctx, p.addr, key) })
 		}
 	}
 	during := c.times(cl, greedyTime)

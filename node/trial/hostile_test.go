@@ -3,6 +3,7 @@ package trial
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -138,20 +140,26 @@ func TestHostileInput(t *testing.T) {
 	}
 	target := c.nodes[0]
 	hello := wire.DialConfig{Purpose: wire.PurposePeer, Role: wire.RolePeer, Cluster: status.Cluster, ClusterID: status.ClusterID, Level: shardmap.Level}
+	c.goesByCertificates()
 	for _, n := range status.Nodes {
 		if n.ID != status.Self {
 			hello.Node, hello.Start = n.ID, n.Start
 		}
 	}
 	asClient := wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Level: shardmap.Level}
-	dial := func() (net.Conn, error) { return net.Dial("tcp", target.addr) }
+	ctx := t.Context()
+	dialClear := func() (net.Conn, error) { return net.Dial("tcp", target.addr) }
+	dialGuest := func() (net.Conn, error) { return dialSecured(ctx, target.addr, nothing) }
+	dialUser := func() (net.Conn, error) { return c.dial(ctx, target.addr) }
+	dialPeer := func() (net.Conn, error) { return c.dialPeer(ctx, target.addr, 1) }
 
 	// Each way of sending a body opens a connection and writes what is hostile.
 	type way struct {
 		name string
 		send func(body []byte) (net.Conn, *wire.Decoder, error)
 	}
-	raw := func(make func(body []byte) []byte) func([]byte) (net.Conn, *wire.Decoder, error) {
+	type dialling func() (net.Conn, error)
+	raw := func(dial dialling, make func(body []byte) []byte) func([]byte) (net.Conn, *wire.Decoder, error) {
 		return func(body []byte) (net.Conn, *wire.Decoder, error) {
 			conn, err := dial()
 			if err == nil {
@@ -162,19 +170,24 @@ func TestHostileInput(t *testing.T) {
 	}
 	preamble := []byte("\xedmus\x03\x03\x02\x00")
 	goodHello := wire.AppendFrame(nil, wire.TypeHello, 0, &wire.Hello{VersionMin: wire.VersionMin, VersionMax: wire.VersionMax, Role: wire.RoleClient, Level: shardmap.Level})
-	ways := []way{
-		{"first bytes", raw(func(b []byte) []byte { return bytes.Clone(b) })},
-		{"first frame", raw(func(b []byte) []byte { return hostileFrame(wire.TypeHello, b) })},
-		{"hello", raw(func(b []byte) []byte {
-			return append(bytes.Clone(preamble), hostileFrame(wire.TypeHello, b)...)
-		})},
-		{"no hello", raw(func(b []byte) []byte {
-			return append(bytes.Clone(preamble), hostileFrame(wire.TypeWrite, b)...)
-		})},
+	var ways []way
+	for _, as := range []struct {
+		name string
+		dial dialling
+	}{{"in clear", dialClear}, {"in TLS", dialGuest}} {
+		ways = append(ways,
+			way{"first bytes " + as.name, raw(as.dial, func(b []byte) []byte { return bytes.Clone(b) })},
+			way{"first frame " + as.name, raw(as.dial, func(b []byte) []byte { return hostileFrame(wire.TypeHello, b) })},
+			way{"hello " + as.name, raw(as.dial, func(b []byte) []byte {
+				return append(bytes.Clone(preamble), hostileFrame(wire.TypeHello, b)...)
+			})},
+			way{"no hello " + as.name, raw(as.dial, func(b []byte) []byte {
+				return append(bytes.Clone(preamble), hostileFrame(wire.TypeWrite, b)...)
+			})})
 	}
 	for _, typ := range []wire.Type{wire.TypeProof, wire.TypeHello, wire.TypeWrite} {
 		ways = append(ways, way{typ.String() + " instead of a proof", func(body []byte) (net.Conn, *wire.Decoder, error) {
-			conn, err := dial()
+			conn, err := dialUser()
 			if err != nil {
 				return nil, nil, err
 			}
@@ -191,14 +204,18 @@ func TestHostileInput(t *testing.T) {
 	}
 	for _, as := range []struct {
 		name  string
+		dial  dialling
 		hello wire.DialConfig
-	}{{"client", asClient}, {"peer", hello}} {
-		for typ := wire.Type(0); typ < 0x70; typ++ {
+	}{{"guest", dialGuest, asClient}, {"client", dialUser, asClient}, {"peer", dialPeer, hello}} {
+		for typ := wire.Type(0); typ < 0xa0; typ++ {
 			if !typ.Known() && typ%16 != 15 {
 				continue
 			}
+			if as.name == "guest" && typ != wire.TypePing && typ != wire.TypeWrite && typ < wire.TypeEnrol {
+				continue // refused like a Write
+			}
 			ways = append(ways, way{fmt.Sprintf("%s of a %s", typ, as.name), func(body []byte) (net.Conn, *wire.Decoder, error) {
-				conn, g, err := greet(dial, as.hello)
+				conn, g, err := greet(as.dial, as.hello)
 				if err != nil {
 					return nil, nil, err
 				}
@@ -280,6 +297,9 @@ func TestHostileInput(t *testing.T) {
 	}
 }
 
+// nothing is what a stranger shows of itself.
+func nothing(trust.RootID) (*tls.Certificate, error) { return nil, nil }
+
 // padding fills up what is shorter than a preamble, so that the node need not wait for more.
 var padding = make([]byte, wire.PreambleSize)
 
@@ -298,7 +318,7 @@ func stalled(t *testing.T, c *cluster, hello wire.DialConfig) {
 		}
 	}()
 	for range connections {
-		conn, _, err := greet(func() (net.Conn, error) { return net.Dial("tcp", target.addr) }, hello)
+		conn, _, err := greet(func() (net.Conn, error) { return c.dial(t.Context(), target.addr) }, hello)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package trial
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -255,10 +256,15 @@ func listen(t *testing.T, f func(net.Conn)) string {
 }
 
 // Whoever speaks other versions of the protocol, older or newer, client or peer, must
-// be told which are spoken and what to do, in a frame that it can read.
+// be told which are spoken and what to do, in a frame that it can read. So must one that
+// speaks in clear where that is not taken.
 func TestWrongVersion(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1)
+	secured, clear := startCluster(t, 1), startCluster(t, 1, "--insecure")
+	secured.goesByCertificates()
+	found := func(lower, upper uint8) string {
+		return fmt.Sprintf("it speaks %d to %d, the other side %d to %d", lower, upper, wire.VersionMin, wire.VersionMax)
+	}
 	for _, tt := range []struct {
 		purpose      wire.Purpose
 		role         wire.Role
@@ -268,24 +274,40 @@ func TestWrongVersion(t *testing.T) {
 		{wire.PurposeClient, wire.RoleClient, wire.VersionMin - 1, wire.VersionMin - 1},
 		{wire.PurposePeer, wire.RolePeer, wire.VersionMin - 1, wire.VersionMin - 1},
 	} {
-		conn, err := net.Dial("tcp", c.nodes[0].addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
 		hello := wire.AppendFrame([]byte{0xed, 'm', 'u', 's', tt.lower, tt.upper, byte(tt.purpose), 0}, wire.TypeHello, 0,
 			&wire.Hello{VersionMin: tt.lower, VersionMax: tt.upper, Role: tt.role, Node: 7})
-		if _, err := conn.Write(hello); err != nil {
-			t.Fatal(err)
+		answer := func(conn net.Conn, err error) *wire.Error {
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := conn.Write(hello); err != nil {
+				t.Fatal(err)
+			}
+			h, body, err := wire.ReadFrame(conn, wire.NewDecoder(wire.HelloBytesMax))
+			if err != nil || h.Type != wire.TypeError {
+				t.Fatalf("versions %d to %d: got %v %v", tt.lower, tt.upper, h, err)
+			}
+			e := new(wire.Error)
+			if err := e.Read(body); err != nil {
+				t.Fatal(err)
+			}
+			return e
 		}
-		h, body, err := wire.ReadFrame(conn, wire.NewDecoder(wire.HelloBytesMax))
-		if err != nil || h.Type != wire.TypeError {
-			t.Fatalf("versions %d to %d: got %v %v", tt.lower, tt.upper, h, err)
+		for _, c := range []*cluster{secured, clear} {
+			addr := c.nodes[0].addr
+			dial := c.dial
+			if tt.purpose == wire.PurposePeer {
+				dial = func(ctx context.Context, addr string) (net.Conn, error) { return c.dialPeer(ctx, addr, 0) }
+			}
+			e := answer(dial(t.Context(), addr))
+			if e.Code != wire.CodeWrongVersion || !strings.Contains(e.Error(), found(tt.lower, tt.upper)) || !strings.Contains(e.Next, "same release") || strings.Contains(e.Error(), "\n") {
+				t.Errorf("got %v, want %q in it", e, found(tt.lower, tt.upper))
+			}
 		}
-		var e wire.Error
-		found := fmt.Sprintf("it speaks %d to %d, the other side %d to %d", tt.lower, tt.upper, wire.VersionMin, wire.VersionMax)
-		if err := e.Read(body); err != nil || e.Code != wire.CodeWrongVersion || !strings.Contains(e.Error(), found) || !strings.Contains(e.Next, "same release") || strings.Contains(e.Error(), "\n") {
-			t.Errorf("got %v, %v, want %q in it", &e, err, found)
+		e := answer(net.Dial("tcp", secured.nodes[0].addr))
+		if e.Code != wire.CodeUnauthorized || !strings.Contains(e.Error(), "speaks nothing but TLS 1.3") || !strings.Contains(e.Next, "use a release of muster that has TLS") || strings.Contains(e.Error(), "\n") {
+			t.Errorf("in clear: got %v", e)
 		}
 	}
 }

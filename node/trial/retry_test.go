@@ -3,6 +3,7 @@ package trial
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -20,10 +21,10 @@ import (
 // session and sequence, and again whenever it does not know what became of
 // them. It speaks the protocol itself: the library would not do such a thing.
 type tripleWriter struct {
-	addrs   []string
+	c       *cluster
 	session uint64
 	key     []byte
-	at      int // which of addrs it talks to
+	at      int // which of its nodes it talks to
 	conn    net.Conn
 	greeted *wire.Greeting
 	request uint64
@@ -33,8 +34,7 @@ type tripleWriter struct {
 // came. An error means that nobody knows.
 func (w *tripleWriter) attempt(ctx context.Context, body []byte) ([]copyAnswer, error) {
 	if w.conn == nil {
-		d := net.Dialer{Timeout: time.Second}
-		conn, err := d.DialContext(ctx, "tcp", w.addrs[w.at])
+		conn, err := w.c.dial(ctx, w.c.nodes[w.at].addr)
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +88,7 @@ func (w *tripleWriter) elsewhere() {
 		w.conn.Close()
 		w.conn = nil
 	}
-	w.at = (w.at + 1) % len(w.addrs)
+	w.at = (w.at + 1) % len(w.c.nodes)
 }
 
 // once returns the answer to a command, once all copies that were answered agree on it, to
@@ -108,7 +108,7 @@ func (w *tripleWriter) once(ctx context.Context, c *shardmap.Command) (first cop
 		if err == nil {
 			return first, nil
 		}
-		if e, ok := err.(*wire.Error); ok && e.Retry() == wire.RetryNever && e.Code != wire.CodeMaybeApplied {
+		if e := (*wire.Error)(nil); errors.As(err, &e) && e.Retry() == wire.RetryNever && e.Code != wire.CodeMaybeApplied {
 			return first, fmt.Errorf("key %s, sequence %d: %w", w.key, c.Sequence, err)
 		}
 		if ctx.Err() != nil {
@@ -146,10 +146,6 @@ func TestEachWriteOnce(t *testing.T) {
 	t.Parallel()
 	const clients, writes = 100, 20
 	c := startCluster(t, 3)
-	var addrs []string
-	for _, p := range c.nodes {
-		addrs = append(addrs, p.addr)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*readyMax)
 	defer cancel()
 	victim := c.leads(0)
@@ -161,7 +157,7 @@ func TestEachWriteOnce(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			w := &tripleWriter{addrs: addrs, session: rand.Uint64() | 1, key: fmt.Appendf(nil, "once/%d", i), at: i % len(addrs)}
+			w := &tripleWriter{c: c, session: rand.Uint64() | 1, key: fmt.Appendf(nil, "once/%d", i), at: i % len(c.nodes)}
 			defer w.close()
 			for n := range uint64(writes) {
 				cmd := &shardmap.Command{Kind: shardmap.CommandSet, Session: w.session, Sequence: n + 1, Floor: n + 1,

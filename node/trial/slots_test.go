@@ -67,7 +67,7 @@ func (r *reaper) there(ctx context.Context, id int, want bool) error {
 
 // table is the newest table that a member tells of.
 func (r *reaper) table(ctx context.Context) (*shardmap.Table, error) {
-	cl, err := client.Open(client.Options{Endpoints: strings.Split(r.endpoints(), ",")})
+	cl, err := client.Open(client.Options{Insecure: r.c.clear, Endpoints: strings.Split(r.endpoints(), ",")})
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (r *reaper) ask(command []byte, err error) (uint64, error) {
 	if err != nil {
 		r.c.t.Fatal(err)
 	}
-	cl, err := client.Open(client.Options{Endpoints: strings.Split(r.endpoints(), ",")})
+	cl, err := client.Open(client.Options{Insecure: r.c.clear, Endpoints: strings.Split(r.endpoints(), ",")})
 	if err != nil {
 		return 0, err
 	}
@@ -241,7 +241,7 @@ func TestSlotsMove(t *testing.T) {
 	l.wg.Wait()
 	t.Logf("%d kills in %.0f s", r.kills, time.Since(l.began).Seconds())
 	r.still(0)
-	l.check(c.clientWith(client.Options{Endpoints: strings.Split(r.endpoints(), ",")}))
+	l.check(c.clientWith(client.Options{Insecure: r.c.clear, Endpoints: strings.Split(r.endpoints(), ",")}))
 }
 
 // join adds nodes, which may be killed from then on.

@@ -141,7 +141,7 @@ func bytesOnDisk(t testing.TB, dir string) (bytes int64) {
 // node's.
 func (c *cluster) clientOf(i int) *client.Client {
 	c.t.Helper()
-	cl, err := client.Open(client.Options{Endpoints: []string{c.nodes[i].addr}})
+	cl, err := client.Open(client.Options{Insecure: c.clear, Endpoints: []string{c.nodes[i].addr}})
 	if err != nil {
 		c.t.Fatal(err)
 	}

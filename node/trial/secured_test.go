@@ -1,0 +1,97 @@
+package trial
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"time"
+
+	"muster/repl/client/home"
+	"muster/repl/trust"
+	"muster/repl/wire"
+)
+
+// dial connects to a node, for what speaks the protocol itself: with TLS and by the
+// certificate that this user has for the node's cluster, or in clear where the cluster is.
+func (c *cluster) dial(ctx context.Context, addr string) (net.Conn, error) {
+	if c.clear {
+		return new(net.Dialer).DialContext(ctx, "tcp", addr)
+	}
+	return dialSecured(ctx, addr, credential)
+}
+
+// dialPeer connects to a node by the certificate of node i, which is read where that keeps
+// it: as somebody who has stolen its disk would.
+func (c *cluster) dialPeer(ctx context.Context, addr string, i int) (net.Conn, error) {
+	if c.clear {
+		return new(net.Dialer).DialContext(ctx, "tcp", addr)
+	}
+	shown, err := c.nodes[i].certificate()
+	if err != nil {
+		return nil, err
+	}
+	return dialSecured(ctx, addr, func(trust.RootID) (*tls.Certificate, error) { return shown, nil })
+}
+
+// dialMax is how long a node may take to accept a connection.
+const dialMax = time.Second
+
+// dialSecured connects to a node under a root that this user keeps, by the certificate that
+// show has for that root.
+func dialSecured(ctx context.Context, addr string, show func(trust.RootID) (*tls.Certificate, error)) (net.Conn, error) {
+	kept, err := home.Default()
+	if err != nil {
+		return nil, err
+	}
+	roots, err := kept.Roots()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := (&net.Dialer{Timeout: dialMax}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	var holder trust.Holder
+	var node trust.Proven
+	t, err := wire.TLSClient(conn, holder.Client(func(s tls.ConnectionState) (err error) {
+		if node, err = (trust.Trusted{Roots: roots}).Node(s.PeerCertificates, time.Now()); err != nil {
+			return err
+		}
+		shown, err := show(node.Root)
+		holder.Set(&trust.Holding{Certificate: shown})
+		return err
+	}))
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	t.Peer = node
+	return t, nil
+}
+
+// credential is what this user shows to nodes of the cluster with a root.
+func credential(root trust.RootID) (*tls.Certificate, error) {
+	kept, err := home.Default()
+	if err != nil {
+		return nil, err
+	}
+	c, err := kept.Credential(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("root %s is not kept in %s", root, kept.Dir())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.Certificate, nil
+}
+
+// certificate is what a node shows, out of its directory.
+func (p *process) certificate() (*tls.Certificate, error) {
+	dir := filepath.Join(p.data, "tls")
+	shown, err := tls.LoadX509KeyPair(filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key"))
+	return &shown, err
+}
