@@ -60,7 +60,7 @@ type spout struct {
 // floodDial connects to a node as a client.
 func floodDial(t *testing.T, c *cluster, addr string) (net.Conn, *wire.Decoder) {
 	t.Helper()
-	conn, err := c.dial(t.Context(), addr)
+	conn, err := dialAsUser(t.Context(), c, addr)
 	if err != nil {
 		t.Fatal(err)
 	}

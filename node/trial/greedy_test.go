@@ -31,14 +31,14 @@ const (
 
 // greedy asks for a value over and over and reads nothing, over one connection
 // after another, until ctx ends.
-func (c *cluster) greedy(ctx context.Context, addr string, key []byte) {
+func greedy(ctx context.Context, c *cluster, addr string, key []byte) {
 	ask := wire.Get{Mode: wire.ReadLinearizable, Keys: [][]byte{key}}
 	var frames []byte
 	for i := range uint64(64) {
 		frames = wire.AppendFrame(frames, wire.TypeGet, i, &ask)
 	}
 	for ctx.Err() == nil {
-		conn, err := c.dial(ctx, addr)
+		conn, err := dialAsUser(ctx, c, addr)
 		if err != nil {
 			if ctx.Err() == nil {
 				c.t.Errorf("a greedy client does not connect: %v", err)
@@ -109,7 +109,7 @@ func amongGreedy(c *cluster, cl *client.Client, key []byte) (wrong string) {
 	var wg sync.WaitGroup
 	for range greedyConns {
 		for _, p := range c.nodes { // those that do not lead refuse in a line
-			wg.Go(func() { c.greedy(ctx, p.addr, key) })
+			wg.Go(func() { greedy(ctx, c, p.addr, key) })
 		}
 	}
 	during := c.times(cl, greedyTime)

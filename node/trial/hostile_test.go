@@ -150,8 +150,8 @@ func TestHostileInput(t *testing.T) {
 	ctx := t.Context()
 	dialClear := func() (net.Conn, error) { return net.Dial("tcp", target.addr) }
 	dialGuest := func() (net.Conn, error) { return dialSecured(ctx, target.addr, nothing) }
-	dialUser := func() (net.Conn, error) { return c.dial(ctx, target.addr) }
-	dialPeer := func() (net.Conn, error) { return c.dialPeer(ctx, target.addr, 1) }
+	dialUser := func() (net.Conn, error) { return dialAsUser(ctx, c, target.addr) }
+	dialPeer := func() (net.Conn, error) { return dialAsNode(ctx, c, target.addr, 1) }
 
 	// Each way of sending a body opens a connection and writes what is hostile.
 	type way struct {
@@ -318,7 +318,7 @@ func stalled(t *testing.T, c *cluster, hello wire.DialConfig) {
 		}
 	}()
 	for range connections {
-		conn, _, err := greet(func() (net.Conn, error) { return c.dial(t.Context(), target.addr) }, hello)
+		conn, _, err := greet(func() (net.Conn, error) { return dialAsUser(t.Context(), c, target.addr) }, hello)
 		if err != nil {
 			t.Fatal(err)
 		}

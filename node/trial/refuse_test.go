@@ -2,7 +2,6 @@ package trial
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -296,11 +295,12 @@ func TestWrongVersion(t *testing.T) {
 		}
 		for _, c := range []*cluster{secured, clear} {
 			addr := c.nodes[0].addr
-			dial := c.dial
+			var e *wire.Error
 			if tt.purpose == wire.PurposePeer {
-				dial = func(ctx context.Context, addr string) (net.Conn, error) { return c.dialPeer(ctx, addr, 0) }
+				e = answer(dialAsNode(t.Context(), c, addr, 0))
+			} else {
+				e = answer(dialAsUser(t.Context(), c, addr))
 			}
-			e := answer(dial(t.Context(), addr))
 			if e.Code != wire.CodeWrongVersion || !strings.Contains(e.Error(), found(tt.lower, tt.upper)) || !strings.Contains(e.Next, "same release") || strings.Contains(e.Error(), "\n") {
 				t.Errorf("got %v, want %q in it", e, found(tt.lower, tt.upper))
 			}

@@ -34,7 +34,7 @@ type tripleWriter struct {
 // came. An error means that nobody knows.
 func (w *tripleWriter) attempt(ctx context.Context, body []byte) ([]copyAnswer, error) {
 	if w.conn == nil {
-		conn, err := w.c.dial(ctx, w.c.nodes[w.at].addr)
+		conn, err := dialAsUser(ctx, w.c, w.c.nodes[w.at].addr)
 		if err != nil {
 			return nil, err
 		}

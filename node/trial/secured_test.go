@@ -15,18 +15,18 @@ import (
 	"muster/repl/wire"
 )
 
-// dial connects to a node, for what speaks the protocol itself: with TLS and by the
+// dialAsUser connects to a node of c, for what speaks the protocol itself: with TLS and by the
 // certificate that this user has for the node's cluster, or in clear where the cluster is.
-func (c *cluster) dial(ctx context.Context, addr string) (net.Conn, error) {
+func dialAsUser(ctx context.Context, c *cluster, addr string) (net.Conn, error) {
 	if c.clear {
 		return new(net.Dialer).DialContext(ctx, "tcp", addr)
 	}
 	return dialSecured(ctx, addr, credential)
 }
 
-// dialPeer connects to a node by the certificate of node i, which is read where that keeps
+// dialAsNode connects to a node of c by the certificate of node i, which is read where that keeps
 // it: as somebody who has stolen its disk would.
-func (c *cluster) dialPeer(ctx context.Context, addr string, i int) (net.Conn, error) {
+func dialAsNode(ctx context.Context, c *cluster, addr string, i int) (net.Conn, error) {
 	if c.clear {
 		return new(net.Dialer).DialContext(ctx, "tcp", addr)
 	}
