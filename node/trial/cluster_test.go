@@ -258,6 +258,11 @@ func (c *cluster) healthy(numbers ...int) {
 			continue
 		}
 		c.until(fmt.Sprintf("healthy, says n%d", i+1), func(ctx context.Context) error {
+			select {
+			case <-c.nodes[i].exited:
+				c.t.Fatalf("n%d has ended", i+1)
+			default:
+			}
 			a, err := cl.Status(ctx, c.nodes[i].addr)
 			if err == nil && !a.Healthy {
 				err = fmt.Errorf("problems: %v", a.Problems)

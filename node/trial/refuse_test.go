@@ -17,11 +17,12 @@ import (
 	"muster/logstore"
 	"muster/node"
 	"muster/repl/client"
+	"muster/repl/client/home"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
 
-// secretCluster starts one node that wants a secret.
+// secretCluster starts one node that founds its cluster by a secret.
 func secretCluster(t *testing.T) *cluster {
 	t.Helper()
 	secret := filepath.Join(t.TempDir(), "secret")
@@ -163,12 +164,15 @@ func TestBadInput(t *testing.T) {
 		}
 		unchanged(t)
 	})
-	t.Run("no secret", func(t *testing.T) {
-		without := *c
-		without.secret = ""
-		r := without.run("kv", "set", "k", "x")
-		r.refused(t, exitNotPermitted, "unauthorized")
-		r.refused(t, exitNotPermitted, "secret")
+	t.Run("no certificate", func(t *testing.T) {
+		c.goesByCertificates()
+		for secret, want := range map[string]string{"": "its certificate is under root", c.secret: "leave the secret out"} {
+			set := c.command("kv", "set", "k", "x")
+			set.Env = append(set.Env, home.Variable+"="+t.TempDir(), "MUSTER_ENDPOINTS="+c.endpoints(), "MUSTER_SECRET_FILE="+secret)
+			r := runCommand(t, set, "")
+			r.refused(t, exitNotPermitted, "unauthorized")
+			r.refused(t, exitNotPermitted, want)
+		}
 		unchanged(t)
 	})
 	t.Run("value over the limit", func(t *testing.T) {
