@@ -23,6 +23,7 @@ type page struct {
 	*cluster
 	text  string
 	addrs map[string]string // of the page, and what stands for each
+	token string            // path of the file of the last token that was made
 }
 
 // newPage starts the three hosts that the page takes for granted, with its secret.
@@ -82,6 +83,10 @@ func (p *page) blocks(heading string) (all [][]string) {
 func (p *page) follow(lines []string) {
 	p.t.Helper()
 	for _, line := range lines {
+		if line == "(umask 077; muster token create >token)" {
+			p.makeToken()
+			continue
+		}
 		words := strings.Fields(line)
 		if len(words) < 2 || words[0] != "muster" {
 			p.t.Fatalf("the page says %q", line)
@@ -122,7 +127,12 @@ func (p *page) serve(i int, words []string) {
 		}
 		return &words[at+1]
 	}
-	*option("--data"), *option("--secret-file") = n.data, p.secret
+	*option("--data") = n.data
+	if slices.Contains(words, "--token-file") {
+		*option("--token-file") = p.token
+	} else {
+		*option("--secret-file") = p.secret
+	}
 	n.addr, n.args = *option("--listen"), words
 	p.start(i)
 	p.until("listening at "+n.addr, func(ctx context.Context) error {
@@ -132,6 +142,15 @@ func (p *page) serve(i int, words []string) {
 		}
 		return err
 	})
+}
+
+// makeToken makes a token for one host, in a file.
+func (p *page) makeToken() {
+	p.t.Helper()
+	p.token = filepath.Join(p.t.TempDir(), "token")
+	if err := os.WriteFile(p.token, []byte(p.run("token", "create").done(p.t)), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // members returns each node's status and address by name, as the cluster lists them.
