@@ -88,7 +88,7 @@ var asTable = []struct {
 
 const (
 	anyUser  = "oarnm"
-	early    = "e" // a user of whom nothing is read yet
+	early    = "e"   // a user of whom nothing is read yet
 	onlyMine = "oar" // those to whom app/ and web are open
 	onlyAll  = "oa"
 )

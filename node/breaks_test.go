@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,7 +175,12 @@ func toldAsFounder(t *testing.T) string {
 		defer conn.Close()
 		return "it is let in"
 	}
-	refused(t, "a stranger that founds", err, wire.CodeUnauthorized, "this one is founded")
+	refused(t, "a stranger that founds", err, wire.CodeUnknownNode, "was founded without it")
+	for _, told := range []string{nodes[1].addr, nodes[0].addr, nodes[0].node.self().Node.String()} {
+		if e := (*wire.Error)(nil); errors.As(err, &e) && strings.Contains(e.Error(), told) {
+			return fmt.Sprintf("it is told of %s: %s", told, e)
+		}
+	}
 	return ""
 }
 

@@ -130,11 +130,16 @@ func mayAsk(id *logstore.Identity, host raft.NodeID, addr string) error {
 		return nil
 	}
 	i := slices.IndexFunc(id.Members, func(m logstore.IdentityMember) bool { return addr != "" && normalAddr(m.Addr) == normalAddr(addr) })
-	switch {
-	case i >= 0:
+	if i >= 0 {
 		return wire.UnknownNode(host, fmt.Sprintf("cluster %q knows node %s at %s: the data directory there was emptied or replaced", id.Cluster, id.Members[i].Node, addr),
 			fmt.Sprintf("put that node's data directory back as it was when it last stopped; if nobody has it: muster node remove %s --force, then start this host with --standby and another --data, and muster node add %s", id.Members[i].Node, addr))
-	case len(id.Members) == 1:
+	}
+	return foundedWithout(id, host)
+}
+
+// foundedWithout tells a host that founds that it is too late, and nothing of the cluster's members.
+func foundedWithout(id *logstore.Identity, host raft.NodeID) *wire.Error {
+	if len(id.Members) == 1 {
 		return wire.UnknownNode(host, fmt.Sprintf("the node there has founded cluster %q alone, as muster serve does without --expect and --join", id.Cluster),
 			"if nothing is kept in that one, stop it, move its data directory away, and start it with the same --expect and --join as the others")
 	}

@@ -312,7 +312,10 @@ func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, show
 		return nil
 	}
 	if g.speech() == speaksOnly && !bug(bugFoundingOpen) {
-		return wire.Unauthorized(object, "it founds a cluster, and this one is founded: nothing is told to those who have no certificate of it", nextToken)
+		// It waits then, and says so: its operator may have meant to have it in this cluster. Who the
+		// members are is told to nobody who has no certificate.
+		id := d.node.self()
+		return foundedWithout(&id, h.Node)
 	}
 	if len(g.secretNow()) > 0 && !w.KnowsSecret {
 		return wire.Unauthorized(object, "it has not proven to know the secret of the hosts that found a cluster here", "give all of them the same --secret-file")
@@ -502,7 +505,7 @@ func (g *guard) checkDialled(chain []*x509.Certificate, to raft.NodeID, addr str
 	}
 	object := "node at " + addr
 	if err != nil {
-		return p, g.dialledNobody(object, role, err)
+		return p, g.dialledNobody(object, role, chain, to, err)
 	}
 	if own && to == 0 {
 		return trust.Proven{}, nil // a company's CA knows no node ids
@@ -539,11 +542,20 @@ func (g *guard) clusterID() uint64 {
 	return t.Security.ClusterOf(t)
 }
 
-// dialledNobody decides about one whose certificate proves nothing, because of err.
-func (g *guard) dialledNobody(object string, role wire.Role, err error) error {
+// replaced reports whether who shows a chain, where a member should be, is a host without a cluster: a
+// member that has lost no more than its certificate still has its key.
+func (g *guard) replaced(chain []*x509.Certificate, to raft.NodeID) bool {
+	pin, ok := g.pin(to)
+	return ok && len(chain) == 1 && trust.Founding(chain[0]) && trust.KeyIDOf(chain[0]) != pin
+}
+
+// dialledNobody decides about one that was dialled as to, and whose certificate proves nothing, because of err.
+func (g *guard) dialledNobody(object string, role wire.Role, chain []*x509.Certificate, to raft.NodeID, err error) error {
 	found := shorten(err.Error())
 	stranger := errors.Is(err, trust.ErrFounding) || errors.Is(err, trust.ErrForeign)
 	switch s := g.speech(); {
+	case s == speaksOnly && role == wire.RolePeer && g.replaced(chain, to):
+		return wire.WrongCluster(object, fmt.Sprintf("it shows a certificate of its own making, with another key than that of node %s: it is of no cluster yet", to), "put the data directory of that node back as it was when it last stopped")
 	case !stranger:
 		return wire.Unauthorized(object, found, "give that node a certificate of this cluster: remove it, and have it join anew")
 	case role == wire.RoleInviting:

@@ -156,6 +156,8 @@ func (l *link) connect() (net.Conn, *wire.Greeting, error) {
 	})
 	if err == nil {
 		err = unproven(l.addr, g)
+	} else {
+		err = stranger(over, err)
 	}
 	if err != nil {
 		conn.Close()

@@ -177,6 +177,19 @@ func (p *protection) broken(err error) error {
 	return wire.Unauthorized("credentials", err.Error(), "mend that, or name another directory with "+home.Variable)
 }
 
+// stranger says of a refusal that nothing proves who has made it: a host that waits for a cluster
+// says why, without a certificate.
+func stranger(over net.Conn, err error) error {
+	t, ok := over.(*wire.TLSConn)
+	var e *wire.Error
+	if !ok || t.Peer.Name.Node != 0 || !errors.As(err, &e) {
+		return err
+	}
+	told := *e
+	told.Object += ", which has not proven who it is"
+	return fmt.Errorf("hello with %s: %w", over.RemoteAddr(), &told)
+}
+
 // unproven refuses a node that has proven to be nobody, although it has let this client in.
 func unproven(addr string, g *wire.Greeting) error {
 	if !g.TLS() || g.Peer.Name.Node != 0 || g.KnowsSecret {

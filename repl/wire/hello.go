@@ -203,6 +203,9 @@ func (c *DialConfig) dial(conn net.Conn, addr string) (*Greeting, error) {
 	if e := checkWelcome(addr, secret, g, body, said); e != nil {
 		return nil, e
 	}
+	if e := c.checkProven(addr, g); e != nil {
+		return nil, e
+	}
 	g.KnowsSecret = len(secret) > 0
 	g.Decoder.SetLimit(FrameMax)
 	return g, nil

@@ -284,8 +284,18 @@ func (c *DialConfig) checkFriend(addr string, g *Greeting) *Error {
 	switch {
 	case m.NeedsProof && len(c.Secret) == 0 && !g.TLS():
 		return Unauthorized(object, "it asks for a proof, there is no secret here", nextNeedsSecret)
-	case !m.NeedsProof && len(c.Secret) > 0 && g.Peer.Name.Node == 0:
-		return Unauthorized(object, "it has no secret, so it can't prove to be of this cluster", nextNoSecret)
+	case !g.TLS() || c.Role != RoleClient && c.Role != RoleFounding:
+		return c.checkProven(addr, g)
+	}
+	return nil
+}
+
+// checkProven refuses one that neither a secret nor a certificate proves to be of the cluster. Clients and
+// founders hear it first, over TLS, and tell it no proof: it may be a host that waits, or a cluster
+// that is founded by now, and says so.
+func (c *DialConfig) checkProven(addr string, g *Greeting) *Error {
+	if m := &g.Challenge; !m.NeedsProof && len(c.Secret) > 0 && g.Peer.Name.Node == 0 {
+		return Unauthorized(nodeObject(m.Node, addr), "it has no secret, so it can't prove to be of this cluster", nextNoSecret)
 	}
 	return nil
 }

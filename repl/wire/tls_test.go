@@ -146,6 +146,30 @@ func greetTLS(t *testing.T, d wire.DialConfig, dh *trust.Holder, a wire.AcceptCo
 	return helloResult{g, err}, <-accepted
 }
 
+// A host that waits has nothing by which to prove who it is. A client, and a host that founds, hear all the
+// same what it waits for, and tell it no proof of their secret; if it lets them in, they go.
+func TestUnprovenIsHeard(t *testing.T) {
+	secret := with(client(), func(c *wire.DialConfig) { c.Secret = []byte("0123456789abcdef") })
+	for _, role := range []wire.Role{wire.RoleClient, wire.RoleFounding} {
+		d := secret
+		if role == wire.RoleFounding {
+			d = with(peer(), func(c *wire.DialConfig) { c.Secret, c.Role = secret.Secret, role })
+		}
+		waits := with(acceptor(), func(c *wire.AcceptConfig) {
+			c.Admit = func(g *wire.Greeting) error {
+				if g.KnowsSecret {
+					t.Error("it was told a proof")
+				}
+				return wire.NotReady("node n1", "founding; waits for n2", "start it", 0)
+			}
+		})
+		r, _ := greetTLS(t, d, selfSigned(t), waits, selfSigned(t))
+		checkRefusal(t, "by one that waits", r, wire.CodeNotReady, []string{"waits for n2"})
+		r, _ = greetTLS(t, d, selfSigned(t), acceptor(), selfSigned(t))
+		checkRefusal(t, "let in", r, wire.CodeUnauthorized, []string{"can't prove"})
+	}
+}
+
 // Over TLS a certificate says who somebody is, or the secret does, or nothing: then the
 // node decides what that is worth. What was proven must be what the greeting says, on both
 // sides.
