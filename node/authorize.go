@@ -73,7 +73,7 @@ func authorizeForward(c *connection, body []byte) *wire.Error {
 func (l *laws) allows(j *judge, p principal, t wire.Type, body []byte) *wire.Error {
 	now := l.now.Load()
 	switch {
-	case p.early && (seenEarly(t) || bug(bugEarlyMay)):
+	case p.early && (showsNode(t) || bug(bugEarlyMay)):
 		return nil
 	case p.early, now == nil:
 		return wire.NotReady("node "+l.node.name, "it has not read yet who may do what", "try again in a moment", startedRetry)
@@ -81,7 +81,7 @@ func (l *laws) allows(j *judge, p principal, t wire.Type, body []byte) *wire.Err
 	if p.node != 0 {
 		return now.holds(j, nil, p, t, body) // also while this node is cut off: it is how nodes find each other
 	}
-	if l.cut.Load() {
+	if l.cut.Load() && !showsNode(t) {
 		return wire.Unavailable(t.String(), "this node does not hear of group 0's leader, and can't know who may do what any more")
 	}
 	rights := now.rules.Of(p.user)
@@ -102,9 +102,10 @@ func (l *laws) allows(j *judge, p principal, t wire.Type, body []byte) *wire.Err
 // user may do all of it.
 const bugEarlyMay = "everything allowed before the table"
 
-// seenEarly reports whether a request is answered to whoever has a user's certificate, by a node that has
-// no table: it shows why there is none, and tells nothing of keys and changes nothing.
-func seenEarly(t wire.Type) bool {
+// showsNode reports whether a request shows what is wrong with a node, tells nothing of keys and changes
+// nothing. It is answered to whoever has a user's certificate while there is no table, and by the last one while
+// that may be out of date: who has to mend the cluster sees nothing otherwise.
+func showsNode(t wire.Type) bool {
 	switch t {
 	case wire.TypePing, wire.TypeStatus, wire.TypeTopology, wire.TypeDoctor, wire.TypeCounters, wire.TypeLogRange:
 		return true

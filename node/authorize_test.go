@@ -454,6 +454,14 @@ func TestCutOffRefusesUsers(t *testing.T) {
 		}
 		return fmt.Errorf("got %v", err)
 	})
+	// Who is to mend that sees what is wrong, by what he might do last.
+	for _, typ := range []wire.Type{wire.TypeStatus, wire.TypeDoctor, wire.TypeCounters} {
+		if _, _, err := s.ask(typ, 0, bodyOf(new(wire.Empty))); err != nil {
+			t.Errorf("%s by an administrator: %v", typ, err)
+		}
+	}
+	_, _, err := r.asUser(restrictedUser).ask(wire.TypeDoctor, 0, bodyOf(new(wire.Empty)))
+	refused(t, "Doctor by another", err, wire.CodeUnauthorized, "it needs read on cluster")
 	// In a cluster without users nobody is refused for that: local reads go on.
 	r.enact(shardmap.Security{})
 	if _, _, err := r.client().ask(wire.TypeGet, 0, getBody(wire.ReadLocal, "k")); err != nil {

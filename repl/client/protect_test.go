@@ -102,6 +102,7 @@ func TestProtection(t *testing.T) {
 		o     Options
 		node  []byte // secret of the node
 		later bool   // the node gets its certificate later
+		waits bool   // the node founds, and tells everybody for what it waits
 		want  []string
 		user  string // whom the node has met
 	}{
@@ -143,6 +144,10 @@ func TestProtection(t *testing.T) {
 		{name: "a node whose certificate has expired", shows: func(r *fakeRoot) *trust.Holding { return r.holding(node, time.Now().Add(-month)) },
 			want: []string{"expired", "clocks"}},
 		{name: "a node without a certificate", shows: func(*fakeRoot) *trust.Holding { return fakeSelfSigned(t) }, want: []string{"no certificate"}},
+		{name: "a node that waits", shows: func(*fakeRoot) *trust.Holding { return fakeSelfSigned(t) }, waits: true,
+			want: []string{"node n1, which has not proven who it is: not ready (founding; waits for n2); start n2"}},
+		{name: "a node that waits, and a secret of which it knows nothing", shows: func(*fakeRoot) *trust.Holding { return fakeSelfSigned(t) }, waits: true, kept: nothing,
+			o: Options{Secret: secret}, want: []string{"node n1, which has not proven who it is", "waits for n2"}},
 		{name: "no TLS at the other end", shows: func(*fakeRoot) *trust.Holding { return nil }, want: []string{"unauthorized", "--insecure"}},
 		{name: "no TLS at this end", o: Options{Insecure: true}, want: []string{"unauthorized", "leave out --insecure"}},
 	} {
@@ -163,6 +168,9 @@ func TestProtection(t *testing.T) {
 			f.secret = c.node
 			f.met = func(g *wire.Greeting) error {
 				user.Store(&g.Peer.Name.User)
+				if c.waits {
+					return wire.NotReady("node n1", "founding; waits for n2", "start n2", 0)
+				}
 				return nil
 			}
 			shown := root.holding(node, time.Now())
