@@ -34,6 +34,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"muster/repl/trust"
 )
@@ -156,10 +157,21 @@ func readRoot(folder string) (*x509.Certificate, error) {
 // Credential returns what is kept for a root; an error that wraps [fs.ErrNotExist] if that is
 // nothing.
 func (h Home) Credential(id trust.RootID) (*Credential, error) {
-	// Where there is nothing to lock, or no right to, there is nobody who writes either.
-	if unlock, err := h.lock(shared); err == nil {
+	// Without the lock: whoever holds it may be stopped, and would stop all commands of its user.
+	c, err := h.credential(id)
+	if !errors.Is(err, errMismatch) {
+		return c, err
+	}
+	// Another process may be between the two files. Where there is nothing to lock, or no right to,
+	// there is nobody who writes either.
+	if unlock, err := h.lock(shared, readWait); err == nil {
 		defer unlock()
 	}
+	return h.credential(id)
+}
+
+// credential is [Home.Credential] at one look.
+func (h Home) credential(id trust.RootID) (*Credential, error) {
 	folder := h.folder(id)
 	root, err := readRoot(folder)
 	if err != nil {
@@ -184,6 +196,9 @@ func (h Home) Credential(id trust.RootID) (*Credential, error) {
 	return c, nil
 }
 
+// errMismatch: the two files are not of one moment, or one of them was put there by hand.
+var errMismatch = errors.New("the key is not that of the certificate")
+
 // fill takes the user's certificate and key, out of their files.
 func (c *Credential) fill(root *x509.Certificate, certPEM, keyPEM []byte) error {
 	ders, err := trust.DecodeCertificates(certPEM)
@@ -199,7 +214,7 @@ func (c *Credential) fill(root *x509.Certificate, certPEM, keyPEM []byte) error 
 		return err
 	}
 	if id, err := trust.PublicKeyID(&key.PublicKey); err != nil || id != trust.KeyIDOf(leaf) {
-		return errors.New("the key is not that of the certificate")
+		return errMismatch
 	}
 	name, err := trust.ParseName(leaf)
 	if err != nil {
@@ -224,7 +239,7 @@ func (h Home) Put(rootDER []byte, cluster string, leafDER []byte, key *ecdsa.Pri
 	if err := h.make(folder); err != nil {
 		return err
 	}
-	unlock, err := h.lock(exclusive)
+	unlock, err := h.lock(exclusive, writeWait)
 	if err != nil {
 		return err
 	}
@@ -266,9 +281,17 @@ const (
 	shared    = syscall.LOCK_SH
 )
 
+// How long a process waits for the lock: whoever holds it writes four small files, unless it was stopped.
+const (
+	readWait  = time.Second
+	writeWait = 10 * time.Second
+	// lockPause lies between two tries: a lock of this kind can't be waited for until a time.
+	lockPause = 5 * time.Millisecond
+)
+
 // lock keeps others from writing while this process reads or writes files that belong together: hosts
 // that found a cluster at once all keep a certificate of their user.
-func (h Home) lock(how int) (unlock func(), err error) {
+func (h Home) lock(how int, wait time.Duration) (unlock func(), err error) {
 	flags := os.O_RDONLY
 	if how == exclusive {
 		flags |= os.O_CREATE
@@ -277,11 +300,14 @@ func (h Home) lock(how int) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("credentials: %w", err)
 	}
-	for {
-		err = syscall.Flock(int(f.Fd()), how)
-		if !errors.Is(err, syscall.EINTR) {
+	for began := time.Now(); ; time.Sleep(lockPause) {
+		err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EINTR) && !errors.Is(err, syscall.EWOULDBLOCK) || time.Since(began) > wait {
 			break
 		}
+	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = fmt.Errorf("another process has held it for %s; see which with fuser %s", wait, f.Name())
 	}
 	if err != nil {
 		f.Close()

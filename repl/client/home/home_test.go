@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -269,5 +270,38 @@ func TestWhereItIs(t *testing.T) {
 	t.Setenv("HOME", "")
 	if h, err := home.Default(); err != nil || !strings.HasSuffix(h.Dir(), ".config/muster") {
 		t.Errorf("without HOME: got %q, %v", h.Dir(), err)
+	}
+}
+
+// A process that was stopped while it kept a certificate holds the lock for as long as it pleases whoever
+// stopped it. Commands of the same user must go on: they only read.
+func TestStoppedWriterHoldsUpNoReader(t *testing.T) {
+	h, m := in(t), certificate(t, ann(1))
+	if err := h.Put(m.root, "prod", m.leaf, m.key); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(filepath.Join(h.Dir(), "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		c, err := h.Credential(m.id())
+		if err == nil && c.Certificate == nil {
+			err = errors.New("no certificate")
+		}
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a reader waits for the lock")
 	}
 }
