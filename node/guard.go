@@ -378,6 +378,7 @@ func (g *guard) nameNode(w *wire.Greeting, chain []*x509.Certificate, shown *err
 	object := "node " + h.Node.String()
 	if bug(bugUserAsPeer) {
 		p.Name = trust.Name{Cluster: p.Name.Cluster, Kind: trust.KindNode, Node: h.Node}
+		p.Key, _ = g.pin(h.Node) // the next look at the connection would find it out
 		return nil
 	}
 	switch {
