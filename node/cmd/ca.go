@@ -53,7 +53,7 @@ With -o json: ` + caMadeForm,
 		verb(cli.Command{
 			Name: "rotate", Usage: "have a new root take the place of the one that issues",
 			Description: `Goes on by itself: all members trust it first, then it issues, and members get certificates under it;
-users get theirs as they renew. The former root is retired once nothing under it is good any more, some
+you get yours at once, and other users as they renew. The former root is retired once nothing under it is good any more, some
 33 days later, or at once with "muster ca retire". Members that are down keep it from that.
 
 With -o json: {"root":…}`,
@@ -185,10 +185,43 @@ func caChange(action wire.AuthorityAction) func(*console, *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		if action == wire.AuthorityRotate {
+			renewUnder(c.Context, s, trust.RootID(a.Root))
+		}
 		if s.json {
 			return s.printJSON(rootRow{Root: trust.RootID(a.Root).String()})
 		}
 		return s.line("%s", trust.RootID(a.Root))
+	}
+}
+
+// renewUnder waits until a new root issues, and gets the user of this command a certificate under it: a
+// host that joins from now on has none under the former root, and this user must be able to reach it.
+// Where that takes longer than one request may, the command after a day does it.
+func renewUnder(ctx context.Context, s *errand, root trust.RootID) {
+	h, err := home.Default()
+	if err == nil {
+		err = s.until(ctx, func(t *shardmap.Table) glance {
+			issuing, ok := t.Security.Issuing()
+			return glance{over: ok && issuing.ID == [32]byte(root)}
+		}, waitAsLongAsACall)
+	}
+	if errors.Is(err, errNotYet) {
+		s.sayf("it does not issue yet: a member may be down; see muster doctor")
+		return
+	}
+	var who *wire.WhoamiAnswer
+	if err == nil {
+		err = s.with(ctx, func(ctx context.Context) error {
+			who, err = s.client.Whoami(ctx)
+			return err
+		})
+	}
+	if err == nil && who.User != "" {
+		_, err = s.certificate(ctx, who.User, h)
+	}
+	if err != nil {
+		s.sayf("no certificate under it for you yet: %v", err)
 	}
 }
 

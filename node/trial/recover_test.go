@@ -332,6 +332,9 @@ func TestRecoverFromTwoOfFive(t *testing.T) {
 	}
 	c.write(cl, "third", 200)
 
+	// The voters of group 0 are gone, and with them the keys by which its root issued certificates.
+	c.run("ca", "rotate").done(t)
+
 	// Replicas on nodes that are gone are replaced where there is another node.
 	added := c.grows(1)
 	c.kill(behind)
