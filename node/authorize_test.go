@@ -321,7 +321,7 @@ func TestRightsChange(t *testing.T) {
 	if wrong := formerRules(r); wrong != "" {
 		t.Error(wrong)
 	}
-	// Whoever may do everything is not spared either.
+	// An administrator is refused as well.
 	s := r.asUser(adminUser)
 	r.enact(someSecurity())
 	if err := s.works(); err != nil {
@@ -454,7 +454,7 @@ func TestCutOffRefusesUsers(t *testing.T) {
 		}
 		return fmt.Errorf("got %v", err)
 	})
-	// Who is to mend that sees what is wrong, by what he might do last.
+	// An operator who must repair the node sees what is wrong, under the rights last known.
 	for _, typ := range []wire.Type{wire.TypeStatus, wire.TypeDoctor, wire.TypeCounters} {
 		if _, _, err := s.ask(typ, 0, bodyOf(new(wire.Empty))); err != nil {
 			t.Errorf("%s by an administrator: %v", typ, err)
@@ -488,7 +488,7 @@ func BenchmarkAuthorize(b *testing.B) {
 	}
 }
 
-// What somebody may do is asked of a node that has not read its table yet: it must not break by that.
+// A node that has not read its table yet must survive a question about somebody's rights.
 func TestCanIBeforeTheTable(t *testing.T) {
 	l := laws{node: &Node{name: "n"}}
 	for _, q := range []wire.CanI{{}, {User: "ann"}} {

@@ -184,8 +184,8 @@ func toldAsFounder(t *testing.T) string {
 	return ""
 }
 
-// The table says what everybody may do, and by which prefixes. Who has no part in running the cluster is told
-// neither; who has, and who may do everything, sees it all.
+// The table lists all users' rights with their prefixes. A user with no right on the cluster must see none of
+// them; an administrator sees them all.
 func TestTableOfAUser(t *testing.T) {
 	if wrong := rulesTold(t); wrong != "" {
 		t.Error(wrong)

@@ -113,7 +113,7 @@ func wanted(c *connection, q *wire.Renew) (want notary.Request, refusal *wire.Er
 	switch {
 	case c.standing == wire.SenderClient:
 		if q.User == "" {
-			// What a password is good for is an hour, and who knows it shows it again.
+			// A login is good for an hour; a user who knows the password logs in again.
 			if p := &g.Peer; p.Name.Kind == trust.KindUser && p.NotAfter.Sub(p.Issued) <= trust.LoginLife && !bug(bugLoginRenewed) {
 				return want, wire.Unauthorized("certificate of "+c.who.name, "it is that of a login, which is not renewed", "log in again: muster auth login; or ask an administrator for one that lasts: muster user cert "+c.who.name)
 			}

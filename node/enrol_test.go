@@ -412,7 +412,7 @@ func wrapKeyForAll(t *testing.T) string {
 			refused(t, "a member that is no voter", refusal, wire.CodeUnauthorized, "is no voter of the meta group")
 		}
 	}
-	// Who was one until now gives it away.
+	// A node that was a voter until now hands it over.
 	key, _ := y.keys.wrapKey(trust.WrapKeyID(id))
 	if a, refusal := y.keep(99, &wire.Keep{ID: id, Key: key[:]}); refusal != nil || !a.Holds || len(a.Key) != 0 {
 		t.Errorf("a member gives the key itself: got %v, %t", refusal, a.Holds)

@@ -245,7 +245,7 @@ func tlsHere(node string) *wire.Error {
 		"give --insecure here too, if everybody on the way may read it all; a node does so with serve --insecure")
 }
 
-// plainHere is the answer to who speaks without TLS where that is wanted.
+// plainHere answers a client that speaks plain text to a node that wants TLS.
 func plainHere(node string) *wire.Error {
 	return wire.Unauthorized("connection without TLS", fmt.Sprintf("node %s speaks nothing but TLS 1.3", node),
 		"leave out --insecure, and use a release of muster that has TLS; a host that is to join gets its right by muster token create")
@@ -312,8 +312,8 @@ func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, show
 		return nil
 	}
 	if g.speech() == speaksOnly && !bug(bugFoundingOpen) {
-		// It waits then, and says so: its operator may have meant to have it in this cluster. Who the
-		// members are is told to nobody who has no certificate.
+		// The host then waits and says why: its operator may have wanted it in this cluster. A host
+		// without a certificate does not learn who the members are.
 		id := d.node.self()
 		return foundedWithout(&id, h.Node)
 	}

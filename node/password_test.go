@@ -33,7 +33,7 @@ func TestPasswordFits(t *testing.T) {
 	}
 }
 
-// Who guesses waits longer and longer, for each name and for each address. One would doubt it of many
+// Each wrong guess lengthens the wait, for its name and for its address. One would doubt it of many
 // guesses at once, and of whoever has one password that fits.
 func TestFailuresPause(t *testing.T) {
 	var f failures

@@ -114,7 +114,7 @@ func secretsTold(t *testing.T) string {
 		t.Fatalf("%d secrets", len(secrets))
 	}
 
-	// What people do, well and wrongly.
+	// Commands that succeed, and commands that fail.
 	var told []string
 	tells := func(what string, b []byte, err error) {
 		if err != nil {

@@ -67,7 +67,7 @@ func sessionTheft(t *testing.T) string {
 	return ""
 }
 
-// Who guesses passwords gets no further than a guess, then waits, over however many connections; the
+// A guesser gets one guess and then waits, over any number of connections; the
 // right one among many is not found in the time of a try.
 func TestPasswordGuessing(t *testing.T) {
 	if why := guessing(t); why != "" {

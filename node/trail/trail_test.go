@@ -60,7 +60,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// Whoever can write to the files can change them, but not so that nobody sees it.
+// An attacker who can write to the files can change them, but not unnoticed.
 func TestVerify(t *testing.T) {
 	for name, change := range tamperings() {
 		if wrong := tamper(t, change); wrong != "" {
@@ -568,7 +568,7 @@ func FuzzRead(f *testing.F) {
 		if r := verify(t, disk, b.Head()); r.Passed != 1 || r.Last != b.Head() {
 			t.Errorf("%+v", r)
 		}
-		// What verified stays.
+		// Keep the lines that verified.
 		if before.OK() && before.Torn == 0 && before.Lines > 0 && !bytes.HasPrefix(disk.Bytes(Dir+"/"+fileName(1)), content) {
 			t.Error("a start changed lines that verified")
 		}

@@ -37,7 +37,7 @@ func TestNamespaces(t *testing.T) {
 	c.run("kv", "del", "app/2").done(t)
 	c.run("kv", "set", "app/5", "five").done(t)
 
-	// What is there already stays, and the person is told.
+	// Existing keys stay, and the command says so.
 	r = c.run("namespace", "limit", "app/", "--keys", "2", "-o", "json")
 	if r.status != exitDone || !strings.Contains(r.stderr, `prefix "app/" has 4 keys, more than the limit of 2: what is there stays, and nothing can be added before enough is deleted`) {
 		t.Errorf("less than there is: status %d, %s", r.status, r.stderr)

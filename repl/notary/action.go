@@ -192,7 +192,7 @@ type said struct {
 	err   error         // how it has ended, if it was refused
 }
 
-// What a proposal is about. There is one at a time of each.
+// The subjects of proposals. At most one proposal of each is under way.
 const (
 	sayMode = "mode"
 	sayRoot = "root"

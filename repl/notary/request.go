@@ -232,7 +232,7 @@ func (c *Core) admitMember(r *request) *wire.Error {
 	case r.By != ByMember && s.Mode != shardmap.SecurityBoth:
 		return wire.Unauthorized(object, "the secret opens this cluster no longer", "remove the node, and start it with an empty data directory and --token-file")
 	case r.By == ByMember && (!pinned || pin.Key != r.Key):
-		// Who has got hold of a connection must not get hold of the name for good.
+		// An attacker who got hold of a connection must not keep the name for good.
 		return wire.Unauthorized(object, "the request is for another key than the node has", "ask with the key that the certificate is of")
 	}
 	return nil

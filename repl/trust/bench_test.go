@@ -59,7 +59,7 @@ func BenchmarkHandshake(b *testing.B) {
 	}
 }
 
-// What it costs to verify one certificate, without the handshake.
+// The cost of verifying one certificate, without the handshake.
 func BenchmarkVerify(b *testing.B) {
 	w := newWorld(b, 1, cluster)
 	c, _ := w.issue(node(2), trust.NodeLife)
@@ -74,7 +74,7 @@ func BenchmarkVerify(b *testing.B) {
 	b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
 }
 
-// What it costs to sign one.
+// The cost of signing one certificate.
 func BenchmarkIssue(b *testing.B) {
 	w := newWorld(b, 1, cluster)
 	key := w.newKey()

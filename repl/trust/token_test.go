@@ -89,7 +89,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// Who logs a token or a key by mistake shows no secret.
+// A token or a key that is logged by mistake shows no secret.
 func TestSecretsAreNotLogged(t *testing.T) {
 	w := newWorld(t, 1, cluster)
 	token := w.token()

@@ -204,7 +204,7 @@ func replace(t *testing.T, folder, name string, b []byte) {
 	must(t, os.WriteFile(filepath.Join(folder, name), b, 0o600))
 }
 
-// What can't be a credential is refused before anything is written.
+// Put refuses anything that can't be a credential before it writes.
 func TestPutRefuses(t *testing.T) {
 	h, m, other := in(t), certificate(t, ann(1)), certificate(t, ann(1))
 	for what, put := range map[string]func() error{
