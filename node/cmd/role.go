@@ -179,22 +179,11 @@ func (s *errand) changeRole(c *cli.Context, change *shardmap.ChangeRole) (*shard
 }
 
 func roleDel(con *console, c *cli.Context) error {
-	if err := wantArgs(c, 1, 1); err != nil {
-		return err
-	}
-	name, err := checkedName(c, "role")
-	if err != nil {
-		return err
-	}
-	s, err := con.open(c, 1)
+	s, name, before, err := openFor(con, c, "role")
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	before, err := s.table(c.Context)
-	if err != nil {
-		return err
-	}
 	r, err := roleNamed(before, name)
 	if err != nil {
 		return err

@@ -201,22 +201,11 @@ func userRole(change func(c *shardmap.ChangeUserRoles, role string)) func(*conso
 }
 
 func userDel(con *console, c *cli.Context) error {
-	if err := wantArgs(c, 1, 1); err != nil {
-		return err
-	}
-	name, err := checkedName(c, "user")
-	if err != nil {
-		return err
-	}
-	s, err := con.open(c, 1)
+	s, name, before, err := openFor(con, c, "user")
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	before, err := s.table(c.Context)
-	if err != nil {
-		return err
-	}
 	u, err := userNamed(before, name)
 	if err != nil {
 		return err
@@ -229,6 +218,25 @@ func userDel(con *console, c *cli.Context) error {
 		return err
 	}
 	return printUser(s, userRowOf(u))
+}
+
+// openFor begins a command about one user or role, which its argument names, and reads the table as it is
+// before. The caller closes the errand.
+func openFor(con *console, c *cli.Context, noun string) (s *errand, name string, before *shardmap.Table, err error) {
+	if err := wantArgs(c, 1, 1); err != nil {
+		return nil, "", nil, err
+	}
+	if name, err = checkedName(c, noun); err != nil {
+		return nil, "", nil, err
+	}
+	if s, err = con.open(c, 1); err != nil {
+		return nil, "", nil, err
+	}
+	if before, err = s.table(c.Context); err != nil {
+		s.close()
+		return nil, "", nil, err
+	}
+	return s, name, before, nil
 }
 
 // ordered gives an order that has no plan, and returns the table with what came of it.
