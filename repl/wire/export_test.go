@@ -1,5 +1,10 @@
 package wire
 
+import (
+	"net"
+	"time"
+)
+
 // ReadBody reads a body as it is read in a frame of type t.
 func ReadBody(t Type, body []byte) error { return rows[t].body(t).Read(body) }
 
@@ -21,3 +26,17 @@ func Types() (all []Type) {
 	}
 	return all
 }
+
+// BeginHandshake, ResumeHandshake and LeaveGate are a handshake's way through a gate.
+func BeginHandshake(g *Gate, from net.Addr, until time.Time) error {
+	return g.begin(hostOf(from), until)
+}
+
+// ResumeHandshake is described with [BeginHandshake].
+func ResumeHandshake(g *Gate, until time.Time) error { return g.resume(until) }
+
+// LeaveGate is described with [BeginHandshake].
+func LeaveGate(g *Gate) { g.leave() }
+
+// GateHosts is how many hosts a gate knows.
+func GateHosts(g *Gate) int { return len(g.known) }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 
@@ -95,6 +94,8 @@ type belowTLS struct {
 	heard []byte // the first of them, if hear is set
 	hear  bool
 	gate  *Gate // nil: none
+	place bool  // this handshake has a place in the gate
+	until time.Time
 
 	mu       sync.Mutex
 	within   time.Duration // guarded by mu: how long the writes of now may wait; 0: as the deadline says
@@ -114,16 +115,45 @@ func (b *belowTLS) Read(p []byte) (n int, err error) {
 		n = copy(p, b.first)
 		b.first = b.first[n:]
 	} else {
-		// Who waits for the other side lets others in.
-		b.gate.leave()
-		n, err = b.Conn.Read(p)
-		b.gate.enter()
+		// Others are let in while this handshake waits for the other side.
+		b.leave()
+		if n, err = b.Conn.Read(p); err == nil {
+			err = b.resume()
+		}
 	}
 	b.read += n
 	if b.hear {
 		b.heard = append(b.heard, p[:n]...)
 	}
 	return n, err
+}
+
+// enter waits for a place to begin a handshake at.
+func (b *belowTLS) enter() error {
+	if b.gate == nil {
+		return nil
+	}
+	err := b.gate.begin(hostOf(b.Conn.RemoteAddr()), b.until)
+	b.place = err == nil
+	return err
+}
+
+// resume waits for a place to go on with the handshake at.
+func (b *belowTLS) resume() error {
+	if b.gate == nil {
+		return nil
+	}
+	err := b.gate.resume(b.until)
+	b.place = err == nil
+	return err
+}
+
+// leave gives the place back, if there is one.
+func (b *belowTLS) leave() {
+	if b.place {
+		b.place = false
+		b.gate.leave()
+	}
 }
 
 func (b *belowTLS) Write(p []byte) (n int, err error) {
@@ -174,30 +204,6 @@ func (b *belowTLS) end() error {
 	return err
 }
 
-// Gate bounds how many handshakes of TLS are worked on at once. One that waits for the
-// other side does not count: so a stranger that says nothing holds up nobody, and one that
-// begins as many as it can has no more of this process than those few have.
-type Gate struct{ places chan struct{} }
-
-// NewGate returns a gate for some handshakes at once.
-func NewGate(atOnce int) *Gate { return &Gate{make(chan struct{}, max(atOnce, 1))} }
-
-// HandshakesDefault is how many handshakes are worked on at once where nothing else is
-// said: the other processors are for those that have been let in.
-func HandshakesDefault() int { return max(1, runtime.GOMAXPROCS(0)/2) }
-
-func (g *Gate) enter() {
-	if g != nil {
-		g.places <- struct{}{}
-	}
-}
-
-func (g *Gate) leave() {
-	if g != nil {
-		<-g.places
-	}
-}
-
 // TLSClient runs the dialler's side of the handshake over conn, which it does not close.
 // [HelloTimeout] begins here, and [ClientHello] has what is left of it. If the other side
 // answers in this protocol instead of TLS, the error is its refusal.
@@ -223,12 +229,14 @@ func TLSClient(conn net.Conn, c *tls.Config) (*TLSConn, error) {
 // TLSServer runs the acceptor's side of the handshake over conn, which began with o and
 // which it does not close, and reads the opening of what TLS carries.
 func (o *Opening) TLSServer(conn net.Conn, c *tls.Config, g *Gate) (*TLSConn, *Opening, error) {
-	t := &TLSConn{below: &belowTLS{Conn: conn, first: o.bytes[:o.read], gate: g}, until: o.until}
+	t := &TLSConn{below: &belowTLS{Conn: conn, first: o.bytes[:o.read], gate: g, until: o.until}, until: o.until}
 	addr := conn.RemoteAddr().String()
 	t.Conn = tls.Server(t.below, c)
-	g.enter()
-	err := t.shake()
-	g.leave()
+	err := t.below.enter()
+	if err == nil {
+		err = t.shake()
+		t.below.leave()
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("hello from %s: %w", addr, handshakeError(err))
 	}
@@ -254,7 +262,7 @@ func (c *TLSConn) shake() error {
 	}
 	c.exporter = exporter
 	b := c.below
-	b.shook, b.heard, b.first, b.gate = true, nil, nil, nil
+	b.shook, b.heard, b.first = true, nil, nil
 	return nil
 }
 
