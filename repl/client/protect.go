@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"muster/repl/client/home"
@@ -25,11 +26,24 @@ type protection struct {
 	secret bool  // there is a secret, by which a node can prove that it is of the cluster
 	guest  bool  // show no certificate
 	meet   func(root *x509.Certificate) error
+	told   *toldRoots
 }
+
+// toldRoots are the roots that nodes are told of, as they were read last. A client that dials a
+// thousand times after a failure would spend most of it on reading them.
+type toldRoots struct {
+	mu    sync.Mutex
+	roots []*x509.Certificate // guarded by mu
+	read  time.Time           // guarded by mu
+}
+
+// toldMax is for how long nodes are told of the same roots: with an older list a node may choose
+// a chain that this client cannot check, and the next dial after that time succeeds.
+const toldMax = time.Second
 
 func protectionOf(o *Options) (p protection) {
 	p.on = !o.Insecure
-	p.secret, p.guest, p.meet = len(o.Secret) > 0, o.Guest, o.Meet
+	p.secret, p.guest, p.meet, p.told = len(o.Secret) > 0, o.Guest, o.Meet, new(toldRoots)
 	if p.on {
 		p.home, p.lost = home.In(o.Home)
 	}
@@ -69,11 +83,17 @@ func (p *protection) named() []*x509.Certificate {
 	if p.lost != nil {
 		return nil
 	}
+	p.told.mu.Lock()
+	defer p.told.mu.Unlock()
+	if time.Since(p.told.read) < toldMax {
+		return p.told.roots
+	}
 	roots, err := p.home.Roots()
 	if err != nil {
 		return nil
 	}
-	return roots[:min(len(roots), rootsNamed)]
+	p.told.roots, p.told.read = roots[:min(len(roots), rootsNamed)], time.Now()
+	return p.told.roots
 }
 
 // check says which node has shown a chain, and has shows show what the user has for its cluster. That is
