@@ -25,27 +25,45 @@ type tripleWriter struct {
 	session uint64
 	key     []byte
 	at      int // which of its nodes it talks to
-	conn    net.Conn
-	greeted *wire.Greeting
+	to      map[int]*tripleConn
 	request uint64
+}
+
+// tripleConn is a connection to one of the nodes.
+type tripleConn struct {
+	net.Conn
+	greeted *wire.Greeting
+}
+
+// connect returns the connection to the node that w talks to.
+func (w *tripleWriter) connect(ctx context.Context) (*tripleConn, error) {
+	if conn := w.to[w.at]; conn != nil {
+		return conn, nil
+	}
+	conn, err := dialAsUser(ctx, w.c, w.c.nodes[w.at].addr)
+	if err != nil {
+		return nil, err
+	}
+	g, err := wire.ClientHello(conn, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Window: 8})
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	if w.to == nil {
+		w.to = map[int]*tripleConn{}
+	}
+	w.to[w.at] = &tripleConn{conn, g}
+	return w.to[w.at], nil
 }
 
 // attempt sends body three times to one node, and returns the answers that
 // came. An error means that nobody knows.
 func (w *tripleWriter) attempt(ctx context.Context, body []byte) ([]copyAnswer, error) {
-	if w.conn == nil {
-		conn, err := dialAsUser(ctx, w.c, w.c.nodes[w.at].addr)
-		if err != nil {
-			return nil, err
-		}
-		g, err := wire.ClientHello(conn, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Window: 8})
-		if err != nil {
-			conn.Close()
-			return nil, err
-		}
-		w.conn, w.greeted = conn, g
+	conn, err := w.connect(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if err := w.conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return nil, err
 	}
 	var out []byte
@@ -54,13 +72,13 @@ func (w *tripleWriter) attempt(ctx context.Context, body []byte) ([]copyAnswer, 
 		b, start := wire.BeginFrame(out, wire.TypeWrite, 0, 5000, w.request)
 		out = wire.EndFrame(append(b, body...), start)
 	}
-	if _, err := w.conn.Write(out); err != nil {
+	if _, err := conn.Write(out); err != nil {
 		return nil, err
 	}
 	var answers []copyAnswer
 	var refused error
 	for range 3 {
-		h, got, err := wire.ReadFrame(w.conn, w.greeted.Decoder)
+		h, got, err := wire.ReadFrame(conn, conn.greeted.Decoder)
 		if err != nil {
 			return answers, err
 		}
@@ -83,10 +101,12 @@ type copyAnswer struct {
 	body []byte
 }
 
-func (w *tripleWriter) elsewhere() {
-	if w.conn != nil {
-		w.conn.Close()
-		w.conn = nil
+// elsewhere has w talk to the next node. The connection to a node that has refused a write is good
+// for another one.
+func (w *tripleWriter) elsewhere(err error) {
+	if e := (*wire.Error)(nil); !errors.As(err, &e) && w.to[w.at] != nil {
+		w.to[w.at].Close()
+		delete(w.to, w.at)
 	}
 	w.at = (w.at + 1) % len(w.c.nodes)
 }
@@ -114,7 +134,7 @@ func (w *tripleWriter) once(ctx context.Context, c *shardmap.Command) (first cop
 		if ctx.Err() != nil {
 			return first, fmt.Errorf("key %s, sequence %d: %w; last: %w", w.key, c.Sequence, ctx.Err(), err)
 		}
-		w.elsewhere()
+		w.elsewhere(err)
 	}
 }
 
@@ -132,8 +152,8 @@ func (w *tripleWriter) write(ctx context.Context, c *shardmap.Command) (uint64, 
 }
 
 func (w *tripleWriter) close() {
-	if w.conn != nil {
-		w.conn.Close()
+	for _, conn := range w.to {
+		conn.Close()
 	}
 }
 

@@ -3,6 +3,7 @@ package trial
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,10 +48,6 @@ func dialSecured(ctx context.Context, addr string, show func(trust.RootID) (*tls
 	if err != nil {
 		return nil, err
 	}
-	roots, err := kept.Roots()
-	if err != nil {
-		return nil, err
-	}
 	conn, err := (&net.Dialer{Timeout: dialMax}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -58,7 +55,13 @@ func dialSecured(ctx context.Context, addr string, show func(trust.RootID) (*tls
 	var holder trust.Holder
 	var node trust.Proven
 	t, err := wire.TLSClient(conn, holder.Client(func(s tls.ConnectionState) (err error) {
-		if node, err = (trust.Trusted{Roots: roots}).Node(s.PeerCertificates, time.Now()); err != nil {
+		// Only the root that is shown is looked up: there is one for each cluster that a test has made.
+		chain := s.PeerCertificates
+		c, err := kept.Credential(trust.RootIDOf(chain[len(chain)-1].Raw))
+		if err != nil {
+			return err
+		}
+		if node, err = (trust.Trusted{Roots: []*x509.Certificate{c.Root}}).Node(chain, time.Now()); err != nil {
 			return err
 		}
 		shown, err := show(node.Root)
