@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"muster/node/trail"
-	"muster/raft"
 	"muster/repl"
 	"muster/shardmap"
 )
@@ -70,7 +69,8 @@ func (t *trailing) commit(now time.Time) {
 	if _, member := table.Node(self); !member {
 		return
 	}
-	if known, ok := table.Security.Trail(self); ok && !t.passes(now, trail.Head{Lines: known.Lines, Hash: known.Hash}) {
+	known, ok := table.Security.Trail(self)
+	if ok && !t.passes(now, trail.Head{Lines: known.Lines, Hash: known.Hash}) {
 		return
 	}
 	head := t.book.Head() // all of it is synced
@@ -80,7 +80,7 @@ func (t *trailing) commit(now time.Time) {
 	}
 	h.under = true
 	t.node.ended.Go(func() {
-		err := t.tell(loop, self, head, now)
+		err := t.tell(loop, &shardmap.NoteTrail{Head: shardmap.TrailHead{Node: self, Lines: head.Lines, Hash: head.Hash, At: now.Unix()}, After: known.Lines})
 		t.heads.over <- err
 	})
 	h.told = head
@@ -119,10 +119,10 @@ func (t *trailing) passes(now time.Time, known trail.Head) bool {
 }
 
 // tell puts a head of this node's trail into the meta group's log.
-func (t *trailing) tell(loop *repl.Loop, self raft.NodeID, head trail.Head, now time.Time) error {
+func (t *trailing) tell(loop *repl.Loop, note *shardmap.NoteTrail) error {
 	ctx, cancel := context.WithTimeout(t.node.ctx, callTimeout)
 	defer cancel()
-	command, err := shardmap.AppendNoteTrail(nil, &shardmap.NoteTrail{Head: shardmap.TrailHead{Node: self, Lines: head.Lines, Hash: head.Hash, At: now.Unix()}})
+	command, err := shardmap.AppendNoteTrail(nil, note)
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func TestDescribeTable(t *testing.T) {
 		`token role client uses 1 expires 9000 key 0200000000000000 by 16 at 3000`,
 		`token revoke 22`,
 		`limit "app/" keys 1000 bytes 1048576 rate 50`,
-		`trail node 0000000000000061 lines 12 hash 0500000000000000 at 3000`,
+		`trail node 0000000000000061 lines 12 hash 0500000000000000 at 3000 after 0`,
 		`role delete "reader"`,
 	} {
 		lines = append(lines, struct {

@@ -31,6 +31,7 @@ func TestRandomTableFindsPlantedBugs(t *testing.T) {
 		"expired token accepted",
 		"revoked token accepted",
 		"TLS mode goes back",
+		"trail told by an old table",
 	} {
 		SetBug(name)
 		var err error

@@ -103,6 +103,8 @@ func (m *tableModel) applySecurity(index uint64, c tableCommand) modelOutcome {
 			return outcomeRefused
 		case is && h.Lines == was.Lines:
 			return outcomeSame
+		case was.Lines != c.After:
+			return outcomeRefused
 		}
 		s.trails[h.Node] = h
 	}

@@ -89,7 +89,11 @@ func (r randomCommands) security(t *Table, k TableCommandKind) (b []byte) {
 		if was, ok := s.Trail(h.Node); ok && r.one(2) {
 			h.Lines += was.Lines
 		}
-		b, _ = AppendNoteTrail(nil, &NoteTrail{h})
+		n := &NoteTrail{Head: h}
+		if was, ok := s.Trail(h.Node); ok && !r.one(5) {
+			n.After = was.Lines
+		}
+		b, _ = AppendNoteTrail(nil, n)
 	}
 	return b
 }

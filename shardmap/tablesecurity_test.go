@@ -63,7 +63,7 @@ func secure() [][]byte {
 		first(AppendNewToken(nil, &NewToken{[32]byte{2}, NodeClient, 1, 9000, 16, 3000})),
 		first(AppendRevokeToken(nil, &RevokeToken{22})),
 		first(AppendSetLimit(nil, &SetLimit{Limit{"app/", 1000, 1 << 20, 50}})),
-		first(AppendNoteTrail(nil, &NoteTrail{TrailHead{97, 12, [32]byte{5}, 3000}})),
+		first(AppendNoteTrail(nil, &NoteTrail{TrailHead{97, 12, [32]byte{5}, 3000}, 0})),
 	}
 	return list
 }
@@ -134,8 +134,8 @@ func TestSecurityRefusals(t *testing.T) {
 	role := func(a RoleAction, name string, grants ...access.Grant) []byte {
 		return first(AppendChangeRole(nil, &ChangeRole{a, name, grants}))
 	}
-	trail := func(n raft.NodeID, lines uint64, hash byte) []byte {
-		return first(AppendNoteTrail(nil, &NoteTrail{TrailHead{n, lines, [32]byte{hash}, 3000}}))
+	trail := func(n raft.NodeID, lines, after uint64, hash byte) []byte {
+		return first(AppendNoteTrail(nil, &NoteTrail{TrailHead{n, lines, [32]byte{hash}, 3000}, after}))
 	}
 	only := allAllowed(t, table, mode(SecurityOnly))
 	used := allAllowed(t, table, use(20, 3500, 8, nil))
@@ -257,9 +257,10 @@ func TestSecurityRefusals(t *testing.T) {
 		{"a limit of all keys", table, first(AppendSetLimit(nil, &SetLimit{Limit{"", 1, 0, 0}})), RefusedRequest, "prefix of 0 bytes", "1 to 4096"},
 		{"a limit of too long a prefix", table, first(AppendSetLimit(nil, &SetLimit{Limit{strings.Repeat("k", KeyMax+1), 1, 0, 0}})), RefusedRequest, "prefix of 4097 bytes", "1 to 4096"},
 		{"no limit where there is none", table, first(AppendSetLimit(nil, &SetLimit{Limit{Prefix: "web/"}})), RefusedAbsent, "there is none", "muster namespace list"},
-		{"a trail of no member", table, trail(7, 1, 1), RefusedAbsent, "no member", "muster node list"},
-		{"a trail that is shorter", table, trail(97, 11, 5), RefusedConflict, "it had 12 lines, now it has 11", "muster audit verify"},
-		{"a trail that is another one", table, trail(97, 12, 6), RefusedConflict, "line 12 has another hash", "muster audit verify"},
+		{"a trail of no member", table, trail(7, 1, 0, 1), RefusedAbsent, "no member", "muster node list"},
+		{"a trail that is shorter", table, trail(97, 11, 12, 5), RefusedConflict, "it had 12 lines, now it has 11", "muster audit verify"},
+		{"a trail that is another one", table, trail(97, 12, 12, 6), RefusedConflict, "line 12 has another hash", "muster audit verify"},
+		{"a trail that was compared with an older table", table, trail(97, 17, 0, 6), RefusedConflict, "it was compared with 0 lines, and 12 are known", "newest table"},
 	} {
 		made, r := tried(t, c.table, c.b, nil)
 		if r == nil || made != nil || r.Kind != c.kind || !strings.Contains(r.Found, c.found) || !strings.Contains(r.Next, c.next) || strings.Contains(r.Error(), "\n") {
