@@ -215,6 +215,9 @@ func scan(content []byte, first uint64) (s scanned) {
 	for at := 0; at < len(content); {
 		raw := cutLine(content[at:])
 		l, err := ReadLine(raw)
+		if err == nil && l.Seq > seqMax {
+			err = errNoLine
+		}
 		if err == nil {
 			s.whole = Head{l.Seq, l.Hash}
 		}

@@ -36,6 +36,10 @@ type Line struct {
 	Kept uint64 // in the first of a batch: the lines up to here were synced before
 }
 
+// seqMax is the largest number of a line behind which a start continues. A larger one was forged:
+// nobody writes that many, and behind the last number of all there would be none.
+const seqMax = 1 << 62
+
 const (
 	timeForm = "2006-01-02T15:04:05.000000Z"
 	// hashField stands before the hash, and the rest of a line behind it.

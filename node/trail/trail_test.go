@@ -2,10 +2,12 @@ package trail
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -536,8 +538,9 @@ func contents(disk *vfs.Mem) string {
 	return all.String()
 }
 
-// Whatever is in the files, a start and verify come to an end, in bounded memory, and what is
-// written afterwards is found.
+// A start and verify come to an end in bounded memory whatever is in the files, and what is
+// written afterwards is found. One would doubt it of damage, and of lines that somebody wrote
+// who has the disk: those have the hashes that they say.
 func FuzzRead(f *testing.F) {
 	disk := filled(f, 4, DefaultLimits(BudgetMin))
 	whole := disk.Bytes(Dir + "/" + fileName(1))
@@ -545,32 +548,58 @@ func FuzzRead(f *testing.F) {
 	f.Add(whole[:len(whole)-7])
 	f.Add([]byte("{\"seq\":1\n\n\n"))
 	f.Add(append(whole[:len(whole)/2:len(whole)/2], make([]byte, 600)...))
+	third := whole[:bytes.LastIndexByte(whole[:len(whole)-1], '\n')+1]
+	for _, seq := range []uint64{seqMax, seqMax + 1, math.MaxUint64} {
+		forged := bytes.Replace(third, []byte(`{"seq":3,`), fmt.Appendf(nil, `{"seq":%d,`, seq), 1)
+		f.Add(bytes.Replace(forged, []byte(`"kept":2`), []byte(`"kept":3`), 1))
+	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		disk := vfs.NewMem()
-		if err := disk.MkdirAll(Dir); err != nil {
-			t.Fatal(err)
-		}
-		file, err := disk.Create(Dir + "/" + fileName(1))
-		if err == nil {
-			_, err = file.WriteAt(content, 0)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		before := verify(t, disk)
-		b, err := Open(disk, Dir, "n1", small)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Append(noon, []Event{order(1)}); err != nil {
-			t.Fatal(err)
-		}
-		if r := verify(t, disk, b.Head()); r.Passed != 1 || r.Last != b.Head() {
-			t.Errorf("%+v", r)
-		}
-		// Keep the lines that verified.
-		if before.OK() && before.Torn == 0 && before.Lines > 0 && !bytes.HasPrefix(disk.Bytes(Dir+"/"+fileName(1)), content) {
-			t.Error("a start changed lines that verified")
-		}
+		startsOn(t, content)
+		startsOn(t, resigned(content))
 	})
+}
+
+// resigned gives each line of content that is long enough the hash that its bytes have.
+func resigned(content []byte) []byte {
+	content = bytes.Clone(content)
+	for at := 0; at < len(content); {
+		raw := cutLine(content[at:])
+		at += len(raw)
+		if n := len(raw) - tailSize; n >= 0 && bytes.HasSuffix(raw, []byte("\n")) {
+			hash := sha256.Sum256(raw[:n])
+			copy(raw[n:], hashField+Hash(hash).String()+lineEnd)
+		}
+	}
+	return content
+}
+
+// startsOn checks a start on a trail of one file with some content, and a line behind it.
+func startsOn(t *testing.T, content []byte) {
+	t.Helper()
+	disk := vfs.NewMem()
+	if err := disk.MkdirAll(Dir); err != nil {
+		t.Fatal(err)
+	}
+	file, err := disk.Create(Dir + "/" + fileName(1))
+	if err == nil {
+		_, err = file.WriteAt(content, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := verify(t, disk)
+	b, err := Open(disk, Dir, "n1", small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Append(noon, []Event{order(1)}); err != nil {
+		t.Fatal(err)
+	}
+	if r := verify(t, disk, b.Head()); r.Passed != 1 || r.Last != b.Head() {
+		t.Errorf("%+v", r)
+	}
+	// Keep the lines that verified.
+	if before.OK() && before.Torn == 0 && before.Lines > 0 && !bytes.HasPrefix(disk.Bytes(Dir+"/"+fileName(1)), content) {
+		t.Error("a start changed lines that verified")
+	}
 }
