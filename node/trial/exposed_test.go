@@ -1,0 +1,293 @@
+package trial
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"muster/node"
+	"muster/repl/client"
+	"muster/repl/client/home"
+)
+
+// planted is what a test gives to a cluster and looks for afterwards, by what it is.
+type planted map[string][]byte
+
+// formsOf lists how something may stand among other bytes: as it is, and as text.
+func formsOf(b []byte) [][]byte {
+	forms := [][]byte{b, []byte(hex.EncodeToString(b)), []byte(strings.ToUpper(hex.EncodeToString(b)))}
+	// Where the text of the whole begins at another byte the groups of four letters are others. The
+	// first and the last of them have letters of what is beside it.
+	for shift := range 3 {
+		text := base64.RawStdEncoding.EncodeToString(append(make([]byte, shift), b...))
+		text = text[(shift*8+5)/6 : (shift+len(b))*8/6]
+		forms = append(forms, []byte(text), []byte(strings.NewReplacer("+", "-", "/", "_").Replace(text)))
+	}
+	return forms
+}
+
+// plantText plants a text, and the bytes that it stands for.
+func (p planted) plantText(what, text string) {
+	p[what] = []byte(text)
+	for form, decode := range map[string]func(string) ([]byte, error){"hexadecimal": hex.DecodeString, "base64": base64.RawURLEncoding.DecodeString} {
+		if b, err := decode(text); err == nil {
+			p[what+", of which that is the "+form] = b
+		}
+	}
+}
+
+// plantKeys plants what the files of keys in some directories have.
+func (p planted) plantKeys(t testing.TB, dirs ...string) (files int) {
+	t.Helper()
+	for _, dir := range dirs {
+		names, err := filepath.Glob(filepath.Join(dir, "*.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files++
+			block, _ := pem.Decode(text)
+			if block == nil {
+				p.plantText(name, strings.TrimSpace(string(text)))
+				continue
+			}
+			d, err := privateNumber(block.Bytes)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			p[name], p[name+", its number"] = block.Bytes, d
+		}
+	}
+	return files
+}
+
+// in returns what of p some bytes have.
+func (p planted) in(b []byte) (found []string) {
+	for what, secret := range p {
+		if slices.ContainsFunc(formsOf(secret), func(form []byte) bool { return bytes.Contains(b, form) }) {
+			found = append(found, what)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// Names and values that nothing else has, and whose beginnings are told apart from random bytes.
+const (
+	plantedCluster  = "planted-cluster"
+	plantedNode     = "planted-node"
+	plantedKey      = "planted-prefix/key-of-a-person"
+	plantedValue    = "planted value of a key"
+	plantedUser     = "planted-user"
+	plantedRole     = "planted-role"
+	plantedService  = "planted-service"
+	plantedPass     = "planted-pass-of-a-check"
+	plantedPassword = "planted-password-of-a-user"
+)
+
+// lifeIn does with a cluster what its users do, and returns a token's text; "" where there are none.
+// The nodes run, but for the last one, which comes by that token.
+func lifeIn(t *testing.T, c *cluster) (token string) {
+	t.Helper()
+	c.until("its cluster takes writes", func(context.Context) error {
+		if r := c.run("kv", "set", plantedKey, plantedValue); r.status != exitDone {
+			return errors.New(r.stderr)
+		}
+		return nil
+	})
+	passwordFile := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(passwordFile, []byte(plantedPassword+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	service, err := json.Marshal([]map[string]any{{"name": plantedService, "type": "mysql", "node": []map[string]string{
+		{"host": "127.0.0.1", "port": "1", "user": plantedUser, "pass": plantedPass},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.runIn(string(service), "service", "set", "-f", "-").done(t)
+	for _, args := range [][]string{
+		{"kv", "get", plantedKey}, {"kv", "list", plantedKey}, {"kv", "set", plantedKey, plantedValue + "!"},
+		{"role", "create", plantedRole}, {"role", "grant", plantedRole, "all", "cluster"}, {"role", "grant", plantedRole, "read", plantedKey},
+		{"user", "create", plantedUser, "--password-file", passwordFile}, {"user", "grant", plantedUser, plantedRole},
+		{"setting", "set", "trail-policy", "request"}, {"kv", "get", plantedKey}, {"service", "get", plantedService},
+		{"slot", "move", "0-4095", "1"}, {"user", "list"}, {"role", "list"}, {"node", "list"}, {"status"}, {"audit", "tail"},
+	} {
+		if r := c.run(args...); r.status != exitDone && args[0] != "status" {
+			t.Fatalf("%v: status %d: %s", args, r.status, r.stderr)
+		}
+	}
+	watched(t, c)
+	if c.clear {
+		return ""
+	}
+	login(t, c, plantedUser, passwordFile)
+	last := len(c.nodes) - 1
+	file := c.token(1)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[last].args = append(c.nodes[last].args, "--token-file", file)
+	c.start(last)
+	c.healthy()
+	return strings.TrimSpace(string(text))
+}
+
+// watched has a client watch the planted key until it is told of a write.
+func watched(t *testing.T, c *cluster) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w := c.client().Watch(ctx, client.WatchQuery{Key: []byte(plantedKey)})
+	defer w.Close()
+	told := make(chan error, 1)
+	go func() { _, err := w.Next(); told <- err }()
+	c.until("a watch is told of a write", func(context.Context) error {
+		c.run("kv", "set", plantedKey, plantedValue).done(t)
+		select {
+		case err := <-told:
+			if err != nil {
+				t.Fatalf("the watch ended: %v", err)
+			}
+			return nil
+		default:
+			return errors.New("not told yet")
+		}
+	})
+}
+
+// login gets a certificate by a password, as on a host that does not know the cluster.
+func login(t *testing.T, c *cluster, name, passwordFile string) (dir string) {
+	t.Helper()
+	var roots []struct{ Root string }
+	c.json(&roots, "ca", "show")
+	dir = t.TempDir()
+	cmd := c.command("auth", "login", name, "--password-file", passwordFile, "--root", roots[0].Root)
+	cmd.Env = append(cmd.Env, home.Variable+"="+dir, "MUSTER_ENDPOINTS="+c.endpoints())
+	runCommand(t, cmd, "").done(t)
+	return dir
+}
+
+// privateNumber returns the number of a private key, which is all that is secret of it.
+func privateNumber(pkcs8 []byte) ([]byte, error) {
+	parsed, err := x509.ParsePKCS8PrivateKey(pkcs8)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("it is a %T", parsed)
+	}
+	return key.Bytes()
+}
+
+// newPlanted prepares n nodes with planted names, and one more that is to join them.
+func newPlanted(t *testing.T, n int, extra ...string) *cluster {
+	t.Helper()
+	c := newCluster(t, n, append(extra, "--cluster", plantedCluster)...)
+	for i, p := range c.nodes {
+		p.args[slices.Index(p.args, "--name")+1] = fmt.Sprintf("%s-%d", plantedNode, i+1)
+	}
+	if c.clear {
+		return c
+	}
+	addrs, err := node.FreeAddrs(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := &process{binary: binary, addr: addrs[0], data: filepath.Join(c.dir, "late"), log: filepath.Join(c.dir, "late.log")}
+	last.args = []string{"serve", "--name", plantedNode + "-late", "--listen", last.addr, "--data", last.data, "--join", c.endpoints(), "--cluster", plantedCluster}
+	c.nodes = append(c.nodes, last)
+	return c
+}
+
+// A host that others use too shows what passes over its loopback to whoever may listen there, and a
+// network does to whoever is on the way. Of a cluster that was started without a thought of it, that must
+// tell no key, value, name, password or secret. One would doubt it of the first words of a connection, which
+// TLS leaves in clear, of founders, who have no certificates yet, and of a host that joins.
+func TestCaptureOfLoopback(t *testing.T) {
+	t.Parallel()
+	names := planted{}
+	for what, text := range map[string]string{
+		"name of the cluster": plantedCluster, "name of a node": plantedNode, "key": plantedKey, "value": plantedValue, "name of a user": plantedUser,
+		"name of a role": plantedRole, "name of a service": plantedService, "password of a check": plantedPass,
+	} {
+		names[what] = []byte(text)
+	}
+
+	// The control: without TLS each of them is there, so the search finds what there is.
+	open := newPlanted(t, 1, "--insecure")
+	heard := newCapture(t, open.nodes[0].addr)
+	open.start(0)
+	lifeIn(t, open)
+	open.stop(0)
+	var all []byte
+	for _, s := range heard.end() {
+		all = append(all, s.bytes...)
+	}
+	if found := names.in(all); len(found) != len(names) {
+		t.Fatalf("the capture of a cluster without TLS has %q alone, of %d bytes", found, len(all))
+	}
+
+	c := newPlanted(t, 3)
+	heard = newCapture(t, strings.Split(c.endpoints(), ",")...)
+	for i := range 3 {
+		c.start(i)
+	}
+	secrets := planted{"password": []byte(plantedPassword)}
+	parts := strings.Split(lifeIn(t, c), ".")
+	secrets.plantText("token's secret", parts[len(parts)-1])
+	for i := range c.nodes {
+		c.stop(i)
+	}
+	kept, err := home.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	founding, err := os.ReadFile(filepath.Join(kept.Dir(), "founding.secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets.plantText("founding secret", strings.TrimSpace(string(founding)))
+	dirs := []string{filepath.Join(kept.Dir(), parts[1][:32])}
+	for _, p := range c.nodes {
+		dirs = append(dirs, filepath.Join(p.data, "tls"))
+	}
+	if files := secrets.plantKeys(t, dirs...); files < len(c.nodes)+2 {
+		t.Errorf("%d files of keys", files)
+	}
+	maps.Copy(secrets, names)
+	streams, passed := heard.end(), 0
+	for _, s := range streams {
+		passed += len(s.bytes)
+		if err := notTLS(s); err != nil {
+			t.Errorf("from port %d to %d: %v", s.from, s.to, err)
+		}
+		for _, what := range secrets.in(s.bytes) {
+			t.Errorf("from port %d to %d the %s passed in clear", s.from, s.to, what)
+		}
+	}
+	const passedMin = 200 << 10 // by far
+	if len(streams) < 50 || passed < passedMin {
+		t.Errorf("%d bytes in %d streams passed", passed, len(streams))
+	}
+	t.Logf("%d bytes in %d streams, %d secrets", passed, len(streams), len(secrets))
+}
