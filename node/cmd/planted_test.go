@@ -29,3 +29,14 @@ func TestPlantedNames(t *testing.T) {
 	}
 	t.Logf("%.200s", wrong)
 }
+
+// The tests must find tokens that outlive what their user had.
+func TestPlantedTokensStay(t *testing.T) {
+	defer setBug("")
+	setBug(bugTokensStay)
+	wrong := withdrawn(t)
+	if wrong == "" {
+		t.Errorf("%s: not found", bugTokensStay)
+	}
+	t.Logf("%s: %.200s", bugTokensStay, wrong)
+}

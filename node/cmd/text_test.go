@@ -229,7 +229,7 @@ func hostileNamed(t *testing.T) string {
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
 	for _, name := range []string{"..", "../../x", "/etc/x", "a/b", `a\b`, ".x", "a\x00b", "a b", evil, "a\xffb", "", strings.Repeat("a", 1000)} {
-		for _, line := range []string{"user create --no-password", "user password", "user del", "user grant", "user cert --out " + out, "role create", "role grant", "role del"} {
+		for _, line := range []string{"user create --no-password", "user password", "user withdraw", "user del", "user grant", "user cert --out " + out, "role create", "role grant", "role del"} {
 			args := append(strings.Fields(line), "--endpoints", "127.0.0.1:1", "--timeout", "1s", "--", name)
 			switch line {
 			case "user grant":

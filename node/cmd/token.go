@@ -15,6 +15,8 @@ import (
 const (
 	tokenForm    = `{"token":"mst1.…","id":…,"role":"server"|"client","expires":…}`
 	tokenRowForm = `{"id":…,"role":"server"|"client","uses":N,"expires":…,"state":"good"|"used"|"expired"|"revoked","by":…}`
+	// tokenGood is the state of a token by which hosts may come.
+	tokenGood = "good"
 	// tokenTTL is how long a token is good unless somebody says otherwise: long enough to start a host.
 	tokenTTL = time.Hour
 	// tokenTTLMax is what the table takes.
@@ -135,7 +137,7 @@ func tokenCreate(con *console, c *cli.Context) error {
 }
 
 func tokenRowOf(t *shardmap.Table, k *shardmap.Token, now int64) tokenRow {
-	row := tokenRow{ID: strconv.FormatUint(k.ID, 10), Role: k.Role.String(), Uses: k.Uses, Expires: unixText(k.Expires), State: "good"}
+	row := tokenRow{ID: strconv.FormatUint(k.ID, 10), Role: k.Role.String(), Uses: k.Uses, Expires: unixText(k.Expires), State: tokenGood}
 	switch {
 	case k.Revoked:
 		row.State = "revoked"

@@ -5,9 +5,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/access"
 )
@@ -28,11 +30,23 @@ With -o json: ` + strings.TrimSuffix(userForm, "}") + `,"password":…}, the pas
 		}),
 		verb(cli.Command{
 			Name: "password", Usage: "give a user another password", ArgsUsage: "NAME",
-			Description: `As with create. Certificates that the user has stay good until they end.
+			Description: `As with create. Certificates that the user has stay good until they end, because programs may
+go by them; give --withdraw where somebody else may have got hold of one, as "muster user withdraw"
+does without another password.
 
 With -o json: ` + strings.TrimSuffix(userForm, "}") + `,"password":…}, the password only if it was made`,
-			Flags:  passwordFlags(),
+			Flags:  append(passwordFlags(), &cli.BoolFlag{Name: "withdraw", Usage: "also have the certificates and join tokens that the user has count no longer"}),
 			Action: con.action(userPassword),
+		}),
+		verb(cli.Command{
+			Name: "withdraw", Usage: "have the certificates of a user count no longer", ArgsUsage: "NAME",
+			Description: `Certificates in the user's name that were issued until now are good no longer, and connections by them
+end within 10 seconds; tokens with which hosts could join, and which the user made, are revoked. The user
+stays, with its roles and its password, and gets another certificate by "muster auth login" or, from an
+administrator, by "muster user cert". Hosts that have joined by such a token stay members.
+
+With -o json: ` + userForm,
+			Action: con.action(userWithdraw),
 		}),
 		verb(cli.Command{
 			Name: "list", Usage: "list the users, and their roles",
@@ -51,8 +65,8 @@ With -o json: ` + strings.TrimSuffix(userForm, "}") + `,"password":…}, the pas
 		userCertVerb(con),
 		verb(cli.Command{
 			Name: "del", Usage: "delete a user", ArgsUsage: "NAME",
-			Description: `Connections of the user are refused from then on. Another user of the same name, made later, has
-nothing of this one: neither its roles nor its certificates.
+			Description: `Connections of the user are refused from then on, and join tokens that it made are revoked. Another user
+of the same name, made later, has nothing of this one: neither its roles nor its certificates.
 
 With -o json the user that was: ` + userForm,
 			Action: con.action(userDel),
@@ -143,8 +157,92 @@ func userCreate(con *console, c *cli.Context) error {
 
 func userPassword(con *console, c *cli.Context) error {
 	return con.withPassword(c, func(s *errand, name string, p *password) error {
-		return s.changeUser(c.Context, "change the password of "+name, &shardmap.ChangeUser{Action: shardmap.UserPassword, Name: name, Password: p.hash}, p.made)
+		err := s.changeUser(c.Context, "change the password of "+name, &shardmap.ChangeUser{Action: shardmap.UserPassword, Name: name, Password: p.hash}, p.made)
+		if err != nil || !c.Bool("withdraw") {
+			return err
+		}
+		// Only now: whoever withdraws its own certificates needs the new password for the next one.
+		t, err := s.table(c.Context)
+		if err != nil {
+			return withdrawLater(name, err)
+		}
+		u, err := userNamed(t, name)
+		if err == nil {
+			err = s.withdraw(c.Context, t, u)
+		}
+		if err != nil {
+			return withdrawLater(name, err)
+		}
+		return nil
 	})
+}
+
+// withdrawLater says that a password was changed, and the user's certificates are still good.
+func withdrawLater(name string, err error) error {
+	return withStatus(exitPartly, "the password of %s is changed, and its certificates are still good: %w; give muster user withdraw %s", name, err, name)
+}
+
+func userWithdraw(con *console, c *cli.Context) error {
+	s, name, before, err := openFor(con, c, "user")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	u, err := userNamed(before, name)
+	if err != nil {
+		return err
+	}
+	if err := s.withdraw(c.Context, before, u); err != nil {
+		return err
+	}
+	return printUser(s, userRowOf(u))
+}
+
+// withdraw has nothing count any longer that a user was given or has made until now, by a table in which it is:
+// neither certificates in its name nor tokens for hosts.
+func (s *errand) withdraw(ctx context.Context, t *shardmap.Table, u *shardmap.User) error {
+	// Who withdraws its own has no right to give another order afterwards.
+	if err := s.revokeTokensOf(ctx, t, u); err != nil {
+		return err
+	}
+	command, err := shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserRevoke, Name: u.Name})
+	if err != nil {
+		return err
+	}
+	_, err = s.give(ctx, &order{what: "withdraw the certificates of " + u.Name, command: command}, 0)
+	if isMaybeApplied(err) {
+		// Where it is this command's own certificate, the connection may end before the answer is there.
+		// What was let in a moment ago, and is no longer, was withdrawn.
+		refused := s.with(ctx, func(ctx context.Context) error {
+			_, err := s.client.Whoami(ctx)
+			return err
+		})
+		if hasCode(refused, wire.CodeUnauthorized) {
+			return nil
+		}
+	}
+	return err
+}
+
+// bugTokensStay is planted to show that its test finds it: what a user has made for others outlives it.
+const bugTokensStay = "tokens of a withdrawn user stay"
+
+// revokeTokensOf revokes the tokens that a user made, and by which hosts may still come.
+func (s *errand) revokeTokensOf(ctx context.Context, t *shardmap.Table, u *shardmap.User) error {
+	for i := range t.Security.Tokens {
+		k := &t.Security.Tokens[i]
+		if k.By != u.ID || bug(bugTokensStay) || tokenRowOf(t, k, time.Now().Unix()).State != tokenGood {
+			continue
+		}
+		command, err := shardmap.AppendRevokeToken(nil, &shardmap.RevokeToken{ID: k.ID})
+		if err != nil {
+			return err
+		}
+		if _, err := s.give(ctx, &order{what: "revoke token " + strconv.FormatUint(k.ID, 10), command: command}, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // changeUser has the meta group change a user, and prints it as it is then. made is the password
@@ -214,8 +312,13 @@ func userDel(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.ordered(c.Context, "delete user "+name, command); err != nil {
+	// The tokens come second: a user whose deletion is refused keeps them.
+	now, err := s.ordered(c.Context, "delete user "+name, command)
+	if err != nil {
 		return err
+	}
+	if err := s.revokeTokensOf(c.Context, now, u); err != nil {
+		return withStatus(exitPartly, "user %s is deleted, and join tokens that it made are still good: %w; see muster token list, and muster token revoke ID", name, err)
 	}
 	return printUser(s, userRowOf(u))
 }
