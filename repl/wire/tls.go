@@ -22,6 +22,11 @@ const (
 	HandshakeBytesMax = 16 << 10
 	// recordMax is the most, in bytes, that one record of TLS carries.
 	recordMax = 16 << 10
+	// recordHead is the size of a record's head, in bytes, whose last two have the length of what
+	// follows. recordOverhead is the most that a record has beside what it carries (RFC 8446, section
+	// 5.2).
+	recordHead     = 5
+	recordOverhead = recordHead + 256
 	// gatherMax is how many bytes of records are written with one call.
 	gatherMax = 64 << 10
 	// tlsHandshake is the first byte of a record that begins a handshake.
@@ -50,6 +55,23 @@ type TLSConn struct {
 // be passed on over another one.
 func (c *TLSConn) Exporter() []byte { return c.exporter }
 
+// Read implements [net.Conn]. It returns what all records have brought that have arrived: a reader
+// hands on at once what one Read returns, and one record is a quarter of what it returns without TLS.
+func (c *TLSConn) Read(p []byte) (n int, err error) {
+	n, err = c.Conn.Read(p)
+	for err == nil && n < len(p) && c.below.passed.next() {
+		c.below.dry = true
+		more, ended := c.Conn.Read(p[n:])
+		c.below.dry = false
+		n += more
+		if ended != nil { // errDry, or an error that comes again
+			c.below.passed.whole = 0
+			break
+		}
+	}
+	return n, err
+}
+
 // Write implements [net.Conn]. What makes several records is written with few calls.
 func (c *TLSConn) Write(b []byte) (n int, err error) {
 	if len(b) <= recordMax {
@@ -74,7 +96,7 @@ func (c *TLSConn) Close() error { return c.below.Conn.Close() }
 
 // write is called with writing held.
 func (c *TLSConn) write(b []byte, within time.Duration) (n int, err error) {
-	c.below.begin(within, len(b) > recordMax)
+	c.below.begin(within, len(b))
 	n, err = c.Conn.Write(b)
 	if ferr := c.below.end(); err == nil {
 		err = ferr
@@ -88,25 +110,95 @@ type belowTLS struct {
 	net.Conn
 
 	// Owned by the handshake, then by who reads.
-	first []byte // what was read before TLS began
-	shook bool   // the handshake is over
-	read  int    // bytes, in the handshake
-	heard []byte // the first of them, if hear is set
-	hear  bool
-	gate  *Gate // nil: none
-	place bool  // this handshake has a place in the gate
-	until time.Time
+	first  []byte // what was read before TLS began
+	shook  bool   // the handshake is over
+	read   int    // bytes, in the handshake
+	heard  []byte // the first of them, if hear is set
+	hear   bool
+	gate   *Gate     // nil: none
+	place  bool      // this handshake has a place in the gate
+	until  time.Time // the handshake must be over
+	passed records   // what TLS was given
+	dry    bool      // there is nothing more to give: who reads has something already, and waits for no more
 
 	mu       sync.Mutex
 	within   time.Duration // guarded by mu: how long the writes of now may wait; 0: as the deadline says
-	gather   bool          // guarded by mu: keep records for one larger write
-	gathered []byte        // guarded by mu
+	gathered *[]byte       // guarded by mu: records for one larger write, of gathering; nil: each is written as it comes
 }
 
-func (b *belowTLS) Read(p []byte) (n int, err error) {
-	if b.shook {
-		return b.Conn.Read(p)
+// gathering has the rooms in which records gather, gatherMax and one record large. There may be ten
+// thousand connections, few of which write at a moment; and a room made anew for each write is
+// garbage as fast as what is written.
+var gathering = sync.Pool{New: func() any {
+	room := make([]byte, 0, gatherMax+recordMax+recordOverhead)
+	return &room
+}}
+
+// records tells where the records of a stream of TLS end.
+type records struct {
+	head  [recordHead]byte // of the record that is passing
+	got   int              // bytes of head
+	left  int              // bytes of its body that are still to come
+	whole int              // Invariant: at least as many records as have passed and were not read
+}
+
+// add notes what passes.
+func (r *records) add(p []byte) {
+	for len(p) > 0 {
+		if r.got < recordHead {
+			n := copy(r.head[r.got:], p)
+			p = p[n:]
+			if r.got += n; r.got < recordHead {
+				return
+			}
+			r.left = int(binary.BigEndian.Uint16(r.head[recordHead-2:]))
+		}
+		n := min(r.left, len(p))
+		p = p[n:]
+		if r.left -= n; r.left == 0 {
+			r.got = 0
+			r.whole++
+		}
 	}
+}
+
+// next notes that one record was read, or some that carried nothing for the reader, and reports whether
+// another one seems to be there.
+func (r *records) next() bool {
+	r.whole = max(0, r.whole-1)
+	return r.whole > 0
+}
+
+// errDry is what TLS is told instead of being made to wait. It is temporary: TLS keeps what it has of a
+// record, and goes on with it.
+var errDry net.Error = dry{}
+
+type dry struct{}
+
+// Error implements error.
+func (dry) Error() string { return "no more has arrived" }
+
+// Timeout implements [net.Error].
+func (dry) Timeout() bool { return false }
+
+// Temporary implements [net.Error].
+func (dry) Temporary() bool { return true }
+
+func (b *belowTLS) Read(p []byte) (n int, err error) {
+	switch {
+	case b.dry:
+		return 0, errDry
+	case b.shook:
+		n, err = b.Conn.Read(p)
+	default:
+		n, err = b.readHandshake(p)
+	}
+	b.passed.add(p[:max(n, 0)])
+	return n, err
+}
+
+// readHandshake is Read until the handshake is over.
+func (b *belowTLS) readHandshake(p []byte) (n int, err error) {
 	if b.read >= HandshakeBytesMax {
 		return 0, fmt.Errorf("more than %d bytes of a handshake", HandshakeBytesMax)
 	}
@@ -159,11 +251,11 @@ func (b *belowTLS) leave() {
 func (b *belowTLS) Write(p []byte) (n int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.gather {
+	if b.gathered == nil {
 		return b.put(p)
 	}
-	b.gathered = append(b.gathered, p...)
-	if len(b.gathered) >= gatherMax {
+	*b.gathered = append(*b.gathered, p...)
+	if len(*b.gathered) >= gatherMax {
 		err = b.flush()
 	}
 	return len(p), err
@@ -179,28 +271,33 @@ func (b *belowTLS) put(p []byte) (n int, err error) {
 
 // flush writes what has gathered. b.mu is held.
 func (b *belowTLS) flush() error {
-	if len(b.gathered) == 0 {
+	if len(*b.gathered) == 0 {
 		return nil
 	}
-	_, err := b.put(b.gathered)
-	b.gathered = b.gathered[:0]
+	_, err := b.put(*b.gathered)
+	*b.gathered = (*b.gathered)[:0]
 	return err
 }
 
-func (b *belowTLS) begin(within time.Duration, gather bool) {
+// begin begins the writes of some bytes.
+func (b *belowTLS) begin(within time.Duration, size int) {
 	b.mu.Lock()
-	b.within, b.gather = within, gather
+	b.within = within
+	if size > recordMax {
+		b.gathered = gathering.Get().(*[]byte)
+	}
 	b.mu.Unlock()
 }
 
 // end writes what is left of the writes since begin.
-func (b *belowTLS) end() error {
+func (b *belowTLS) end() (err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	err := b.flush()
-	b.within, b.gather = 0, false
-	// The next one is likely to be small, and there may be ten thousand connections.
-	b.gathered = nil
+	if b.gathered != nil {
+		err = b.flush()
+		gathering.Put(b.gathered)
+	}
+	b.within, b.gathered = 0, nil
 	return err
 }
 
