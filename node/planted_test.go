@@ -137,3 +137,14 @@ func TestPlantedTLS(t *testing.T) {
 		t.Logf("%s: %s", name, wrong)
 	}
 }
+
+// The test of what a node believes after a start must find one that forgets a root for an older table.
+func TestPlantedRootsGoBack(t *testing.T) {
+	defer setBug("")
+	setBug(bugRootsGoBack)
+	wrong := rootsAfterAStart(t)
+	if wrong == "" {
+		t.Errorf("%s: not found", bugRootsGoBack)
+	}
+	t.Logf("%s: %s", bugRootsGoBack, wrong)
+}

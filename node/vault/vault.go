@@ -10,7 +10,8 @@
 //	node.key         the node's key, made before its first word, and the same for as long as it lives
 //	node.pem         its certificate, and behind it the root that it is under; not there until it has one
 //	former.pem       certificates that it had under roots which issued before, each with its root
-//	roots.pem        the roots that it trusted last, for a start at which no table has been read yet
+//	roots.pem        the roots that it trusted last, behind a line with the index of the table that named
+//	                 them: for a start, before that table is read again
 //	pins             the keys of the members, one a line: node and SHA-256 of its key, in hexadecimal digits.
 //	                 It is there once certificates alone open the cluster, which is for good
 //	wrap-ID.key      a key that wraps those of roots, as 64 hexadecimal digits; ID names it. Only
@@ -21,6 +22,7 @@
 package vault
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"encoding/binary"
 	"encoding/hex"
@@ -31,6 +33,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"muster/logstore/vfs"
@@ -242,22 +245,30 @@ func (v *Vault) SetFormer(ders [][]byte) error {
 	return v.write(formerName, trust.EncodeCertificates(ders...))
 }
 
-// Roots returns the roots that the node trusted last, in DER; none where there are none yet.
-func (v *Vault) Roots() ([][]byte, error) {
+// rootsLine begins the file of roots. A build that does not know it takes it for text between certificates.
+const rootsLine = "table "
+
+// Roots returns the roots that the node trusted last, in DER, and the index of the table that said so, 0 if
+// none did; none where there are none yet.
+func (v *Vault) Roots() (ders [][]byte, at uint64, err error) {
 	b, ok, err := v.read(rootsName)
 	if err != nil || !ok {
-		return nil, err
+		return nil, 0, err
 	}
-	ders, err := trust.DecodeCertificates(b)
+	ders, err = trust.DecodeCertificates(b)
+	if err == nil && bytes.HasPrefix(b, []byte(rootsLine)) {
+		line, _, _ := bytes.Cut(b[len(rootsLine):], []byte("\n"))
+		at, err = strconv.ParseUint(string(line), 10, 64)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: copy it from another node, or remove it and wait until the table is read", path.Join(v.dir, rootsName), err)
+		return nil, 0, fmt.Errorf("%s: %w: copy it from another node, or remove it and wait until the table is read", path.Join(v.dir, rootsName), err)
 	}
-	return ders, nil
+	return ders, at, nil
 }
 
-// SetRoots replaces the roots that are trusted.
-func (v *Vault) SetRoots(roots [][]byte) error {
-	return v.write(rootsName, trust.EncodeCertificates(roots...))
+// SetRoots replaces the roots that are trusted. at is the index of the table that says so; 0: none does.
+func (v *Vault) SetRoots(roots [][]byte, at uint64) error {
+	return v.write(rootsName, append(fmt.Appendf(nil, "%s%d\n", rootsLine, at), trust.EncodeCertificates(roots...)...))
 }
 
 // Pins returns the keys of the members, as they were when the node last heard of them; ok is false

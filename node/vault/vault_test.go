@@ -41,7 +41,7 @@ func open(disk vfs.FS) (c contents, err error) {
 	if err != nil {
 		return c, err
 	}
-	roots, err := v.Roots()
+	roots, _, err := v.Roots()
 	if err != nil {
 		return c, err
 	}
@@ -79,7 +79,7 @@ func crashes(t *testing.T) string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, err := range []error{v.SetRoots([][]byte{[]byte("old root")}), v.SetCertificate([]byte("old"), []byte("old root"))} {
+			for _, err := range []error{v.SetRoots([][]byte{[]byte("old root")}, 7), v.SetCertificate([]byte("old"), []byte("old root"))} {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -87,7 +87,7 @@ func crashes(t *testing.T) string {
 			disk.StopAt(stop)
 			kept := contents{leaf: "old", root: "old root", roots: "old root", key: first.key}
 			done := false
-			if v.SetRoots([][]byte{[]byte("old root"), []byte("new root")}) == nil {
+			if v.SetRoots([][]byte{[]byte("old root"), []byte("new root")}, 7) == nil {
 				kept.roots = "old rootnew root"
 				if v.SetCertificate([]byte("new"), []byte("new root")) == nil {
 					kept.leaf, kept.root = "new", "new root"
@@ -275,7 +275,7 @@ func TestDamagedFiles(t *testing.T) {
 		if _, err := v.Key(rand.Reader); err != nil {
 			t.Fatal(err)
 		}
-		for _, err := range []error{v.SetCertificate(cert.Certificate[0], []byte("root")), v.StoreWrapKey(wrapKey), v.SetRoots([][]byte{[]byte("root")})} {
+		for _, err := range []error{v.SetCertificate(cert.Certificate[0], []byte("root")), v.StoreWrapKey(wrapKey), v.SetRoots([][]byte{[]byte("root")}, 7)} {
 			if err != nil {
 				t.Fatal(err)
 			}
