@@ -168,6 +168,7 @@ func leaderOf(t *testing.T, nodes []*runningNode, cl *client.Client, name string
 // whichever makes the checks, and while nothing changes nothing is written. When the node that
 // checks is gone another one checks, and says nothing that is not so.
 func TestChecksFollowTargets(t *testing.T) {
+	t.Parallel()
 	nodes, cl := cluster(t, 3, nil)
 	var names []string
 	var targets []*target
@@ -307,6 +308,7 @@ func TestServiceWithNothingUp(t *testing.T) {
 // An instance that reports itself is up as long as it does, whichever node it tells; and the
 // first time right after it was set, when the node that leads has only just heard of it.
 func TestHeartbeatsReachTheLeader(t *testing.T) {
+	t.Parallel()
 	nodes, cl := cluster(t, 3, nil)
 	for i := range 20 {
 		s := &registry.Service{Name: fmt.Sprintf("t%d", i), Type: registry.TypeTTL, Instances: []registry.Instance{{Settings: []registry.Setting{
@@ -499,6 +501,7 @@ func (h *hookServer) all() (told, sign []string) {
 // A webhook hears of each change of status in order, signed, and again when it did not answer
 // well; not of what it was told already, by whichever leader.
 func TestWebhookHearsOfChanges(t *testing.T) {
+	t.Parallel()
 	nodes, cl := cluster(t, 1, nil)
 	hook := newHookServer(t, http.StatusInternalServerError, http.StatusFound, http.StatusNoContent)
 	x := newTarget(t)

@@ -134,6 +134,7 @@ func liarRun(t *testing.T) string {
 // name is counted: a vote that was kept until it is back would count as its
 // own then. An announcement in its name is not taken either.
 func TestAbsentMembersAreNotCounted(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 3, defaultLimits())
 	r, other := nodes[0], nodes[1].node.self()
 	nodes[1].stop()

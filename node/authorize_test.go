@@ -433,6 +433,7 @@ func forwardsBlind(t *testing.T) string {
 // A node that does not hear of the meta group's leader can't know who may do what any more: it
 // refuses users after a while, ends what they have open, and goes on with its peers.
 func TestCutOffRefusesUsers(t *testing.T) {
+	t.Parallel()
 	l := defaultLimits()
 	l.cutOffAfter = 10 * aliveWithin // long enough for an election on a busy machine
 	nodes := founders(t, 2, l)

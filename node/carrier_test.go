@@ -16,6 +16,7 @@ import (
 // them, and on to a third, while a client asks for them all the time. The nodes tell how many
 // they have moved.
 func TestSlotsMoveBetweenNodes(t *testing.T) {
+	t.Parallel()
 	addrs := freeAddrs(t, 3)
 	var nodes []*runningNode
 	for _, addr := range addrs {

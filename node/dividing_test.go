@@ -45,6 +45,7 @@ func hasOf(t *testing.T, cl *client.Client, at string, good func(l wire.UsageLim
 // comes back meanwhile. They end with a refusal that says what is left, there are never more keys than
 // the limit and a hundredth, and nearly as many; what is deleted can be added again.
 func TestLimitOfKeys(t *testing.T) {
+	t.Parallel()
 	const most = 20_000
 	addrs := freeAddrs(t, 3)
 	var nodes []*runningNode
@@ -209,6 +210,7 @@ func (r *runningNode) tallied(prefix string) {
 // Writers that want more than a prefix's rate get that, whichever groups their keys are in, and no more
 // than a second's worth beyond it. What is refused says after which time it fits, and the client waits for that.
 func TestLimitOfRate(t *testing.T) {
+	t.Parallel()
 	const most, seconds = 100, 4
 	c := testConfig(t)
 	c.Groups = 4

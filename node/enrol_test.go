@@ -241,6 +241,7 @@ func stolenTokens(t *testing.T) string {
 // A host with a token finds the cluster, gets its certificate and joins, and its life goes on as that of
 // any member. With the token of another cluster it says nothing to this one.
 func TestJoiningByToken(t *testing.T) {
+	t.Parallel()
 	nodes, users := secured(t, 3)
 	token := makeToken(t, nodes, users[0], 1, time.Hour)
 	joins := func(token trust.Token) *runningNode {

@@ -32,6 +32,7 @@ func sentOf(t *testing.T, s *speaker, typ wire.Type) uint64 {
 // its requests to be passed on, and is told who leads if it does not ask. A write is
 // passed on once and applied once, whichever way its retry comes.
 func TestPassedOn(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 3, defaultLimits())
 	for i, r := range nodes {
 		s := r.client()

@@ -139,6 +139,7 @@ func TestGroupIsMadeAndRemoved(t *testing.T) {
 // from its first entry on. One would doubt it: the table that lays it out knows only who is a
 // member.
 func TestGroupIsMadeOnNodesThatAreThere(t *testing.T) {
+	t.Parallel()
 	const count, replicas = 4, 3
 	addrs := freeAddrs(t, count)
 	var nodes []*runningNode

@@ -76,6 +76,7 @@ func plainTaken(t *testing.T, r *runningNode) string {
 // A node that starts again and reaches no other may have no table yet. It must know all the same that
 // the secret of its cluster has had its time: somebody who keeps the others away would have it back.
 func TestSecretStaysOverAfterAStart(t *testing.T) {
+	t.Parallel()
 	if wrong := secretBack(t); wrong != "" {
 		t.Error(wrong)
 	}
@@ -186,6 +187,7 @@ func strangerHears(t *testing.T, r, other *runningNode) string {
 // A certificate that is denied must let nobody in any more, and the connections that it has opened must
 // end: a thief has one open by then.
 func TestDeniedConnectionEnds(t *testing.T) {
+	t.Parallel()
 	if wrong := openAfterDenial(t, 10*time.Second); wrong != "" {
 		t.Error(wrong)
 	}

@@ -123,6 +123,7 @@ func TestIncidentsOfBefore(t *testing.T) {
 // a person has acknowledged it. The node that has the replica may lead the meta group or not,
 // and no node tells of another one's.
 func TestStatusTellsOfIncidents(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 3, defaultLimits())
 	leads, _ := led(t, nodes, 0)
 	for _, has := range []*runningNode{leads, another(nodes, leads)} {

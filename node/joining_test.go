@@ -258,6 +258,7 @@ func joiningRunOf(seed uint64) string {
 // in one of them, as the node that it began as, with the replica that the table has for
 // it. One would doubt it because the cluster takes it in before the host can know.
 func TestJoining(t *testing.T) {
+	t.Parallel()
 	if wrong := joiningRuns(3000); wrong != "" {
 		t.Fatal(wrong)
 	}

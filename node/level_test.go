@@ -18,6 +18,7 @@ import (
 // would doubt it: the node that leads may be the newer one, which understands the
 // command well; what counts is what the cluster is at.
 func TestLevelOfReplacedNodes(t *testing.T) {
+	t.Parallel()
 	// What clients write has not changed with each level: the older build is the last one
 	// that lacks one of the commands.
 	kind, needs := shardmap.CommandKind(0), uint32(0)

@@ -146,6 +146,7 @@ func TestChangeOnce(t *testing.T) {
 // is its own, nor is a report given: whoever has the cluster's secret could take its
 // groups apart.
 func TestChangeOfAStranger(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 3, defaultLimits())
 	leads, view := led(t, nodes, 1)
 	away := another(nodes, leads)

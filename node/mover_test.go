@@ -16,6 +16,7 @@ import (
 // elsewhere while clients write, and the job ends. Then the node is stopped, which nobody
 // notices.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	const n = 4
 	addrs := freeAddrs(t, n)
 	nodes := make([]*runningNode, n)

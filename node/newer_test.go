@@ -16,6 +16,7 @@ import (
 // whatever way a retry comes. Any replica lists the leases, and the services, and has
 // heartbeats counted by the leader.
 func TestTxnsAndLeasesPassedOn(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 3, defaultLimits())
 	const keys = 10
 	for k := range keys {

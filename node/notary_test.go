@@ -154,6 +154,7 @@ func TestFoundingMakesCertificates(t *testing.T) {
 // A cluster that runs with a secret goes over to TLS by one order, while all its members run and its
 // keys are read and written, and nothing opens it by the secret afterwards.
 func TestSecretClusterGoesOverToTLS(t *testing.T) {
+	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := WriteNewSecret(secret); err != nil {
 		t.Fatal(err)
@@ -246,6 +247,7 @@ func TestSecretClusterGoesOverToTLS(t *testing.T) {
 // A new root takes the place of the one that issues, while a client goes on that has heard of the former
 // one alone: members get certificates under the new one at once, and show that client those of before.
 func TestRotationUnderAClient(t *testing.T) {
+	t.Parallel()
 	nodes, users := secured(t, 3)
 	before, _ := nodes[0].node.table.Load().Security.Issuing()
 	kept, err := home.In(t.TempDir())
@@ -309,6 +311,7 @@ func TestRotationUnderAClient(t *testing.T) {
 // The doctor must say that the key on which all certificates hang is on one disk, and what keeps the secret
 // of a cluster good.
 func TestNotesOfCertificates(t *testing.T) {
+	t.Parallel()
 	nodes, _ := secured(t, 3)
 	var lead *runningNode
 	until(t, "the meta group has a leader", func() error {
@@ -345,6 +348,7 @@ func TestNotesOfCertificates(t *testing.T) {
 // A cluster that was off for forty days has no certificate that is still good, and nobody who could make one
 // but itself: it elects a leader all the same, renews, and serves.
 func TestFortyDaysStopped(t *testing.T) {
+	t.Parallel()
 	nodes, users := secured(t, 3)
 	for _, r := range nodes {
 		r.stop()
@@ -386,6 +390,7 @@ func TestFortyDaysStopped(t *testing.T) {
 // A node that votes in the meta group no longer must have no file left that makes certificates, and the
 // others must have theirs.
 func TestWrapKeysGoWithTheVote(t *testing.T) {
+	t.Parallel()
 	nodes, _ := secured(t, 3)
 	var leaves *runningNode
 	until(t, "somebody leads, and all hold the key", func() error {

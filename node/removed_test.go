@@ -143,6 +143,7 @@ func TestRemovedNodeIsTurnedAway(t *testing.T) {
 // spoken to by nodes that it has never heard of. It asks them who is in the cluster, and
 // takes them in.
 func TestNodeThatWasAwayLearnsOfOthers(t *testing.T) {
+	t.Parallel()
 	first := serving(t, defaultLimits())
 	away, c := joined(t, first)
 	away.stop()

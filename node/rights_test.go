@@ -151,6 +151,7 @@ func setOne(t *testing.T, c *client.Client, key string) error {
 // requests take; a change of that reaches it while it is connected; and whoever has its name after it
 // is somebody else.
 func TestRightsByCertificate(t *testing.T) {
+	t.Parallel()
 	p := certified(t, 3)
 	if err := setOne(t, p.admin, "other/1"); err != nil {
 		t.Fatal(err)
@@ -293,6 +294,7 @@ func TestLoginByPassword(t *testing.T) {
 
 // A guest of the library logs in, and knows the root before it says anything.
 func TestLoginOfAGuest(t *testing.T) {
+	t.Parallel()
 	p := certified(t, 3)
 	hash, err := HashPassword(rand.Reader, []byte("correct horse"))
 	if err != nil {

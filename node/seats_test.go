@@ -28,6 +28,7 @@ func (r *runningNode) connected() int {
 // there is one, only its own members may still ask; however many connections
 // call themselves one, they end each other, and not those of peers.
 func TestFoundersKeepNobodyOut(t *testing.T) {
+	t.Parallel()
 	l := defaultLimits()
 	l.founders, l.peers = 4, 4
 	nodes := founders(t, 2, l)

@@ -211,6 +211,7 @@ func TestClientSendsEveryType(t *testing.T) {
 // What a member says of itself is shown on every terminal, and kept by every
 // node: it must be checked before the log, since afterwards all have it.
 func TestAnnouncementsRefused(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 2, defaultLimits())
 	r, other := nodes[0], nodes[1].node.self()
 	s, err := dialAs(nodes[1], r, r.peerHello(other.Node, other.Life().Number))

@@ -23,6 +23,7 @@ import (
 // Whoever learns the id of another's session, and how far it is, must neither see what came of that
 // one's commands nor keep them from being carried out.
 func TestSessionTheft(t *testing.T) {
+	t.Parallel()
 	if why := sessionTheft(t); why != "" {
 		t.Error(why)
 	}

@@ -180,6 +180,7 @@ func TestTrail(t *testing.T) {
 // A disk that takes no line of the trail costs lines, and nothing else: they are counted, and
 // a line says how many once there is room.
 func TestTrailWithoutRoom(t *testing.T) {
+	t.Parallel()
 	disk := vfs.NewFaulty(vfs.OS{})
 	c := testConfig(t)
 	disk.Add(vfs.Rule{Fault: vfs.Full, Op: "write", Name: "*.jsonl", Times: vfs.Always})

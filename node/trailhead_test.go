@@ -44,6 +44,7 @@ func (r *runningNode) known() (h trail.Head) {
 // The table knows the trail of each node, whoever leads, and the chain passes through what it
 // knows. A node without new lines has nothing to tell.
 func TestTrailHeads(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 2, headsSoon())
 	for _, r := range nodes {
 		head := r.known()
@@ -109,6 +110,7 @@ func trailOfAnother(t *testing.T) string {
 // at its next start, says so, and does not put it in the place of what the table knows. Without
 // the files it goes on behind that, with a line that says what is missing.
 func TestTrailMadeAnew(t *testing.T) {
+	t.Parallel()
 	c := testConfig(t)
 	r := start(t, c, headsSoon())
 	r.serves()

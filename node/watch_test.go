@@ -267,6 +267,7 @@ func TestWatchesOfADeafClient(t *testing.T) {
 // has a majority goes on over the loss of the leader. One would doubt it: the node is there,
 // its connection is, and nothing that happens elsewhere reaches it.
 func TestWatchAtANodeThatIsAlone(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 3, defaultLimits())
 	leads, _ := led(t, nodes, 1)
 	stays := another(nodes, leads)
