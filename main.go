@@ -1,7 +1,8 @@
 // Muster is the one binary of a cluster: a node, or the tool that asks nodes.
 //
 // main.go decides nothing. It is the process around [cmd.Main], which has the
-// commands: its arguments and streams, the signals that end it, its status.
+// commands: its arguments and streams, the signals that end it, its status, and
+// that nobody gets its memory.
 package main
 
 import (
@@ -10,10 +11,14 @@ import (
 	"os/signal"
 	"syscall"
 
+	"muster/node"
 	"muster/node/cmd"
 )
 
 func main() {
+	// Every command may have a key, a password or a value in its memory. Where this fails the system
+	// knows no dumps.
+	_ = node.SetDumps(false)
 	ctx := hangup(told(context.Background()))
 	os.Exit(cmd.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -75,6 +75,7 @@ type Config struct {
 	CheckRanges []netip.Prefix
 	SecretFile  string // its first line is the secret of the hosts that found a cluster together
 	TokenFile   string // its first line is the token by which this host joins a cluster
+	CoreDumps   bool   // a crash may write the memory of the process to a file
 	Insecure    bool   // no TLS, and no secret although others can reach the address
 	// TLSCert, TLSKey and TLSCA are files of this host's certificate by its company's CA, instead of
 	// one that the cluster makes.

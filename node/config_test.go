@@ -169,7 +169,7 @@ func TestEverySetting(t *testing.T) {
 	// see it in a Config.
 	file := map[string]string{
 		"name": `"x1"`, "listen": `"x1"`, "advertise": `"x1"`, "data": `"x1"`, "cluster": `"x1"`, "groups": `1`, "value_max": `1`,
-		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1`, "snapshot_rate": `1`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`,
+		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1`, "snapshot_rate": `1`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`, "core_dumps": `true`,
 		"token_file": `"x1"`, "tls_cert": `"x1"`, "tls_key": `"x1"`, "tls_ca": `"x1"`, "standby": `true`, "role": `"client"`, "check": `{ a = "x1" }`, "check_range": `["10.0.0.1"]`,
 	}
 	for _, s := range Settings {

@@ -66,6 +66,11 @@ func runServe(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if config.CoreDumps {
+		if err := node.SetDumps(true); err != nil {
+			return fmt.Errorf("muster serve: --core-dumps: %w", err)
+		}
+	}
 	node.TuneCollector()
 	silenceLibraries()
 	config.FirstUser = firstUser(config.Cluster)

@@ -89,6 +89,16 @@ func (p planted) in(b []byte) (found []string) {
 	return found
 }
 
+// userDir is where this user keeps the key for the cluster with a root.
+func userDir(t testing.TB, root string) string {
+	t.Helper()
+	kept, err := home.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(kept.Dir(), root[:32])
+}
+
 // Names and values that nothing else has, and whose beginnings are told apart from random bytes.
 const (
 	plantedCluster  = "planted-cluster"
@@ -100,11 +110,13 @@ const (
 	plantedService  = "planted-service"
 	plantedPass     = "planted-pass-of-a-check"
 	plantedPassword = "planted-password-of-a-user"
+	plantedUnused   = "planted-password-that-nobody-shows"
 )
 
-// lifeIn does with a cluster what its users do, and returns a token's text; "" where there are none.
-// The nodes run, but for the last one, which comes by that token.
-func lifeIn(t *testing.T, c *cluster) (token string) {
+// lifeIn does with a cluster what its users do, and returns the text of a token, and where a user who
+// logged in keeps the key; "" where there are none. The nodes run, but for the last one, which comes by
+// that token.
+func lifeIn(t *testing.T, c *cluster) (token, loggedIn string) {
 	t.Helper()
 	c.until("its cluster takes writes", func(context.Context) error {
 		if r := c.run("kv", "set", plantedKey, plantedValue); r.status != exitDone {
@@ -112,8 +124,8 @@ func lifeIn(t *testing.T, c *cluster) (token string) {
 		}
 		return nil
 	})
-	passwordFile := filepath.Join(t.TempDir(), "password")
-	if err := os.WriteFile(passwordFile, []byte(plantedPassword+"\n"), 0o600); err != nil {
+	passwordFile, unused := filepath.Join(c.dir, "password"), filepath.Join(c.dir, "unused")
+	if err := errors.Join(os.WriteFile(passwordFile, []byte(plantedPassword+"\n"), 0o600), os.WriteFile(unused, []byte(plantedUnused+"\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	service, err := json.Marshal([]map[string]any{{"name": plantedService, "type": "mysql", "node": []map[string]string{
@@ -126,7 +138,7 @@ func lifeIn(t *testing.T, c *cluster) (token string) {
 	for _, args := range [][]string{
 		{"kv", "get", plantedKey}, {"kv", "list", plantedKey}, {"kv", "set", plantedKey, plantedValue + "!"},
 		{"role", "create", plantedRole}, {"role", "grant", plantedRole, "all", "cluster"}, {"role", "grant", plantedRole, "read", plantedKey},
-		{"user", "create", plantedUser, "--password-file", passwordFile}, {"user", "grant", plantedUser, plantedRole},
+		{"user", "create", plantedUser, "--password-file", passwordFile}, {"user", "create", plantedUser + "-2", "--password-file", unused}, {"user", "grant", plantedUser, plantedRole},
 		{"setting", "set", "trail-policy", "request"}, {"kv", "get", plantedKey}, {"service", "get", plantedService},
 		{"slot", "move", "0-4095", "1"}, {"user", "list"}, {"role", "list"}, {"node", "list"}, {"status"}, {"audit", "tail"},
 	} {
@@ -136,9 +148,9 @@ func lifeIn(t *testing.T, c *cluster) (token string) {
 	}
 	watched(t, c)
 	if c.clear {
-		return ""
+		return "", ""
 	}
-	login(t, c, plantedUser, passwordFile)
+	loggedIn = login(t, c, plantedUser, passwordFile)
 	last := len(c.nodes) - 1
 	file := c.token(1)
 	text, err := os.ReadFile(file)
@@ -148,7 +160,7 @@ func lifeIn(t *testing.T, c *cluster) (token string) {
 	c.nodes[last].args = append(c.nodes[last].args, "--token-file", file)
 	c.start(last)
 	c.healthy()
-	return strings.TrimSpace(string(text))
+	return strings.TrimSpace(string(text)), loggedIn
 }
 
 // watched has a client watch the planted key until it is told of a write.
@@ -253,21 +265,18 @@ func TestCaptureOfLoopback(t *testing.T) {
 		c.start(i)
 	}
 	secrets := planted{"password": []byte(plantedPassword)}
-	parts := strings.Split(lifeIn(t, c), ".")
+	token, _ := lifeIn(t, c)
+	parts := strings.Split(token, ".")
 	secrets.plantText("token's secret", parts[len(parts)-1])
 	for i := range c.nodes {
 		c.stop(i)
 	}
-	kept, err := home.Default()
-	if err != nil {
-		t.Fatal(err)
-	}
-	founding, err := os.ReadFile(filepath.Join(kept.Dir(), "founding.secret"))
+	dirs := []string{userDir(t, parts[1])}
+	founding, err := os.ReadFile(filepath.Join(filepath.Dir(dirs[0]), "founding.secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	secrets.plantText("founding secret", strings.TrimSpace(string(founding)))
-	dirs := []string{filepath.Join(kept.Dir(), parts[1][:32])}
 	for _, p := range c.nodes {
 		dirs = append(dirs, filepath.Join(p.data, "tls"))
 	}
