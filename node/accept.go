@@ -378,7 +378,7 @@ func (d *door) admit(g *wire.Greeting) error {
 		return wire.NotReady("node "+n.name, "it does not know yet who its peers are", "try again when it is in the cluster", foundingPause)
 	}
 	// By the table: the founders in the identity may have been removed since.
-	if e := n.turnedAway(h, members(&id, n.known())); e != nil {
+	if e := n.turnedAway(h, n.inquiry.peers()); e != nil {
 		return e
 	}
 	// Which start of it this is proves nothing, and is not compared here. Whether its

@@ -552,7 +552,7 @@ func TestFirstByteDecides(t *testing.T) {
 // was removed was taken for a peer by all that had founded with it, and counted.
 func TestRemovedFounder(t *testing.T) {
 	n := new(Node)
-	n.door = newDoor(n, nil)
+	n.door, n.inquiry.node = newDoor(n, nil), n
 	n.enrolment.set(logstore.Identity{Stage: logstore.StageMember, Node: 1,
 		Members: []logstore.IdentityMember{{Node: 1, Addr: "a:1"}, {Node: 2, Addr: "b:1"}}})
 	admits := func(id raft.NodeID) bool {

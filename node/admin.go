@@ -77,7 +77,8 @@ type report struct {
 	watches    func(answer func(machine.WatchRooms)) // asks how near the watches are to their limits
 	// downServices are those in groups that are led here.
 	downServices func() []wire.Problem
-	certificates func() []wire.Problem // what should be known of them
+	certificates func() []wire.Problem                // what should be known of them
+	hearsay      func(*shardmap.Table) []wire.Problem // what others say, and this node does not go by
 }
 
 // view is what the host knows, taken between two of its turns.
@@ -236,6 +237,7 @@ func (p *report) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 	o := newOutlook(&a, table)
 	a.Problems = append(problems(&a, known, v.links, p.addr, o.replacements()), fullDisks(a.Nodes, v.full)...)
 	a.Problems = append(p.stalledDisks(a.Nodes, v.stalled), a.Problems...)
+	a.Problems = append(p.hearsay(table), a.Problems...)
 	a.Problems = append(doubts(&a, v), a.Problems...)
 	differing, differed := Differing(table)
 	a.Problems = slices.Concat(a.Problems, o.short(), differing, p.fencedHere(table, v.groups), p.jobs.stuck(time.Now()), p.stuckMoves(table))

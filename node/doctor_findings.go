@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ const (
 // first what all nodes find in the table, then what this one finds of itself.
 func (p *report) findings(loop *repl.Loop, t *shardmap.Table, v *view) (list []wire.DoctorFinding) {
 	list = tableFindings(t)
-	for _, s := range append(p.fencedHere(t, v.groups), p.stuckMoves(t)...) {
+	for _, s := range slices.Concat(p.hearsay(t), p.fencedHere(t, v.groups), p.stuckMoves(t)) {
 		list = append(list, wire.DoctorFinding{Severe: true, What: s.What, Remedy: s.Remedy})
 	}
 	for _, s := range p.trailed() {

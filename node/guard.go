@@ -39,6 +39,8 @@ type guard struct {
 	self    func() logstore.Identity
 	table   func() *shardmap.Table // the newest that is known; nil: none
 	now     func() time.Time       // for certificates only
+	// introduced is the key of a node that the table does not name, and that is a peer by its own word.
+	introduced func(raft.NodeID) (trust.KeyID, bool)
 
 	// sealed has the keys of the members once certificates alone open the cluster, which is for good;
 	// nil before. After a start it is read from a file: until the table is there too, nothing else tells
@@ -58,6 +60,7 @@ func (g *guard) begin(n *Node, secret []byte, token *trust.Token) error {
 		return fmt.Errorf("--insecure: the node in %s is of a cluster with TLS, and never speaks without; leave the option out", n.cfg.Data)
 	}
 	g.holder, g.secret, g.token, g.self, g.table, g.now = new(trust.Holder), secret, token, n.self, n.known, time.Now
+	g.introduced = n.inquiry.heard.key
 	g.plain = n.cfg.Insecure || !n.limits.secure
 	g.founded = !g.plain && (undecided(&id) || waiting(&id) || had)
 	g.gate = wire.NewGate(n.limits.handshakes)
@@ -196,18 +199,19 @@ func (g *guard) certified() bool {
 	return h.Own != nil || h.Certificate != nil && h.Certificate.Leaf != nil && !trust.Founding(h.Certificate.Leaf)
 }
 
-// pin is the key that the cluster knows of a node.
-func (g *guard) pin(id raft.NodeID) (trust.KeyID, bool) {
+// pin is the key that the cluster knows of a node, or else the one by which it has introduced itself.
+func (g *guard) pin(id raft.NodeID) (key trust.KeyID, ok bool) {
 	if g.reads() {
-		key, ok := (*g.sealed.Load())[id]
-		return key, ok
+		key, ok = (*g.sealed.Load())[id]
+	} else if t := g.table(); t != nil {
+		var pin shardmap.Pin
+		pin, ok = t.Security.Pin(id)
+		key = trust.KeyID(pin.Key)
 	}
-	t := g.table()
-	if t == nil {
-		return trust.KeyID{}, false
+	if !ok && g.introduced != nil {
+		return g.introduced(id)
 	}
-	pin, ok := t.Security.Pin(id)
-	return trust.KeyID(pin.Key), ok
+	return key, ok
 }
 
 // reads reports whether this node has not read its table again yet, since it started, as far as that
@@ -289,7 +293,7 @@ func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, show
 	case wire.RoleClient:
 		return g.admitClient(d, w)
 	case wire.RolePeer:
-		return g.admitPeer(w, chain)
+		return g.admitPeer(d, w, chain)
 	case wire.RoleInviting:
 		if w.Peer.Name.Node != 0 {
 			return g.unpinned(&w.Peer)
@@ -416,7 +420,7 @@ func (g *guard) admitClient(d *door, w *wire.Greeting) *wire.Error {
 }
 
 // admitPeer is admit for a connection in a node's name. That the node is a member is for the door to say.
-func (g *guard) admitPeer(w *wire.Greeting, chain []*x509.Certificate) *wire.Error {
+func (g *guard) admitPeer(d *door, w *wire.Greeting, chain []*x509.Certificate) *wire.Error {
 	h := &w.Hello
 	object := "node " + h.Node.String()
 	pin, pinned := g.pin(h.Node)
@@ -426,7 +430,9 @@ func (g *guard) admitPeer(w *wire.Greeting, chain []*x509.Certificate) *wire.Err
 		if own := g.holder.Get().Own != nil; pinned || own || g.speech() != speaksOnly || g.reads() {
 			return nil
 		}
-		// The certificate leaves after its key is in the table, and this node's may be older.
+		// The certificate leaves after its key is in the table, and this node's may be older: much older, if this
+		// node was away while it joined.
+		d.node.inquiry.stranger(h)
 		return wire.NotReady(object, "the cluster's table does not have its key here yet", "try again in a moment", foundingPause)
 	case pinned && len(chain) > 0 && trust.KeyIDOf(chain[0]) == pin:
 		// It is that node, with a certificate that has ended, or with none: the answer that brought it

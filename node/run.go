@@ -132,7 +132,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.watching.init(n)
 	n.laws.init(n)
 	n.logins.init(n)
-	n.inquiry = inquiry{node: n, wanted: make(chan suspicion, inquiriesMax), missed: make(map[logstore.Replica]bool)}
+	n.inquiry.node, n.inquiry.wanted, n.inquiry.missed = n, make(chan suspicion, inquiriesMax), make(map[logstore.Replica]bool)
 	n.door = newDoor(n, listener)
 	n.door.shedding.refusal = answersLate(n.name).Append(nil)
 	n.caller = &caller{cluster: c.Cluster, addr: n.addr, level: l.level, self: n.self, table: n.table.Load, attesting: &n.attesting, guard: &n.guard}
@@ -286,7 +286,8 @@ func (n *Node) serve() error {
 	n.report = &report{
 		name: n.name, addr: n.addr, data: n.cfg.Data, started: n.started,
 		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said, jobs: &n.jobs, stuckMoves: n.carrying.stuck, nearLimits: n.dividing.near, downServices: n.assigning.down, certificates: n.notary.notes,
-		door: n.door, trailed: n.trail.problems, watches: n.watching.feed.Rooms,
+		hearsay: func(t *shardmap.Table) []wire.Problem { return n.inquiry.heard.problems(n.name, t, time.Now()) },
+		door:    n.door, trailed: n.trail.problems, watches: n.watching.feed.Rooms,
 	}
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
@@ -402,7 +403,7 @@ func (n *Node) follow(t *shardmap.Table) {
 	}
 	id := n.self()
 	addrs := make(map[raft.NodeID]string)
-	for _, m := range members(&id, n.known()) {
+	for _, m := range n.inquiry.peers() {
 		addrs[m.Node] = m.Addr
 	}
 	delete(addrs, id.Node)

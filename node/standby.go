@@ -93,7 +93,8 @@ func (e *enrolment) attempt(ctx context.Context) (asked string, moves bool, err 
 	}
 	var gone *removedError
 	if errors.As(err, &gone) {
-		err = e.noteRemoved(gone)
+		// One member has said so, and this host knows no other: nothing is noted, and another start asks again.
+		err = &overError{gone}
 	}
 	var over *overError
 	if errors.As(err, &over) {
@@ -202,16 +203,3 @@ type removedError struct{ refusal *wire.Error }
 func (e *removedError) Error() string { return e.refusal.Error() }
 
 func (e *removedError) Unwrap() error { return e.refusal }
-
-// noteRemoved notes that the cluster has removed this host before it was a member in
-// full, and returns the error with which the node ends.
-func (e *enrolment) noteRemoved(gone *removedError) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	next := e.identity
-	next.Stage = logstore.StageRemoved
-	if err := e.write(next); err != nil {
-		return err
-	}
-	return &overError{gone}
-}

@@ -37,6 +37,8 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugRulesTold, rulesTold},
 		{setBug, bugFrozenRules, frozenRules},
 		{setBug, bugLedBack, ledBack},
+		{setBug, bugOneRemoval, memberLies},
+		{setBug, bugOneTable, memberLies},
 		{setBug, bugEarlyMay, func(t *testing.T) string { return permissionsWrong(serving(t, defaultLimits())) }},
 	} {
 		t.Run(c.bug, func(t *testing.T) {
