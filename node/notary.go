@@ -98,11 +98,12 @@ func (y *authority) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for y.mail.wait(n.ctx, timer) {
+		// The mail first: what is asked by somebody to whom a change was confirmed is answered by a table that has it.
+		queued := y.mail.take()
 		if t := n.table.Load(); t != nil && t != y.table {
 			y.take(t)
 		}
 		y.core.Lead(y.leads.Load())
-		queued := y.mail.take()
 		for _, f := range queued {
 			f(loop.Now())
 		}
