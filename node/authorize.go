@@ -81,8 +81,8 @@ func (l *laws) allows(j *judge, p principal, t wire.Type, body []byte) *wire.Err
 	if p.node != 0 {
 		return now.holds(j, nil, p, t, body) // also while this node is cut off: it is how nodes find each other
 	}
-	if l.cut.Load() && !showsNode(t) {
-		return wire.Unavailable(t.String(), "this node does not hear of group 0's leader, and can't know who may do what any more")
+	if e := l.silenced(t); e != nil && !showsNode(t) {
+		return e
 	}
 	rights := now.rules.Of(p.user)
 	j.epoch = now.epoch

@@ -46,6 +46,13 @@ func someSecurity() shardmap.Security {
 
 // enact has a node go by other users and roles, as if the table had them.
 func (r *runningNode) enact(s shardmap.Security) {
+	r.t.Helper()
+	until(r.t, "it knows that its table is that of the meta group", func() error {
+		if r.node.table.Load() == nil || s.Mode == shardmap.SecurityOnly && contact(r.node.laws.contact.Load()) != contactGood {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	t := *r.node.table.Load()
 	t.Security = s
 	r.node.laws.tableChanged(&t)

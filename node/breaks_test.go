@@ -1,15 +1,16 @@
 package node
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"muster/repl"
 	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/notary"
@@ -220,26 +221,6 @@ func rulesTold(t *testing.T) string {
 	return ""
 }
 
-// A node's own replica of group 0 may stand still while the node speaks with the others, for its disk or
-// its log. It knows then no more who may do what than one that is cut off.
-func TestFrozenTableIsCutOff(t *testing.T) {
-	if wrong := frozenRules(t); wrong != "" {
-		t.Error(wrong)
-	}
-}
-
-func frozenRules(*testing.T) string {
-	for what, g := range map[string]repl.GroupView{"stopped": {Stopped: "its disk"}, "damaged": {Mending: new(repl.Mending)}} {
-		if m := (metaLeading{node: 1, frozen: takesNoPart(&g)}); m.fresh() {
-			return "a replica that is " + what + " counts"
-		}
-	}
-	if m := (metaLeading{node: 1, frozen: takesNoPart(&repl.GroupView{Mending: &repl.Mending{Runs: true}})}); !m.fresh() {
-		return "one that runs does not count"
-	}
-	return ""
-}
-
 // What another node says of the cluster may be newer than what this one has, and is followed. It must not lead a
 // node with TLS back to where the secret opens it, or plain text.
 func TestNotLedBack(t *testing.T) {
@@ -296,4 +277,96 @@ func TestCertificateOfAFormerUser(t *testing.T) {
 	if _, refusal := n.notary.certify(t.Context(), q, request); refusal == nil || refusal.Code != wire.CodeNotFound {
 		t.Errorf("a former one of the name: got %v", refusal)
 	}
+}
+
+// A node's own replica of group 0 may stand still or be behind, for its disk or its log, while the node speaks with
+// the others. It knows then no more who may do what than one that is cut off.
+func TestReplicaThatIsBehindIsCutOff(t *testing.T) {
+	if wrong := behindRules(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// behindRules tells what a user still gets of a node whose replica of group 0 is behind, though there is a leader.
+func behindRules(t *testing.T) string {
+	l := defaultLimits()
+	l.cutOffAfter = 10 * aliveWithin
+	var behind atomic.Bool
+	r := startWith(t, testConfig(t), l, func(n *Node) {
+		current := n.laws.current
+		n.laws.current = func(ctx context.Context) error {
+			if behind.Load() {
+				return errors.New("an entry is missing")
+			}
+			return current(ctx)
+		}
+	})
+	r.enact(someSecurity())
+	s := r.asUser(adminUser)
+	asks := func() error {
+		_, _, err := s.ask(wire.TypeWhoami, 0, bodyOf(new(wire.Empty)))
+		return err
+	}
+	if err := asks(); err != nil {
+		t.Fatal(err)
+	}
+	behind.Store(true)
+	for end := time.Now().Add(2 * l.cutOffAfter); time.Now().Before(end); time.Sleep(l.cutOffAfter / 20) {
+		if err := asks(); err != nil {
+			if e := (*wire.Error)(nil); errors.As(err, &e) && strings.Contains(e.State, "can't know who may do what any more") {
+				return ""
+			}
+			t.Fatalf("got %v", err)
+		}
+	}
+	return "it still answers users"
+}
+
+// A node that is started again may have missed that somebody's rights were taken away while it was stopped. Until
+// it has heard of the meta group it answers no user: if it did for a minute, each start would give another one.
+func TestStartedNodeMakesSure(t *testing.T) {
+	if wrong := startedRules(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// startedRules tells what a user gets of a node that was started where nobody leads the meta group.
+func startedRules(t *testing.T) string {
+	nodes := founders(t, 2, defaultLimits())
+	for _, r := range nodes {
+		r.stop()
+	}
+	r := start(t, nodes[0].node.cfg, defaultLimits())
+	until(t, "it runs", func() error {
+		if r.node.running() == nil {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	was := nodes[0].node.table.Load() // as it would be in a snapshot
+	r.node.table.Store(was)
+	table := *was
+	table.Security = someSecurity()
+	r.node.laws.tableChanged(&table)
+	s := r.asUser(adminUser)
+	_, _, err := s.ask(wire.TypeWhoami, 0, bodyOf(new(wire.Empty)))
+	if err == nil {
+		return "it answers users"
+	}
+	refused(t, "a user", err, wire.CodeNotReady, "it has just started")
+	until(t, "it tells its state", func() error {
+		_, _, err := s.ask(wire.TypeStatus, 0, bodyOf(new(wire.Empty)))
+		return err
+	})
+	other := start(t, nodes[1].node.cfg, defaultLimits())
+	until(t, "it answers once it has heard of the other one", func() error {
+		if other.node.running() == nil {
+			return errors.New("the other one does not run")
+		}
+		if c := contact(r.node.laws.contact.Load()); c != contactGood {
+			return fmt.Errorf("contact %d", c)
+		}
+		return nil
+	})
+	return ""
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 
@@ -11,11 +12,26 @@ import (
 )
 
 const (
-	// cutOffAfter is how long a node that does not hear of the meta group's leader still answers
-	// users: it may have missed that their rights were taken away.
+	// cutOffAfter is for how long a node still answers users after its table was last known to be that of
+	// the meta group: it may have missed since then that their rights were taken away.
 	cutOffAfter = time.Minute
-	// contactPause lies between two looks at that.
-	contactPause = time.Second
+	// confirmParts is how often a node makes sure of that in cutOffAfter: one answer may be lost, or late.
+	confirmParts = 4
+	// contactPause lies between two looks at that, and contactPauseLost while users are refused for it.
+	contactPause     = time.Second
+	contactPauseLost = 100 * time.Millisecond
+)
+
+// contact is whether a node's table is that of the meta group, as far as the node knows.
+type contact uint32
+
+const (
+	// contactNone: nothing is known since this start, and the table may be as old as the last stop, or older.
+	contactNone contact = iota
+	// contactGood: it was, within the last cutOffAfter.
+	contactGood
+	// contactLost: it was, longer ago.
+	contactLost
 )
 
 // bugFormerRules is planted to show that its test finds it: a change of rights reaches only those who
@@ -36,20 +52,23 @@ type laws struct {
 	// Set once.
 	node    *Node
 	changed chan struct{} // one token: now is another one. From the goroutine that applies, to run; never closed
+	// current waits until this node's table has all that was committed before: [tableNow], but in tests.
+	current func(context.Context) error
 
 	// identify overrides [principalOf]; nil but in tests.
 	identify atomic.Pointer[func(*wire.Greeting) principal]
 
 	now atomic.Pointer[law] // nil before the first table
-	// cut is set while this node has not heard of the meta group's leader for cutOffAfter.
-	cut atomic.Bool
+	// contact is a [contact].
+	contact atomic.Uint32
 
 	// Owned by run.
-	heard time.Time // when the meta group's leader was heard of last
+	confirmed time.Time // the table was that of the meta group then; zero: not since this start
 }
 
 func (l *laws) init(n *Node) {
-	l.node, l.changed, l.heard = n, make(chan struct{}, 1), time.Now()
+	l.node, l.changed = n, make(chan struct{}, 1)
+	l.current = func(ctx context.Context) error { return tableNow(ctx, n.running()) }
 }
 
 // tableChanged is called by the goroutine that applies, with each new table.
@@ -100,55 +119,89 @@ func (l *laws) of(g *wire.Greeting) (principal, *wire.Error) {
 	return principalOf(g, l.node.table.Load())
 }
 
-// run looks again at what is open when the rules have changed, and whether this node hears of the
+// run looks again at what is open when the rules have changed, and whether this node's table is that of the
 // meta group, until the node ends.
 func (l *laws) run() {
-	pause := time.NewTicker(contactPause)
+	n := l.node
+	pause := time.NewTimer(0)
 	defer pause.Stop()
+	answers, under := make(chan time.Time, 1), false // from the confirmation that is under way
 	for {
 		select {
 		case <-l.changed:
 			l.review()
-		case now := <-pause.C:
-			if law := l.now.Load(); law != nil && law.asked && (l.contact(now) || l.cut.Load()) {
-				l.review()
+			continue
+		case at := <-answers:
+			under = false
+			if !at.IsZero() {
+				l.confirmed = at
 			}
-		case <-l.node.ctx.Done():
+		case now := <-pause.C:
+			if !under && l.wants(now) {
+				under = true
+				n.ended.Go(func() { answers <- l.confirm(now) })
+			}
+			if contact(l.contact.Load()) == contactGood {
+				pause.Reset(contactPause)
+			} else {
+				pause.Reset(contactPauseLost)
+			}
+		case <-n.ctx.Done():
 			return
+		}
+		if l.look(time.Now()) {
+			l.review()
 		}
 	}
 }
 
-// contact notes whether this node hears of the meta group's leader, and reports whether that says
-// something else of users than before.
-func (l *laws) contact(now time.Time) (changed bool) {
-	loop := l.node.running()
-	lead, ok := metaLead(loop)
-	if !ok {
-		return false
-	}
-	if lead.fresh() && (lead.node == l.node.self().Node || heardOf(loop, lead)) {
-		l.heard = now
-	}
-	cut := now.Sub(l.heard) > l.node.limits.cutOffAfter
-	return l.cut.Swap(cut) != cut
+// wants reports whether it is time to make sure that this node's table is that of the meta group. Where
+// nobody is asked who he is it is so once, at a start.
+func (l *laws) wants(now time.Time) bool {
+	law := l.now.Load()
+	return l.confirmed.IsZero() || law != nil && law.asked && now.Sub(l.confirmed) >= l.node.limits.cutOffAfter/confirmParts
 }
 
-// bugFrozenRules is planted to show that its test finds it: a node whose own table stands still goes by that
-// for ever, because others of its groups speak with the one that leads the meta group.
-const bugFrozenRules = "rules of a replica that has stopped"
+// bugHeardIsEnough is planted to show that its test finds it: it is enough that the meta group has a leader, however
+// far behind this node's own replica is, and after a start nothing is needed.
+const bugHeardIsEnough = "rules of a replica that is behind"
 
-// fresh reports whether what is known of the meta group's lead may be of now.
-func (m *metaLeading) fresh() bool { return m.node != 0 && (!m.frozen || bug(bugFrozenRules)) }
+// confirm returns the time, which is now, at which the meta group had changed nothing yet that is not in this
+// node's table; zero: that can't be known. That the leader is heard of is not enough: this node's replica
+// may have stopped, be damaged, or lack room for what is sent to it.
+func (l *laws) confirm(now time.Time) (at time.Time) {
+	ctx, cancel := context.WithTimeout(l.node.ctx, callTimeout)
+	defer cancel()
+	if l.current(ctx) == nil {
+		return now
+	}
+	if lead, ok := metaLead(l.node.running()); ok && lead.node != 0 && bug(bugHeardIsEnough) {
+		return now
+	}
+	return at
+}
 
-// heardOf reports whether a node was heard of within an election timeout.
-func heardOf(loop *repl.Loop, lead metaLeading) (is bool) {
-	now := loop.Now()
-	loop.Ask(func(h *repl.Host) {
-		ago, ever := h.Contacts().Heard(lead.node, now)
-		is = ever && ago <= aliveWithin
-	})
-	return is
+// look reports whether what is known of that says something else of users than before.
+func (l *laws) look(now time.Time) (changed bool) {
+	next := contactGood
+	switch {
+	case l.confirmed.IsZero() && !bug(bugHeardIsEnough):
+		next = contactNone
+	case now.Sub(l.confirmed) > l.node.limits.cutOffAfter && !l.confirmed.IsZero():
+		next = contactLost
+	}
+	return contact(l.contact.Swap(uint32(next))) != next
+}
+
+// silenced says why no user is answered, or returns nil.
+func (l *laws) silenced(t wire.Type) *wire.Error {
+	switch contact(l.contact.Load()) {
+	case contactNone:
+		return wire.NotReady("node "+l.node.name, "it has just started, and does not know yet whether what it knows of users is what group 0 says today", "try again in a moment; if it stays, see whether a majority of group 0's nodes runs", startedRetry)
+	case contactLost:
+		return wire.Unavailable(t.String(), "this node does not hear of group 0's leader, or is behind it, and can't know who may do what any more")
+	}
+	return nil
 }
 
 // outdated says why what was settled for a new connection holds no longer, or returns nil.

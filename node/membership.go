@@ -43,8 +43,6 @@ func answerTable(c *connection, r repl.Reply) {
 // metaLeading is who leads the meta group, as far as its replica here knows.
 type metaLeading struct {
 	node raft.NodeID // 0: nobody
-	// frozen: the replica here takes no part any more, so its table says nothing of now, whoever leads.
-	frozen bool
 	// own: it is this node, and it has applied an entry of its term: its table is as
 	// new as any.
 	own bool
@@ -58,14 +56,11 @@ func metaLead(loop *repl.Loop) (m metaLeading, ok bool) {
 				continue
 			}
 			s := &g.Status
-			m = metaLeading{node: leader(&g), frozen: takesNoPart(&g), own: s.Role == raft.RoleLeader && g.Applied.Term == s.Term && g.Stopped == ""}
+			m = metaLeading{node: leader(&g), own: s.Role == raft.RoleLeader && g.Applied.Term == s.Term && g.Stopped == ""}
 		}
 	})
 	return m, ok
 }
-
-// takesNoPart reports whether a replica hears nothing of its group: it has stopped, or its log is damaged.
-func takesNoPart(g *repl.GroupView) bool { return g.Stopped != "" || g.Down() }
 
 // ledHere returns why this node can't answer for the meta group, or nil: another node
 // leads it, or this one does not know yet what is committed.
