@@ -27,7 +27,9 @@
 //	Loop.work     1                Loop    Loop.run has ended
 //	ticker.ring   1, on Linux      Loop    Loop.run has ended (kernelTicker.ring)
 //	peer.run      1 per other node Peers   Peers.Close, or the node is no longer known
+//	peer.renew    1 per other node Peers   as peer.run
 //	peer.listen   1 per connection peer    its connection closes
+//	peer.retire   1 per connection peer    the connection that was replaced has ended
 //	peer.send…    1 per other node Peers   no snapshot waits for the node (peer.sendSnapshots)
 //
 // # Start reading

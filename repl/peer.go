@@ -47,7 +47,8 @@ type peer struct {
 	// Set once.
 	owner  *Peers
 	id     raft.NodeID
-	wake   chan struct{}   // one token: something is queued, or the address changed
+	wake   chan struct{}   // one token: something is queued, the address changed, or heir is set
+	review chan struct{}   // one token: look whether the connection is outdated. From Peers.Review, to renew
 	ctx    context.Context // ends when the node is forgotten, or all are
 	cancel context.CancelFunc
 
@@ -61,6 +62,8 @@ type peer struct {
 	outbox    outbox   // guarded by mu: what waits to be written
 	connected bool     // guarded by mu
 	conn      net.Conn // guarded by mu
+	addr      string   // guarded by mu: that conn was made to
+	heir      net.Conn // guarded by mu: that is to replace conn; nil: none is
 
 	link       Link      // guarded by mu: RTT and Why
 	pingedAt   time.Time // guarded by mu: when the ping under way was sent; zero: none is
@@ -215,23 +218,28 @@ func (o *peer) rest(ctx context.Context, pause time.Duration) {
 	}
 }
 
-// serve writes to one connection, made to addr, until it breaks.
+// serve writes to one connection, made to addr, and to those that replace it, until one breaks.
 func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
-	closed := make(chan error, 1)
-	pings := pinging{began: time.Now(), due: peerPingPause}
+	l := newLine(conn)
 	o.owner.ended.Add(1)
-	go o.listen(conn, &pings, closed)
+	go o.listen(l)
 	o.mu.Lock()
-	o.conn, o.connected = conn, true
+	o.conn, o.addr, o.connected = conn, addr, true
 	o.mu.Unlock()
 	o.owner.found(o, addr)
 	if up := o.owner.cfg.Up; up != nil {
 		up(o.id)
 	}
+	if o.owner.cfg.Outdated != nil {
+		o.lookAgain()
+	}
 	defer func() {
-		conn.Close()
+		l.conn.Close()
 		o.mu.Lock()
-		o.conn, o.connected = nil, false
+		if o.heir != nil {
+			o.heir.Close()
+		}
+		o.conn, o.heir, o.connected = nil, nil, false
 		left, queued := o.outbox.drop()
 		o.mu.Unlock()
 		if lost := o.owner.cfg.ForwardsLost; lost != nil && queued > 0 {
@@ -247,21 +255,27 @@ func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-closed:
-			return err
+		case err := <-l.closed:
+			l.closed <- err // for retire
+			next, taken := o.takeOver(l)
+			if !taken {
+				return err
+			}
+			l = next
 		case <-o.wake:
+			l, _ = o.takeOver(l)
 		}
-		ping, err := pings.look(time.Since(pings.began))
+		ping, err := l.pings.look(time.Since(l.pings.began))
 		if err != nil {
-			return o.reason(err, closed)
+			return l.reason(err)
 		}
 		if ping {
-			if err := o.sendPing(conn); err != nil {
-				return o.reason(err, closed)
+			if err := o.sendPing(l.conn); err != nil {
+				return l.reason(err)
 			}
 		}
-		if out, err = o.writeQueued(conn, out); err != nil {
-			return o.reason(err, closed)
+		if out, err = o.writeQueued(l.conn, out); err != nil {
+			return l.reason(err)
 		}
 	}
 	return ctx.Err()
@@ -317,9 +331,9 @@ func (o *peer) appendFetched(out []byte, f *fetch) []byte {
 
 // reason returns why the connection was closed, if that is known, instead of
 // an error that says that it was.
-func (o *peer) reason(err error, closed <-chan error) error {
+func (l *line) reason(err error) error {
 	select {
-	case why := <-closed:
+	case why := <-l.closed:
 		return why
 	default:
 		return err
@@ -360,10 +374,10 @@ func (o *peer) fill(e *wire.Envelope) error {
 // listen notices that the other side closed, or has gone. Nothing is said to us
 // here but answers: to pings, to what it is asked to attest, to requests that were
 // passed on to it; and an error frame before the end.
-func (o *peer) listen(conn net.Conn, pings *pinging, closed chan<- error) {
+func (o *peer) listen(l *line) {
 	defer o.owner.ended.Done()
-	closed <- o.hear(conn, pings)
-	conn.Close()
+	l.closed <- o.hear(l.conn, &l.pings)
+	l.conn.Close()
 }
 
 func (o *peer) hear(conn net.Conn, pings *pinging) error {

@@ -3,10 +3,13 @@ package repl
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"reflect"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -211,4 +214,143 @@ func TestAuditsTravel(t *testing.T) {
 			p.Flush()
 		}
 	}
+}
+
+// replaced is the far side of connections to a node: what came over which of them, in order.
+type replaced struct {
+	mu     sync.Mutex
+	frames []string // guarded by mu: type of each frame, behind the number of its connection
+	open   int      // guarded by mu
+	fewest int      // guarded by mu: that were open since there was one
+}
+
+func (r *replaced) serve(conn net.Conn, number int, answers <-chan struct{}) {
+	defer conn.Close()
+	note := func(what string) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.frames = append(r.frames, fmt.Sprint(number, " ", what))
+	}
+	d := wire.NewDecoder(wire.FrameMax)
+	for {
+		h, _, err := wire.ReadFrame(conn, d)
+		if err != nil {
+			note("end")
+			r.mu.Lock()
+			r.open--
+			r.fewest = min(r.fewest, r.open)
+			r.mu.Unlock()
+			return
+		}
+		note(h.Type.String())
+		if h.Type == wire.TypePing {
+			<-answers
+			_ = wire.WriteFrame(conn, wire.TypePong, h.Request, &wire.Empty{})
+		}
+	}
+}
+
+// A connection that is outdated goes on until the next one was answered: at no moment is there none, nothing
+// that is sent meanwhile is lost, and requests that went over it wait for their answers as long as it is
+// open. One that is outdated as well is no better, and is closed again.
+func TestConnectionIsReplaced(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := new(replaced)
+	answers := make(chan struct{})
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		var all sync.WaitGroup
+		for number := 1; ; number++ {
+			conn, err := listener.Accept()
+			if err != nil {
+				all.Wait()
+				return
+			}
+			far.mu.Lock()
+			if far.open++; number == 1 {
+				far.fewest = 1
+			}
+			far.mu.Unlock()
+			all.Go(func() { far.serve(conn, number, answers) })
+		}
+	}()
+	var dials, good atomic.Int64 // connections before the one numbered good are outdated
+	good.Store(1)
+	var mu sync.Mutex
+	numbers := make(map[net.Conn]int64)
+	lost := make(chan uint64, 10)
+	p := NewPeers(PeersConfig{
+		Dial: func(ctx context.Context, _ raft.NodeID, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+			mu.Lock()
+			defer mu.Unlock()
+			numbers[conn] = dials.Add(1)
+			return conn, err
+		},
+		Outdated: func(_ raft.NodeID, conn net.Conn) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return numbers[conn] < good.Load()
+		},
+		ForwardsLost: func(_ raft.NodeID, left, queued uint64) { lost <- left },
+		Counters:     new(wire.Counters), Log: slog.New(slog.DiscardHandler),
+	})
+	p.SetNode(7, listener.Addr().String())
+	until := func(what string, done func() bool) {
+		t.Helper()
+		for late := time.Now().Add(busyMax); !done(); time.Sleep(time.Millisecond) {
+			if time.Now().After(late) {
+				t.Fatalf("not so: %s; the far side heard %q", what, far.frames)
+			}
+		}
+	}
+	heard := func(frame string) func() bool {
+		return func() bool {
+			far.mu.Lock()
+			defer far.mu.Unlock()
+			return slices.Contains(far.frames, frame)
+		}
+	}
+	until("it is connected", func() bool { return p.Connected(7) })
+	if !p.SendForward(7, 5, time.Minute, &wire.Forward{Type: wire.TypeGet, Body: []byte{0x90}}) {
+		t.Fatal("the request is not taken")
+	}
+	p.Flush()
+	until("the request is there", heard("1 Forward"))
+	good.Store(4) // the second and the third are no better
+	p.Review()
+	until("the fourth takes its place", heard("4 Ping"))
+	p.SendBeat(7, &wire.Beat{}, false)
+	p.Flush()
+	far.mu.Lock()
+	if slices.Contains(far.frames, "1 end") || far.open < 2 {
+		t.Errorf("before the next one is answered: %q", far.frames)
+	}
+	far.mu.Unlock()
+	select {
+	case n := <-lost:
+		t.Errorf("requests up to %d are given up before", n)
+	default:
+	}
+	close(answers)
+	until("what was sent meanwhile is there", heard("4 Beat"))
+	until("the former one ends", heard("1 end"))
+	if n := <-lost; n != 5 {
+		t.Errorf("requests up to %d are given up after it, want 5", n)
+	}
+	far.mu.Lock()
+	fewest := far.fewest
+	far.mu.Unlock()
+	if p.Outdated() != 0 || !p.Connected(7) || fewest < 1 {
+		t.Errorf("%d are outdated, connected %t; the fewest at a time were %d", p.Outdated(), p.Connected(7), fewest)
+	}
+	p.Close()
+	listener.Close()
+	<-served
+	goleak.VerifyNone(t, before)
 }

@@ -25,7 +25,12 @@ type PeersConfig struct {
 	// that refuses is a *wire.Error; where another node answers, or the right
 	// one says that it is elsewhere, it is a *wire.ElsewhereError.
 	Dial func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error)
-	// DialBulk is the same for a connection that carries snapshots.
+	// Outdated, if not nil, reports whether a connection that Dial has made to a node is to be replaced by
+	// another one. It must not wait. What it says of a connection may change: see [Peers.Review].
+	Outdated func(id raft.NodeID, conn net.Conn) bool
+	// Replaced, if not nil, is called once a connection to a node has taken the place of one that was outdated.
+	Replaced func(id raft.NodeID)
+	// DialBulk is the same as Dial for a connection that carries snapshots.
 	DialBulk func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error)
 	// BulkRate bounds the bytes per second of snapshots to one node; 0: any. It is what
 	// [Peers.SetBulkRate] goes back to.
@@ -106,11 +111,15 @@ func (p *Peers) SetNode(id raft.NodeID, addr string) {
 		}
 		return
 	}
-	o := &peer{owner: p, id: id, wake: make(chan struct{}, 1), outbox: outbox{counters: p.cfg.Counters}}
+	o := &peer{owner: p, id: id, wake: make(chan struct{}, 1), review: make(chan struct{}, 1), outbox: outbox{counters: p.cfg.Counters}}
 	o.ctx, o.cancel = context.WithCancel(p.ctx)
 	p.peers[id] = o
 	p.ended.Add(1)
 	go o.run()
+	if p.cfg.Outdated != nil {
+		p.ended.Add(1)
+		go o.renew()
+	}
 }
 
 // Retain forgets all nodes but these: their connections are closed, and they are not

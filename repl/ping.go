@@ -15,6 +15,8 @@ import (
 type pinging struct {
 	began time.Time     // when the connection was made; set once
 	due   time.Duration // of the next ping, after began; owned by the writer
+	// first, if not nil, is closed with the first answer; owned by the reader, and set before it begins.
+	first chan struct{}
 
 	// since is when the ping that is under way left, or when the other side said
 	// something after that, in nanoseconds after began; 0: none is under way.
@@ -47,4 +49,10 @@ func (p *pinging) heard() {
 }
 
 // answered notes that the ping has been answered. The reader calls it.
-func (p *pinging) answered() { p.since.Store(0) }
+func (p *pinging) answered() {
+	p.since.Store(0)
+	if p.first != nil {
+		close(p.first)
+		p.first = nil
+	}
+}
