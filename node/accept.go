@@ -215,6 +215,9 @@ func (d *door) attend(below net.Conn) {
 		}
 	}
 	d.mu.Unlock()
+	if p := n.attesting.peers.Load(); p != nil && c != nil && g.Peer.Name.Node != 0 {
+		p.Review() // it has its certificate, and may show it to this node too
+	}
 	if full != nil {
 		n.notices.refused(full)
 		n.trail.turnedAway(below, full)

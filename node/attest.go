@@ -10,6 +10,7 @@ import (
 
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/trust"
 	"muster/repl/wire"
 )
 
@@ -90,6 +91,9 @@ type ownDial struct {
 	dials *dials
 	nonce wire.Nonce // set in the hello
 	guard *guard     // knows it until it is closed; nil: it does not
+	// shown and met are the roots of the certificates that this node and the other one have shown; zero:
+	// none, or one that proves nothing.
+	shown, met trust.RootID
 }
 
 func (c *ownDial) Close() error {
@@ -98,6 +102,14 @@ func (c *ownDial) Close() error {
 		c.guard.forgets(c.Conn)
 	}
 	return c.Conn.Close()
+}
+
+// CloseWrite tells the other side that nothing more comes; what it still says arrives.
+func (c *ownDial) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
 }
 
 // WriteWithin implements [wire.TimedWriter].

@@ -9,6 +9,7 @@ import (
 
 	"muster/logstore"
 	"muster/raft"
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -50,6 +51,7 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 	}
 	conn = quick(conn)
 	defer closeWith(ctx, conn)()
+	shown := l.guard.holder.Get().Root() // before the handshake, which may show a newer one
 	// Whether it is the one that is meant is known before anything is said to it.
 	if l.guard.speech().dialsTLS(role) {
 		over, err := l.guard.dial(conn, to, addr, role)
@@ -67,7 +69,7 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 	// Before the hello, which the other side may use to ask about this connection.
 	kept := conn
 	if role == wire.RolePeer {
-		kept = l.dialling(conn, &c)
+		kept = l.dialling(conn, &c, shown)
 	}
 	if t := l.table(); t != nil && (role == wire.RolePeer || role == wire.RoleInviting) {
 		c.ClusterLevel = t.Level
@@ -81,13 +83,16 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 }
 
 // dialling returns a connection to use and close instead of conn, for a hello as a peer: this node
-// attests it, and ends it when the certificate of the other side is good no longer.
-func (l *caller) dialling(conn net.Conn, c *wire.DialConfig) net.Conn {
+// attests it, and ends it when what the other side has proven itself by is good no longer. shown is the
+// root of the certificate that this node has, to show to who wants it.
+func (l *caller) dialling(conn net.Conn, c *wire.DialConfig, shown trust.RootID) net.Conn {
 	own := l.attesting.dialling(conn, c)
+	own.guard = l.guard
+	var p trust.Proven
 	if t, ok := conn.(*wire.TLSConn); ok {
-		l.guard.keeps(conn, t.Peer)
-		own.guard = l.guard
+		own.shown, own.met, p = shown, t.Peer.Root, t.Peer
 	}
+	l.guard.keeps(conn, p)
 	return own
 }
 

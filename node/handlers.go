@@ -115,7 +115,14 @@ func handlerOf(t wire.Type) *handler {
 	return &handlers[t]
 }
 
+// answerPing answers a member only once its cores count as speaking over the connection, which its pings
+// come over: then the one that this one replaces may end.
 func answerPing(c *connection, r repl.Reply) {
+	if c.claim != nil {
+		if own, settled := c.claim.state(); settled && own {
+			coreLoop(c)
+		}
+	}
 	c.answerNow(r, wire.TypePong, new(wire.Empty).Append(nil))
 }
 

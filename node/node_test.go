@@ -49,11 +49,17 @@ func start(t testing.TB, c Config, l limits) *runningNode {
 // startWith is start, and has a look at the node before it becomes a member.
 func startWith(t testing.TB, c Config, l limits, look func(*Node)) *runningNode {
 	t.Helper()
+	return startLogging(t, c, l, slog.DiscardHandler, look)
+}
+
+// startLogging is startWith, and hands its log to a handler.
+func startLogging(t testing.TB, c Config, l limits, log slog.Handler, look func(*Node)) *runningNode {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &runningNode{t: t, cancel: cancel, ended: make(chan error, 1)}
 	ready := make(chan struct{})
 	go func() {
-		r.ended <- run(ctx, c, slog.New(slog.DiscardHandler), l, func(n *Node, addr string) {
+		r.ended <- run(ctx, c, slog.New(log), l, func(n *Node, addr string) {
 			look(n)
 			r.node, r.addr = n, addr
 			close(ready)

@@ -35,6 +35,7 @@ type authority struct {
 	// Owned by run.
 	core   *notary.Core
 	bearer *notary.Bearer // nil until this node has a key
+	shows  *trust.Holding // what handshakes showed when the connections to others were looked at last
 	table  *shardmap.Table
 	asks   map[uint64]*asks
 	number uint64
@@ -186,18 +187,24 @@ func (y *authority) bear(loop *repl.Loop) time.Duration {
 	if m, ok := metaLead(loop); ok {
 		y.lead = m.node
 	}
+	// What is shown comes first: by that, connections are outdated.
+	if err := y.keys.withhold(y.wishes()); err != nil {
+		y.node.log.Error("certificate not shown", "err", err)
+	}
+	if h := y.node.guard.holder.Get(); h != y.shows {
+		y.shows = h
+		y.node.transport.Review()
+	}
 	y.bearer.Own(y.keys.own())
 	y.bearer.Held(y.keys.held())
 	y.bearer.Leader(y.lead)
+	y.bearer.Outdated(y.node.transport.Outdated())
 	a, has, next := y.bearer.Turn(y.now(loop))
 	if has {
 		y.begins(loop, &a, func(now notary.Now, r notary.Result) {
 			y.bearer.Own(y.keys.own())
 			y.bearer.Ended(now, a.Number, r.Err)
 		})
-	}
-	if err := y.keys.withhold(y.wishes()); err != nil {
-		y.node.log.Error("certificate not shown", "err", err)
 	}
 	if y.lead == 0 {
 		next = min(next, loop.Now()+leaderLook)

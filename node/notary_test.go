@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,6 +56,12 @@ func secureLimits() limits {
 // secured runs n founders of a cluster with TLS, and returns them once certificates alone open it.
 func secured(t *testing.T, n int) ([]*runningNode, []*keptUser) {
 	t.Helper()
+	return securedLogging(t, n, slog.DiscardHandler)
+}
+
+// securedLogging is secured, and hands the logs to a handler.
+func securedLogging(t *testing.T, n int, log slog.Handler) ([]*runningNode, []*keptUser) {
+	t.Helper()
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := WriteNewSecret(secret); err != nil {
 		t.Fatal(err)
@@ -69,7 +76,7 @@ func secured(t *testing.T, n int) ([]*runningNode, []*keptUser) {
 			c.Join, c.Expect, c.SecretFile = addrs, n, secret
 		}
 		c.FirstUser = &FirstUser{Name: fmt.Sprintf("ann%d", i), Keep: u.keep}
-		nodes, users = append(nodes, start(t, c, secureLimits())), append(users, u)
+		nodes, users = append(nodes, startLogging(t, c, secureLimits(), log, func(*Node) {})), append(users, u)
 	}
 	until(t, "certificates alone open the cluster", func() error {
 		for i, r := range nodes {
@@ -187,9 +194,10 @@ func TestSecretClusterGoesOverToTLS(t *testing.T) {
 	}
 	until(t, "a plain cluster", leads)
 	// The next release runs on the same directories, one after the other.
+	log := new(leadLog)
 	for i, c := range configs {
 		nodes[i].stop()
-		nodes[i] = start(t, c, secureLimits())
+		nodes[i] = startLogging(t, c, secureLimits(), log, func(*Node) {})
 		until(t, "it is back", leads)
 	}
 	asked := func(kind wire.Type, body []byte) {
@@ -215,6 +223,7 @@ func TestSecretClusterGoesOverToTLS(t *testing.T) {
 		}
 		asked(wire.TypeOrder, (&wire.Order{Command: command}).Append(nil))
 	}
+	log.begin()
 	orders(shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: "ann", At: time.Now().Unix()}))
 	asked(wire.TypeAuthority, (&wire.Authority{Action: wire.AuthorityCreate}).Append(nil))
 	until(t, "certificates alone open the cluster", func() error {
@@ -225,6 +234,9 @@ func TestSecretClusterGoesOverToTLS(t *testing.T) {
 		}
 		return nil
 	})
+	if wrong := log.wrong(); wrong != "" {
+		t.Error(wrong)
+	}
 	for i, r := range nodes {
 		if !r.node.guard.certified() {
 			t.Errorf("node %d has no certificate", i)

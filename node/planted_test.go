@@ -60,6 +60,15 @@ func TestPlantedMembership(t *testing.T) {
 	}
 }
 
+// The test of foundings must find members whose connections go on by the secret until that has had its time.
+func TestPlantedKeptBySecret(t *testing.T) {
+	setBug(bugKeptBySecret)
+	defer setBug("")
+	if wrong := foundingCuts(t); wrong == "" {
+		t.Errorf("%s: not found", bugKeptBySecret)
+	}
+}
+
 // The test of floods must find a node that takes all that comes.
 func TestPlantedTakesAll(t *testing.T) {
 	defer setBug("")

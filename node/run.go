@@ -252,6 +252,7 @@ func (n *Node) serve() error {
 	}
 	transport := repl.NewPeers(repl.PeersConfig{
 		Own: n.addr, Seeds: n.cfg.Join, Up: n.reached, Attested: n.attesting.answered, Forwarded: n.forwarded, ForwardsLost: n.forwardsLost,
+		Outdated: func(_ raft.NodeID, conn net.Conn) bool { return n.guard.outdated(conn) }, Replaced: func(raft.NodeID) { n.notary.changed() },
 		Dial: dialFor(wire.PurposePeer), DialBulk: dialFor(wire.PurposeBulk), BulkRate: int64(n.cfg.SnapshotRate), Sent: n.sent, Store: store, DamageFound: n.damageFound, FetchBytes: raft.AppendBytesMaxDefault, Counters: &n.counters, Log: n.log,
 	})
 	n.transport = transport

@@ -17,6 +17,9 @@ const (
 	// it doubles from the one to the other.
 	bearPauseMin = 100 * time.Millisecond
 	bearPauseMax = 10 * time.Second
+	// linkMax is how long a member waits, once all have certificates, until its connections to others are by
+	// those, before it says that it has its own: another one may be unable to show its own.
+	linkMax = 3 * time.Second
 )
 
 // Own is the certificate that a node has in its file.
@@ -33,6 +36,11 @@ type Bearer struct {
 	table *shardmap.Table
 	index uint64 // of the table by which handshakes trust
 	own   Own
+
+	// outdated counts this node's connections to other members that were made by the secret, and would be
+	// cut with the end of its time.
+	outdated int
+	linkBy   time.Duration // until when their replacement is waited for; 0: not all members have certificates
 
 	leader  raft.NodeID // of the meta group; 0: not known
 	wishing bool        // the first user's certificate is to be had
@@ -65,6 +73,10 @@ func (b *Bearer) Table(t *shardmap.Table) { b.table, b.index = t, t.Index }
 
 // Own says which certificate is in the node's file.
 func (b *Bearer) Own(own Own) { b.own = own }
+
+// Outdated says how many connections of this node to other members are still to be replaced by such on
+// which both have shown their certificates.
+func (b *Bearer) Outdated(n int) { b.outdated = n }
 
 // Leader says which node leads the meta group; 0: none that is known.
 func (b *Bearer) Leader(n raft.NodeID) { b.leader = n }
@@ -126,10 +138,39 @@ func (b *Bearer) wants(now Now) (ActionKind, time.Duration) {
 		return 0, next
 	case s.Mode == shardmap.SecurityBoth && b.wishing && b.wishes < wishesMax:
 		return Wish, 0
-	case b.toldOf == b.own && b.toldTo == b.leader && b.toldFor == b.index && now.Host < b.tellAt:
+	}
+	if s.Mode == shardmap.SecurityBoth {
+		if until := b.links(now, &issuing); until != 0 {
+			return 0, min(next, until)
+		}
+	}
+	if b.toldOf == b.own && b.toldTo == b.leader && b.toldFor == b.index && now.Host < b.tellAt {
 		return 0, b.tellAt
 	}
 	return Tell, 0
+}
+
+// links returns until when this node waits for its connections to others before it says what it has; 0: it does
+// not. When all members have said it, what was made by the secret is cut everywhere at once, and if that were
+// the members' own connections, each group would lose its leader.
+func (b *Bearer) links(now Now, issuing *shardmap.Root) time.Duration {
+	s := &b.table.Security
+	if s.Roots[len(s.Roots)-1].State == shardmap.RootTrusted {
+		return 0 // another root is to issue first, and waits for this word
+	}
+	for i := range b.table.Nodes {
+		if pin, ok := s.Pin(b.table.Nodes[i].ID); !ok || pin.Root != issuing.ID {
+			b.linkBy = 0
+			return never // the word would change nothing yet
+		}
+	}
+	if b.linkBy == 0 {
+		b.linkBy = now.Host + linkMax
+	}
+	if b.outdated == 0 || now.Host >= b.linkBy {
+		return 0
+	}
+	return b.linkBy
 }
 
 // awaited reports whether the leader waits for what members have: to end the time of the

@@ -57,6 +57,15 @@ func (h *Holder) Get() *Holding {
 	return &Holding{}
 }
 
+// Root names the root that the certificate to show is under; zero: there is none, or it is one that
+// proves nothing, or that of a company's CA.
+func (h *Holding) Root() RootID {
+	if h.Own != nil || h.Certificate == nil || len(h.Certificate.Certificate) < 2 {
+		return RootID{}
+	}
+	return RootIDOf(h.Certificate.Certificate[1])
+}
+
 // Server is the setting of a listener. A handshake succeeds with whatever
 // certificate the client shows, or none: who it is, is for the caller to
 // ask ([Trusted.Verify] about the state's PeerCertificates) once it is over.
