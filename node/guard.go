@@ -682,15 +682,22 @@ func (g *guard) revoked(p *trust.Proven) *wire.Error {
 	return g.unpinned(p)
 }
 
-// recheck ends the connections of this node to those whose certificates are good no longer.
+// bugSecretStays is planted to show that its test finds it: this node goes on speaking with one that it has
+// dialled, and that has shown the secret alone, after that has had its time.
+const bugSecretStays = "dialled connection outlives the secret"
+
+// recheck ends the connections of this node to those who have proven themselves by what is good no longer: a
+// certificate, or the secret.
 func (g *guard) recheck() {
 	if bug(bugDeniedStays) {
 		return
 	}
+	bySecret := g.speech() != speaksOnly || bug(bugSecretStays)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for conn, p := range g.dialled {
-		if p.Name != (trust.Name{}) && g.revoked(&p) != nil {
+		nobody := p.Name == (trust.Name{})
+		if nobody && !bySecret || !nobody && g.revoked(&p) != nil {
 			conn.Close()
 		}
 	}

@@ -228,6 +228,40 @@ func openAfterDenial(t *testing.T, within time.Duration) string {
 	return ""
 }
 
+// A node may have dialled one that has the secret and is no member: it stands where a member was. Once
+// certificates alone count, nothing is said to it any more. Whom a certificate proves stays connected.
+func TestDialledBySecretEnds(t *testing.T) {
+	if wrong := dialledBySecret(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// dialledBySecret tells whether what was dialled by the secret outlives that.
+func dialledBySecret(t *testing.T) string {
+	nodes, _ := secured(t, 2)
+	g, other := &nodes[0].node.guard, nodes[1].node
+	proven := trust.Proven{Name: nodeName(nodes[0].node.self().ClusterID, other.self().Node), Root: g.holder.Get().Root()}
+	proven.Key, _ = g.pin(other.self().Node)
+	for _, c := range []struct {
+		by    string
+		p     trust.Proven
+		stays bool
+	}{{"the secret", trust.Proven{}, false}, {"a certificate", proven, true}} {
+		near, far := net.Pipe()
+		g.keeps(near, c.p)
+		nodes[0].node.door.recheck()
+		err := far.SetReadDeadline(time.Now()) // a connection that has ended says so first
+		if err == nil {
+			_, err = far.Read(make([]byte, 1))
+		}
+		g.forgets(near)
+		if stays := errors.Is(err, os.ErrDeadlineExceeded); stays != c.stays {
+			return fmt.Sprintf("a connection by %s: %v", c.by, err)
+		}
+	}
+	return ""
+}
+
 // Who shows a certificate in another's name, or one of a user as a peer, must be refused, and so must
 // one who shows none.
 func TestPeersByCertificate(t *testing.T) {

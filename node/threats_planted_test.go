@@ -40,6 +40,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugLedBack, ledBack},
 		{setBug, bugOneRemoval, memberLies},
 		{setBug, bugOneTable, memberLies},
+		{setBug, bugSecretStays, dialledBySecret},
 		{setBug, bugEarlyMay, func(t *testing.T) string { return permissionsWrong(serving(t, defaultLimits())) }},
 	} {
 		t.Run(c.bug, func(t *testing.T) {
