@@ -115,7 +115,8 @@ func takenIn(t *shardmap.Table, q *wire.Join) (a wire.JoinAnswer, ok bool) {
 	if !ok {
 		return a, false
 	}
-	return wire.JoinAnswer{ClusterID: t.ClusterID, Incarnation: t.Meta.Incarnation, Replica: replica.Replica, Level: t.Level, Members: nodeAddrs(t)}, true
+	return wire.JoinAnswer{ClusterID: t.ClusterID, Incarnation: t.Meta.Incarnation, Replica: replica.Replica, Level: t.Level, Members: nodeAddrs(t),
+		Index: t.Index, Roots: trustedRoots(t)}, true
 }
 
 // nodeAddrs lists all nodes of the table.

@@ -219,7 +219,11 @@ func (n *Node) askMember(ctx context.Context, addr string, met func(*wire.Greeti
 	if refusal := (*wire.Error)(nil); errors.As(err, &refusal) && refusal.Code == wire.CodeRemoved {
 		return &removedError{refusal}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// Before this host is a member by its own disk: from then on it asks nobody.
+	return n.notary.keys.learn(a.Roots, a.Index)
 }
 
 // askLeader has the leader of group 0 put an announcement of this node into the

@@ -38,6 +38,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugHeardIsEnough, behindRules},
 		{setBug, bugHeardIsEnough, startedRules},
 		{setBug, bugLedBack, ledBack},
+		{setBug, bugRootsNotLearnt, rootsWithAJoin},
 		{setBug, bugOneRemoval, memberLies},
 		{setBug, bugOneTable, memberLies},
 		{setBug, bugSecretStays, dialledBySecret},

@@ -105,8 +105,15 @@ func checkCertified(certificate []byte, roots [][]byte) error {
 	switch {
 	case len(certificate) == 0 || len(certificate) > CertificateMax:
 		return fmt.Errorf("field certificate: %d bytes; want 1 to %d", len(certificate), CertificateMax)
-	case len(roots) == 0 || len(roots) > RootsMax:
-		return fmt.Errorf("field roots: %d of them; want 1 to %d", len(roots), RootsMax)
+	case len(roots) == 0:
+		return fmt.Errorf("field roots: none; want 1 to %d", RootsMax)
+	}
+	return checkRoots(roots)
+}
+
+func checkRoots(roots [][]byte) error {
+	if len(roots) > RootsMax {
+		return fmt.Errorf("field roots: %d of them; want %d at most", len(roots), RootsMax)
 	}
 	for i, r := range roots {
 		if len(r) == 0 || len(r) > CertificateMax {

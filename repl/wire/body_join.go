@@ -152,15 +152,24 @@ type JoinAnswer struct {
 	Replica     raft.ReplicaID   // of the host, in the meta group
 	Level       uint32           // of the cluster
 	Members     []NodeAddr       // MembersMax at most
+
+	// Index is that of the table which this answer goes by, and Roots are all that the cluster trusts
+	// by it; 0 and none from a node before level 8, and from a cluster without TLS. Without them the host
+	// could know no more than those of its certificate, and another one may be about to issue.
+	Index uint64
+	Roots [][]byte // DER, RootsMax at most
 }
 
 func (m *JoinAnswer) fields(f *fields) {
-	f.atLeast(5, func() {
+	f.grown(5, func() {
 		number(f, "cluster_id", &m.ClusterID)
 		number(f, "incarnation", &m.Incarnation)
 		number(f, "replica", &m.Replica)
 		number(f, "level", &m.Level)
 		list(f, "members", &m.Members, nodeAddrMin, nodeAddr)
+	}, 2, func() {
+		number(f, "index", &m.Index)
+		list(f, "roots", &m.Roots, rootMin, func(f *fields, r *[]byte) { f.bin("root", r) })
 	})
 }
 
@@ -170,6 +179,9 @@ func (m *JoinAnswer) Append(b []byte) []byte { return appendFields(b, m) }
 // Read reads the body.
 func (m *JoinAnswer) Read(body []byte) error {
 	if err := readFields(body, m); err != nil {
+		return err
+	}
+	if err := checkRoots(m.Roots); err != nil {
 		return err
 	}
 	return checkMembers(m.Members)

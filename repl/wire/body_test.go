@@ -143,7 +143,11 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		i.Members = append(i.Members, wire.NodeAddr{Node: n1})
 		addrsDrawn(i.Members)
 	},
-	wire.TypeJoinAnswer: func(b wire.Body) { addrsDrawn(b.(*wire.JoinAnswer).Members) },
+	wire.TypeJoinAnswer: func(b wire.Body) {
+		a := b.(*wire.JoinAnswer)
+		addrsDrawn(a.Members)
+		a.Roots = certificatesDrawn(a.Roots)
+	},
 	wire.TypeChange: func(b wire.Body) {
 		c := b.(*wire.Change)
 		c.Group, c.After = c.Group%(raft.GroupMax+1), c.After|1

@@ -264,7 +264,7 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeInviteAnswer: &wire.InviteAnswer{Node: n3, Name: "n3", State: wire.JoinBegins},
 	wire.TypeJoin: &wire.Join{Node: n3, Name: "n3", Addr: "10.0.0.3:4166", Role: shardmap.NodeServer,
 		Labels: []shardmap.Label{{Key: "zone", Value: "b"}}, Version: "0.1.0", Start: 1, Level: 3},
-	wire.TypeJoinAnswer: &wire.JoinAnswer{ClusterID: 0xc1c2c3c4c5c6c7c8, Incarnation: 1, Replica: 4, Level: 3, Members: exampleMembers},
+	wire.TypeJoinAnswer: &wire.JoinAnswer{ClusterID: 0xc1c2c3c4c5c6c7c8, Incarnation: 1, Replica: 4, Level: 3, Members: exampleMembers, Index: 18, Roots: [][]byte{[]byte("a root in DER")}},
 	wire.TypeTable:      &wire.Empty{},
 	// The head of a table; a whole one takes a page.
 	wire.TypeTableAnswer: &wire.TableAnswer{Index: 18, Leader: n1, State: []byte("mustmeta\x04\x00\x00\x00")},
