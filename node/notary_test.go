@@ -399,6 +399,52 @@ func TestFortyDaysStopped(t *testing.T) {
 	}
 }
 
+// Two of three nodes were on until yesterday and have renewed their certificates, the third was off for
+// weeks. If it starts with one of the others alone, its certificate has ended and that one's is good; neither
+// is a majority, and both together must be.
+func TestSomeCertificatesEnded(t *testing.T) {
+	if why := halfExpired(t, 20*time.Second); why != "" {
+		t.Error(why)
+	}
+}
+
+// halfExpired returns what two such nodes still wait for after a while; empty: they serve.
+func halfExpired(t *testing.T, most time.Duration) string {
+	nodes, _ := secured(t, 3)
+	begin := func(days int, which ...int) func() time.Time {
+		now := func() time.Time { return time.Now().Add(time.Duration(days) * 24 * time.Hour) }
+		for _, r := range nodes {
+			r.stop()
+		}
+		for _, i := range which {
+			nodes[i] = startWith(t, nodes[i].node.cfg, secureLimits(), func(n *Node) { n.guard.now = now })
+		}
+		return now
+	}
+	// good returns which of some nodes have no certificate that is good for 20 days more.
+	good := func(now func() time.Time, which ...int) error {
+		for _, i := range which {
+			c := nodes[i].node.guard.holder.Get().Certificate
+			if nodes[i].node.running() == nil || c == nil || c.Leaf == nil || c.Leaf.NotAfter.Before(now().Add(20*24*time.Hour)) {
+				return fmt.Errorf("node %d has no new certificate", i)
+			}
+		}
+		return nil
+	}
+	now := begin(21, 0, 1)
+	until(t, "two have renewed theirs", func() error { return good(now, 0, 1) })
+	now = begin(35, 0, 2)
+	for end := time.Now().Add(most); ; time.Sleep(20 * time.Millisecond) {
+		err := good(now, 2)
+		if err == nil {
+			return ""
+		}
+		if time.Now().After(end) {
+			return err.Error()
+		}
+	}
+}
+
 // A node that votes in the meta group no longer must have no file left that makes certificates, and the
 // others must have theirs.
 func TestWrapKeysGoWithTheVote(t *testing.T) {

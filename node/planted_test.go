@@ -147,6 +147,17 @@ func TestPlantedTLS(t *testing.T) {
 	}
 }
 
+// The test of a cluster whose certificates have ended in part must find one that can't elect anybody.
+func TestPlantedHalfExpired(t *testing.T) {
+	defer setBug("")
+	setBug(bugHalfExpired)
+	wrong := halfExpired(t, 5*time.Second)
+	if wrong == "" {
+		t.Errorf("%s: not found", bugHalfExpired)
+	}
+	t.Logf("%s: %s", bugHalfExpired, wrong)
+}
+
 // The test of what a node believes after a start must find one that forgets a root for an older table.
 func TestPlantedRootsGoBack(t *testing.T) {
 	defer setBug("")
