@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"time"
 
 	"muster/repl"
@@ -20,19 +19,10 @@ const (
 	// PasswordRounds is how often a password is hashed: as often as OWASP's cheat sheet wants for
 	// PBKDF2 with SHA-256 (2023). It takes about a quarter of a second of a processor.
 	PasswordRounds = 600_000
-	// loginsMax is how many passwords are looked at at once. Each takes a quarter of a second of a
-	// processor, by design; who asks for more must not keep the node from its work.
-	loginsMax = 2
 	// loginBusyRetry is after how long a place is free again, mostly.
 	loginBusyRetry = 500 * time.Millisecond
-	// failuresMax bounds what is remembered of failed logins. Above it what failed longest ago is
-	// forgotten: an attacker with so many addresses is not slowed down by any list of them.
-	failuresMax = 4096
-	// failureFirst is how long the next try has to wait after one failure; it doubles with each, up to
-	// failureLast. After failureOver without one all is forgotten.
-	failureFirst = time.Second
-	failureLast  = time.Minute
-	failureOver  = 10 * time.Minute
+	// loginWaitMax is how long a login waits for its turn.
+	loginWaitMax = 2 * time.Second
 )
 
 // logins looks at passwords, and at how often.
@@ -42,14 +32,12 @@ type logins struct {
 	// certify gets a certificate for a user that has proven its password; nil: nobody makes any. Set
 	// before serving. Any goroutine calls it.
 	certify func(ctx context.Context, user *shardmap.User, request []byte) (*wire.LoginAnswer, *wire.Error)
-	places  chan struct{} // loginsMax of them; a login holds one
 
+	queue    loginQueue
 	failures failures
 }
 
-func (l *logins) init(n *Node) {
-	l.node, l.places = n, make(chan struct{}, loginsMax)
-}
+func (l *logins) init(n *Node) { l.node = n }
 
 // takeLogin answers a guest that has a password and wants a certificate.
 func takeLogin(c *connection, h wire.Header, r repl.Reply, body []byte) {
@@ -58,23 +46,57 @@ func takeLogin(c *connection, h wire.Header, r repl.Reply, body []byte) {
 		return
 	}
 	l := &c.node.logins
-	select {
-	case l.places <- struct{}{}:
-	default:
-		c.refuse(r, wire.Busy("login", fmt.Sprintf("%d others are under way", loginsMax), loginBusyRetry))
+	from := sourceOf(c.conn)
+	network, wide := networkOf(from)
+	left, known := l.failures.begin(time.Now(), q.Name, network)
+	if left > 0 {
+		e := wire.Busy("login", "the last one for this user from there, or from this network, failed or is under way, or too many have failed for this user", left)
+		c.node.trail.done(c, wire.TypeLogin, l.noted(q.Name), 0, e)
+		c.refuse(r, e)
 		return
 	}
-	from := sourceOf(c.conn)
+	place := l.queue.enter(wide, known)
+	if place == nil {
+		l.failures.drop(q.Name, network)
+		c.refuse(r, loginsBusy())
+		return
+	}
 	c.node.ended.Go(func() {
-		a, e := l.login(&q, from)
+		if !l.awaits(place) {
+			l.failures.drop(q.Name, network)
+			c.refuse(r, loginsBusy())
+			return
+		}
+		a, e := l.login(&q, network)
 		c.node.trail.done(c, wire.TypeLogin, l.noted(q.Name), 0, e)
-		<-l.places
+		l.queue.leave()
 		if e != nil {
 			c.refuse(r, e)
 			return
 		}
 		c.answerNow(r, wire.TypeLoginAnswer, a.Append(nil))
 	})
+}
+
+// loginsBusy refuses a login that finds no place, or has lost it.
+func loginsBusy() *wire.Error {
+	return wire.Busy("login", fmt.Sprintf("%d others are under way, and more wait", loginsMax), loginBusyRetry)
+}
+
+// awaits waits until it is a login's turn, and reports whether that came about.
+func (l *logins) awaits(place *loginWait) bool {
+	late := time.NewTimer(loginWaitMax)
+	defer late.Stop()
+	select {
+	case its := <-place.turn:
+		return its
+	case <-late.C:
+	case <-l.node.ctx.Done():
+	}
+	if l.queue.giveUp(place) {
+		return false
+	}
+	return <-place.turn // it was told at this moment
 }
 
 // noted is whom the trail says that a login was for. What is no user's name may be a password,
@@ -100,9 +122,17 @@ func sourceOf(conn net.Conn) string {
 // bugPasswordLogged is planted to show that its test finds it: a log has what people prove themselves by.
 const bugPasswordLogged = "password in the log"
 
-// login looks at a password, and gets its user a certificate.
-func (l *logins) login(q *wire.Login, from string) (*wire.LoginAnswer, *wire.Error) {
+// login looks at a password, and gets its user a certificate. [failures.begin] has let it begin.
+func (l *logins) login(q *wire.Login, network string) (*wire.LoginAnswer, *wire.Error) {
 	n := l.node
+	looked, ok := false, false
+	defer func() {
+		if !looked {
+			l.failures.drop(q.Name, network)
+			return
+		}
+		l.failures.end(time.Now(), ok, q.Name, network)
+	}()
 	// The leader alone makes certificates. That it also looks at all passwords is what makes the
 	// pauses between them count.
 	if e := n.ledHere(n.running()); e != nil {
@@ -111,15 +141,13 @@ func (l *logins) login(q *wire.Login, from string) (*wire.LoginAnswer, *wire.Err
 	if l.certify == nil {
 		return nil, noRoot(n)
 	}
-	if left := l.failures.begin(time.Now(), q.Name, from); left > 0 {
-		return nil, wire.Busy("login", "the last one for this user, or from this address, failed or is under way", left)
-	}
 	if bug(bugPasswordLogged) {
 		n.log.Info("login", "user", q.Name, "password", string(q.Password))
 	}
-	user, known := n.table.Load().Security.UserNamed(q.Name)
-	ok := passwordFits(&user.Password, q.Password) && known
-	l.failures.end(time.Now(), ok, q.Name, from)
+	security := &n.table.Load().Security
+	user, known := security.UserNamed(q.Name)
+	fits, _ := passwordFits(&user.Password, q.Password, roundsOf(security.Users))
+	looked, ok = true, fits && known
 	if !ok {
 		// One answer for both: a stranger must not find out who is a user.
 		return nil, wire.Unauthorized("login", "wrong name or password", "try again, or ask an administrator for a new password")
@@ -129,14 +157,34 @@ func (l *logins) login(q *wire.Login, from string) (*wire.LoginAnswer, *wire.Err
 	return l.certify(ctx, &user, q.Request)
 }
 
-// passwordFits reports whether a password is the one that was hashed. It takes as long where there is
-// none as where there is.
-func passwordFits(p *shardmap.PasswordHash, password []byte) bool {
+// bugRoundsTell is planted to show that its test finds it: a password of more or fewer rounds than others takes a time
+// of its own.
+const bugRoundsTell = "rounds tell who is a user"
+
+// roundsOf is how many rounds each login takes in a cluster: those of the user with most, and no fewer than a new
+// password has.
+func roundsOf(users []shardmap.User) int {
+	most := uint32(PasswordRounds)
+	for i := range users {
+		most = max(most, users[i].Password.Rounds)
+	}
+	return int(most)
+}
+
+// passwordFits reports whether a password is the one that was hashed. It takes as many rounds, which it returns,
+// where there is none, and where that one has fewer: the time tells nobody who is a user, or since when.
+func passwordFits(p *shardmap.PasswordHash, password []byte, rounds int) (fits bool, took int) {
 	has := *p
 	if has.None() {
-		has.Rounds = PasswordRounds
+		has.Rounds = uint32(rounds)
 	}
-	return subtle.ConstantTimeCompare(hashPassword(password, has.Salt[:], int(has.Rounds)), has.Hash[:]) == 1 && !p.None()
+	hash := hashPassword(password, has.Salt[:], int(has.Rounds))
+	took = int(has.Rounds)
+	if rest := rounds - took; rest > 0 && !bug(bugRoundsTell) {
+		hashPassword(password, has.Salt[:], rest)
+		took += rest
+	}
+	return subtle.ConstantTimeCompare(hash, has.Hash[:]) == 1 && !p.None(), took
 }
 
 // HashPassword returns what the table keeps of a password: whoever makes a user hashes it, so that it
@@ -156,100 +204,4 @@ func hashPassword(password, salt []byte, rounds int) []byte {
 		panic(fmt.Sprintf("PBKDF2 with %d rounds: %v", rounds, err)) // only a mode of the library refuses, which is not built
 	}
 	return hash
-}
-
-// failures remembers whose logins failed, by name and by address.
-type failures struct {
-	mu sync.Mutex
-	of map[source]*failing // guarded by mu; at most failuresMax
-}
-
-// source is where logins come from: a name, or an address.
-type source struct{ user, addr string }
-
-func sources(user, addr string) [2]source { return [2]source{{user: user}, {addr: addr}} }
-
-// failing is what is remembered of one source.
-type failing struct {
-	count int
-	last  time.Time
-	under bool // one is under way: of many at once only one is looked at
-}
-
-// pause is how long after the last failure nothing more is looked at.
-func (f *failing) pause() time.Duration {
-	if f.count == 0 {
-		return 0
-	}
-	return min(failureFirst<<min(f.count-1, 16), failureLast)
-}
-
-// bugGuessed is planted to show that its test finds it: a login may follow one that failed at once.
-const bugGuessed = "failed logins cost no time"
-
-// begin returns how long a login has to wait, or 0: then it is under way.
-func (f *failures) begin(now time.Time, user, addr string) (left time.Duration) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, w := range sources(user, addr) {
-		if x := f.of[w]; x != nil {
-			if x.under {
-				left = max(left, loginBusyRetry)
-			}
-			left = max(left, x.pause()-now.Sub(x.last))
-		}
-	}
-	if left > 0 && !bug(bugGuessed) {
-		return left
-	}
-	if f.of == nil {
-		f.of = make(map[source]*failing)
-	}
-	for _, w := range sources(user, addr) {
-		if f.of[w] == nil {
-			f.room(now)
-			f.of[w] = new(failing)
-		}
-		f.of[w].under = true
-	}
-	return 0
-}
-
-// end notes how a login ended that was under way.
-func (f *failures) end(now time.Time, ok bool, user, addr string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, w := range sources(user, addr) {
-		x := f.of[w]
-		x.under = false
-		switch {
-		case ok && (x.count == 0 || w.user != ""):
-			delete(f.of, w)
-		case ok: // one password that fits must not free an address from which others are guessed
-		case now.Sub(x.last) > failureOver:
-			x.count, x.last = 1, now
-		default:
-			x.count, x.last = x.count+1, now
-		}
-	}
-}
-
-// room forgets what is over, and if nothing is, the one that failed longest ago.
-func (f *failures) room(now time.Time) {
-	if len(f.of) < failuresMax {
-		return
-	}
-	var oldest source
-	for w, x := range f.of {
-		switch {
-		case x.under:
-		case now.Sub(x.last) > failureOver:
-			delete(f.of, w)
-		case oldest == (source{}) || x.last.Before(f.of[oldest].last):
-			oldest = w
-		}
-	}
-	if len(f.of) >= failuresMax {
-		delete(f.of, oldest)
-	}
 }
