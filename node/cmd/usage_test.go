@@ -153,7 +153,7 @@ func TestUsage(t *testing.T) {
 		{"job wait x", `muster job wait: job "x"; want a number, as muster job list shows`},
 		{"job cancel 0", `muster job cancel: job "0"; want a number, as muster job list shows`},
 		{"job pause 1 2", `muster job pause: argument "2" is one too many; want muster job pause ID`},
-		{"user", "muster user: a verb is missing; want one of create, password, list, grant, revoke, cert, del"},
+		{"user", "muster user: a verb is missing; want one of create, password, withdraw, list, grant, revoke, cert, del"},
 		{"user create", "muster user create: an argument is missing; want muster user create NAME"},
 		{"user create a/b", `muster user create: name of a user: "a/b": has '/'; want 1 to 64 letters, digits, '.', '_' or '-'`},
 		{"user create ann --password-file=", "muster user create: --password-file: empty; want a FILE, or - for standard input"},
