@@ -55,12 +55,12 @@ const (
 // terminal, and leaves the cursor there.
 func (con *console) redraw(text string) { con.tell(lineClear, text, lineStart) }
 
-// tell writes to standard error what is safe on a terminal, whatever is in text,
-// between what moves its cursor.
+// tell writes to standard error what is safe on a terminal and in the hands of whoever is sent it,
+// whatever is in text, between what moves its cursor.
 func (con *console) tell(before, text, after string) {
 	con.mu.Lock()
 	defer con.mu.Unlock()
-	fmt.Fprint(con.err, before+plain(text)+after)
+	fmt.Fprint(con.err, before+plain(hushed(text))+after)
 }
 
 // confirmed asks a person, and reports whether the answer is yes. It waits for it until

@@ -40,3 +40,14 @@ func TestPlantedTokensStay(t *testing.T) {
 	}
 	t.Logf("%s: %.200s", bugTokensStay, wrong)
 }
+
+// The test of mistyped secrets must find a command that repeats what it was given.
+func TestPlantedEcho(t *testing.T) {
+	defer setBug("")
+	setBug(bugEchoes)
+	wrong := echoed(t)
+	if wrong == "" {
+		t.Errorf("%s: not found", bugEchoes)
+	}
+	t.Logf("%s: %.200s", bugEchoes, wrong)
+}
