@@ -3,6 +3,7 @@ package notary
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -114,6 +115,10 @@ func play(w *world) {
 		w.run(3 * time.Second)
 	}
 	w.until("renewed in time", time.Minute, func() bool { return w.waits() == "" })
+	// More than 33 days ago the root that issues began to.
+	w.until("former roots are retired", time.Minute, func() bool {
+		return !slices.ContainsFunc(w.table.Security.Roots, func(r shardmap.Root) bool { return r.State == shardmap.RootTrusted })
+	})
 }
 
 // leave takes off a node that votes nowhere, or was not there yet.
