@@ -105,6 +105,7 @@ var handlers = [...]handler{
 	wire.TypeUsage:     {request: takeUsage},
 	wire.TypeHolds:     {request: takeHolds},
 	wire.TypeAuthority: {request: takeAuthority},
+	wire.TypeReset:     {request: takeReset},
 }
 
 // handlerOf returns the row of type t; one without a way if nobody may send it.

@@ -22,6 +22,7 @@
 //	incidents.act      1 at most                    Node   the meta group has answered, or callTimeout
 //	authority.run      1                            Node   Node.close
 //	authority.act      1 per action of the notary   Node   the action ends
+//	resets.run         1                            Node   Node.close
 //	carrying.run       1                            Node   Node.close
 //	assigning.run      1                            Node   Node.close
 //	hooks.tell         health.HooksMax at most      Node   the webhook has answered, hookMax, or Node.close
@@ -152,6 +153,7 @@ type guarding struct {
 	guard  guard     // how its connections are protected
 	laws   laws      // what users may do
 	notary authority // which certificates there are
+	resets resets    // what whoever owns the directory asks for
 	logins logins    // who has which password
 	trail  trailing  // what was asked of it, and refused
 }

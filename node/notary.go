@@ -393,7 +393,7 @@ func (y *authority) certify(ctx context.Context, q notary.Request, request []byt
 	y.mail.post(func(time.Duration) {
 		t := n.table.Load()
 		name := nodeName(t.Security.ClusterOf(t), q.Node)
-		if q.By == notary.ByUser || q.By == notary.ByWish {
+		if q.By == notary.ByUser || q.By == notary.ByWish || q.By == notary.ByReset {
 			name = trust.Name{Cluster: name.Cluster, Kind: trust.KindUser, User: q.User}
 		}
 		y.number++

@@ -128,7 +128,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.attesting.own = n.addr
 	n.removed = make(chan error, 1)
 	n.checking.prober = prober
-	n.recruiter.node = n
+	n.recruiter.node, n.resets.node = n, n
 	n.watching.init(n)
 	n.laws.init(n)
 	n.logins.init(n)
@@ -303,6 +303,7 @@ func (n *Node) serve() error {
 	n.ended.Go(n.moves.run)
 	n.ended.Go(n.incidents.run)
 	n.ended.Go(n.notary.run)
+	n.ended.Go(n.resets.run)
 	n.ended.Go(n.carrying.run)
 	n.ended.Go(n.assigning.run)
 	n.ended.Go(n.dividing.run)

@@ -34,6 +34,7 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeUsage:     wire.SenderClient | wire.SenderMember, // it tells a client, and changes something for a member alone
 	wire.TypeHolds:     wire.SenderMember,
 	wire.TypeAuthority: wire.SenderClient,
+	wire.TypeReset:     wire.SenderMember,
 }
 
 // Who may send what follows from what a connection has proven. Each type must
@@ -113,9 +114,9 @@ func TestHandlerOfEachType(t *testing.T) {
 		}
 		// What is said in a member's name must not count before the member has
 		// said that the connection is its own. Of its requests, Attest changes
-		// nothing, Announce, Checks, Replicas, Change, Step, Keep and Holds wait for that by themselves, and Forward
+		// nothing, Announce, Checks, Replicas, Change, Step, Keep, Holds and Reset wait for that by themselves, and Forward
 		// is refused until then.
-		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward && i != wire.TypeReplicas && i != wire.TypeChange && i != wire.TypeStep && i != wire.TypeChecks && i != wire.TypeKeep && i != wire.TypeHolds {
+		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward && i != wire.TypeReplicas && i != wire.TypeChange && i != wire.TypeStep && i != wire.TypeChecks && i != wire.TypeKeep && i != wire.TypeHolds && i != wire.TypeReset {
 			t.Errorf("%s is answered before it is known whose word it is", i)
 		}
 	}

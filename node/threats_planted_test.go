@@ -31,6 +31,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugPasswordLogged, secretsTold},
 		{wire.SetBug, "hello without the exporter", relayedFounding},
 		{setBug, bugWithdrawnStays, func(t *testing.T) string { return openAfterRevoke(t, 2*recheckPause) }},
+		{setBug, bugResetUnproven, unprovenReset},
 		{setBug, bugLoginRenewed, loginRenewed},
 		{setBug, bugFormerMember, formerMember},
 		{setBug, bugFoundingOpen, toldAsFounder},

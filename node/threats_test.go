@@ -195,6 +195,7 @@ func asPeer(s *stranger, r *runningNode, role wire.Role, purpose wire.Purpose) s
 		wire.TypeForward:  (&wire.Forward{Type: wire.TypeGet, Body: getBody(wire.ReadLocal, "k")}).Append(nil),
 		wire.TypeRenew:    (&wire.Renew{Request: []byte{1}}).Append(nil),
 		wire.TypeKeep:     (&wire.Keep{}).Append(nil),
+		wire.TypeReset:    (&wire.Reset{User: "eve", Request: []byte{1}, Proof: make([]byte, wire.ResetProofSize)}).Append(nil),
 		wire.TypeAnnounce: (&wire.Announce{Node: s.id, Start: 99, Addr: "127.0.0.1:1", Version: "x", Name: "x", Level: shardmap.Level}).Append(nil),
 	} {
 		h, _, err := conn.ask(typ, 0, body)

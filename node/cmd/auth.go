@@ -35,7 +35,8 @@ With -o json: ` + canIForm,
 			Flags:  []cli.Flag{&cli.StringFlag{Name: "as", Usage: "ask about the user `NAME`; needs read on the cluster"}},
 			Action: con.action(authCanI),
 		}),
-		authLoginVerb(con))
+		authLoginVerb(con),
+		authResetVerb(con))
 }
 
 type whoamiRow struct {

@@ -14,6 +14,7 @@
 //	                 them: for a start, before that table is read again
 //	pins             the keys of the members, one a line: node and SHA-256 of its key, in hexadecimal digits.
 //	                 It is there once certificates alone open the cluster, which is for good
+//	reset.*          questions of whoever owns the folder: see muster/node/reset
 //	wrap-ID.key      a key that wraps those of roots, as 64 hexadecimal digits; ID names it. Only
 //	                 voters of the meta group have such
 //
@@ -41,6 +42,9 @@ import (
 	"muster/repl/trust"
 )
 
+// RootsName is the file of that folder which has the roots that the node trusts.
+const RootsName = "roots.pem"
+
 // Dir is the folder in the data directory.
 const Dir = "tls"
 
@@ -48,7 +52,6 @@ const (
 	keyName    = "node.key"
 	certName   = "node.pem"
 	formerName = "former.pem"
-	rootsName  = "roots.pem"
 	pinsName   = "pins"
 	wrapPrefix = "wrap-"
 	wrapSuffix = ".key"
@@ -251,7 +254,7 @@ const rootsLine = "table "
 // Roots returns the roots that the node trusted last, in DER, and the index of the table that said so, 0 if
 // none did; none where there are none yet.
 func (v *Vault) Roots() (ders [][]byte, at uint64, err error) {
-	b, ok, err := v.read(rootsName)
+	b, ok, err := v.read(RootsName)
 	if err != nil || !ok {
 		return nil, 0, err
 	}
@@ -261,14 +264,14 @@ func (v *Vault) Roots() (ders [][]byte, at uint64, err error) {
 		at, err = strconv.ParseUint(string(line), 10, 64)
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w: copy it from another node, or remove it and wait until the table is read", path.Join(v.dir, rootsName), err)
+		return nil, 0, fmt.Errorf("%s: %w: copy it from another node, or remove it and wait until the table is read", path.Join(v.dir, RootsName), err)
 	}
 	return ders, at, nil
 }
 
 // SetRoots replaces the roots that are trusted. at is the index of the table that says so; 0: none does.
 func (v *Vault) SetRoots(roots [][]byte, at uint64) error {
-	return v.write(rootsName, append(fmt.Appendf(nil, "%s%d\n", rootsLine, at), trust.EncodeCertificates(roots...)...))
+	return v.write(RootsName, append(fmt.Appendf(nil, "%s%d\n", rootsLine, at), trust.EncodeCertificates(roots...)...))
 }
 
 // Pins returns the keys of the members, as they were when the node last heard of them; ok is false

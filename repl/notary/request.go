@@ -28,10 +28,13 @@ const (
 	ByUser Asker = 4
 	// ByWish: as BySecret, and for the user that runs Node.
 	ByWish Asker = 5
+	// ByReset: Node votes in the meta group and has the wrapping key of the issuing root, and whoever owns
+	// its directory is to be an administrator again. The owner has seen to that.
+	ByReset Asker = 6
 )
 
 func (a Asker) String() string {
-	names := [...]string{ByToken: "by token", BySecret: "by secret", ByMember: "by member", ByUser: "by user", ByWish: "by wish"}
+	names := [...]string{ByToken: "by token", BySecret: "by secret", ByMember: "by member", ByUser: "by user", ByWish: "by wish", ByReset: "by reset"}
 	if int(a) < len(names) && names[a] != "" {
 		return names[a]
 	}
@@ -42,7 +45,7 @@ func (a Asker) String() string {
 type Request struct {
 	Number uint64 // the owner's
 	By     Asker
-	Node   raft.NodeID // whose certificate it is to be; 0: that of User. With ByWish who asks
+	Node   raft.NodeID // whose certificate it is to be; 0: that of User. With ByWish and ByReset who asks
 	User   string      // whose, if not Node's
 	// Principal is who User was when it was let in: another one may have the name by now. 0: whoever has it.
 	Principal shardmap.Principal
@@ -57,6 +60,10 @@ type request struct {
 	until time.Duration
 	wants *shardmap.Pin // the certificate that was signed; nil: none
 }
+
+// user and role are what the entries are about by which a reset makes an administrator.
+func (r *request) user() string { return fmt.Sprintf("user of %d", r.Number) }
+func (r *request) role() string { return fmt.Sprintf("role of %d", r.Number) }
 
 // about is what the entry that makes a certificate count is about.
 func (r *request) about() string { return fmt.Sprintf("pin %d", r.Number) }
@@ -90,6 +97,10 @@ func (c *Core) serve(now Now) {
 			delete(c.said, r.about())
 			delete(c.retry, "propose "+r.about())
 			delete(c.retry, fmt.Sprintf("sign %d", r.Number))
+			if r.By == ByReset {
+				delete(c.said, r.user()) // what was refused once may be allowed by now
+				delete(c.said, r.role())
+			}
 			c.answer(r.Number, refusal)
 			return true
 		}
@@ -113,6 +124,11 @@ func (c *Core) step(now Now, r *request) (refusal *wire.Error, done bool) {
 	}
 	if r.By == ByWish && !c.welcome(now, r) {
 		return nil, false
+	}
+	if r.By == ByReset {
+		if refusal, made := reinstate(c, now, r); refusal != nil || !made {
+			return refusal, refusal != nil
+		}
 	}
 	if r.wants == nil || r.wants.Root != issuing.ID {
 		r.wants = nil
@@ -178,6 +194,11 @@ func (c *Core) admit(now Now, r *request) *wire.Error {
 			return wire.Unauthorized("user "+r.User, "the cluster is founded, and its users are made by its administrators", "muster user create "+r.User+", and muster user cert "+r.User)
 		}
 		return nil
+	case ByReset:
+		if voters := c.voters(); r.Node != c.self && !slices.Contains(voters, r.Node) {
+			return wire.Unauthorized("user "+r.User, fmt.Sprintf("node %s is no voter of the meta group", r.Node), "give muster auth reset on a node that is one")
+		}
+		return nil // the user may not be there yet
 	}
 	if u, ok := s.UserNamed(r.User); !ok || r.Principal != 0 && u.ID != r.Principal {
 		return &wire.Error{Code: wire.CodeNotFound, Object: "user " + r.User, Text: "no such user", Next: "muster user create " + r.User}
@@ -267,6 +288,76 @@ func (c *Core) welcome(now Now, r *request) bool {
 		return true
 	}
 	return false
+}
+
+// RoleForAll returns a role that allows everything, [AdminRole] rather than another; ok is false where there is
+// none.
+func RoleForAll(s *shardmap.Security) (name string, ok bool) {
+	for i := range s.Roles {
+		r := &s.Roles[i]
+		if !access.Compile([]access.User{{ID: 1, Roles: []string{r.Name}}}, []access.Role{*r}).Of(1).All {
+			continue
+		}
+		if r.Name == AdminRole || !ok {
+			name, ok = r.Name, true
+		}
+	}
+	return name, ok
+}
+
+// RoleOf returns a role of a user that allows everything, [AdminRole] rather than another; empty where it has none.
+func RoleOf(s *shardmap.Security, u *shardmap.User) string {
+	has := *s
+	has.Roles = nil
+	for i := range s.Roles {
+		if slices.Contains(u.Roles, s.Roles[i].Name) {
+			has.Roles = append(has.Roles, s.Roles[i])
+		}
+	}
+	name, _ := RoleForAll(&has)
+	return name
+}
+
+// resetRole is what a role is called that a reset makes where [AdminRole] does not allow everything any more: who
+// narrowed that had a reason, and others have it.
+const resetRole = AdminRole + "-reset"
+
+// newRole is a name for a role that allows everything, which no role has.
+func newRole(s *shardmap.Security) string {
+	name := AdminRole
+	for n := 1; ; n++ {
+		if _, taken := s.Role(name); !taken {
+			return name
+		}
+		if name = resetRole; n > 1 {
+			name = fmt.Sprintf("%s-%d", resetRole, n)
+		}
+	}
+}
+
+// reinstate makes the user of a reset one that may do everything. It reports whether the table has it so, or why it
+// never will.
+func reinstate(c *Core, now Now, r *request) (refusal *wire.Error, made bool) {
+	s := &c.table.Security
+	for _, about := range []string{r.role(), r.user()} {
+		if said := c.said[about]; said != nil && !said.open && errors.As(said.err, &refusal) {
+			return refusal, false
+		}
+	}
+	u, known := s.UserNamed(r.User)
+	if known && RoleOf(s, &u) != "" {
+		return nil, true
+	}
+	role, allows := RoleForAll(s)
+	switch {
+	case !allows:
+		c.propose(now, r.role(), must(shardmap.AppendChangeRole(nil, &shardmap.ChangeRole{Action: shardmap.RoleCreate, Name: newRole(s), Grants: AllGrants()})))
+	case !known:
+		c.propose(now, r.user(), must(shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: r.User, At: now.Wall})))
+	default:
+		c.propose(now, r.user(), must(shardmap.AppendChangeUserRoles(nil, &shardmap.ChangeUserRoles{User: r.User, Give: []string{role}})))
+	}
+	return nil, false
 }
 
 // Life is how long a certificate lasts that is made for a request.

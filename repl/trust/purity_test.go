@@ -16,8 +16,8 @@ import (
 // have them, so both lists are short and each new name is looked at.
 func TestPure(t *testing.T) {
 	imports := []string{
-		"crypto", "crypto/aes", "crypto/cipher", "crypto/ecdsa", "crypto/ed25519", "crypto/elliptic", "crypto/rsa", "crypto/sha256", "crypto/tls", "crypto/x509", "crypto/x509/pkix",
-		"encoding/base64", "encoding/hex", "encoding/pem", "errors", "fmt", "io", "math/big", "net", "net/url", "slices", "strconv", "strings", "sync/atomic", "time",
+		"crypto", "crypto/aes", "crypto/cipher", "crypto/ecdsa", "crypto/ed25519", "crypto/elliptic", "crypto/hmac", "crypto/rsa", "crypto/sha256", "crypto/tls", "crypto/x509", "crypto/x509/pkix",
+		"encoding/base64", "encoding/binary", "encoding/hex", "encoding/pem", "errors", "fmt", "io", "math/big", "net", "net/url", "slices", "strconv", "strings", "sync/atomic", "time",
 		"muster/raft", "muster/shardmap/access",
 	}
 	names := map[string][]string{"time": {"Time", "Duration", "Hour", "RFC3339"}, "net": {"SplitHostPort"}}

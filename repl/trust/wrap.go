@@ -5,7 +5,9 @@ import (
 	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -114,3 +116,25 @@ func (w WrapKey) aead() (cipher.AEAD, error) {
 }
 
 func wrapData(root RootID) []byte { return append([]byte(wrapLabel), root[:]...) }
+
+const proofLabel = "muster reset\x00"
+
+// Prove returns a proof that whoever asks has w. It covers what is asked over a connection, and the TLS
+// exporter of that, so it is good there alone.
+func (w WrapKey) Prove(exporter []byte, user string, request []byte) []byte {
+	m := hmac.New(sha256.New, w[:])
+	m.Write([]byte(proofLabel)) // a hash takes all that it is given
+	var size [4]byte
+	for _, part := range [...][]byte{exporter, []byte(user), request} {
+		// With its length: no two askings have the same bytes.
+		binary.LittleEndian.PutUint32(size[:], uint32(len(part)))
+		m.Write(size[:])
+		m.Write(part)
+	}
+	return m.Sum(nil)
+}
+
+// Proves reports whether a proof is that of [WrapKey.Prove].
+func (w WrapKey) Proves(proof, exporter []byte, user string, request []byte) bool {
+	return len(exporter) > 0 && hmac.Equal(proof, w.Prove(exporter, user, request))
+}

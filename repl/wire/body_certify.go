@@ -340,3 +340,74 @@ func (m *AuthorityAnswer) Append(b []byte) []byte { return appendFields(b, m) }
 
 // Read reads the body.
 func (m *AuthorityAnswer) Read(body []byte) error { return readFields(body, m) }
+
+// Reset asks the leader of the meta group to make a user an administrator again, and for a certificate of
+// that user:
+//
+//	[user, request, wrapping key, proof]
+//
+// Whoever owns the directory of the sender asks for it. It is as good as the key that wraps that of the
+// issuing root, so it shows that the sender has that.
+type Reset struct {
+	User    string
+	Request []byte      // a certificate request (PKCS #10)
+	WrapKey WrapKeyName // of the issuing root
+	// Proof is the HMAC of the TLS exporter of this connection, User and Request, by a key that follows from the
+	// wrapping key: whoever sees it can't use it over another connection.
+	Proof []byte
+}
+
+// ResetProofSize is the size of the proof in a [Reset], in bytes.
+const ResetProofSize = 32
+
+func (m *Reset) fields(f *fields) {
+	f.exactly(4, func() {
+		f.text("user", &m.User)
+		sealed(f, "request", &m.Request)
+		fixed(f, "wrap_key", m.WrapKey[:])
+		sealed(f, "proof", &m.Proof)
+	})
+}
+
+// Append appends the body.
+func (m *Reset) Append(b []byte) []byte { return appendFields(b, m) }
+
+// Read reads the body.
+func (m *Reset) Read(body []byte) error {
+	if err := readFields(body, m); err != nil {
+		return err
+	}
+	switch {
+	case m.User == "" || len(m.User) > UserNameMax:
+		return fmt.Errorf("field user: %d bytes; want 1 to %d", len(m.User), UserNameMax)
+	case len(m.Proof) != ResetProofSize:
+		return fmt.Errorf("field proof: %d bytes; want %d", len(m.Proof), ResetProofSize)
+	}
+	return checkRequest(m.Request)
+}
+
+// ResetAnswer answers a [Reset]: [role, certificate, [root, …]].
+type ResetAnswer struct {
+	Role        string   // which the user has, and which allows everything
+	Certificate []byte   // DER
+	Roots       [][]byte // DER, of all roots that the cluster trusts; RootsMax at most
+}
+
+func (m *ResetAnswer) fields(f *fields) {
+	f.atLeast(3, func() {
+		f.text("role", &m.Role)
+		f.bin("certificate", &m.Certificate)
+		list(f, "roots", &m.Roots, rootMin, func(f *fields, r *[]byte) { f.bin("root", r) })
+	})
+}
+
+// Append appends the body.
+func (m *ResetAnswer) Append(b []byte) []byte { return appendFields(b, m) }
+
+// Read reads the body.
+func (m *ResetAnswer) Read(body []byte) error {
+	if err := readFields(body, m); err != nil {
+		return err
+	}
+	return checkCertified(m.Certificate, m.Roots)
+}

@@ -255,6 +255,14 @@ var madeGood = map[wire.Type]func(b wire.Body){
 			a.Reports[i].Group = 1 + a.Reports[i].Group%9999
 		}
 	},
+	wire.TypeReset: func(b wire.Body) {
+		q := b.(*wire.Reset)
+		q.User, q.Request, q.Proof = "u"+fmt.Sprintf("%.20x", q.User), append(q.Request, 0), make([]byte, wire.ResetProofSize)
+	},
+	wire.TypeResetAnswer: func(b wire.Body) {
+		a := b.(*wire.ResetAnswer)
+		a.Certificate, a.Roots = append(a.Certificate, 0), certificatesDrawn(a.Roots)
+	},
 	wire.TypeKeep:       func(b wire.Body) { wrapKeyDrawn(&b.(*wire.Keep).Key) },
 	wire.TypeKeepAnswer: func(b wire.Body) { wrapKeyDrawn(&b.(*wire.KeepAnswer).Key) },
 	wire.TypeAuthority: func(b wire.Body) {

@@ -307,6 +307,8 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeHoldsAnswer:     &wire.HoldsAnswer{Index: 19},
 	wire.TypeAuthority:       &wire.Authority{Action: wire.AuthorityRotate},
 	wire.TypeAuthorityAnswer: &wire.AuthorityAnswer{Root: wire.RootHash{7, 8, 9}},
+	wire.TypeReset:           &wire.Reset{User: "ann", Request: []byte("a request in DER"), WrapKey: wire.WrapKeyName{1, 2, 3}, Proof: make([]byte, wire.ResetProofSize)},
+	wire.TypeResetAnswer:     &wire.ResetAnswer{Role: "admin", Certificate: []byte("a certificate in DER"), Roots: [][]byte{[]byte("a root in DER")}},
 }
 
 var exampleLimit = wire.UsageLimit{Prefix: "app/", Most: wire.UsageAmount{20000, 1 << 20, 100}, Used: wire.UsageAmount{7200, 400000, 24}, Known: true}

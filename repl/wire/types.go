@@ -181,6 +181,8 @@ const (
 	TypeHoldsAnswer     Type = 0x91
 	TypeAuthority       Type = 0x92
 	TypeAuthorityAnswer Type = 0x93
+	TypeReset           Type = 0x94
+	TypeResetAnswer     Type = 0x95
 )
 
 // row is what is said of one type.
@@ -345,6 +347,8 @@ var rows = [...]row{
 	TypeHoldsAnswer:     {"HoldsAnswer", "", TypeHolds, SenderNobody, bodyOf[HoldsAnswer]},
 	TypeAuthority:       {"Authority", "client → the meta group's leader", 0, SenderClient, bodyOf[Authority]}, // make a root, or retire one
 	TypeAuthorityAnswer: {"AuthorityAnswer", "", TypeAuthority, SenderNobody, bodyOf[AuthorityAnswer]},
+	TypeReset:           {"Reset", "a voter of the meta group → its leader", 0, SenderMember, bodyOf[Reset]}, // an administrator for whoever owns my directory
+	TypeResetAnswer:     {"ResetAnswer", "", TypeReset, SenderNobody, bodyOf[ResetAnswer]},
 }
 
 // typeEnd is above every type.
