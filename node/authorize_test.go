@@ -345,8 +345,8 @@ func TestRightsChange(t *testing.T) {
 	refused(t, "a newer user", s.works(), wire.CodeNotReady, "has not heard yet of user")
 }
 
-// Where everybody has to prove who he is, a connection that was let in before ends: it has
-// proven nothing.
+// A connection that was let in while nobody had to prove who he is must end once everybody has to:
+// it has proven nothing. One would doubt it, because connections are looked at when they begin.
 func TestOpenConnectionsEnd(t *testing.T) {
 	r := serving(t, defaultLimits())
 	s := r.client()
@@ -379,7 +379,8 @@ func TestEarlyUsers(t *testing.T) {
 	refused(t, "taken for one after it", r.client().lastWords(), wire.CodeNotReady, "connect again")
 }
 
-// What a member passes on is held to what the user may do who asked for it.
+// A request that a member passes on is held to the rights of the user who asked for it, not to the
+// member's own.
 func TestForwardAuthorized(t *testing.T) {
 	if wrong := forwardsBlind(t); wrong != "" {
 		t.Error(wrong)

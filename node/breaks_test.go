@@ -80,8 +80,9 @@ func openAfterRevoke(t *testing.T, within time.Duration) string {
 	return ""
 }
 
-// What a login brings is good for an hour, and no longer without the password: who steals it must not
-// have it for good. Whoever may make certificates makes them all the same.
+// The certificate of a login is good for an hour, and is not renewed without the password: a thief
+// must not have it for good. An administrator who has logged in makes certificates for others all the
+// same.
 func TestLoginIsNotRenewed(t *testing.T) {
 	if wrong := loginRenewed(t); wrong != "" {
 		t.Error(wrong)
@@ -157,8 +158,8 @@ func formerMember(t *testing.T) string {
 	return ""
 }
 
-// Who founds a cluster is told who has founded it. Once certificates alone count, a stranger that says so,
-// in the name and at the address of a member, is told nothing.
+// A host that founds a cluster is told who has founded it. Once certificates alone count, a stranger that
+// claims to found it, in the name and at the address of a member, must be told nothing.
 func TestFoundingIsOver(t *testing.T) {
 	if wrong := toldAsFounder(t); wrong != "" {
 		t.Error(wrong)
@@ -221,7 +222,7 @@ func rulesTold(t *testing.T) string {
 	return ""
 }
 
-// What another node says of the cluster may be newer than what this one has, and is followed. It must not lead a
+// A node follows another's word about the cluster where that is newer than its own. Such a word must not lead a
 // node with TLS back to where the secret opens it, or plain text.
 func TestNotLedBack(t *testing.T) {
 	if wrong := ledBack(t); wrong != "" {

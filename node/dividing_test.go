@@ -145,7 +145,8 @@ func TestLimitOfKeys(t *testing.T) {
 	if found := fmt.Sprint(nodes[0].finds(), nodes[1].finds(), nodes[2].finds()); strings.Count(found, `prefix "app/" has`) != 1 {
 		t.Errorf("doctor finds %s", found)
 	}
-	// What is there can be overwritten with no more, and deleted; others are not concerned.
+	// Keys that are there can be overwritten with no more bytes, and deleted; other prefixes are not
+	// concerned.
 	if _, err := cl.Set(ctx, []byte("other"), []byte("v"), client.WriteOptions{}); err != nil {
 		t.Error(err)
 	}

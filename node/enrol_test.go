@@ -164,9 +164,8 @@ func makeToken(t *testing.T, nodes []*runningNode, admin *keptUser, uses uint32,
 	return token
 }
 
-// Who has a token may become a member, once for each use, and nobody else may: not who found it
-// after it was revoked or had expired, not who has seen it used, and not who knows no more than
-// its number.
+// A host with a token becomes a member, once for each use, and no other host does: not by a token
+// that was revoked or has expired, not by having seen it used, and not by its number alone.
 func TestTokens(t *testing.T) {
 	if why := stolenTokens(t); why != "" {
 		t.Error(why)

@@ -259,7 +259,7 @@ func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, show
 			return wire.Removed(h.Node, fmt.Sprintf("cluster %q, at table index %d", t.Cluster, t.Index))
 		}
 	}
-	// What is shown and refused is told at once: who shows something wants it to count.
+	// A certificate that is refused is told of at once: its owner wants it to count.
 	if shown != nil && !errors.Is(shown, trust.ErrNone) && !errors.Is(shown, trust.ErrFounding) && !w.KnowsSecret && h.Role != wire.RoleInviting {
 		next := nextToken
 		if h.Role == wire.RoleClient {

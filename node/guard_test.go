@@ -97,7 +97,7 @@ func secretBack(t *testing.T) string {
 	for _, n := range nodes {
 		n.stop()
 	}
-	// What it had applied it may know again, of which a crash may leave nothing.
+	// It may know again what it had applied; a crash may leave nothing of that.
 	r = startWith(t, r.node.cfg, secureLimits(), func(n *Node) { n.guard.table = func() *shardmap.Table { return nil } })
 	until(t, "it runs", func() error {
 		if r.node.running() == nil {
@@ -127,8 +127,8 @@ func secretBack(t *testing.T) string {
 	return ""
 }
 
-// Who listens where a member was has TLS too, and a certificate that he made. He must hear nothing
-// from those who dial the member, not even their hello.
+// A stranger that listens where a member was has TLS too, and a certificate of its own making. It
+// must hear nothing from those who dial the member, not even their hello.
 func TestDiallerChecksFirst(t *testing.T) {
 	nodes, _ := secured(t, 2)
 	if wrong := strangerHears(t, nodes[0], nodes[1]); wrong != "" {
@@ -262,8 +262,7 @@ func dialledBySecret(t *testing.T) string {
 	return ""
 }
 
-// Who shows a certificate in another's name, or one of a user as a peer, must be refused, and so must
-// one who shows none.
+// A peer must be refused that shows a certificate in another's name, or a user's, or none.
 func TestPeersByCertificate(t *testing.T) {
 	nodes, users := secured(t, 2)
 	r, other := nodes[0], nodes[1]

@@ -349,7 +349,7 @@ func TestNotesOfCertificates(t *testing.T) {
 		y.core.Lead(false)
 		y.core.Lead(true) // it does not know of the others
 	})
-	// What it is told is told at once, so the table is made one of before.
+	// It acts at once on what the others tell it, so the table is put back to an earlier one.
 	table := *lead.node.table.Load()
 	table.Security.Mode, table.Security.Users, table.Security.Pins = shardmap.SecurityBoth, nil, nil
 	lead.node.table.Store(&table)

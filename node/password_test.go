@@ -13,8 +13,8 @@ import (
 	"muster/shardmap"
 )
 
-// What is kept of a password fits that password alone, and of two users with the same one
-// different things are kept. No user is there whose password is that nothing was kept.
+// The hash of a password fits that password alone, and two users with the same password have
+// different hashes. Nothing fits where no hash is kept.
 func TestPasswordFits(t *testing.T) {
 	p, err := HashPassword(rand.Reader, []byte("correct horse"))
 	if err != nil {

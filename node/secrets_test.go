@@ -68,9 +68,9 @@ func in(text []byte, secrets []plantedSecret) string {
 	return ""
 }
 
-// What proves who somebody is must be told by nobody: not in a log at its most talkative, an answer or an
-// error, a trail or a log of entries, nor in any file but those that are for it. One would doubt it of
-// what goes wrong: there people print what they have got.
+// No node may tell a secret that proves who somebody is: not in a log at its most talkative, an answer or
+// an error, a trail or a log of entries, nor in any file but those that are for it. One would doubt it
+// where something goes wrong: there code prints what it was given.
 func TestSecretsAreNotTold(t *testing.T) {
 	if why := secretsTold(t); why != "" {
 		t.Error(why)

@@ -113,9 +113,9 @@ func answered(t *testing.T, r *runningNode, say string, inside bool) (got []byte
 	return got, nil // a reset is as good as an end
 }
 
-// What is no request of somebody who has proven who he is gets nothing, by whichever door it comes: not
-// in clear, not in another protocol, not as a connection for snapshots, and not in the name of a node
-// with a user's certificate. One would doubt it of the doors that are not asked about every day.
+// A connection that has not proven whose it is gets nothing, by whichever door it comes: not in clear,
+// not in another protocol, not as a connection for snapshots, and not in the name of a node with a
+// user's certificate. One would doubt it of the doors that are not asked about every day.
 func TestSideDoors(t *testing.T) {
 	if why := sideDoors(t); why != "" {
 		t.Error(why)

@@ -20,8 +20,8 @@ import (
 	"muster/shardmap/access"
 )
 
-// Whoever learns the id of another's session, and how far it is, must neither see what came of that
-// one's commands nor keep them from being carried out.
+// A user who learns the id of another's session, and how far it is, must neither see what came of
+// its commands nor keep them from being carried out.
 func TestSessionTheft(t *testing.T) {
 	t.Parallel()
 	if why := sessionTheft(t); why != "" {
@@ -37,7 +37,7 @@ func sessionTheft(t *testing.T) string {
 	set := func(s *speaker, sequence, floor uint64, value string) (a wire.WriteAnswer, err error) {
 		c := setCommand("k", value)
 		c.Session, c.Sequence, c.Floor = session, sequence, floor
-		// Who leads the group of the key may change while nothing is known yet.
+		// The group of the key may change its leader while nothing is known yet.
 		until(t, "somebody carries it out", func() error {
 			a, err = writeWith(s, wire.FlagForward, c)
 			if e := (*wire.Error)(nil); errors.As(err, &e) && (e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeUnavailable) {

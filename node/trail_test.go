@@ -72,9 +72,9 @@ func (r *runningNode) says(what string, want func(*trailLine) bool) (l trailLine
 	return l
 }
 
-// Whoever looks at a node's trail sees that it started, who was refused and why, what people
-// changed and as which entry; reads and writes only where the cluster wants it, with no more
-// of a key than it wants, and values never.
+// A node's trail tells that it started, who was refused and why, what people changed and as which
+// entry; it tells reads and writes only where the cluster wants it, with no more of a key than it
+// wants, and values never.
 func TestTrail(t *testing.T) {
 	c := testConfig(t)
 	r := start(t, c, defaultLimits())
@@ -230,8 +230,9 @@ func TestTrailFlood(t *testing.T) {
 	}
 }
 
-// What a user may not do is noted with who it was, and with no more of a key than the policy
-// lets a line have: the error that the user gets names all of it.
+// A denied request is noted with the user who sent it, and with no more of a key than the policy
+// lets a line have. One would doubt the latter, because the error that the user gets names all of
+// it.
 func TestTrailOfDenied(t *testing.T) {
 	r := serving(t, defaultLimits())
 	r.enact(someSecurity())

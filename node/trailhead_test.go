@@ -106,9 +106,9 @@ func trailOfAnother(t *testing.T) string {
 	return ""
 }
 
-// Whoever has a node's disk can write its trail anew, with hashes that fit. The node finds that
-// at its next start, says so, and does not put it in the place of what the table knows. Without
-// the files it goes on behind that, with a line that says what is missing.
+// A thief of a node's disk can write its trail anew, with hashes that fit. The node finds that at
+// its next start, says so, and does not put it in the place of what the table knows. Without the
+// files it goes on behind that, with a line that says what is missing.
 func TestTrailMadeAnew(t *testing.T) {
 	t.Parallel()
 	c := testConfig(t)

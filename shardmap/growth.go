@@ -17,8 +17,8 @@ type Growth struct {
 // a slot of another group would get, adds nothing and has no rows. Of a transaction it tells of each prefix the more
 // that one of the two branches would add.
 //
-// What c is found to add when it is applied may be less, or more where an entry on its way
-// removes one of its keys before.
+// When c is applied it may be found to add less, or more where an entry on its way removes one of
+// its keys before.
 func (t *Tallies) Growth(c *Command, into []Growth) []Growth {
 	if len(t.rows) == 0 {
 		return into

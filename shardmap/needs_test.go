@@ -58,7 +58,7 @@ func conditionsBlind() string {
 	return ""
 }
 
-// What a command needs is read without reading all of it, and must be what the command then
+// The needs of a command are read without reading all of it, and must be what the command then
 // does: every key of it, and read wherever the outcome or the answer tells what is there.
 func TestNeedsOfCommands(t *testing.T) {
 	if wrong := conditionsBlind(); wrong != "" {
@@ -116,8 +116,8 @@ func TestNeedsAllocateNothing(t *testing.T) {
 	}
 }
 
-// Whatever the core would take, its needs name every key of, as the core reads it: where the two read
-// the same bytes in different ways, somebody writes what he may not.
+// The needs of whatever the core would take name every key of it, as the core reads it: where the two
+// read the same bytes in different ways, somebody writes what he may not.
 func FuzzEachNeed(f *testing.F) {
 	for _, c := range neededBy {
 		f.Add(appended(c.command))

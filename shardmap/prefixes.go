@@ -27,7 +27,7 @@ func NewPrefixes(prefixes []string) Prefixes {
 	p := Prefixes{rows: make([]prefixRow, len(sorted))}
 	for i, prefix := range sorted {
 		p.rows[i] = prefixRow{prefix, noPrefix}
-		// What begins with another prefix stands behind it, and only such ones stand between.
+		// Prefixes that begin with another one stand behind it, and only such ones stand between.
 		for outer := i - 1; outer != noPrefix; outer = p.rows[outer].outer {
 			if strings.HasPrefix(prefix, sorted[outer]) {
 				p.rows[i].outer = outer

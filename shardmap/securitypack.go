@@ -24,7 +24,7 @@ const (
 	securityFields = 11
 )
 
-// What each row takes at least, in bytes.
+// The least that each row takes, in bytes.
 const (
 	rootBytesMin   = 1 + 2 + 32 + 2 + 1 + 1 + 2 + 2 + 16
 	pinBytesMin    = 1 + 1 + 2 + 32 + 2 + 32 + 2 + 16 + 3

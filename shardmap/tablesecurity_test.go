@@ -88,8 +88,8 @@ func allAllowed(t *testing.T, table *Table, commands ...[]byte) *Table {
 	return table
 }
 
-// What is refused about security is refused in one line that says what was found and what to do; and
-// nothing of it shows what is secret.
+// A refusal about security is one line that says what was found and what to do, and nothing in it is
+// secret.
 func TestSecurityRefusals(t *testing.T) {
 	table := securedMachine(t).Table()
 	bare := testTable(t).Table()
@@ -477,8 +477,7 @@ func TestRootTakesOver(t *testing.T) {
 	}
 }
 
-// What stands in the log is shown to people, and copied into reports: it says how large a secret is,
-// and no more.
+// The log is shown to people, and copied into reports: it says how large a secret is, and no more.
 func TestDescribedSecurityIsNoSecret(t *testing.T) {
 	n := 0
 	for _, b := range secure() {

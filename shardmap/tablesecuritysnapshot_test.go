@@ -12,8 +12,8 @@ import (
 	"muster/shardmap/access"
 )
 
-// Who reads the table as clients get it must learn nothing by which a password could be guessed, or a
-// root's key had; and it must still be a table.
+// The table as clients get it must tell nothing by which a password could be guessed, or a root's key
+// had; and it must still be a table.
 func TestShownSecurity(t *testing.T) {
 	table := *securedMachine(t).Table()
 	kept := table.AppendTo(nil)

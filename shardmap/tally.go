@@ -51,7 +51,7 @@ type Tallies struct {
 type tallyRow struct {
 	column int // its place in slotTally.amounts
 	total  Amount
-	// What was taken over, and dropped, since there is this row.
+	// The amounts that slots had which were taken over, and dropped, since there is this row.
 	came, went Amount
 
 	// The walk's place: keys of lower slots, and those of slot below key, are counted. At the
@@ -78,8 +78,8 @@ type slotTally struct {
 type Tally struct {
 	Amount  // of slots that are served or sealed
 	Counted bool
-	// What slots had that were taken over, and dropped, since the prefix is counted here: it
-	// came to the amount, and went, without anybody having written it.
+	// The amounts that slots had which were taken over, and dropped, since the prefix is counted here:
+	// they came and went without anybody having written them.
 	Came, Went Amount
 }
 

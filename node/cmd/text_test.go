@@ -193,8 +193,9 @@ func TestForeignText(t *testing.T) {
 	}
 }
 
-// Whoever may write keys, values, labels or names, or answers on an address, must not reach into the terminal
-// of the person who looks at them: a row that rewrites the one above it tells an administrator that all is well.
+// A user who writes keys, values, labels or names, and a stranger that answers on an address, must not reach
+// into the terminal of the person who looks at them: a row that rewrites the one above it tells an
+// administrator that all is well.
 func TestTerminalEscapes(t *testing.T) {
 	if wrong := steered(t, evilNode(t)); wrong != "" {
 		t.Error(wrong)

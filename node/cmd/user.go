@@ -201,7 +201,8 @@ func userWithdraw(con *console, c *cli.Context) error {
 // withdraw has nothing count any longer that a user was given or has made until now, by a table in which it is:
 // neither certificates in its name nor tokens for hosts.
 func (s *errand) withdraw(ctx context.Context, t *shardmap.Table, u *shardmap.User) error {
-	// Who withdraws its own has no right to give another order afterwards.
+	// The tokens go first: a user who withdraws its own certificates has no right to give another order
+	// afterwards.
 	if err := s.revokeTokensOf(ctx, t, u); err != nil {
 		return err
 	}
@@ -211,8 +212,8 @@ func (s *errand) withdraw(ctx context.Context, t *shardmap.Table, u *shardmap.Us
 	}
 	_, err = s.give(ctx, &order{what: "withdraw the certificates of " + u.Name, command: command}, 0)
 	if isMaybeApplied(err) {
-		// Where it is this command's own certificate, the connection may end before the answer is there.
-		// What was let in a moment ago, and is no longer, was withdrawn.
+		// Where it is this command's own certificate, the connection may end before the answer is there. If
+		// it was let in a moment ago and is no longer, it was withdrawn.
 		refused := s.with(ctx, func(ctx context.Context) error {
 			_, err := s.client.Whoami(ctx)
 			return err

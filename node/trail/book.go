@@ -157,7 +157,7 @@ func (b *Book) recover() (found bool, err error) {
 		}
 		b.files = b.files[:len(b.files)-1]
 		if len(b.files) == 0 && last.first > 1 {
-			// What was before is gone: begun anew, the chain would deny that there was more.
+			// The lines before are gone: a chain that began anew would deny that there were any.
 			b.head = Head{Lines: last.first - 1}
 		}
 		return false, b.fs.SyncDir(b.dir)

@@ -389,7 +389,8 @@ func TestRejoin(t *testing.T) {
 	}
 }
 
-// What was changed before a start is not taken for torn: it stays, for verify to name.
+// A line that was changed before a start stays, for verify to name. One would doubt it, because a
+// start cuts what a crash has torn.
 func TestDamageStays(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -28,7 +28,7 @@ const (
 	frameMax = 128 << 10
 )
 
-// What syscall has no name for: linux/if_packet.h and linux/if_ether.h.
+// Numbers that syscall has no name for: linux/if_packet.h and linux/if_ether.h.
 const (
 	etherIPv4        = 0x0800
 	etherSize        = 14

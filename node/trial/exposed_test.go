@@ -29,8 +29,8 @@ type planted map[string][]byte
 // formsOf lists how something may stand among other bytes: as it is, and as text.
 func formsOf(b []byte) [][]byte {
 	forms := [][]byte{b, []byte(hex.EncodeToString(b)), []byte(strings.ToUpper(hex.EncodeToString(b)))}
-	// Where the text of the whole begins at another byte the groups of four letters are others. The
-	// first and the last of them have letters of what is beside it.
+	// Four letters stand for three bytes, so there are three texts of it, by where it stands among
+	// others. The first and the last letter may be of what is beside it, too.
 	for shift := range 3 {
 		text := base64.RawStdEncoding.EncodeToString(append(make([]byte, shift), b...))
 		text = text[(shift*8+5)/6 : (shift+len(b))*8/6]

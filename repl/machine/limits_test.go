@@ -141,7 +141,8 @@ func TestWritesWithinLimits(t *testing.T) {
 	}
 }
 
-// What a client may write to of a limit is asked about, and nothing else.
+// The leader asks the limits about a command that may add to a prefix which has one, and about no
+// other; of a transaction that is not known before.
 func TestLimitedCommands(t *testing.T) {
 	q := newRequests(t)
 	table := *q.table
@@ -165,7 +166,8 @@ func TestLimitedCommands(t *testing.T) {
 	}
 }
 
-// What a write costs that a limit concerns: it is read again, looked for in the prefixes, and charged.
+// A write that a limit concerns costs this more: it is read again, its keys are looked for in the
+// prefixes, and it is charged.
 func BenchmarkAdmit(b *testing.B) {
 	for _, n := range []int{0, 1, 64} {
 		b.Run(fmt.Sprint(n, " limits"), func(b *testing.B) {

@@ -151,8 +151,8 @@ func runWorld(t *testing.T, seed uint64) (why string, w *world) {
 	return "", w
 }
 
-// Whatever crashes, is lost or comes late: each member gets a certificate, nobody else does, the
-// secret opens the cluster until each has one, and one founding ends in one root.
+// Each member gets a certificate, nobody else does, the secret opens the cluster until each has
+// one, and one founding ends in one root, whatever crashes, is lost or comes late.
 func TestWorlds(t *testing.T) {
 	worlds := uint64(300)
 	if testing.Short() {

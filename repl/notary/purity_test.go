@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Who gets a certificate must depend on nothing but what the cores are told. A clock, a socket or chance
-// would come in by an import; the list is short so that a new one is looked at.
+// The cores must decide about certificates by nothing but what they are told. A clock, a socket or
+// chance would come in by an import; the list is short so that a new one is looked at.
 func TestCoresArePure(t *testing.T) {
 	allowed := []string{"errors", "fmt", "slices",
 		"muster/raft", "muster/repl/trust", "muster/repl/wire", "muster/shardmap", "muster/shardmap/access"}

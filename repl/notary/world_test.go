@@ -413,7 +413,7 @@ func (w *world) request(from *host, q Request, answer func(shardmap.Serial, *wir
 		if to == nil || !to.up {
 			return
 		}
-		// What a connection proves, by the leader's copy of the table.
+		// The leader goes by its own copy of the table.
 		s := &w.table.Security
 		if q.By == ByMember || q.By == BySecret {
 			pin, pinned := s.Pin(from.id)
@@ -498,7 +498,7 @@ func (w *world) elect() {
 			able = append(able, h)
 		}
 	}
-	// What the last leader had in its log is applied before the next one acts, or never.
+	// The entries of the last leader are applied before the next one acts, or never.
 	for _, take := range w.committing {
 		if w.rnd.IntN(2) == 0 {
 			take()

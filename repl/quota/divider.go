@@ -87,7 +87,7 @@ func (d *Divider) Set(limits []Limit, groups []raft.GroupID, nodes []raft.NodeID
 		if at < len(d.limits) && d.limits[at].Prefix == limits[i].Prefix {
 			made[i] = d.limits[at]
 			if made[i].Limit != limits[i] {
-				// Whoever has changed it wants to know what there is by then.
+				// Count anew: the person who has changed it wants to know what there is by then.
 				made[i].Limit, made[i].most, made[i].known, made[i].since, d.changed = limits[i], limits[i].most(), false, d.round+1, true
 			}
 		} else {
@@ -146,7 +146,7 @@ func (d *Divider) over(now time.Duration) bool {
 	if whole {
 		return hungry || now >= d.beganAt+roundPause
 	}
-	// What all have answered who can is no better a second later.
+	// A round that all have answered who can gets no better by another second.
 	return now >= d.beganAt+roundMax || len(d.answered) >= len(d.nodes) && hungry
 }
 
@@ -281,8 +281,8 @@ func (l *limit) took(r *wire.UsageReport, row *wire.UsageRow, round uint64) bool
 	case r.Term < c.term:
 		return false
 	case r.Term > c.term:
-		// What was given to the leader before is not this one's. It counts until a round
-		// is whole, as all that goes.
+		// The allotment of the leader before is not this one's. It counts until a round is whole, as all
+		// that goes.
 		c.term, c.sent, c.round = r.Term, amountOf(row.Given), 0
 	}
 	if !row.Counted {

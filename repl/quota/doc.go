@@ -13,10 +13,10 @@
 // add nothing before it was asked. The divider's own term stands in each frame, and a leader that has heard
 // of a newer divider does nothing that an older one says.
 //
-// What raises a ceiling counts from when it is sent. What lowers one counts from when the leader
-// has confirmed it, in a round that every group has answered: only then is it sure that no slot is on its way
-// from one group to another and counted in neither. For the same reason a leader counts what has
-// just left it with a slot until it is asked twice.
+// A higher ceiling counts from when it is sent. A lower one counts from when the leader has confirmed it, in
+// a round that every group has answered: only then is it sure that no slot is on its way from one group to
+// another and counted in neither. For the same reason a leader counts what has just left it with a slot until
+// it is asked twice.
 //
 // The limit can be exceeded by what is under way in one case: a key that a write was to replace is
 // removed before it by another, and what was removed has been given to others meanwhile. The

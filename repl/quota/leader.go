@@ -103,7 +103,7 @@ type row struct {
 	// counted: given is what the divider has given since ceiling began. A limit that was taken
 	// away and made again begins anew here, where the divider may have seen nothing of that.
 	counted bool
-	// What dropped slots had, since the round, and since the round before it.
+	// The amounts that dropped slots had: since the round, and since the round before it.
 	went, wentBefore amount
 
 	wanted, wantedBefore amount // since the round; until then, since the one before it
@@ -157,7 +157,7 @@ func (l *Leader) Lead(term uint64) {
 			r.flight = amount{}
 			continue
 		}
-		// Who led in between may have used up the allotment, or the divider have given it to others.
+		// A leader in between may have used up the allotment, or the divider have given it to others.
 		l.rows[i] = &row{prefix: r.prefix, most: r.most}
 	}
 }
@@ -177,7 +177,7 @@ func (l *Leader) Sync(i int, t shardmap.Tally) {
 		r.began, r.ceiling = true, r.used()
 		r.ceiling[rate], r.given, r.counted = 0, amount{}, false
 	default:
-		// What moves takes its part of the ceilings along.
+		// A slot that moves takes its part of the ceilings along.
 		var came, went amount
 		came.of(shardmap.Amount{Keys: t.Came.Keys - was.Came.Keys, Bytes: t.Came.Bytes - was.Came.Bytes})
 		went.of(shardmap.Amount{Keys: t.Went.Keys - was.Went.Keys, Bytes: t.Went.Bytes - was.Went.Bytes})

@@ -486,9 +486,8 @@ func runWorld(seed uint64) (refused map[string]int, err error) {
 
 const worldRuns = 30
 
-// Whatever is lost, late or restarted, what all groups have together stays within the limit, and
-// what is free is used in the end. One would doubt it: each leader decides alone, on what it
-// heard last.
+// The groups together stay within the limit, and use what is free in the end, whatever is lost,
+// late or restarted. One would doubt it: each leader decides alone, on what it heard last.
 func TestWorldStaysWithinLimits(t *testing.T) {
 	all := map[string]int{}
 	for seed := range uint64(worldRuns) {

@@ -20,9 +20,9 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// What a handshake costs both sides together, each with a certificate and
-// verifying the other's: with the key exchange that the library takes by itself,
-// which holds against quantum computers too, and without.
+// A handshake is timed for both sides together, each with a certificate and verifying the other's:
+// with the key exchange that the library takes by itself, which holds against quantum computers
+// too, and without.
 func BenchmarkHandshake(b *testing.B) {
 	w := newWorld(b, 1, cluster)
 	server, client := w.holder(node(1)), w.holder(node(2))

@@ -30,11 +30,10 @@ func allocated(f func()) int {
 	return int(least)
 }
 
-// What a stranger's bytes may cost. The house's bound, 16 × input + 4 KiB, holds
-// for what this package reads by itself. The library's parser of certificates and
-// requests makes a structure of 120 bytes for each name, and an empty one takes
-// two of input; so these have a bound of their own. The limits on their
-// size keep a certificate below 400 KiB by it, and a request below 100.
+// Bounds of what a stranger's bytes may cost. The house's bound, 16 × input + 4 KiB, holds for what
+// this package reads by itself. The library's parser of certificates and requests makes a structure
+// of 120 bytes for each name, and an empty one takes two of input; so these have a bound of their
+// own. The limits on their size keep a certificate below 400 KiB by it, and a request below 100.
 const (
 	ownFactor, ownFixed         = 16, 4 << 10
 	libraryFactor, libraryFixed = 96, 4 << 10

@@ -136,7 +136,7 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// What is not this protocol in TLS 1.3 comes to nothing, whoever offers it.
+// A handshake of anything but this protocol in TLS 1.3 comes to nothing, whoever offers it.
 func TestHandshakeRefused(t *testing.T) { handshakeRefused(t) }
 
 func handshakeRefused(t testing.TB) {

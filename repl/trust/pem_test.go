@@ -23,8 +23,8 @@ func pkcs8(t testing.TB, key any) []byte {
 	return b
 }
 
-// What is written to a file comes back, and what else a file may have in it is
-// refused by name, without a byte of a key.
+// Keys and certificates come back as they were written, and anything else in a file is refused by
+// name, without a byte of a key.
 func TestFiles(t *testing.T) {
 	w := newWorld(t, 1, cluster)
 	key := w.newKey()

@@ -76,7 +76,7 @@ func user(name string) trust.Name {
 	return trust.Name{Cluster: cluster, Kind: trust.KindUser, User: name}
 }
 
-// What a root signs says whose it is, until when, and by which root.
+// A certificate that a root signed says whose it is, until when, and by which root.
 func TestIssuedIsVerified(t *testing.T) {
 	w := newWorld(t, 1, cluster)
 	for _, n := range []trust.Name{node(2), node(1<<64 - 1), user("alice"), user("_apt.x-1")} {

@@ -41,8 +41,8 @@ func (t Trusted) Verify(chain []*x509.Certificate, now time.Time) (Proven, error
 	if err := checkShape(c); err != nil {
 		return Proven{}, err
 	}
-	// What is not signed by a root is a stranger's say, so this comes before
-	// anything else about it.
+	// A certificate that no root signed is a stranger's word, so this comes before anything else about
+	// it.
 	root, err := t.signer(c, now)
 	if err != nil {
 		return Proven{}, err

@@ -101,9 +101,8 @@ func uri(text string) func(c *x509.Certificate) {
 	}
 }
 
-// What an issuer would never sign is refused though the root's key signed it:
-// that key was in other hands then, or a bug in an issuer is not one of everybody.
-// Each refusal names its field.
+// A certificate that no issuer would sign is refused though the root's key signed it: that key was
+// in other hands then, or a bug in an issuer is not one of everybody. Each refusal names its field.
 func TestShapeRefused(t *testing.T) {
 	w := newWorld(t, 1, cluster)
 	const prefix = "muster://00000000000000c1"
@@ -184,7 +183,7 @@ func checkField(t testing.TB, what string, err error, field string) {
 	}
 }
 
-// What no library would parse is refused as that, too.
+// A name that no library would parse is refused as that, too.
 func TestUnreadableNames(t *testing.T) {
 	w := newWorld(t, 1, cluster)
 	// These can't be forged as parsed certificates, so bytes are changed behind the

@@ -10,9 +10,8 @@ import (
 	"muster/repl/trust"
 )
 
-// Whoever has the table has the wrapped key of its root, so it must be worth
-// nothing without the wrapping key, and nothing beside another root. Each byte of
-// it counts.
+// The wrapped key of a root is in every copy of the table, so it must be worth nothing without the
+// wrapping key, and nothing beside another root. Each byte of it counts.
 func TestWrap(t *testing.T) {
 	w, other := newWorld(t, 1, cluster), newWorld(t, 2, cluster)
 	key, err := trust.NewWrapKey(w.chance)

@@ -91,7 +91,7 @@ func exactService(name string) *wire.Services {
 	return &wire.Services{Group: 1, Slots: []shardmap.SlotRange{{From: s, To: s}}, AfterSlot: s, After: []byte(name), Exact: true}
 }
 
-// What a request needs is said once, beside its type. One would doubt it of those that name
+// The needs of a request are said once, beside its type. One would doubt it of those that name
 // nothing, and of those whose needs depend on a flag.
 func TestNeeds(t *testing.T) {
 	asked := map[wire.Type]bool{}

@@ -477,8 +477,8 @@ func tlsPair(t *testing.T) (dialler, acceptor *wire.TLSConn) {
 	return c, r.conn
 }
 
-// What is written must come out whole and in order, whatever the size, although large
-// writes are gathered on the way; the end of what one side sends must reach the other.
+// Writes must come out whole and in order, whatever their size, although large ones are gathered on
+// the way; the end of what one side sends must reach the other.
 func TestTLSWrites(t *testing.T) {
 	d, a := tlsPair(t)
 	var sent []byte

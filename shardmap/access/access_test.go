@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// What a person writes comes back as it is shown, and each wrong text is told with what
-// would be right.
+// An object is shown as a person writes it, and each wrong text is refused with what would be
+// right.
 func TestParseObject(t *testing.T) {
 	for _, c := range []struct{ text, want, err string }{
 		{"app/", "key:app/", ""},

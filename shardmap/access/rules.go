@@ -145,8 +145,8 @@ func begins(prefixes []string, name []byte) bool {
 // grant alone. Grants on some of it do not add up: an answer that leaves out what the asker may not
 // see would read as if that were not there.
 func (x *Rights) Covers(v Verbs, k Kind, prefix []byte) bool {
-	// What begins with the prefix begins with a beginning of it, so a grant that covers
-	// the prefix as if it were a name covers all of them, and no other one does.
+	// Each name that begins with the prefix begins with a beginning of it, so a grant that covers the
+	// prefix as if it were a name covers all of them, and no other one does.
 	return x.May(v, k, prefix)
 }
 

@@ -101,8 +101,8 @@ func TestRulesAsSaidPlainly(t *testing.T) {
 	}
 }
 
-// Who may list "a" and "b" may not list all, though nothing else may be there today: a
-// list is covered by one grant or refused.
+// A user who may list "a" and "b" may not list all, though nothing else may be there today: a list
+// is covered by one grant or refused.
 func TestRulesCoverByOneGrant(t *testing.T) {
 	if wrong := listsBeyond(); wrong != "" {
 		t.Error(wrong)

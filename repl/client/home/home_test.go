@@ -60,8 +60,8 @@ func ann(cluster uint64) trust.Name {
 	return trust.Name{Cluster: cluster, Kind: trust.KindUser, User: "ann"}
 }
 
-// What serve and login put there is what every command finds, for the cluster that it talks
-// to and no other; nobody else can read it.
+// Every command finds what serve and login put there, for the cluster that it talks to and no
+// other; nobody else can read it.
 func TestPutAndFind(t *testing.T) {
 	h := in(t)
 	if roots, err := h.Roots(); err != nil || len(roots) != 0 {
