@@ -224,14 +224,14 @@ func (w *diskWatch) FileID(name string) (vfs.FileID, error) {
 	return w.FS.FileID(name)
 }
 
-// Mode implements [vfs.Moder], if the disk does.
-func (w *diskWatch) Mode(name string) (fs.FileMode, error) {
-	m, ok := w.FS.(vfs.Moder)
+// Fit implements [vfs.Fitter], if the disk does.
+func (w *diskWatch) Fit(name string, want fs.FileMode, s vfs.Secrecy) error {
+	f, ok := w.FS.(vfs.Fitter)
 	if !ok {
-		return 0, errors.ErrUnsupported
+		return errors.ErrUnsupported
 	}
 	defer w.end(w.begin("stat", name))
-	return m.Mode(name)
+	return f.Fit(name, want, s)
 }
 
 // Free implements [vfs.FS].

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"muster/logstore"
@@ -30,11 +29,6 @@ const (
 	// passwordMin is the shortest password that a person may choose, in bytes. The hash slows guessing
 	// down, but not enough for less.
 	passwordMin = 8
-	// secretOthers are the permissions that a secret file may not have: anyone who
-	// reads it can be a member, and anyone who writes it decides who the members are.
-	secretOthers fs.FileMode = 0o077
-	// root owns files that no other user can change.
-	root = 0
 )
 
 // NewSecret returns a secret that nobody can guess, as one line of text without
@@ -142,18 +136,12 @@ func (c *Config) ownCertificate(addr string, now time.Time) (*trust.Own, error) 
 		return nil, nil
 	}
 	var files [3][]byte
-	for i, f := range []struct{ flag, path string }{{"--tls-cert", c.TLSCert}, {"--tls-key", c.TLSKey}, {"--tls-ca", c.TLSCA}} {
-		info, err := os.Stat(f.path)
-		if err == nil && info.Size() > trust.FileMax {
-			err = fmt.Errorf("%s has %d bytes; want %d at most", f.path, info.Size(), trust.FileMax)
-		}
-		if err == nil && f.path == c.TLSKey {
-			err = privateFile{name: "key", makes: "name the file of the key"}.check(f.path, info.Mode(), ownerOf(info), os.Geteuid())
-		}
-		if err == nil {
-			files[i], err = os.ReadFile(f.path)
-		}
-		if err != nil {
+	for i, f := range []struct {
+		flag, path string
+		secrecy    vfs.Secrecy
+	}{{"--tls-cert", c.TLSCert, vfs.Public}, {"--tls-key", c.TLSKey, vfs.Private}, {"--tls-ca", c.TLSCA, vfs.Public}} {
+		var err error
+		if files[i], err = vfs.ReadFit(f.path, f.secrecy, vfs.FollowLinks, trust.FileMax); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.flag, err)
 		}
 	}
@@ -165,26 +153,21 @@ func (k privateFile) line(path string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
-	// Without O_NONBLOCK, opening a pipe would wait for a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("%s: %w; give it to the user that runs muster: chown %d %s", k.name, err, os.Geteuid(), shellWord(path))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w; "+k.remedy, k.name, err, shellWord(path))
-	}
-	if err != nil {
+	f, err := vfs.OpenFit(path, vfs.Private, vfs.FollowLinks)
+	var unfit *vfs.UnfitError
+	switch {
+	case errors.As(err, &unfit) && unfit.Command == "":
+		return nil, fmt.Errorf("%s %w: %s", k.name, err, k.makes)
+	case unfit != nil:
+		return nil, fmt.Errorf("%s %w", k.name, err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%s: %w; give it to the user that runs muster: chown %d %s", k.name, err, os.Geteuid(), vfs.ShellWord(path))
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: %w; "+k.remedy, k.name, err, vfs.ShellWord(path))
+	case err != nil:
 		return nil, fmt.Errorf("%s: %w", k.name, err)
 	}
 	defer f.Close()
-	// Check the file that was opened, not the one that has the name a moment later.
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", k.name, err)
-	}
-	if err := k.check(path, info.Mode(), ownerOf(info), os.Geteuid()); err != nil {
-		return nil, err
-	}
 	// One byte over the limit, and an end of the line of two, are enough to see that there is more.
 	b, err := io.ReadAll(io.LimitReader(f, int64(k.max)+2))
 	if err != nil {
@@ -202,48 +185,4 @@ func (k privateFile) line(path string) ([]byte, error) {
 		return []byte(line), nil
 	}
 	return nil, fmt.Errorf("%s %s: %s; want %d to %d; %s", k.name, path, found, k.min, k.max, k.good)
-}
-
-// check returns why a file with this mode and owner is no place for a secret
-// that the user self reads, or nil. Each remedy is a command to run.
-func (k privateFile) check(path string, mode fs.FileMode, owner, self int) error {
-	if !mode.IsRegular() {
-		kind := "a device or a socket"
-		switch mode.Type() {
-		case fs.ModeDir:
-			kind = "a directory"
-		case fs.ModeNamedPipe:
-			kind = "a pipe"
-		}
-		return fmt.Errorf("%s %s: it is %s; want a regular file: %s", k.name, path, kind, k.makes)
-	}
-	if owner != self && owner != root {
-		return fmt.Errorf("%s %s: user %d owns it, and can change it; run: chown %d %s", k.name, path, owner, self, shellWord(path))
-	}
-	if others := mode.Perm() & secretOthers; others != 0 {
-		return fmt.Errorf("%s %s: others than its owner can use it (mode %04o); run: chmod 600 %s", k.name, path, mode.Perm(), shellWord(path))
-	}
-	return nil
-}
-
-// ownerOf returns the user who owns a file.
-func ownerOf(info fs.FileInfo) int {
-	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		return int(s.Uid)
-	}
-	return os.Geteuid() // the system has no owners
-}
-
-// shellWord quotes a path so that a shell reads it unchanged.
-func shellWord(path string) string {
-	if strings.HasPrefix(path, "-") {
-		path = "./" + path
-	}
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-/+:@%,", r)
-	}
-	if path != "" && !strings.ContainsFunc(path, func(r rune) bool { return !plain(r) }) {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

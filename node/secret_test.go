@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"muster/logstore"
 	"muster/logstore/vfs"
@@ -88,10 +89,10 @@ func TestSecretFileOfOthers(t *testing.T) {
 		owner, self int
 		want        string
 	}{
-		{7, 7, ""}, {root, 7, ""}, {root, root, ""},
-		{8, 7, "chown 7 f"}, {8, root, "chown 0 f"},
+		{7, 7, ""}, {0, 7, ""}, {0, 0, ""},
+		{8, 7, "chown 7 f"}, {8, 0, "chown 0 f"},
 	} {
-		err := ofSecrets.check("f", 0o600, c.owner, c.self)
+		err := vfs.Unfit("f", 0o600, c.owner, c.self, 0, vfs.Private)
 		if (err != nil) != (c.want != "") || err != nil && !strings.HasSuffix(err.Error(), "run: "+c.want) {
 			t.Errorf("user %d reads what %d owns: %v, want %q", c.self, c.owner, err, c.want)
 		}
@@ -103,7 +104,7 @@ func TestSecretFileOfOthers(t *testing.T) {
 func TestSecretFileMissing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a 'secret'")
 	_, err := ReadSecret(path)
-	if want := "muster secret --file " + shellWord(path); err == nil || !strings.HasSuffix(err.Error(), want) {
+	if want := "muster secret --file " + vfs.ShellWord(path); err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Fatalf("got %v, want it to end with %s", err, want)
 	}
 	if err := WriteNewSecret(path); err != nil {
@@ -124,6 +125,49 @@ func TestSecretFileNotRegular(t *testing.T) {
 	for path, want := range map[string]string{t.TempDir(): "a directory", pipe: "a pipe", "/dev/zero": "a device"} {
 		if _, err := ReadSecret(path); err == nil || !strings.Contains(err.Error(), "it is "+want) {
 			t.Errorf("%s: %v, want %s", path, err, want)
+		}
+	}
+}
+
+// What a company's CA has given a host is read with the same care: a key that others can read, a certificate or a CA
+// that others can change, and a pipe, on which nobody may ever write, are refused. A link is followed, as systems that
+// hand out secrets make them.
+func TestOwnCertificateOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string, mode fs.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("x"), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cert, key, ca := file("cert", 0o644), file("key", 0o600), file("ca", 0o644)
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(key, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		c    Config
+		want string
+	}{
+		{"a key that others can read", Config{TLSCert: cert, TLSKey: file("open", 0o640), TLSCA: ca}, "--tls-key: "},
+		{"a certificate that others can change", Config{TLSCert: file("cert2", 0o664), TLSKey: key, TLSCA: ca}, "chmod go-w "},
+		{"a CA that others can change", Config{TLSCert: cert, TLSKey: key, TLSCA: file("ca2", 0o646)}, "chmod go-w "},
+		{"a pipe for a key", Config{TLSCert: cert, TLSKey: pipe, TLSCA: ca}, "it is a pipe"},
+		{"a pipe for a certificate", Config{TLSCert: pipe, TLSKey: key, TLSCA: ca}, "it is a pipe"},
+		{"a link to a key", Config{TLSCert: cert, TLSKey: link, TLSCA: ca}, "PEM"}, // it is read, and is none
+	} {
+		_, err := c.c.ownCertificate("localhost:1", time.Now())
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %s", c.name, err, c.want)
 		}
 	}
 }

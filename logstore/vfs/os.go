@@ -156,15 +156,6 @@ func (OS) Lock(name string) (io.Closer, error) {
 	return f, nil
 }
 
-// Mode implements [Moder].
-func (OS) Mode(name string) (fs.FileMode, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return 0, err
-	}
-	return info.Mode(), nil
-}
-
 // FileID implements [FS].
 func (OS) FileID(name string) (FileID, error) { return fileID(name) }
 

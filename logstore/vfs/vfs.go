@@ -56,10 +56,10 @@ type FS interface {
 	Free(dir string) (int64, error)
 }
 
-// Moder is an [FS] that knows who may read a file or a directory. The error wraps
-// [errors.ErrUnsupported] where that can't be known.
-type Moder interface {
-	Mode(name string) (fs.FileMode, error)
+// Fitter is an [FS] that knows who may read and change a file or a directory. Fit returns why this process may
+// not go by one, as [Unfit] does; the error wraps [errors.ErrUnsupported] where that can't be known.
+type Fitter interface {
+	Fit(name string, want fs.FileMode, s Secrecy) error
 }
 
 // FileID tells a file from every copy of it, and from an earlier file of the same name:

@@ -19,7 +19,8 @@
 //	                 voters of the meta group have such
 //
 // Each is written beside its place and renamed, and synced before and after that: a crash leaves
-// the old file or the new one. Folder and files are refused where their modes let others read them.
+// the old file or the new one. Folder and files are refused that are not what they should be, or that others
+// own, can read or can change: see [vfs.Unfit].
 package vault
 
 import (
@@ -60,9 +61,6 @@ const (
 	fileMax = trust.FileMax
 )
 
-// ErrReadable is wrapped by the error about a file that others can read.
-var ErrReadable = errors.New("others can read it")
-
 // Vault is the folder of one node. Its calls must not run at the same time.
 type Vault struct {
 	disk vfs.FS
@@ -76,7 +74,7 @@ func Open(disk vfs.FS, data string) (*Vault, error) {
 	if err := disk.MkdirAll(v.dir); err != nil {
 		return nil, fmt.Errorf("make the folder of keys: %w", err)
 	}
-	if err := v.private(v.dir, "700"); err != nil {
+	if err := v.private(v.dir, fs.ModeDir); err != nil {
 		return nil, err
 	}
 	names, err := disk.List(v.dir)
@@ -93,20 +91,21 @@ func Open(disk vfs.FS, data string) (*Vault, error) {
 	return v, nil
 }
 
-// private refuses what others can read, where the disk knows who can.
-func (v *Vault) private(name, mode string) error {
-	disk, ok := v.disk.(vfs.Moder)
+// private refuses what others can read or have written, where the disk knows who can. want is its type.
+func (v *Vault) private(name string, want fs.FileMode) error {
+	disk, ok := v.disk.(vfs.Fitter)
 	if !ok || bug("key that others can read") {
 		return nil
 	}
-	m, err := disk.Mode(name)
+	err := disk.Fit(name, want, vfs.Private)
+	var unfit *vfs.UnfitError
 	switch {
-	case errors.Is(err, errors.ErrUnsupported):
+	case errors.Is(err, errors.ErrUnsupported), errors.Is(err, fs.ErrNotExist):
 		return nil
+	case errors.As(err, &unfit):
+		return fmt.Errorf("%w; if somebody else has seen or changed it, remove the node and have it join anew", err)
 	case err != nil:
 		return fmt.Errorf("look who can read %s: %w", name, err)
-	case m.Perm()&0o077 != 0:
-		return fmt.Errorf("%s has mode %04o, and %w: want %s: chmod %s %s; if somebody else has seen it, remove the node and have it join anew", name, m.Perm(), ErrReadable, mode, mode, name)
 	}
 	return nil
 }
@@ -114,6 +113,10 @@ func (v *Vault) private(name, mode string) error {
 // read returns the content of a file; ok is false where there is none.
 func (v *Vault) read(name string) (b []byte, ok bool, err error) {
 	name = path.Join(v.dir, name)
+	// Before it is opened: nobody else can exchange it afterwards, because the folder is this user's alone.
+	if err := v.private(name, 0); err != nil {
+		return nil, false, err
+	}
 	f, err := v.disk.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
@@ -122,9 +125,6 @@ func (v *Vault) read(name string) (b []byte, ok bool, err error) {
 		return nil, false, fmt.Errorf("open %s: %w", name, err)
 	}
 	defer f.Close()
-	if err := v.private(name, "600"); err != nil {
-		return nil, false, err
-	}
 	size, err := f.Size()
 	if err != nil {
 		return nil, false, fmt.Errorf("read %s: %w", name, err)

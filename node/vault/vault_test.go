@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,11 +163,14 @@ func readable(t *testing.T) string {
 		{"node.key", 0o600, ""},
 		{"node.key", 0o400, ""},
 		{"node.key", 0o640, "chmod 600 "},
-		{"node.key", 0o604, "has mode 0604, and others can read it"},
+		{"node.key", 0o604, "others than its owner can use it (mode 0604)"},
 		{"node.pem", 0o644, "chmod 600 "},
 		{"wrap", 0o660, "chmod 600 "},
 		{"", 0o750, "chmod 700 "},
 		{"", 0o701, "chmod 700 "},
+		{"node.key", os.ModeNamedPipe, "it is a pipe"},
+		{"node.pem", os.ModeNamedPipe, "it is a pipe"},
+		{"node.key", os.ModeSymlink, "it is a symbolic link"},
 	} {
 		dir := t.TempDir()
 		v, err := Open(vfs.OS{}, dir)
@@ -189,7 +193,15 @@ func readable(t *testing.T) string {
 		if c.file == "wrap" {
 			name = filepath.Join(dir, Dir, "wrap-"+wrapKey.ID().String()+".key")
 		}
-		if err := os.Chmod(name, c.mode); err != nil {
+		switch c.mode {
+		case os.ModeNamedPipe:
+			err = errors.Join(os.Remove(name), syscall.Mkfifo(name, 0o600))
+		case os.ModeSymlink:
+			err = errors.Join(os.Rename(name, name+".old"), os.Symlink(name+".old", name))
+		default:
+			err = os.Chmod(name, c.mode)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		err = readAll(dir)
@@ -198,7 +210,7 @@ func readable(t *testing.T) string {
 			return c.file + ": " + err.Error()
 		case c.want != "" && err == nil:
 			return c.file + " with mode " + c.mode.String() + " is read"
-		case c.want != "" && (!strings.Contains(err.Error(), c.want) || !errors.Is(err, ErrReadable)):
+		case c.want != "" && (!strings.Contains(err.Error(), c.want) || !errors.As(err, new(*vfs.UnfitError))):
 			return "got " + err.Error() + ", want " + c.want
 		}
 	}

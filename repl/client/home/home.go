@@ -15,8 +15,9 @@
 //	HOME/lock              held while files that belong together are read or written
 //	HOME/founding.secret   what hosts of this user on one machine found a cluster by
 //
-// Each file is written beside its place and renamed. A key that others can read is refused,
-// with the command that mends it.
+// Each file is written beside its place and renamed. Files and folders are refused that others own or can
+// change, keys and secrets also where others can read them, with the command that mends it; and whatever is
+// no regular file: see [vfs.OpenFit].
 package home
 
 import (
@@ -27,7 +28,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/user"
@@ -36,6 +36,7 @@ import (
 	"syscall"
 	"time"
 
+	"muster/logstore/vfs"
 	"muster/repl/trust"
 )
 
@@ -56,7 +57,6 @@ const (
 	secretBytes = 32
 	// rootsMax bounds the folders that are looked at.
 	rootsMax = 256
-	others   = fs.FileMode(0o077)
 )
 
 // Home is a user's directory.
@@ -107,6 +107,9 @@ func (h Home) folder(id trust.RootID) string { return filepath.Join(h.dir, id.St
 
 // Roots returns the roots that are kept, all that can be read.
 func (h Home) Roots() (roots []*x509.Certificate, err error) {
+	if err := h.fit(); err != nil {
+		return nil, err
+	}
 	entries, err := os.ReadDir(h.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -136,7 +139,7 @@ func (h Home) Roots() (roots []*x509.Certificate, err error) {
 // readRoot reads the root in a folder, which must be the one that the folder is for.
 func readRoot(folder string) (*x509.Certificate, error) {
 	path := filepath.Join(folder, rootFile)
-	b, err := read(path, public)
+	b, err := read(path, vfs.Public)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +175,9 @@ func (h Home) Credential(id trust.RootID) (*Credential, error) {
 
 // credential is [Home.Credential] at one look.
 func (h Home) credential(id trust.RootID) (*Credential, error) {
+	if err := h.fit(); err != nil {
+		return nil, err
+	}
 	folder := h.folder(id)
 	root, err := readRoot(folder)
 	if err != nil {
@@ -179,14 +185,14 @@ func (h Home) credential(id trust.RootID) (*Credential, error) {
 	}
 	c := &Credential{Root: root}
 	// A cluster may be known without a user in it.
-	cert, err := read(filepath.Join(folder, certFile), public)
+	cert, err := read(filepath.Join(folder, certFile), vfs.Public)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	key, err := read(filepath.Join(folder, keyFile), private)
+	key, err := read(filepath.Join(folder, keyFile), vfs.Private)
 	if err != nil {
 		return nil, err
 	}
@@ -292,7 +298,7 @@ const (
 // lock keeps others from writing while this process reads or writes files that belong together: hosts
 // that found a cluster at once all keep a certificate of their user.
 func (h Home) lock(how int, wait time.Duration) (unlock func(), err error) {
-	flags := os.O_RDONLY
+	flags := os.O_RDONLY | syscall.O_NONBLOCK | syscall.O_NOFOLLOW // whatever has that name, nobody waits for it
 	if how == exclusive {
 		flags |= os.O_CREATE
 	}
@@ -321,19 +327,22 @@ func (h Home) make(folder string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return fmt.Errorf("credentials: %w", err)
 	}
-	return nil
+	return h.fit()
 }
 
 // Secret returns the secret by which hosts of this user on one machine found a cluster: the first
 // that asks makes it.
 func (h Home) Secret() ([]byte, error) {
 	path := filepath.Join(h.dir, secretFile)
-	b, err := read(path, private)
+	if err := h.fit(); err != nil {
+		return nil, err
+	}
+	b, err := read(path, vfs.Private)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := h.newSecret(path); err != nil {
 			return nil, err
 		}
-		b, err = read(path, private)
+		b, err = read(path, vfs.Private)
 	}
 	if err != nil {
 		return nil, err
@@ -363,40 +372,35 @@ func (h Home) newSecret(path string) error {
 	return nil
 }
 
-// secrecy is whether others may read a file.
-type secrecy bool
+// fit returns why nothing in the home may be gone by: others can change what is there. One that is not there has
+// nothing.
+func (h Home) fit() error {
+	err := vfs.FitDir(h.dir, vfs.Public, vfs.FollowLinks) // a person may have put it elsewhere
+	if err == nil || errors.Is(err, fs.ErrNotExist) || bug(bugUnfit) {
+		return nil
+	}
+	return fmt.Errorf("credentials: %w; if somebody else may have changed it, log in anew", err)
+}
 
-const (
-	public  secrecy = false
-	private secrecy = true
-)
+// bugUnfit is planted to show that its test finds it: a file is read whoever has written it, or can read it.
+const bugUnfit = "key that others can read"
 
-// read reads a file.
-func read(path string, s secrecy) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("credentials: %w", err)
+// read reads a file in a directory of this user's own.
+func read(path string, s vfs.Secrecy) ([]byte, error) {
+	if bug(bugUnfit) {
+		return os.ReadFile(path)
 	}
-	defer f.Close()
-	// Of the file that was opened, not of the one that has the name a moment later.
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("credentials: %w", err)
+	err := vfs.FitDir(filepath.Dir(path), vfs.Public, vfs.FollowLinks)
+	if err == nil {
+		var b []byte
+		if b, err = vfs.ReadFit(path, s, vfs.NoLinks, trust.FileMax); err == nil {
+			return b, nil
+		}
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("credentials: %s is no regular file", path)
+	if unfit := (*vfs.UnfitError)(nil); errors.As(err, &unfit) {
+		return nil, fmt.Errorf("credentials: %w; if somebody else may have seen or changed it, log in anew", err)
 	}
-	if mode := info.Mode().Perm(); s == private && mode&others != 0 && !bug("key that others can read") {
-		return nil, fmt.Errorf("credentials: others can use %s (mode %04o); run: chmod 600 %s; if somebody else may have seen it, log in anew", path, mode, path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, trust.FileMax+1))
-	if err != nil {
-		return nil, fmt.Errorf("credentials: %w", err)
-	}
-	if len(b) > trust.FileMax {
-		return nil, fmt.Errorf("credentials: %s has more than %d bytes", path, trust.FileMax)
-	}
-	return b, nil
+	return nil, fmt.Errorf("credentials: %w", err)
 }
 
 // write gives a file a content, at once.

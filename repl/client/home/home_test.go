@@ -176,12 +176,38 @@ func refusedFiles(t *testing.T) string {
 		{"a directory", func(t *testing.T, f string) {
 			must(t, os.Remove(filepath.Join(f, "user.pem")))
 			must(t, os.Mkdir(filepath.Join(f, "user.pem"), 0o700))
-		}, "no regular file"},
+		}, "want a regular file"},
+		{"a certificate that others can write", func(t *testing.T, f string) { must(t, os.Chmod(filepath.Join(f, "user.pem"), 0o622)) }, "chmod go-w "},
+		{"a root that others can write", func(t *testing.T, f string) { must(t, os.Chmod(filepath.Join(f, "root.pem"), 0o646)) }, "chmod go-w "},
+		{"a folder that others can write to", func(t *testing.T, f string) { must(t, os.Chmod(f, 0o777)) }, "chmod go-w "},
+		{"a home that others can write to", func(t *testing.T, f string) { must(t, os.Chmod(filepath.Dir(f), 0o777)) }, "chmod go-w "},
+		{"a key behind a link", func(t *testing.T, f string) {
+			must(t, os.Rename(filepath.Join(f, "user.key"), filepath.Join(f, "elsewhere")))
+			must(t, os.Symlink("elsewhere", filepath.Join(f, "user.key")))
+		}, "it is a symbolic link"},
+		{"a root of another user", func(t *testing.T, f string) {
+			if os.Geteuid() != 0 {
+				must(t, os.Chmod(filepath.Join(f, "root.pem"), 0o646)) // only root can give a file away
+				return
+			}
+			must(t, os.Chown(filepath.Join(f, "root.pem"), 4711, -1))
+		}, "; run: ch"},
+		{"a pipe, on which nobody writes", func(t *testing.T, f string) {
+			must(t, os.Remove(filepath.Join(f, "user.key")))
+			must(t, syscall.Mkfifo(filepath.Join(f, "user.key"), 0o600))
+		}, "it is a pipe"},
 	} {
 		h, m := in(t), certificate(t, ann(1))
 		must(t, h.Put(m.root, "prod", m.leaf, m.key))
 		c.do(t, filepath.Join(h.Dir(), m.id().String()[:32]))
-		_, err := h.Credential(m.id())
+		ended := make(chan error, 1)
+		go func() { _, err := h.Credential(m.id()); ended <- err }()
+		var err error
+		select {
+		case err = <-ended:
+		case <-time.After(10 * time.Second):
+			return c.what + " is waited for"
+		}
 		switch {
 		case err == nil:
 			return c.what + " is taken"
