@@ -47,6 +47,7 @@ type call struct {
 
 	// Of a write, for its caller.
 	session *session
+	as      string // whom the connection spoke for that it was put on last
 	lane    *lane
 	seq     uint64
 	items   [2][]byte

@@ -44,6 +44,7 @@ type link struct {
 	courier *courier
 	bond    *bond
 	addr    string
+	as      string          // the user whose certificate was shown; empty: none was. Set before the link is up
 	ctx     context.Context // ends with the link
 	end     context.CancelFunc
 	wake    chan struct{} // from senders to write: there is something; never closed
@@ -134,12 +135,12 @@ func (l *link) connect() (net.Conn, *wire.Greeting, error) {
 	l.courier.linkAccepted(l)
 	over := conn // what the hello is said over
 	if p := &l.courier.protection; p.on {
-		t, err := p.over(conn, l.addr)
+		t, user, err := p.over(conn, l.addr)
 		if err != nil {
 			conn.Close()
 			return nil, nil, err
 		}
-		over = t
+		over, l.as = t, user
 	}
 	// An address that a node gave is the one under which another node says
 	// that it is reached. If what answers there is reached elsewhere, somebody
@@ -157,7 +158,7 @@ func (l *link) connect() (net.Conn, *wire.Greeting, error) {
 	if err == nil {
 		err = unproven(l.addr, g)
 	} else {
-		err = stranger(over, err)
+		err = l.courier.protection.unsaid(over, l.addr, err)
 	}
 	if err != nil {
 		conn.Close()
@@ -229,6 +230,7 @@ func (l *link) send(c *call, now time.Duration) sent {
 	if c.Target == ToAny && !c.waits && len(l.courier.options.Endpoints) > 1 {
 		c.patient = now + silenceMax<<min(c.turn, unansweredDoublings)
 	}
+	c.as = l.as
 	id := l.pending.add(c)
 	c.id.Store(id)
 	if c.stream != nil {

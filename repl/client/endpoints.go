@@ -29,7 +29,11 @@ func (k *Core) hopeless(now time.Duration, c *Call) bool {
 		return false
 	}
 	if k.table.known {
-		return false // the nodes in the table can be asked too
+		cause := turnedAway(now, &k.peers, c) // the nodes in the table can be asked too
+		if cause != nil {
+			k.todo.finish(c, cause)
+		}
+		return cause != nil
 	}
 	for i := range k.peers.endpointCount() {
 		if !settled(now, k.peers.endpoint(i), c) {
@@ -38,6 +42,21 @@ func (k *Core) hopeless(now time.Duration, c *Call) bool {
 	}
 	k.todo.finish(c, k.peers.noEndpoint(c))
 	return true
+}
+
+// turnedAway returns why no node that is known permits this client to come in, if that is so: it was let in by
+// something that counts no longer, most likely the secret.
+func turnedAway(now time.Duration, k *peers, c *Call) (cause error) {
+	for _, x := range k.all {
+		if x.same != NoPeer {
+			continue
+		}
+		if x.state != peerDown || !isCode(x.cause, wire.CodeUnauthorized) || !current(now, x, c) {
+			return nil
+		}
+		cause = x.cause
+	}
+	return cause
 }
 
 // settled reports whether an endpoint has had its say, and is of no use to c.

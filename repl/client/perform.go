@@ -68,6 +68,12 @@ func (c *courier) perform(a *Action) {
 				c.event(func(now time.Duration) { c.core.ExpireUnsent(now, &x.Call) })
 				return
 			}
+			// The servers know outcomes by session and user. A write that may have been applied for one would be
+			// applied again for another: for a client that had the cluster's secret, and has a certificate now.
+			if x.Maybe && x.as != l.as && !bug("write tried again as another user") {
+				c.event(func(now time.Duration) { c.core.Expire(now, &x.Call) })
+				return
+			}
 			if l.bond.pressure.holds(&x.Call, now) {
 				c.hand(x, func(now time.Duration) { c.core.Crowded(now, &x.Call) })
 				return

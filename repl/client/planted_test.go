@@ -51,3 +51,12 @@ func TestPlantedWatchBugs(t *testing.T) {
 		findsBug(t, bug, func(seed uint64) (broken string) { _, broken = playWatch(t, seed); return broken })
 	}
 }
+
+// A write that is sent again as another user must be found.
+func TestPlantedOtherUser(t *testing.T) {
+	defer SetBug("")
+	SetBug("write tried again as another user")
+	if retriedAsAnother(t) == "" {
+		t.Error("not found")
+	}
+}

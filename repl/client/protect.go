@@ -56,13 +56,13 @@ const rootsNamed = 16
 // notReadyRetry is after how long a node that has no certificate yet is asked again.
 const notReadyRetry = 200 * time.Millisecond
 
-// over runs the handshake with the node at addr. It fails before anything is said to one that this
-// client has no reason to believe.
-func (p *protection) over(conn net.Conn, addr string) (*wire.TLSConn, error) {
+// over runs the handshake with the node at addr, and returns the user as which it was done; empty: as
+// nobody. It fails before anything is said to one that this client has no reason to believe.
+func (p *protection) over(conn net.Conn, addr string) (t *wire.TLSConn, user string, err error) {
 	var shows trust.Holder
 	var proven trust.Proven
 	config := shows.Client(func(s tls.ConnectionState) (err error) {
-		proven, err = p.check(&shows, s.PeerCertificates, addr)
+		proven, user, err = p.check(&shows, s.PeerCertificates, addr)
 		return err
 	})
 	// A node shows a certificate under one of these, if it has one: the cluster may have another root
@@ -70,12 +70,12 @@ func (p *protection) over(conn net.Conn, addr string) (*wire.TLSConn, error) {
 	for _, r := range p.named() {
 		config.NextProtos = append(config.NextProtos, trust.RootProtocol(trust.RootIDOf(r.Raw)))
 	}
-	t, err := wire.TLSClient(conn, config)
+	t, err = wire.TLSClient(conn, config)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	t.Peer = proven
-	return t, nil
+	return t, user, nil
 }
 
 // named are the roots that a node is told of. What is wrong with those that are kept, check says.
@@ -96,46 +96,46 @@ func (p *protection) named() []*x509.Certificate {
 	return p.told.roots
 }
 
-// check says which node has shown a chain, and has shows show what the user has for its cluster. That is
-// nobody, if the secret is to say it.
-func (p *protection) check(shows *trust.Holder, chain []*x509.Certificate, addr string) (trust.Proven, error) {
+// check says which node has shown a chain, and has shows show what the user has for its cluster. It is
+// nobody, if the secret is to say it. user is the one in what is shown.
+func (p *protection) check(shows *trust.Holder, chain []*x509.Certificate, addr string) (proven trust.Proven, user string, err error) {
 	object, nobody := "node at "+addr, trust.Proven{}
 	if p.lost != nil {
-		return nobody, p.broken(p.lost)
+		return nobody, "", p.broken(p.lost)
 	}
 	roots, err := p.roots(chain)
 	if err != nil {
-		return nobody, p.broken(err)
+		return nobody, "", p.broken(err)
 	}
-	proven, err := trust.Trusted{Roots: roots}.Node(chain, time.Now())
+	proven, err = trust.Trusted{Roots: roots}.Node(chain, time.Now())
 	if errors.Is(err, trust.ErrForeign) && p.meet != nil {
 		proven, err = p.met(chain, err)
 	}
 	switch {
 	case errors.Is(err, trust.ErrFounding), errors.Is(err, trust.ErrForeign) && p.secret:
-		return nobody, nil // the hello says who it is, or that there is nobody yet
+		return nobody, "", nil // the hello says who it is, or that there is nobody yet
 	case errors.Is(err, trust.ErrForeign):
-		return nobody, p.foreign(object, chain, roots)
+		return nobody, "", p.foreign(object, chain, roots)
 	case err != nil:
-		return nobody, wire.Unauthorized(object, err.Error(), "check the address, and the clock of this host")
+		return nobody, "", wire.Unauthorized(object, err.Error(), "check the address, and the clock of this host")
 	case proven.Expired:
-		return nobody, wire.NotReady(object, "its certificate has expired at "+proven.NotAfter.UTC().Format(time.RFC3339),
+		return nobody, "", wire.NotReady(object, "its certificate has expired at "+proven.NotAfter.UTC().Format(time.RFC3339),
 			"compare the clocks; a node renews its certificate by itself once it reaches the others", notReadyRetry)
 	}
 	if p.guest {
-		return proven, nil
+		return proven, "", nil
 	}
 	c, err := p.home.Credential(proven.Root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // only the root is known, or not even that is kept
-		return proven, nil
+		return proven, "", nil
 	case err != nil:
-		return nobody, p.broken(err)
+		return nobody, "", p.broken(err)
 	case c.Certificate != nil && time.Now().After(c.Certificate.Leaf.NotAfter) && !p.secret:
-		return nobody, wire.Unauthorized("certificate of "+c.User, "it has expired at "+c.Certificate.Leaf.NotAfter.UTC().Format(time.RFC3339), "get another one: muster auth login")
+		return nobody, "", wire.Unauthorized("certificate of "+c.User, "it has expired at "+c.Certificate.Leaf.NotAfter.UTC().Format(time.RFC3339), "get another one: muster auth login")
 	}
 	shows.Set(&trust.Holding{Certificate: c.Certificate})
-	return proven, nil
+	return proven, c.User, nil
 }
 
 // roots are those by which the chain may be good: the one that it says, if that is kept, or all.
@@ -208,6 +208,21 @@ func stranger(over net.Conn, err error) error {
 	told := *e
 	told.Object += ", which has not proven who it is"
 	return fmt.Errorf("hello with %s: %w", over.RemoteAddr(), &told)
+}
+
+// unsaid says of a refusal, where the secret was to say who a node is, what else would have: it shows a certificate
+// of a cluster, which may want no secret any more.
+func (p *protection) unsaid(over net.Conn, addr string, err error) error {
+	t, ok := over.(*wire.TLSConn)
+	if !ok || !p.secret || t.Peer.Name.Node != 0 || !isCode(err, wire.CodeUnauthorized) {
+		return stranger(over, err)
+	}
+	chain := t.ConnectionState().PeerCertificates
+	roots, kept := p.home.Roots()
+	if shownRoot(chain) == nil || kept != nil {
+		return stranger(over, err)
+	}
+	return p.foreign("node at "+addr, chain, roots)
 }
 
 // unproven refuses a node that has proven to be nobody, although it has let this client in.

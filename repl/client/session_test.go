@@ -77,3 +77,54 @@ func TestStaleSession(t *testing.T) {
 		t.Errorf("twice: got %v, want stale-session", err)
 	}
 }
+
+// Nodes know the outcome of a write by its session and by the user who sent it. A client that was let in by the
+// secret, and has a certificate when it connects again, is another user: a write of before, whose outcome is not known,
+// must not be sent again, or it would be done twice.
+func TestNoRetryAsAnotherUser(t *testing.T) {
+	if wrong := retriedAsAnother(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// retriedAsAnother says whether a write that was sent as one user is sent again as another.
+func retriedAsAnother(t *testing.T) string {
+	f := newFake(t, 1, 1)
+	c := f.open(Options{})
+	ctx := within(t, 10*time.Second)
+	if _, err := c.Set(ctx, []byte("k"), nil, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var writes atomic.Int64
+	was := ""
+	f.nodes[0].do(func(h wire.Header, _ []byte) fakeOrder {
+		if h.Type != wire.TypeWrite {
+			return fakeOrder{}
+		}
+		first := writes.Add(1) == 1
+		if first {
+			c.mu.Lock()
+			for b := range c.open {
+				for _, l := range b.links {
+					l.mu.Lock()
+					if x := l.pending.get(h.Request); x != nil {
+						x.as = was
+					}
+					l.mu.Unlock()
+				}
+			}
+			c.mu.Unlock()
+		}
+		return fakeOrder{hangUp: first}
+	})
+	if _, err := c.Set(ctx, []byte("k"), nil, WriteOptions{}); err != nil || writes.Load() != 2 {
+		return fmt.Sprintf("as the same user: %v, after %d attempts", err, writes.Load())
+	}
+	writes.Store(0)
+	was = "somebody else"
+	_, err := c.Set(ctx, []byte("k"), nil, WriteOptions{})
+	if codeOf(err) != wire.CodeMaybeApplied || writes.Load() != 1 {
+		return fmt.Sprintf("as another user: got %v after %d attempts, want maybe-applied after one", err, writes.Load())
+	}
+	return ""
+}

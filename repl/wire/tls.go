@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"muster/repl/trust"
@@ -320,8 +321,14 @@ func TLSClient(conn net.Conn, c *tls.Config) (*TLSConn, error) {
 		heard := t.below.heard
 		err = fmt.Errorf("%w: it does not answer with TLS, but begins with %q", ErrForeign, heard[:min(len(heard), shownMax)])
 	}
+	if len(t.below.heard) == 0 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+		return nil, explain(addr, errSilentTLS)
+	}
 	return nil, explain(addr, handshakeError(err))
 }
+
+// errSilentTLS is how a dialler sees a node of a release that has no TLS; or one that stops at that moment.
+var errSilentTLS = errors.New("it hung up at the first word of TLS, as a node of a release without TLS does: such a one wants --insecure, and the cluster's secret if there is one")
 
 // TLSServer runs the acceptor's side of the handshake over conn, which began with o and
 // which it does not close, and reads the opening of what TLS carries.
