@@ -560,27 +560,6 @@ func (g *guard) dialledNobody(object string, role wire.Role, chain []*x509.Certi
 	return nil // the hello goes on only with one that proves the secret
 }
 
-// bugKeptBySecret is planted to show that its test finds it: connections to members go on by the secret
-// until that has had its time.
-const bugKeptBySecret = "connection by the secret not replaced"
-
-// outdated reports whether a connection to a member that this node has made is to be replaced by another one: by
-// then both may show certificates under the root that issues, and it was made before. What it was made by ends
-// without a word: the secret when the last member has its certificate, a former root when it is retired.
-func (g *guard) outdated(conn net.Conn) bool {
-	own, ok := conn.(*ownDial)
-	shows := g.holder.Get().Root()
-	if !ok || bug(bugKeptBySecret) || shows == (trust.RootID{}) || own.shown == shows && own.met == shows {
-		return false
-	}
-	t := g.table()
-	if t == nil {
-		return false
-	}
-	issuing, issues := t.Security.Issuing()
-	return issues && trust.RootID(issuing.ID) == shows
-}
-
 // keeps notes a connection that this node has made, for as long as it is open.
 func (g *guard) keeps(conn net.Conn, p trust.Proven) {
 	g.mu.Lock()
@@ -617,6 +596,11 @@ type credential struct {
 	standing wire.Sender
 }
 
+// madeBefore refuses a connection that was made when nobody had to show a certificate. The next one may.
+func madeBefore() *wire.Error {
+	return wire.NotReady("connection", "it was made without a certificate, and the cluster goes by certificates alone now", "connect again, with TLS and a certificate of the cluster", startedRetry)
+}
+
 // over returns why a connection that somebody has made by a certificate, or by the secret, has no
 // place here any more; nil if it has.
 func (g *guard) over(c *credential) *wire.Error {
@@ -626,7 +610,7 @@ func (g *guard) over(c *credential) *wire.Error {
 	}
 	if p.Name == (trust.Name{}) {
 		if g.speech() == speaksOnly && c.standing != wire.SenderGuest && c.standing != wire.SenderRenewer && c.standing != wire.SenderInviter {
-			return wire.NotReady("connection", "it was made without a certificate, and the cluster goes by certificates alone now", "connect again, with TLS and a certificate of the cluster", startedRetry)
+			return madeBefore()
 		}
 		return nil
 	}

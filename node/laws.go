@@ -225,8 +225,7 @@ func (l *laws) review() {
 			c.refuse(repl.Reply{To: c}, e)
 			c.end()
 		case c.who.open && now.asked:
-			c.refuse(repl.Reply{To: c}, wire.Unauthorized("connection", "the cluster goes by certificates now, and it has proven to be no user",
-				"connect again with a certificate, or log in: muster auth login"))
+			c.refuse(repl.Reply{To: c}, madeBefore())
 			c.end()
 		case !c.who.open:
 			l.reviewStreams(c)

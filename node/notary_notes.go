@@ -42,7 +42,7 @@ func (y *authority) notes() (notes []wire.Problem) {
 	if t.Security.Mode != shardmap.SecurityBoth {
 		return notes
 	}
-	if len(t.Security.Users) == 0 {
+	if !t.Security.Administered() {
 		note("muster user create, and muster user grant NAME admin", "the secret opens the cluster until there is a user who can administer it, and there is none")
 	}
 	for i := range t.Nodes {

@@ -17,6 +17,7 @@ import (
 
 	"muster/repl/client"
 	"muster/repl/client/home"
+	"muster/repl/notary"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -224,8 +225,26 @@ func TestSecretClusterGoesOverToTLS(t *testing.T) {
 		asked(wire.TypeOrder, (&wire.Order{Command: command}).Append(nil))
 	}
 	log.begin()
+	// The secret goes on as long as nobody could administer the cluster without it, whoever else has come.
 	orders(shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: "ann", At: time.Now().Unix()}))
 	asked(wire.TypeAuthority, (&wire.Authority{Action: wire.AuthorityCreate}).Append(nil))
+	until(t, "all members have certificates", func() error {
+		for i, r := range nodes {
+			if !r.node.guard.certified() {
+				return fmt.Errorf("node %d has none", i)
+			}
+		}
+		return nil
+	})
+	for i, r := range nodes {
+		s, err := dial(t, r.addr, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Level: shardmap.Level, Secret: word})
+		if err != nil {
+			t.Fatalf("node %d takes the secret no longer, and nobody may administer the cluster: %v", i, err)
+		}
+		s.Close()
+	}
+	orders(shardmap.AppendChangeRole(nil, &shardmap.ChangeRole{Action: shardmap.RoleCreate, Name: notary.AdminRole, Grants: notary.AllGrants()}))
+	orders(shardmap.AppendChangeUserRoles(nil, &shardmap.ChangeUserRoles{User: "ann", Give: []string{notary.AdminRole}}))
 	until(t, "certificates alone open the cluster", func() error {
 		for i, r := range nodes {
 			if table := r.node.table.Load(); table.Security.Mode != shardmap.SecurityOnly {

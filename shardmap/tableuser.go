@@ -153,8 +153,8 @@ func (u *ChangeUser) apply(t *Table, id raft.LogID) (*Table, error) {
 	return made.Table, nil
 }
 
-// administered reports whether some user may administer the cluster.
-func (s *Security) administered() bool {
+// Administered reports whether some user may administer the cluster.
+func (s *Security) Administered() bool {
 	var admins []string // by name, as the roles are
 	for i := range s.Roles {
 		if slices.ContainsFunc(s.Roles[i].Grants, func(g access.Grant) bool { return g.Object.Kind == access.Cluster && g.Verbs&access.Admin != 0 }) {
@@ -171,7 +171,7 @@ func (s *Security) administered() bool {
 
 // lastAdmin refuses what leaves nobody who may administer the cluster, where there was somebody.
 func lastAdmin(was, now *Security, object string) error {
-	if now.administered() || !was.administered() {
+	if now.Administered() || !was.Administered() {
 		return nil
 	}
 	return &Refusal{Kind: RefusedConflict, Object: object, Found: "then nobody could administer the cluster any more", Next: "give admin on cluster to another user first: muster user grant NAME ROLE"}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/notary"
 	"muster/repl/trust"
@@ -42,12 +43,18 @@ func caCommand(con *console) *cli.Command {
 		}),
 		verb(cli.Command{
 			Name: "create", Usage: "give a cluster without TLS its first root, and take it over to TLS",
-			Description: `You become a user of the cluster, named like your account, that may do everything; then each member gets a
-certificate. Until the last one has one, nodes and clients are taken with the secret too; from then
+			Description: `Each member gets a certificate, and so do you, as a user named like your account that may do everything. Until
+somebody may, and the last member has a certificate, nodes and clients are taken with the secret too; from then
 on nothing is without TLS, for ever. Members that are down keep it from that.
 
+With --keep-secret there is the root, and you become no user. The secret goes on until the command is given again
+without that option: meanwhile make users, and certificates for the hosts on which clients run.
+
 With -o json: ` + caMadeForm,
-			Flags:  []cli.Flag{&cli.StringFlag{Name: "user", Usage: "the `NAME` of the user that you become, instead of that of your account"}},
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "user", Usage: "the `NAME` of the user that you become, instead of that of your account"},
+				&cli.BoolFlag{Name: "keep-secret", Usage: "take clients with the secret too until the command is given again without this"},
+			},
 			Action: con.action(caCreate),
 		}),
 		verb(cli.Command{
@@ -242,8 +249,8 @@ func rootNamed(t *shardmap.Table, arg string) (found wire.RootHash, err error) {
 	return found, usagef("root %s: %d begin so; want more of the id", shown([]byte(arg)), n)
 }
 
-// caCreate takes a cluster over to TLS. Whoever orders it is made a user first: afterwards nobody could
-// make one without being one.
+// caCreate takes a cluster over to TLS. Whoever orders it has a certificate before he may administer the cluster,
+// because the secret counts until somebody may: he could not get one afterwards.
 func caCreate(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
@@ -258,65 +265,120 @@ func caCreate(con *console, c *cli.Context) error {
 	if err := access.CheckName(name); err != nil {
 		return usagef("%s: --user: %w", c.Command.HelpName, err)
 	}
-	s, err := con.open(c, 1)
+	// By the secret alone, also where an earlier try has left a certificate: that may not administer yet.
+	s, err := con.openAs(c, 1, func(o *client.Options) { o.Guest = len(o.Secret) > 0 })
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if err := s.makeAdministrator(c.Context, name); err != nil {
-		return err
-	}
-	err = s.with(c.Context, func(ctx context.Context) error {
-		_, err := s.client.Authority(ctx, wire.Authority{Action: wire.AuthorityCreate})
-		return err
-	})
+	issuing, err := createRoot(c.Context, s)
 	if err != nil {
 		return err
+	}
+	row := rootRow{Root: trust.RootID(issuing).String()}
+	if c.Bool("keep-secret") {
+		if s.json {
+			return s.printJSON(row)
+		}
+		return s.line("root %s; the secret opens the cluster until muster ca create is given without --keep-secret", row.Root)
 	}
 	h, err := home.Default()
 	if err != nil {
 		return err
 	}
-	root, err := s.certificate(c.Context, name, h)
+	if err := makeUser(c.Context, s, name); err != nil {
+		return err
+	}
+	if _, err := s.certificate(c.Context, name, h); err != nil {
+		return err
+	}
+	if err := s.makeAdministrator(c.Context, name); err != nil {
+		return err
+	}
+	if err := con.awaitCertificates(c); err != nil {
+		return err
+	}
+	if row.User = name; s.json {
+		return s.printJSON(row)
+	}
+	return s.line("root %s; you are %s, by the certificate in %s", row.Root, name, h.Dir())
+}
+
+// createRoot has the cluster make its first root, and waits until that issues.
+func createRoot(ctx context.Context, s *errand) (issuing shardmap.RootID, err error) {
+	err = s.with(ctx, func(ctx context.Context) error {
+		_, err := s.client.Authority(ctx, wire.Authority{Action: wire.AuthorityCreate})
+		return err
+	})
+	if err != nil {
+		return issuing, err
+	}
+	err = s.until(ctx, func(t *shardmap.Table) glance {
+		root, ok := t.Security.Issuing()
+		issuing = root.ID
+		return glance{over: ok}
+	}, waitAsLongAsACall)
+	if errors.Is(err, errNotYet) {
+		err = withStatus(exitNoResult, "the cluster has no root yet: the meta group may have no leader; see muster doctor, and give the command again")
+	}
+	return issuing, err
+}
+
+// awaitCertificates waits until certificates alone open the cluster, as somebody who has one.
+func (con *console) awaitCertificates(c *cli.Context) error {
+	s, err := con.open(c, 1)
 	if err != nil {
 		return err
 	}
-	if s.json {
-		return s.printJSON(rootRow{Root: trust.RootIDOf(root).String(), User: name})
+	defer s.close()
+	err = s.until(c.Context, func(t *shardmap.Table) glance {
+		return glance{over: t.Security.Mode == shardmap.SecurityOnly}
+	}, waitAsLongAsACall)
+	if errors.Is(err, errNotYet) {
+		s.sayf("the secret opens the cluster still: a member may be down; see muster cert list and muster doctor")
+		return nil
 	}
-	return s.line("root %s; you are %s, by the certificate in %s", trust.RootIDOf(root), name, h.Dir())
+	return err
 }
 
-// makeAdministrator sees to it that there is a user who may do everything.
+// giveCommand gives an order, unless the command could not be written.
+func giveCommand(ctx context.Context, s *errand, what string, command []byte, err error) error {
+	if err == nil {
+		_, err = s.give(ctx, &order{what: what, command: command}, 0)
+	}
+	return err
+}
+
+// makeUser sees to it that there is a user.
+func makeUser(ctx context.Context, s *errand, name string) error {
+	t, err := s.table(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := t.Security.UserNamed(name); ok {
+		return nil
+	}
+	command, err := shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: name, At: time.Now().Unix()})
+	return giveCommand(ctx, s, "make user "+name, command, err)
+}
+
+// makeAdministrator sees to it that a user may do everything.
 func (s *errand) makeAdministrator(ctx context.Context, name string) error {
 	t, err := s.table(ctx)
 	if err != nil {
 		return err
 	}
-	give := func(what string, command []byte, err error) error {
-		if err == nil {
-			_, err = s.give(ctx, &order{what: what, command: command}, 0)
-		}
-		return err
-	}
 	if _, ok := t.Security.Role(notary.AdminRole); !ok {
 		command, err := shardmap.AppendChangeRole(nil, &shardmap.ChangeRole{Action: shardmap.RoleCreate, Name: notary.AdminRole, Grants: notary.AllGrants()})
-		if err := give("make role "+notary.AdminRole, command, err); err != nil {
+		if err := giveCommand(ctx, s, "make role "+notary.AdminRole, command, err); err != nil {
 			return err
 		}
 	}
-	u, ok := t.Security.UserNamed(name)
-	if !ok {
-		command, err := shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: name, At: time.Now().Unix()})
-		if err := give("make user "+name, command, err); err != nil {
-			return err
-		}
-	}
-	if slices.Contains(u.Roles, notary.AdminRole) {
+	if u, _ := t.Security.UserNamed(name); slices.Contains(u.Roles, notary.AdminRole) {
 		return nil
 	}
 	command, err := shardmap.AppendChangeUserRoles(nil, &shardmap.ChangeUserRoles{User: name, Give: []string{notary.AdminRole}})
-	return give("give role "+notary.AdminRole, command, err)
+	return giveCommand(ctx, s, "give role "+notary.AdminRole, command, err)
 }
 
 // certificate gets a certificate of a user, for a key that is made here, and keeps both. It returns the

@@ -126,12 +126,15 @@ type upgradeLoad struct {
 	wg    sync.WaitGroup
 	keys  int           // that all clients share
 	pause time.Duration // between two operations of a client
+	// ends reports whether a client may end with an error; nil: none may.
+	ends func(kind string, err error) bool
 
 	mu      sync.Mutex
 	ops     map[string]int        // by the kind of client
 	history []porcupine.Operation // of the shared keys
 	newest  map[string]uint64     // of each shared key, the highest version that anybody was told
 	owned   map[string]string     // what the keys of one writer were set to
+	ended   map[string][]error    // by the kind of client, with what those ended that may
 }
 
 // upgradeKeys is how many keys are shared.
@@ -206,7 +209,7 @@ func (c commandLine) get(key string) (string, uint64, error) {
 }
 
 func newUpgradeLoad(c *cluster) *upgradeLoad {
-	l := &upgradeLoad{c: c, began: time.Now(), ops: map[string]int{}, newest: map[string]uint64{}, owned: map[string]string{}, keys: upgradeKeys}
+	l := &upgradeLoad{c: c, began: time.Now(), ops: map[string]int{}, newest: map[string]uint64{}, owned: map[string]string{}, ended: map[string][]error{}, keys: upgradeKeys}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	return l
 }
@@ -230,6 +233,12 @@ func (l *upgradeLoad) run(kind string, number int, c teller) {
 				err = l.shared(registerOp{key: fmt.Sprintf("upgrade/%d", rnd.IntN(l.keys)), set: true, value: value}, c)
 			default:
 				err = l.shared(registerOp{key: fmt.Sprintf("upgrade/%d", rnd.IntN(l.keys))}, c)
+			}
+			if err != nil && l.ends != nil && l.ends(kind, err) {
+				l.mu.Lock()
+				l.ended[kind] = append(l.ended[kind], err)
+				l.mu.Unlock()
+				return
 			}
 			if err != nil {
 				l.c.t.Errorf("%s client %d, operation %d: %v", kind, number, n, err)

@@ -178,7 +178,8 @@ func (c *Core) decide(now Now) {
 func (c *Core) advance(now Now) {
 	s := &c.table.Security
 	issuing, ok := s.Issuing()
-	if !ok || len(s.Users) == 0 || !c.kept(issuing.WrapKey) {
+	administered := s.Administered() || len(s.Users) > 0 && bug("TLS only before anybody may administer")
+	if !ok || !administered || !c.kept(issuing.WrapKey) {
 		return
 	}
 	if slices.ContainsFunc(c.requests, func(r *request) bool { return r.forNode() && r.wants != nil }) {

@@ -1,0 +1,235 @@
+package trial
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"muster/node"
+	"muster/repl/client"
+	"muster/repl/client/home"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// What a client that goes by the secret may end with once certificates alone count, as
+// docs/operating.md tells: it is refused, and of a write that was under way it is not known whether it was done.
+func refusedWithoutCertificate(err error) bool {
+	var e *wire.Error
+	if errors.As(err, &e) {
+		return e.Code == wire.CodeUnauthorized || e.Code == wire.CodeMaybeApplied
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	return exit.ExitCode() == exitNotPermitted || exit.ExitCode() == exitNoResult && strings.Contains(err.Error(), "maybe-applied")
+}
+
+// oldWatch is a watch by the older build's command line, which stays open as long as the cluster takes it.
+type oldWatch struct {
+	cmd    *exec.Cmd
+	out    string // path of what it prints
+	stderr bytes.Buffer
+	ended  chan struct{} // closed when it has ended
+}
+
+// A cluster of the build before TLS, whose members share a secret, goes over to TLS as docs/operating.md tells
+// it: its nodes are replaced one after the other, then clients get certificates, then the secret ends. All of it
+// happens under load. Clients that have certificates by then are told no error at any step, those that have
+// none are refused from the last on, as the page says, and nothing that was acknowledged is lost or was
+// read wrong. One would doubt it: at the same moment the mode changes on three nodes that hear of it one
+// after the other, with connections of four kinds open.
+func TestUpgradeToTLS(t *testing.T) {
+	t.Parallel()
+	older := olderBinary(t, levelFrom)
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	muster(t, "secret", "--file", secret).done(t)
+	c := newCluster(t, 3, "--secret-file", secret)
+	c.secret, c.clear = secret, true
+	for i, p := range c.nodes {
+		p.binary = older
+		c.start(i)
+	}
+	c.healthy()
+	var over bool // the secret is about to end; guarded by l.mu
+	l := newUpgradeLoad(c)
+	l.pause = 2 * time.Millisecond
+	bySecret := map[string]bool{"older": true, "in clear": true, "by secret": true}
+	l.ends = func(kind string, err error) bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return over && bySecret[kind] && refusedWithoutCertificate(err)
+	}
+	defer l.wg.Wait()
+	defer l.stop()
+
+	// Until all nodes run this build, commands of it want --insecure beside the secret.
+	l.run("older", 0, commandLine{older, c.endpoints(), []string{"MUSTER_SECRET_FILE=" + secret}})
+	l.run("in clear", 0, commandLine{binary, c.endpoints(), []string{"MUSTER_SECRET_FILE=" + secret, "MUSTER_INSECURE=1"}})
+	for i := range 2 {
+		l.run("in clear", 1+i, library{c.client()})
+	}
+	w := watchOlder(c, older)
+	more := map[string]int{"older": 5, "in clear": 100}
+	l.advances("clients work before the upgrade", more)
+	c.until("the watch is open", func(context.Context) error {
+		if info, err := os.Stat(w.out); err != nil || info.Size() == 0 {
+			return fmt.Errorf("it has told nothing (%v)", err)
+		}
+		return nil
+	})
+	l.mu.Lock()
+	early := maps.Clone(l.owned)
+	l.mu.Unlock()
+	muster(t, "kv", "get", "upgrade/0", "--secret-file", secret, "--endpoints", c.endpoints()).refused(t, exitNoResult, "such a one wants --insecure")
+	for i, p := range c.nodes {
+		c.stop(i)
+		p.binary = binary
+		c.start(i)
+		c.healthy()
+		l.advances(fmt.Sprintf("clients work with %d nodes replaced", i+1), more)
+	}
+
+	// From now on TLS is spoken with those who want it, by the secret.
+	c.clear = false
+	bySecretAlone := c.clientWith(client.Options{Endpoints: strings.Split(c.endpoints(), ","), Home: filepath.Join(dir, "nothing")})
+	l.run("by secret", 0, library{bySecretAlone})
+	more["by secret"] = 50
+	l.advances("clients work over TLS by the secret", more)
+	l.mu.Lock()
+	told := maps.Clone(l.owned) // long before anybody is refused
+	l.mu.Unlock()
+	maps.DeleteFunc(told, func(key, _ string) bool { _, ok := early[key]; return ok })
+
+	// The root, and certificates for clients; the secret goes on.
+	admin := filepath.Join(dir, "admin")
+	asAdmin := func(args ...string) string {
+		t.Helper()
+		cmd := c.command(append(args, "--endpoints", c.endpoints())...)
+		cmd.Env = append(cmd.Env, home.Variable+"="+admin, "MUSTER_SECRET_FILE="+secret)
+		said := runCommand(t, cmd, "")
+		if said.status != exitDone {
+			t.Fatalf("%v: status %d, %s", args, said.status, said.stderr)
+		}
+		return said.stdout
+	}
+	asAdmin("ca", "create", "--keep-secret")
+	asAdmin("role", "create", "app")
+	asAdmin("role", "grant", "app", "read,write,list,watch", "upgrade/")
+	asAdmin("user", "create", "app", "--no-password")
+	asAdmin("user", "grant", "app", "app")
+	app := filepath.Join(dir, "app")
+	asAdmin("user", "cert", "app", "--out", app)
+	for i := range 2 {
+		cl, err := client.Open(client.Options{Endpoints: strings.Split(c.endpoints(), ","), Home: app})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cl.Close() })
+		l.run("by certificate", i, library{cl})
+	}
+	l.run("by certificate", 2, commandLine{binary, c.endpoints(), []string{home.Variable + "=" + app}})
+	more["by certificate"] = 50
+	l.advances("clients work by certificates beside those by the secret", more)
+
+	// The secret ends.
+	l.mu.Lock()
+	over = true
+	l.mu.Unlock()
+	asAdmin("ca", "create", "--user", "ann")
+	l.advances("clients go on by certificates", map[string]int{"by certificate": 200})
+	c.until("those by the secret have been refused", func(context.Context) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if len(l.ended["older"]) < 1 || len(l.ended["in clear"]) < 3 || len(l.ended["by secret"]) < 1 {
+			return fmt.Errorf("so far %v", l.ended)
+		}
+		return nil
+	})
+	// A watch of the older build goes on trying, and is told nothing any more.
+	w.cmd.Process.Kill()
+	<-w.ended
+	events, err := os.ReadFile(w.out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range told {
+		if n := strings.Count(string(events), `"`+key+`"`); n != 1 {
+			t.Errorf("the older build's watch was told of %s %d times; it says %q", key, n, &w.stderr)
+		}
+	}
+	refusal := runCommand(t, commandOf(older, "kv", "get", "upgrade/0", "--secret-file", secret, "--endpoints", c.endpoints()), "")
+	refusal.refused(t, exitNotPermitted, "speaks nothing but TLS 1.3")
+
+	// A host joins by a token, and one that stops comes back from its disk, without the secret.
+	token := filepath.Join(dir, "token")
+	if err := os.WriteFile(token, []byte(asAdmin("token", "create")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addrs, err := node.FreeAddrs(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{binary: binary, addr: addrs[0], data: filepath.Join(c.dir, "n4"), log: filepath.Join(c.dir, "n4.log")}
+	p.args = []string{"serve", "--name", "n4", "--listen", p.addr, "--data", p.data, "--token-file", token, "--join", c.endpoints()}
+	c.nodes = append(c.nodes, p)
+	c.start(3)
+	c.stop(0)
+	c.nodes[0].args = []string{"serve", "--name", "n1", "--listen", c.nodes[0].addr, "--data", c.nodes[0].data}
+	c.start(0)
+	l.advances("clients go on with a node that has joined", map[string]int{"by certificate": 100})
+	c.until("all four are members", func(context.Context) error {
+		if out := asAdmin("node", "list"); strings.Count(out, "alive") != 4 {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	l.stop()
+	l.wg.Wait()
+	if result, _ := porcupine.CheckOperationsVerbose(registerModel, l.history, time.Minute); result != porcupine.Ok {
+		t.Errorf("history of %d operations: %s", len(l.history), result)
+	}
+	asApp, err := client.Open(client.Options{Endpoints: strings.Split(c.endpoints(), ","), Home: app})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asApp.Close()
+	l.check(library{asApp})
+	for kind, all := range l.ended {
+		for _, err := range all {
+			t.Logf("a client %s ended with: %v", kind, err)
+		}
+	}
+	t.Logf("level %d; operations: %v", shardmap.Level, l.ops)
+}
+
+// watchOlder watches the keys of one writer each, by an older command line and the secret.
+func watchOlder(c *cluster, binary string) *oldWatch {
+	c.t.Helper()
+	w := &oldWatch{ended: make(chan struct{}), out: filepath.Join(c.dir, "watch")}
+	w.cmd = commandOf(binary, "kv", "watch", "upgrade/own/", "-o", "json", "--endpoints", c.endpoints(), "--secret-file", c.secret)
+	out, err := os.Create(w.out)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer out.Close()
+	w.cmd.Stdout, w.cmd.Stderr = out, &w.stderr
+	if err := w.cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	go func() { w.cmd.Wait(); close(w.ended) }()
+	c.t.Cleanup(func() { w.cmd.Process.Kill(); <-w.ended })
+	return w
+}
