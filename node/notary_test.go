@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/vault"
 	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/notary"
@@ -337,6 +338,85 @@ func TestRotationUnderAClient(t *testing.T) {
 		nodes[i] = start(t, nodes[i].node.cfg, secureLimits())
 	}
 	writes(n)
+}
+
+// The answer that brought a node its certificate under a new root is lost, and while the node is away the former
+// root is retired. It comes back with a certificate that nobody trusts any more, and the key that all know.
+func TestCertificateOutlivedByItsNode(t *testing.T) {
+	if why := outlivesRoot(t, 20*time.Second); why != "" {
+		t.Error(why)
+	}
+}
+
+// outlivesRoot returns what such a node still waits for after a while; empty: it has a certificate again.
+func outlivesRoot(t *testing.T, most time.Duration) string {
+	nodes, users := secured(t, 3)
+	former, _ := nodes[0].node.table.Load().Security.Issuing()
+	order := func(q *wire.Authority) {
+		t.Helper()
+		until(t, "the order to "+q.Action.String()+" is carried out", func() error {
+			lead := metaLeader(nodes[:2])
+			if lead == nil {
+				lead = metaLeader(nodes)
+			}
+			if lead == nil {
+				return errors.New("nobody leads")
+			}
+			_, _, err := users[0].asUser(t, lead).ask(wire.TypeAuthority, 0, q.Append(nil))
+			return err
+		})
+	}
+	order(&wire.Authority{Action: wire.AuthorityRotate})
+	until(t, "all members have certificates of the new root", func() error {
+		for i, r := range nodes {
+			root, _ := r.node.table.Load().Security.Issuing()
+			if own := r.node.notary.keys.own(); root.ID == former.ID || own.Root != root.ID {
+				return fmt.Errorf("node %d: root %s issues, its certificate is under %s", i, root.ID, own.Root)
+			}
+		}
+		return nil
+	})
+	away := nodes[2]
+	k := &away.node.notary.keys
+	k.mu.Lock()
+	lost := k.former
+	k.mu.Unlock()
+	away.stop()
+	v, err := vault.Open(away.node.fs, away.node.cfg.Data)
+	if err == nil {
+		err = v.SetCertificate(lost[0], lost[1])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	order(&wire.Authority{Action: wire.AuthorityRetire, Root: wire.RootHash(former.ID)})
+	if r, _ := metaTable(t, nodes[:2]).Security.Root(former.ID); r.State != shardmap.RootRetired {
+		t.Fatalf("the former root is %s after the order to retire it", r.State)
+	}
+	nodes[2] = start(t, away.node.cfg, secureLimits())
+	for end := time.Now().Add(most); ; time.Sleep(20 * time.Millisecond) {
+		own := nodes[2].node.notary.keys.own()
+		if own.Root != former.ID && own.Root != (shardmap.RootID{}) {
+			return ""
+		}
+		if time.Now().After(end) {
+			return "the node has no certificate that anybody trusts"
+		}
+	}
+}
+
+// metaTable returns the table of the node that leads the meta group.
+func metaTable(t *testing.T, nodes []*runningNode) (table *shardmap.Table) {
+	t.Helper()
+	until(t, "the meta group has a leader", func() error {
+		lead := metaLeader(nodes)
+		if lead == nil {
+			return errors.New("nobody leads")
+		}
+		table = lead.node.table.Load()
+		return nil
+	})
+	return table
 }
 
 // The doctor must say that the key on which all certificates hang is on one disk, and what keeps the secret

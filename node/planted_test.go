@@ -158,6 +158,17 @@ func TestPlantedHalfExpired(t *testing.T) {
 	t.Logf("%s: %s", bugHalfExpired, wrong)
 }
 
+// The test of a node that outlives the root of its certificate must find that it stays outside for good.
+func TestPlantedOutlived(t *testing.T) {
+	defer setBug("")
+	setBug(bugOutlived)
+	wrong := outlivesRoot(t, 5*time.Second)
+	if wrong == "" {
+		t.Errorf("%s: not found", bugOutlived)
+	}
+	t.Logf("%s: %s", bugOutlived, wrong)
+}
+
 // The test of what a node believes after a start must find one that forgets a root for an older table.
 func TestPlantedRootsGoBack(t *testing.T) {
 	defer setBug("")
