@@ -18,7 +18,7 @@ func authLoginVerb(con *console) *cli.Command {
 		Name: "login", Usage: "get a certificate of an hour by a password", ArgsUsage: "NAME --password-file FILE",
 		Description: `The certificate, and its key, which is made here, go where this host's commands find them. A cluster that
 this host does not know yet is believed only if --root names its root: "muster ca show" prints that
-on a host that is in. Example:
+on a host that is in. With --root no other cluster is shown the password, known or not. Example:
 
     muster auth login ann --password-file -
 
@@ -88,7 +88,7 @@ func authLogin(con *console, c *cli.Context) error {
 	return nil
 }
 
-// meeting returns how a root that is not kept is believed: if it is the one of --root.
+// meeting returns which root is believed: that of --root, or nil for those that are kept.
 func meeting(c *cli.Context) (func(*x509.Certificate) error, error) {
 	if !c.IsSet("root") {
 		return nil, nil

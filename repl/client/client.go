@@ -106,8 +106,8 @@ type Options struct {
 	Home string
 	// Guest shows no certificate, also where there is one: to get the first, or another.
 	Guest bool
-	// Meet, if set, is asked about the root of a cluster that is not kept in Home, and believes it by
-	// returning nil. Without it, such a cluster is refused.
+	// Meet, if set, is asked about the root of the cluster, whether that is kept in Home or not, and
+	// believes it by returning nil. Without it, a cluster is refused whose root is not kept.
 	Meet func(root *x509.Certificate) error
 	// ConnectionsPerNode is one where it is not given, which is mostly enough:
 	// all calls share it. Of more, each is used only while those before it

@@ -3,8 +3,15 @@
 package client
 
 import (
+	"crypto/x509"
 	"os"
+	"path/filepath"
 	"testing"
+	"time"
+
+	"muster/repl/client/home"
+	"muster/repl/trust"
+	"muster/repl/wire"
 )
 
 // Listings of clusters whose slots move must find a listing that leaves out what had moved,
@@ -59,4 +66,33 @@ func TestPlantedOtherUser(t *testing.T) {
 	if retriedAsAnother(t) == "" {
 		t.Error("not found")
 	}
+}
+
+// A client that takes any cluster it knows for the one that was named must be found.
+func TestPlantedKeptRoot(t *testing.T) {
+	defer SetBug("")
+	SetBug(bugKeptBelieved)
+	wrong := keptBelieved(t)
+	if wrong == "" {
+		t.Errorf("%s: not found", bugKeptBelieved)
+	}
+	t.Logf("%s: %s", bugKeptBelieved, wrong)
+}
+
+// keptBelieved returns what is wrong if a client that was told to meet another root says something to a
+// cluster whose root is kept, or "".
+func keptBelieved(t *testing.T) string {
+	f, root := newFake(t, 1, 1), newFakeRoot(t)
+	h, err := home.In(filepath.Join(t.TempDir(), "muster"))
+	must(t, err)
+	must(t, h.Put(root.der, "fake", nil, nil))
+	f.mu.Lock()
+	f.shows = new(trust.Holder)
+	f.shows.Set(root.holding(trust.Name{Cluster: 99, Kind: trust.KindNode, Node: 1}, time.Now()))
+	f.mu.Unlock()
+	cl := f.open(Options{Home: h.Dir(), Guest: true, Meet: func(*x509.Certificate) error { return wire.Unauthorized("root", "not that one", "ask") }})
+	if _, err := cl.Set(t.Context(), []byte("k"), []byte("v"), WriteOptions{}); err == nil {
+		return "it wrote to a cluster that was not the one it was told to meet"
+	}
+	return ""
 }

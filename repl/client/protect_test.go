@@ -125,6 +125,8 @@ func TestProtection(t *testing.T) {
 		}, want: []string{"unauthorized", "kept are "}},
 		{name: "a root that somebody does not believe", kept: nothing, o: Options{Meet: func(*x509.Certificate) error { return wire.Unauthorized("root", "not that one", "ask") }},
 			want: []string{"unauthorized", "not that one"}},
+		{name: "a root that is kept, and not the one that somebody names", o: Options{Guest: true, Meet: func(*x509.Certificate) error { return wire.Unauthorized("root", "not that one", "ask") }},
+			want: []string{"unauthorized", "not that one"}},
 		{name: "a key that others can read", kept: func(h home.Home, r *fakeRoot) {
 			key, der := r.issue(user, time.Now())
 			must(t, h.Put(r.der, "fake", der, key))
