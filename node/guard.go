@@ -317,7 +317,7 @@ const bugFormerMember = "earlier certificate of a removed node accepted"
 // unpinned refuses a certificate of a node of which the table has no key, once certificates alone count.
 // A node that leaves has its last certificate denied, and may have kept earlier ones that have not ended.
 func (g *guard) unpinned(p *trust.Proven) *wire.Error {
-	if p.Root == (trust.RootID{}) || g.speech() != speaksOnly || bug(bugFormerMember) {
+	if p.Root == (trust.RootID{}) || g.speech() != speaksOnly || bug(bugFormerMember) || bug(bugRemovedLetIn) {
 		return nil // a company's CA, or the table knows not all members' keys yet
 	}
 	pin, ok := g.pin(p.Name.Node)
@@ -406,7 +406,7 @@ func (g *guard) admitPeer(d *door, w *wire.Greeting, chain []*x509.Certificate) 
 	p := &w.Peer
 	switch {
 	case p.Name.Node != 0 && !p.Expired:
-		if own := g.holder.Get().Own != nil; pinned || own || g.speech() != speaksOnly || g.reads() {
+		if own := g.holder.Get().Own != nil; pinned || own || g.speech() != speaksOnly || g.reads() || bug(bugRemovedLetIn) {
 			return nil
 		}
 		// The certificate leaves after its key is in the table, and this node's may be older: much older, if this

@@ -37,49 +37,62 @@ func lies(t *testing.T, of *runningNode, forged *shardmap.Table) *lyingMember {
 	t.Helper()
 	liar := &lyingMember{id: of.node.self(), addr: of.addr, shown: of.node.guard.holder.Get(), forged: forged}
 	of.stop()
-	l, err := net.Listen("tcp", of.addr)
+	liar.listens(t, liar.answer)
+	return liar
+}
+
+// listens takes connections where the member was, one after the other, until the test ends.
+func (l *lyingMember) listens(t *testing.T, answer func(net.Conn)) {
+	t.Helper()
+	listener, err := net.Listen("tcp", l.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	t.Cleanup(func() { l.Close(); <-ended })
+	t.Cleanup(func() { listener.Close(); <-ended })
 	go func() {
 		defer close(ended)
 		for {
-			conn, err := l.Accept()
+			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			liar.answer(conn)
+			answer(conn)
 		}
 	}()
-	return liar
 }
 
-// answer says to one connection what it lies, and ends it.
-func (l *lyingMember) answer(below net.Conn) {
-	defer below.Close()
-	_ = below.SetDeadline(time.Now().Add(5 * time.Second))
+// greets says the hello of the member on a connection, unless admit has something against that.
+func (l *lyingMember) greets(below net.Conn, admit func(*wire.Greeting) error) (net.Conn, *wire.Greeting, error) {
+	if err := below.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return nil, nil, err
+	}
 	o, err := wire.ReadOpening(below)
 	if err != nil {
-		return
+		return nil, nil, err
 	}
 	var h trust.Holder
 	h.Set(l.shown)
 	conn, inner, err := o.TLSServer(below, h.Server(), wire.NewGate(1))
 	if err != nil {
-		return
+		return nil, nil, err
 	}
 	g, err := inner.ServerHello(conn, wire.AcceptConfig{
 		Cluster: l.id.Cluster, ClusterID: l.id.ClusterID, Node: l.id.Node, Start: l.id.Life().Number, Advertise: l.addr,
-		Level: shardmap.Level, ValueMax: 1 << 20, WindowMax: shardmap.SessionWindowMax,
-		Admit: func(g *wire.Greeting) error {
-			if g.Hello.Role == wire.RolePeer {
-				l.denied.Add(1)
-				return wire.Removed(g.Hello.Node, "so says a liar")
-			}
-			return nil
-		},
+		Level: shardmap.Level, ValueMax: 1 << 20, WindowMax: shardmap.SessionWindowMax, Admit: admit,
+	})
+	return conn, g, err
+}
+
+// answer says to one connection what it lies, and ends it.
+func (l *lyingMember) answer(below net.Conn) {
+	defer below.Close()
+	conn, g, err := l.greets(below, func(g *wire.Greeting) error {
+		if g.Hello.Role == wire.RolePeer {
+			l.denied.Add(1)
+			return wire.Removed(g.Hello.Node, "so says a liar")
+		}
+		return nil
 	})
 	if err != nil {
 		return
@@ -288,4 +301,54 @@ func TestIntroduction(t *testing.T) {
 			t.Errorf("%s: it has a key still", name)
 		}
 	}
+}
+
+// A node was away while another one joined, and of those that it knows nobody is there. The new one must be able to
+// speak with it all the same, or both wait for ever; what the new one says of the cluster counts for nothing yet.
+func TestNodeThatJoinedMeanwhile(t *testing.T) {
+	nodes, users := secured(t, 3)
+	token := makeToken(t, nodes, users[0], 1, time.Hour)
+	away := nodes[2]
+	away.stop()
+	c := testConfig(t)
+	c.Join, c.Standby = []string{nodes[0].addr, nodes[1].addr}, true
+	newer := startWith(t, c, secureLimits(), func(n *Node) { n.guard.token = &token })
+	id := away.node.self().Node
+	until(t, "another node joins", func() error {
+		if loop := newer.node.running(); loop == nil || !newer.node.guard.certified() {
+			return errors.New("not yet")
+		}
+		if table := newer.node.table.Load(); table == nil || table.Security.Mode != shardmap.SecurityOnly {
+			return errors.New("it has no table")
+		}
+		return tableNow(t.Context(), newer.node.running())
+	})
+	index := newer.node.table.Load().Index
+	nodes[0].stop()
+	nodes[1].stop()
+	away = start(t, away.node.cfg, secureLimits())
+	joined := newer.node.self().Node
+	until(t, "the two are connected", func() error {
+		if away.node.running() == nil {
+			return errors.New("it does not run")
+		}
+		if l := away.node.transport.Link(joined); !l.Connected {
+			return fmt.Errorf("it has not dialled the new one: %v", l.Err)
+		}
+		if l := newer.node.transport.Link(id); !l.Connected {
+			return fmt.Errorf("the new one has not dialled it: %v", l.Err)
+		}
+		return nil
+	})
+	if known := away.node.known(); known != nil && known.Index >= index {
+		t.Errorf("it goes by the table of index %d, which one node has given", known.Index)
+	}
+	// With another member back there are two that say the same.
+	start(t, nodes[0].node.cfg, secureLimits())
+	until(t, "it has caught up", func() error {
+		if known := away.node.known(); known == nil || known.Index < index {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 }
