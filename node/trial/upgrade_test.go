@@ -2,6 +2,7 @@ package trial
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -172,11 +173,12 @@ func (l library) get(key string) (string, uint64, error) {
 // commandLine is the client in a binary: each call is a process.
 type commandLine struct {
 	binary, endpoints string
-	env               []string // beside that of all commands
+	env               []string      // beside that of all commands
+	wait              time.Duration // for one operation; 0: upgradeWait
 }
 
 func (c commandLine) run(into any, missing int, args ...string) error {
-	cmd := commandOf(c.binary, append(args, "-o", "json", "--endpoints", c.endpoints, "--timeout", upgradeWait.String())...)
+	cmd := commandOf(c.binary, append(args, "-o", "json", "--endpoints", c.endpoints, "--timeout", cmp.Or(c.wait, upgradeWait).String())...)
 	cmd.Env = append(cmd.Env, c.env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -341,9 +343,9 @@ func TestRollingUpgrade(t *testing.T) {
 	for i := range 3 {
 		l.run("newer", i, library{c.client()})
 	}
-	l.run("newer", 3, commandLine{binary, c.endpoints(), []string{"MUSTER_INSECURE=1"}})
+	l.run("newer", 3, commandLine{binary: binary, endpoints: c.endpoints(), env: []string{"MUSTER_INSECURE=1"}})
 	for i := range 2 {
-		l.run("older", i, commandLine{older, c.endpoints(), nil})
+		l.run("older", i, commandLine{binary: older, endpoints: c.endpoints()})
 	}
 	more := map[string]int{"newer": 200, "older": 15}
 	l.advances("clients work before the upgrade", more)

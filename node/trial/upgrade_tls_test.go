@@ -33,7 +33,8 @@ func refusedWithoutCertificate(err error) bool {
 	if !errors.As(err, &exit) {
 		return false
 	}
-	return exit.ExitCode() == exitNotPermitted || exit.ExitCode() == exitNoResult && strings.Contains(err.Error(), "maybe-applied")
+	text := err.Error()
+	return exit.ExitCode() == exitNotPermitted || exit.ExitCode() == exitNoResult && (strings.Contains(text, "maybe-applied") || strings.Contains(text, "unauthorized"))
 }
 
 // oldWatch is a watch by the older build's command line, which stays open as long as the cluster takes it.
@@ -76,8 +77,8 @@ func TestUpgradeToTLS(t *testing.T) {
 	defer l.stop()
 
 	// Until all nodes run this build, commands of it want --insecure beside the secret.
-	l.run("older", 0, commandLine{older, c.endpoints(), []string{"MUSTER_SECRET_FILE=" + secret}})
-	l.run("in clear", 0, commandLine{binary, c.endpoints(), []string{"MUSTER_SECRET_FILE=" + secret, "MUSTER_INSECURE=1"}})
+	l.run("older", 0, commandLine{older, c.endpoints(), []string{"MUSTER_SECRET_FILE=" + secret}, 10 * time.Second})
+	l.run("in clear", 0, commandLine{binary, c.endpoints(), []string{"MUSTER_SECRET_FILE=" + secret, "MUSTER_INSECURE=1"}, 0})
 	for i := range 2 {
 		l.run("in clear", 1+i, library{c.client()})
 	}
@@ -140,7 +141,7 @@ func TestUpgradeToTLS(t *testing.T) {
 		t.Cleanup(func() { cl.Close() })
 		l.run("by certificate", i, library{cl})
 	}
-	l.run("by certificate", 2, commandLine{binary, c.endpoints(), []string{home.Variable + "=" + app}})
+	l.run("by certificate", 2, commandLine{binary, c.endpoints(), []string{home.Variable + "=" + app}, 0})
 	more["by certificate"] = 50
 	l.advances("clients work by certificates beside those by the secret", more)
 
