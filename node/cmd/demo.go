@@ -118,26 +118,36 @@ func runDemo(con *console, c *cli.Context) error {
 }
 
 // scratchUser is [firstUser] of a cluster that is gone afterwards: then forget takes away what was kept
-// for it.
+// for it. What demonstrations have left that were killed goes with the next one.
 func scratchUser() (first *node.FirstUser, forget func()) {
 	var mu sync.Mutex
-	var roots []trust.RootID
+	ended := make(map[trust.RootID]func()) // guarded by mu
 	first = firstUser("demo")
 	keep := first.Keep
 	first.Keep = func(root, leaf []byte, key *ecdsa.PrivateKey) error {
 		mu.Lock()
-		roots = append(roots, trust.RootIDOf(root))
-		mu.Unlock()
+		defer mu.Unlock()
+		id := trust.RootIDOf(root)
+		if ended[id] == nil { // each of the nodes keeps it
+			h, err := home.Default()
+			if err != nil {
+				return err
+			}
+			if ended[id], err = h.Scratch(id); err != nil {
+				delete(ended, id)
+				return err
+			}
+		}
 		return keep(root, leaf, key)
+	}
+	if h, err := home.Default(); err == nil {
+		h.Sweep()
 	}
 	return first, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		h, err := home.Default()
-		for _, id := range roots {
-			if err == nil {
-				_ = h.Forget(id) // what stays does no harm
-			}
+		for _, end := range ended {
+			end()
 		}
 	}
 }

@@ -12,6 +12,7 @@
 //	                                                        user.pem   the user's certificate
 //	                                                        user.key   its key, PKCS #8
 //	                                                        name       the user's name, and what the cluster is called
+//	                                                        scratch    locked by a process with which the cluster ends
 //	HOME/lock              held while files that belong together are read or written
 //	HOME/founding.secret   what hosts of this user on one machine found a cluster by
 //
@@ -110,21 +111,21 @@ func (h Home) Roots() (roots []*x509.Certificate, err error) {
 	if err := h.fit(); err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(h.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	folders, err := h.folders()
 	if err != nil {
-		return nil, fmt.Errorf("credentials: %w", err)
+		return nil, err
 	}
-	for _, e := range entries {
-		if _, err := hex.DecodeString(e.Name()); err != nil || len(e.Name()) != folderDigits || !e.IsDir() {
-			continue // not one of ours
+	if len(folders) > rootsMax {
+		h.Sweep()
+		if folders, err = h.folders(); err != nil {
+			return nil, err
 		}
+	}
+	for _, name := range folders {
 		if len(roots) == rootsMax {
-			return nil, fmt.Errorf("credentials: %s has more than %d roots; remove the folders of clusters that are gone", h.dir, rootsMax)
+			return nil, h.tooMany(folders)
 		}
-		root, err := readRoot(filepath.Join(h.dir, e.Name()))
+		root, err := readRoot(filepath.Join(h.dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it is being made
 		}
@@ -134,6 +135,23 @@ func (h Home) Roots() (roots []*x509.Certificate, err error) {
 		roots = append(roots, root)
 	}
 	return roots, nil
+}
+
+// folders are the names of those that are for roots.
+func (h Home) folders() (names []string, err error) {
+	entries, err := os.ReadDir(h.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("credentials: %w", err)
+	}
+	for _, e := range entries {
+		if _, err := hex.DecodeString(e.Name()); err == nil && len(e.Name()) == folderDigits && e.IsDir() { // others are not ours
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
 }
 
 // readRoot reads the root in a folder, which must be the one that the folder is for.

@@ -18,3 +18,12 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	t.Log(wrong)
 }
+
+// The test must find a sweep that takes what a process still needs.
+func TestPlantedSweep(t *testing.T) {
+	defer home.SetBug("")
+	home.SetBug("folder of a cluster that runs swept")
+	if sweeps(t) == "" {
+		t.Error("not found")
+	}
+}
