@@ -51,7 +51,8 @@ func turnedAway(now time.Duration, k *peers, c *Call) (cause error) {
 		if x.same != NoPeer {
 			continue
 		}
-		if x.state != peerDown || !isCode(x.cause, wire.CodeUnauthorized) || !current(now, x, c) {
+		// A connection that was cut may be made again, with another certificate.
+		if x.state != peerDown || !x.unreached || !isCode(x.cause, wire.CodeUnauthorized) || !current(now, x, c) {
 			return nil
 		}
 		cause = x.cause
