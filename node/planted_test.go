@@ -43,13 +43,14 @@ func TestPlantedUnattested(t *testing.T) {
 }
 
 // The tests must find a node that takes in hosts which nobody can reach, one that lets
-// those in that were removed, and a host that can end up in two clusters.
+// those in that were removed, a host that can end up in two clusters, and one whose certificate a crash loses.
 func TestPlantedMembership(t *testing.T) {
 	defer setBug("")
 	for name, find := range map[string]func() string{
 		bugNotDialledBack: func() string { return joinsFrom(serving(t, defaultLimits()), freeAddrs(t, 1)[0]) },
 		bugRemovedLetIn:   func() string { return removedHello(t) },
 		bugAsksUnnoted:    func() string { return joiningRuns(3000) },
+		bugFormerLast:     func() string { return crashedRotation(t) },
 	} {
 		setBug(name)
 		wrong := find()
