@@ -78,6 +78,7 @@ type report struct {
 	// downServices are those in groups that are led here.
 	downServices func() []wire.Problem
 	certificates func() []wire.Problem                // what should be known of them
+	lostKeys     func() []wire.Problem                // without which none are made
 	hearsay      func(*shardmap.Table) []wire.Problem // what others say, and this node does not go by
 }
 

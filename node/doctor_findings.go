@@ -31,6 +31,9 @@ func (p *report) findings(loop *repl.Loop, t *shardmap.Table, v *view) (list []w
 	for _, s := range p.trailed() {
 		list = append(list, wire.DoctorFinding{Severe: true, What: s.What, Remedy: s.Remedy})
 	}
+	for _, s := range p.lostKeys() {
+		list = append(list, wire.DoctorFinding{Severe: true, What: s.What, Remedy: s.Remedy})
+	}
 	warn := func(all ...wire.Problem) {
 		for _, x := range all {
 			list = append(list, wire.DoctorFinding{What: x.What, Remedy: x.Remedy})

@@ -244,6 +244,7 @@ func (y *authority) act(loop *repl.Loop, a *notary.Action, q *asks, t *shardmap.
 		}
 	case notary.Hand, notary.Fetch:
 		r.Err = y.pass(ctx, a)
+		r.Lacks = errors.Is(r.Err, errLacks)
 	case notary.Sign:
 		r.Serial, r.NotAfter, r.Err = y.sign(a, q, t)
 	case notary.Renew:
@@ -257,6 +258,9 @@ func (y *authority) act(loop *repl.Loop, a *notary.Action, q *asks, t *shardmap.
 	}
 	return r
 }
+
+// errLacks is wrapped by the error about a voter that has said so.
+var errLacks = errors.New("does not hold the wrapping key")
 
 // pass gives another voter a wrapping key, or gets it from there.
 func (y *authority) pass(ctx context.Context, a *notary.Action) error {
@@ -274,8 +278,10 @@ func (y *authority) pass(ctx context.Context, a *notary.Action) error {
 	switch {
 	case err != nil:
 		return err
-	case !answer.Holds || a.Kind == notary.Fetch && len(answer.Key) != wire.WrapKeySize:
-		return fmt.Errorf("node %s does not hold wrapping key %s", a.Node, id)
+	case !answer.Holds:
+		return fmt.Errorf("node %s %w: %s", a.Node, errLacks, id)
+	case a.Kind == notary.Fetch && len(answer.Key) != wire.WrapKeySize:
+		return fmt.Errorf("node %s holds wrapping key %s, and does not give it", a.Node, id)
 	case a.Kind == notary.Hand:
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"muster/repl/notary"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -12,6 +13,39 @@ import (
 // endsSoon is how long before its end a node's certificate is told of: it should have been renewed a
 // week ago.
 const endsSoon = 3 * 24 * time.Hour
+
+// rootEndsSoon is how long before its end a root is told of: it lasts ten years, and there is a release or two
+// in half a year, with which somebody looks.
+const rootEndsSoon = 180 * 24 * time.Hour
+
+// rootEnds is when a root ends.
+func rootEnds(der []byte) time.Time {
+	c, err := trust.ReadRoot(der)
+	if err != nil {
+		return time.Time{} // nothing can be made under it
+	}
+	return c.NotAfter
+}
+
+// lost says which keys on which new certificates hang nobody has any more, where the meta group is led.
+func (y *authority) lost() (list []wire.Problem) {
+	n := y.node
+	var custodies []notary.Custody
+	if !y.leads.Load() || !y.mail.ask(n.ctx, func(time.Duration) { custodies = notary.Custodies(y.core) }) {
+		return nil
+	}
+	for i := range custodies {
+		k := &custodies[i]
+		if !k.Lost {
+			continue
+		}
+		list = append(list, wire.Problem{
+			What:   fmt.Sprintf("no voter of group 0 holds wrapping key %s, and the key of root %s, which is %s, can't be opened: no certificate is made or renewed under it", k.Root.WrapKey, k.Root.ID, k.Root.State),
+			Remedy: "put the file wrap-" + trust.WrapKeyID(k.Root.WrapKey).String() + ".key back into the folder tls of a voter, from a copy or a disk of one that had it, and start that; or have another root made while the certificates are still good: muster ca rotate",
+		})
+	}
+	return list
+}
 
 // notes says what a person should know of certificates: of this node's, and, where the meta group is
 // led, of the cluster's.
@@ -31,13 +65,19 @@ func (y *authority) notes() (notes []wire.Problem) {
 	if !ok || !y.leads.Load() {
 		return notes
 	}
-	hold, want := 0, 0
-	if !y.mail.ask(n.ctx, func(time.Duration) { hold, want = y.core.Keepers(issuing.WrapKey) }) {
+	var custodies []notary.Custody
+	if !y.mail.ask(n.ctx, func(time.Duration) { custodies = notary.Custodies(y.core) }) {
 		return nil // it stops
 	}
-	if hold < want {
-		note("start the other voters of group 0; keep a copy of the file wrap-*.key in the folder tls of one that has it",
-			"%d of the nodes that make certificates holds the key for that, want %d: if its disk is lost, no certificate is made any more", hold, want)
+	for i := range custodies {
+		k := &custodies[i]
+		if k.Hold < k.Want && !k.Lost {
+			note("start the other voters of group 0; if those that held it are gone for good: muster ca rotate. Keep a copy of the file wrap-*.key in the folder tls of one that has it",
+				"%d of the nodes that make certificates holds wrapping key %s of root %s, want %d: if its disk is lost, no certificate is made any more", k.Hold, k.Root.WrapKey, k.Root.ID, k.Want)
+		}
+	}
+	if left := rootEnds(issuing.DER).Sub(n.guard.now()); left < rootEndsSoon {
+		note("muster ca rotate: it takes some seconds, and no certificate under the present one ends by it", "root %s, which issues certificates, ends at %s, and all of them with it", issuing.ID, rootEnds(issuing.DER).UTC().Format(time.RFC3339))
 	}
 	if t.Security.Mode != shardmap.SecurityBoth {
 		return notes

@@ -598,3 +598,100 @@ func TestWrapKeysGoWithTheVote(t *testing.T) {
 		t.Errorf("asked to keep it again: got %v", refusal)
 	}
 }
+
+// All copies of the key that makes certificates are lost, while those that there are begin to be due: nobody can
+// renew. The doctor must say it, with what mends it, and that must work: the next root gets a key of its own, and
+// each member must say that it trusts it although its own certificate is overdue.
+func TestNobodyHoldsTheWrappingKey(t *testing.T) {
+	t.Parallel()
+	p := certified(t, 3)
+	before, _ := p.nodes[0].node.table.Load().Security.Issuing()
+	late := func() time.Time { return time.Now().Add(21 * 24 * time.Hour) } // two thirds of their time are over
+	for i, r := range p.nodes {
+		r.stop()
+		name := filepath.Join(r.node.cfg.Data, tlsDir, "wrap-"+trust.WrapKeyID(before.WrapKey).String()+".key")
+		if err := os.Remove(name); err != nil {
+			t.Fatalf("node %d: %v", i, err)
+		}
+	}
+	for i, r := range p.nodes {
+		p.nodes[i] = startWith(t, r.node.cfg, secureLimits(), func(n *Node) { n.guard.now = late })
+	}
+	until(t, "all run", func() error {
+		for i, r := range p.nodes {
+			if r.node.running() == nil {
+				return fmt.Errorf("node %d does not", i)
+			}
+		}
+		return nil
+	})
+	severe := func() (found []wire.DoctorFinding) {
+		if lead := metaLeader(p.nodes); lead != nil {
+			for _, x := range lead.node.notary.lost() {
+				found = append(found, wire.DoctorFinding{What: x.What, Remedy: x.Remedy})
+			}
+		}
+		return found
+	}
+	until(t, "the doctor says it", func() error {
+		found := severe()
+		if len(found) != 1 || !strings.Contains(found[0].What, before.WrapKey.String()) || !strings.Contains(found[0].Remedy, "muster ca rotate") {
+			return fmt.Errorf("got %v", found)
+		}
+		return nil
+	})
+	until(t, "another root is ordered", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := p.admin.Authority(ctx, wire.Authority{Action: wire.AuthorityRotate})
+		return err
+	})
+	until(t, "all have certificates under it", func() error {
+		for i, r := range p.nodes {
+			root, _ := r.node.table.Load().Security.Issuing()
+			own := r.node.notary.keys.own()
+			if root.ID == before.ID || own.Root != root.ID {
+				return fmt.Errorf("node %d: root %s issues, its certificate is under %s", i, root.ID, own.Root)
+			}
+		}
+		if found := severe(); len(found) > 0 {
+			return fmt.Errorf("the doctor still says %v", found)
+		}
+		return nil
+	})
+	// What was wrapped by the lost key goes with its root. The administrator's own certificate is under that, so its
+	// connection may end before the answer.
+	until(t, "the former root is retired", func() error {
+		if was, _ := p.nodes[0].node.table.Load().Security.Root(before.ID); was.State == shardmap.RootRetired {
+			if len(was.Wrapped) > 0 || was.WrapKey != (shardmap.WrapKeyID{}) {
+				t.Errorf("its key is still there, wrapped by %s", was.WrapKey)
+			}
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := p.admin.Authority(ctx, wire.Authority{Action: wire.AuthorityRetire, Root: wire.RootHash(before.ID)})
+		return fmt.Errorf("ordered: %v", err)
+	})
+}
+
+// A root lasts ten years, and everything ends with it. The doctor must say so while there is time, with what mends it.
+func TestRootNearItsEndIsTold(t *testing.T) {
+	t.Parallel()
+	nodes, _ := secured(t, 1)
+	nodes[0].stop()
+	late := func() time.Time { return time.Now().Add(trust.RootLife - rootEndsSoon + 24*time.Hour) }
+	r := startWith(t, nodes[0].node.cfg, secureLimits(), func(n *Node) { n.guard.now = late })
+	until(t, "it is told", func() error {
+		if r.node.running() == nil {
+			return errors.New("it does not run yet")
+		}
+		notes := r.node.notary.notes()
+		for _, n := range notes {
+			if strings.Contains(n.What, ", which issues certificates, ends at 20") && strings.HasPrefix(n.Remedy, "muster ca rotate") {
+				return nil
+			}
+		}
+		return fmt.Errorf("got %v", notes)
+	})
+}

@@ -71,6 +71,7 @@ type Result struct {
 	Root     shardmap.Root      // of MakeRoot: ID, DER, Wrapped, WrapKey
 	Serial   shardmap.Serial    // of Sign
 	NotAfter int64              // of Sign
+	Lacks    bool               // of Fetch, with Err: the node has said that it does not hold the key
 }
 
 // actionMax is how long an action may take until it counts as failed: longer than the owner
@@ -170,6 +171,8 @@ func (c *Core) end(now time.Duration, number uint64, r Result) {
 		if r.Err == nil {
 			c.held[f.wrapKey] = true
 			c.keeps(f.wrapKey, f.node)
+		} else if r.Lacks {
+			lacks(c, f.wrapKey, f.node)
 		}
 	case Hand:
 		if r.Err == nil {

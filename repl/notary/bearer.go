@@ -124,6 +124,11 @@ func (b *Bearer) wants(now Now) (ActionKind, time.Duration) {
 	if _, member := b.table.Node(b.self); !ok || !member || s.Mode == shardmap.SecurityOff {
 		return 0, never
 	}
+	// Before a certificate: where the key of the issuing root is lost, none is made until the next root issues, and
+	// that waits for this word.
+	if s.Mode == shardmap.SecurityOnly && b.awaited() && !b.toldOfLate(now) {
+		return Tell, 0
+	}
 	pin, pinned := s.Pin(b.self)
 	if b.own.Root != issuing.ID || now.Wall >= b.own.RenewAt || !pinned || pin.Key != b.key || pin.Serial != b.own.Serial {
 		return Renew, 0
@@ -144,10 +149,15 @@ func (b *Bearer) wants(now Now) (ActionKind, time.Duration) {
 			return 0, min(next, until)
 		}
 	}
-	if b.toldOf == b.own && b.toldTo == b.leader && b.toldFor == b.index && now.Host < b.tellAt {
+	if b.toldOfLate(now) {
 		return 0, b.tellAt
 	}
 	return Tell, 0
+}
+
+// toldOfLate reports whether the leader was told shortly before what it would be told now.
+func (b *Bearer) toldOfLate(now Now) bool {
+	return b.toldOf == b.own && b.toldTo == b.leader && b.toldFor == b.index && now.Host < b.tellAt
 }
 
 // links returns until when this node waits for its connections to others before it says what it has; 0: it does

@@ -40,6 +40,7 @@ type Core struct {
 	held    map[shardmap.WrapKeyID]bool                 // in files here, synced
 	drawn   shardmap.WrapKeyID                          // that is to be in a file; zero: none
 	keepers map[shardmap.WrapKeyID]map[raft.NodeID]bool // which voters have said that they hold it
+	lacking map[shardmap.WrapKeyID]map[raft.NodeID]bool // which voters have said that they don't, last
 	root    *shardmap.Root                              // that was made, and is not in the table yet
 	first   map[shardmap.RootID]uint64                  // the table in which a root was seen first
 	told    map[raft.NodeID]told                        // what members say that they have
@@ -68,6 +69,7 @@ func New(self raft.NodeID) *Core {
 func (c *Core) forget() {
 	c.drawn, c.root = shardmap.WrapKeyID{}, nil
 	c.keepers = make(map[shardmap.WrapKeyID]map[raft.NodeID]bool)
+	c.lacking = make(map[shardmap.WrapKeyID]map[raft.NodeID]bool)
 	c.first = make(map[shardmap.RootID]uint64)
 	c.told = make(map[raft.NodeID]told)
 	c.clear()

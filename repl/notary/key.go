@@ -10,10 +10,12 @@ import (
 // keep sees to it that the voters of the meta group, any of which may lead it next, hold the
 // keys that wrap those of the roots.
 func (c *Core) keep(now Now) {
-	for i := range c.table.Security.Roots {
-		if r := &c.table.Security.Roots[i]; r.State != shardmap.RootRetired {
-			c.spread(now, r.WrapKey)
-		}
+	// A root that issued before never does again, so nobody needs its key: where that is lost, it is not looked for.
+	if issuing, ok := c.table.Security.Issuing(); ok {
+		c.spread(now, issuing.WrapKey)
+	}
+	if in, ok := c.incoming(); ok {
+		c.spread(now, in.WrapKey)
 	}
 }
 
@@ -52,6 +54,57 @@ func (c *Core) keeps(k shardmap.WrapKeyID, n raft.NodeID) {
 		c.keepers[k] = make(map[raft.NodeID]bool)
 	}
 	c.keepers[k][n] = true
+	delete(c.lacking[k], n)
+}
+
+// lacks notes that another voter has said that it does not hold a key.
+func lacks(c *Core, k shardmap.WrapKeyID, n raft.NodeID) {
+	if c.lacking[k] == nil {
+		c.lacking[k] = make(map[raft.NodeID]bool)
+	}
+	c.lacking[k][n] = true
+	delete(c.keepers[k], n)
+}
+
+// orphaned reports whether no voter holds a key: this one does not, and each of the others has said so. One that
+// does not answer may hold it.
+func orphaned(c *Core, k shardmap.WrapKeyID) bool {
+	if c.held[k] {
+		return false
+	}
+	for _, n := range c.voters() {
+		if !c.lacking[k][n] {
+			return false
+		}
+	}
+	return true
+}
+
+// Custody is who holds the key that wraps that of a root which issues, or is to issue next.
+type Custody struct {
+	Root shardmap.Root
+	// Hold is how many voters of the meta group hold it, as far as is known here, and Want how many should at least.
+	Hold, Want int
+	// Lost: each voter has said that it does not.
+	Lost bool
+}
+
+// Custodies returns who holds the keys on which new certificates hang, where the meta group is led.
+func Custodies(c *Core) (all []Custody) {
+	if c.table == nil || !c.leads {
+		return nil
+	}
+	add := func(r shardmap.Root) {
+		hold, want := c.Keepers(r.WrapKey)
+		all = append(all, Custody{r, hold, want, orphaned(c, r.WrapKey)})
+	}
+	if issuing, ok := c.table.Security.Issuing(); ok {
+		add(issuing)
+	}
+	if in, ok := c.incoming(); ok {
+		add(in)
+	}
+	return all
 }
 
 // keepersMin is how many voters must hold a key before much depends on it: one disk may fail.

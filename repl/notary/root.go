@@ -169,8 +169,12 @@ func (c *Core) carryOut(now Now, o *order) (root shardmap.RootID, refusal *wire.
 		if !issues {
 			return root, wire.NotReady("cluster", "it has no root that issues certificates", "a cluster without TLS gets one with muster ca create", 0), true
 		}
-		if in, ok := c.incoming(); ok {
+		if in, ok := c.incoming(); ok && !orphaned(c, in.WrapKey) {
 			return in.ID, nil, true
+		} else if ok {
+			// Its key went with the disk of the leader that made it, before another one had it: it would be about to
+			// issue for ever, and in the way of every other one.
+			c.become(now, &in, shardmap.RootRetired)
 		}
 	case wire.AuthorityRetire:
 		r, ok := s.Root(shardmap.RootID(o.Root))
@@ -183,7 +187,7 @@ func (c *Core) carryOut(now Now, o *order) (root shardmap.RootID, refusal *wire.
 			return root, conflict(object, "it issues certificates", "have another one take its place first: muster ca rotate"), true
 		case !issues || !c.renewed(&issuing):
 			return root, conflict(object, "members have certificates under it", "wait until muster cert list shows the new root for all of them"), true
-		case incoming && in.ID == r.ID:
+		case incoming && in.ID == r.ID && !orphaned(c, in.WrapKey):
 			return root, conflict(object, "it is about to issue", "wait until it does"), true
 		}
 		c.become(now, &r, shardmap.RootRetired)

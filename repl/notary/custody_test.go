@@ -1,0 +1,126 @@
+package notary
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// drive answers what a core wants as others would, and returns the proposals that it makes meanwhile.
+func drive(c *Core, now *Now, turns int, answer func(a *Action) Result) (proposed [][]byte) {
+	for range turns {
+		now.Host += retryAgain
+		actions, _ := c.Turn(*now)
+		for i := range actions {
+			a := &actions[i]
+			switch a.Kind {
+			case Answer:
+			case Propose:
+				proposed = append(proposed, a.Payload)
+				c.Ended(*now, a.Number, Result{})
+			default:
+				c.Ended(*now, a.Number, answer(a))
+			}
+		}
+	}
+	return proposed
+}
+
+// A leader that had made the next root died with its disk before another node had the key that wraps that root's.
+// The root would wait for ever to issue, in the way of each other one: an order for a new root must put it aside. It must
+// not while a voter that does not answer may hold the key, or another one has it.
+func TestRootWithoutAKeeperIsPutAside(t *testing.T) {
+	held, lost := shardmap.WrapKeyID{1}, shardmap.WrapKeyID{2}
+	for _, tt := range []struct {
+		name   string
+		answer func(a *Action) Result // to a question for the lost key
+		lost   bool
+	}{
+		{"all say that they lack it", func(*Action) Result { return Result{Err: errors.New("lacks"), Lacks: true} }, true},
+		{"one does not answer", func(a *Action) Result {
+			return Result{Err: errors.New("no answer"), Lacks: a.Node == 2}
+		}, false},
+		{"one has it", func(a *Action) Result {
+			if a.Node == 3 {
+				return Result{}
+			}
+			return Result{Err: errors.New("lacks"), Lacks: true}
+		}, false},
+	} {
+		table := &shardmap.Table{Cluster: "w", ClusterID: 1, Index: 9, Level: shardmap.Level}
+		for n := raft.NodeID(1); n <= 3; n++ {
+			table.Nodes = append(table.Nodes, shardmap.TableNode{ID: n})
+			table.Meta.Replicas = append(table.Meta.Replicas, shardmap.TableReplica{Node: n, Role: shardmap.ReplicaVoter})
+		}
+		issuing := shardmap.Root{ID: shardmap.RootID{1}, State: shardmap.RootIssuing, WrapKey: held}
+		next := shardmap.Root{ID: shardmap.RootID{2}, State: shardmap.RootTrusted, WrapKey: lost}
+		table.Security = shardmap.Security{Mode: shardmap.SecurityOnly, Roots: []shardmap.Root{issuing, next}}
+		if !table.Founded() {
+			t.Fatal("the table is that of no cluster")
+		}
+		c, now := New(1), Now{Wall: worldStart}
+		c.Table(table)
+		c.Held([]shardmap.WrapKeyID{held})
+		c.Lead(true)
+		answer := func(a *Action) Result {
+			if a.WrapKey == lost && a.Kind == Fetch {
+				return tt.answer(a)
+			}
+			return Result{}
+		}
+		if proposed := drive(c, &now, 8, answer); len(proposed) > 0 {
+			t.Errorf("%s: %d proposals that nobody has ordered", tt.name, len(proposed))
+		}
+		is := false
+		for _, k := range Custodies(c) {
+			if k.Root.ID == issuing.ID && k.Lost {
+				t.Errorf("%s: the key that all have is lost", tt.name)
+			}
+			is = is || k.Root.ID == next.ID && k.Lost
+		}
+		if is != tt.lost {
+			t.Errorf("%s: lost is %t, want %t", tt.name, is, tt.lost)
+		}
+		c.Order(now, 7, &wire.Authority{Action: wire.AuthorityRotate})
+		want := must(shardmap.AppendSetRoot(nil, &shardmap.SetRoot{Root: shardmap.Root{ID: next.ID, State: shardmap.RootRetired, Since: now.Wall}}))
+		proposed := drive(c, &now, 1, answer)
+		if got := len(proposed) == 1 && string(proposed[0]) == string(want); got != tt.lost {
+			t.Errorf("%s: the root is put aside: %t, want %t", tt.name, got, tt.lost)
+		}
+	}
+}
+
+// A node whose certificate is overdue, and gets no other one because the key for that is lost, must still say that it
+// trusts the next root: else that never issues, and nobody ever gets one.
+func TestToldBeforeRenewal(t *testing.T) {
+	table := &shardmap.Table{Index: 9, Nodes: []shardmap.TableNode{{ID: 9}}}
+	issuing := shardmap.Root{ID: shardmap.RootID{1}, State: shardmap.RootIssuing}
+	next := shardmap.Root{ID: shardmap.RootID{2}, State: shardmap.RootTrusted}
+	table.Security = shardmap.Security{Mode: shardmap.SecurityOnly, Roots: []shardmap.Root{issuing, next}}
+	b := NewBearer(9, shardmap.KeyID{}, false)
+	b.Table(table)
+	b.Leader(1)
+	b.Own(Own{Serial: shardmap.Serial{7}, Root: issuing.ID, RenewAt: 1})
+	now := Now{Wall: worldStart}
+	count := map[ActionKind]int{}
+	for range 100 {
+		now.Host += 100 * time.Millisecond
+		a, has, _ := b.Turn(now)
+		if !has {
+			continue
+		}
+		count[a.Kind]++
+		err := error(nil)
+		if a.Kind == Renew {
+			err = errors.New("not made in time")
+		}
+		b.Ended(now, a.Number, err)
+	}
+	if count[Tell] == 0 || count[Renew] == 0 {
+		t.Errorf("told %d times, and asked %d times for a certificate", count[Tell], count[Renew])
+	}
+}
