@@ -74,13 +74,27 @@ func (o Object) Check() error {
 	return nil
 }
 
-// ParseObject reads key:PREFIX, service:PREFIX, db:PREFIX or cluster. What begins like none of these
-// is a prefix of keys; "" is refused, for it would be all keys by an empty variable of a script.
+// mistaken are words before a colon that people write for a kind.
+var mistaken = map[string]Kind{
+	"keys": Keys, "kv": Keys, "prefix": Keys, "services": Services, "svc": Services,
+	"dbs": Databases, "database": Databases, "databases": Databases,
+}
+
+// ParseObject reads key:PREFIX, service:PREFIX, db:PREFIX or cluster. A text that begins like none of these
+// is a prefix of keys, but for those that somebody would write who means something else, which key: in front
+// of it makes clear: "", all keys by an empty variable of a script; keys:app/, in which a kind is mistaken;
+// app/*, of which the star would be part of the key.
 func ParseObject(text string) (Object, error) {
 	o := Object{Kind: Keys, Prefix: text}
+	word, rest, _ := strings.Cut(text, ":")
+	kind, mistakes := mistaken[word]
 	switch {
 	case text == "":
 		return Object{}, invalidf(`object "": want key:PREFIX, service:PREFIX, db:PREFIX or cluster; all keys are key:`)
+	case mistakes && len(word) < len(text):
+		return Object{}, invalidf("object %s: %s: is no kind; want %s; for keys that begin so, %s", quote(text), word, quote(kind.String()+rest), quote(Keys.String()+text))
+	case strings.HasSuffix(text, "*") && !strings.Contains(text, ":"):
+		return Object{}, invalidf("object %s: a prefix has no star; want %s; for keys that begin so, %s", quote(text), quote(Keys.String()+strings.TrimRight(text, "*")), quote(Keys.String()+text))
 	case text == Cluster.String():
 		o = Object{Kind: Cluster}
 	default:
