@@ -161,16 +161,19 @@ func readRoot(folder string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+	var root *x509.Certificate
 	ders, err := trust.DecodeCertificates(b)
-	if err != nil {
-		return nil, fmt.Errorf("credentials: %s: %w", path, err)
+	if err == nil {
+		root, err = trust.ReadRoot(ders[0])
 	}
-	root, err := trust.ReadRoot(ders[0])
-	if err != nil {
-		return nil, fmt.Errorf("credentials: %s: %w", path, err)
+	if err == nil {
+		if id := trust.RootIDOf(root.Raw).String(); id[:folderDigits] != filepath.Base(folder) {
+			err = fmt.Errorf("it is the root %s, and its folder is for another", id[:folderDigits])
+		}
 	}
-	if id := trust.RootIDOf(root.Raw).String(); id[:folderDigits] != filepath.Base(folder) {
-		return nil, fmt.Errorf("credentials: %s is the root %s, and its folder is for another; remove the folder, and log in anew", path, id[:folderDigits])
+	if err != nil {
+		// Nothing tells which cluster is the one that the folder was for.
+		return nil, fmt.Errorf("credentials: %s: %w; remove the folder %s, and get new ones: muster auth login", path, err, folder)
 	}
 	return root, nil
 }
@@ -227,15 +230,15 @@ var errMismatch = errors.New("the key is not that of the certificate")
 func (c *Credential) fill(root *x509.Certificate, certPEM, keyPEM []byte) error {
 	ders, err := trust.DecodeCertificates(certPEM)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", certFile, err)
 	}
 	leaf, err := trust.ReadCertificate(ders[0])
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", certFile, err)
 	}
 	key, err := trust.DecodeKey(keyPEM)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", keyFile, err)
 	}
 	if id, err := trust.PublicKeyID(&key.PublicKey); err != nil || id != trust.KeyIDOf(leaf) {
 		return errMismatch
