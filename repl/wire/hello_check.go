@@ -125,6 +125,7 @@ func withoutProof(body []byte) []byte {
 const (
 	nextSecret       = "give both sides the same --secret-file"
 	nextNoSecret     = "start it with --secret-file, or leave the secret out here"
+	nextNoProof      = "check the address; hosts that found a cluster together need the same --secret-file, and one that is founded is known by its certificates: there leave --secret-file out, and give a host that is to join --token-file"
 	nextNeedsSecret  = "give the cluster's secret with --secret-file"
 	nextCluster      = "check --cluster and the address"
 	nextOtherCluster = "check the address, or whose data directory this is; after muster recover every survivor needs the same plan, and a node that it left out comes back with an empty directory"
@@ -295,6 +296,9 @@ func (c *DialConfig) checkFriend(addr string, g *Greeting) *Error {
 // that is founded by now, and says so.
 func (c *DialConfig) checkProven(addr string, g *Greeting) *Error {
 	if m := &g.Challenge; !m.NeedsProof && len(c.Secret) > 0 && g.Peer.Name.Node == 0 {
+		if g.TLS() {
+			return Unauthorized(nodeObject(m.Node, addr), "it has shown no certificate that counts here, and has no secret, so it can't prove to be of this cluster", nextNoProof)
+		}
 		return Unauthorized(nodeObject(m.Node, addr), "it has no secret, so it can't prove to be of this cluster", nextNoSecret)
 	}
 	return nil
