@@ -158,7 +158,7 @@ func tokenList(con *console, c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	t, err := s.table(c.Context)
+	t, err := rulesTable(c.Context, s, c.Command.HelpName)
 	if err != nil {
 		return err
 	}

@@ -109,7 +109,7 @@ func userList(con *console, c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	t, err := s.table(c.Context)
+	t, err := rulesTable(c.Context, s, c.Command.HelpName)
 	if err != nil {
 		return err
 	}
@@ -324,6 +324,20 @@ func userDel(con *console, c *cli.Context) error {
 	return printUser(s, userRowOf(u))
 }
 
+// rulesTable is the table for a command that is about users, roles, tokens or limits. Nodes leave those out for a user
+// who has no part in running the cluster: an empty list, or a user that is not there, would read as if it were so.
+func rulesTable(ctx context.Context, s *errand, command string) (*shardmap.Table, error) {
+	t, err := s.table(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Who asks is a user itself, so there is one.
+	if t.Security.Mode == shardmap.SecurityOnly && len(t.Security.Users) == 0 {
+		return nil, withStatus(exitNotPermitted, "%s: users, roles, tokens and limits are told to those who have read or admin on the cluster; ask an administrator: muster role grant ROLE read cluster; muster auth can-i read cluster shows whether you have it", strings.TrimPrefix(command, "muster "))
+	}
+	return t, nil
+}
+
 // openFor begins a command about one user or role, which its argument names, and reads the table as it is
 // before. The caller closes the errand.
 func openFor(con *console, c *cli.Context, noun string) (s *errand, name string, before *shardmap.Table, err error) {
@@ -336,7 +350,7 @@ func openFor(con *console, c *cli.Context, noun string) (s *errand, name string,
 	if s, err = con.open(c, 1); err != nil {
 		return nil, "", nil, err
 	}
-	if before, err = s.table(c.Context); err != nil {
+	if before, err = rulesTable(c.Context, s, c.Command.HelpName); err != nil {
 		s.close()
 		return nil, "", nil, err
 	}

@@ -158,3 +158,39 @@ func (s exitStatus) done(t *testing.T) {
 		t.Fatalf("status %d", s)
 	}
 }
+
+// A user who has no part in running the cluster is told neither users nor roles, tokens and limits. An empty list would
+// read as if there were none, and a user that can't be seen as if it were not there.
+func TestListsThatAreRefusedSayWhy(t *testing.T) {
+	at := secureNode(t)
+	own, other := os.Getenv(home.Variable), filepath.Join(t.TempDir(), "rob")
+	secureMuster(t, own, at, "user create rob --no-password").done(t)
+	secureMuster(t, own, at, "user cert rob --out "+other).done(t)
+	for line, want := range map[string]string{
+		"user list":         "user list: users, roles, tokens and limits are told to those who have read or admin on the cluster; ask an administrator: muster role grant ROLE read cluster",
+		"user list -o json": "user list: users, roles, tokens and limits are told to",
+		"role list":         "role list: users, roles, tokens and limits are told to",
+		"token list":        "token list: users, roles, tokens and limits are told to",
+		"user del rob":      "user del: users, roles, tokens and limits are told to",
+		"user withdraw rob": "user withdraw: users, roles, tokens and limits are told to",
+		"role del admin":    "role del: users, roles, tokens and limits are told to",
+		"namespace list":    "it needs read on cluster",
+		"kv list":           "it needs",
+		"lease list":        "it needs list on key:",
+		"service list":      "it needs",
+	} {
+		secureMuster(t, other, at, line).refused(t, exitNotPermitted, want)
+	}
+	secureMuster(t, own, at, "role create viewers").done(t)
+	secureMuster(t, own, at, "role grant viewers read cluster").done(t)
+	secureMuster(t, own, at, "user grant rob viewers").done(t)
+	for until := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		r := secureMuster(t, other, at, "user list")
+		if r.status == exitDone && strings.Contains(r.stdout, "viewers") {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("with read on the cluster: got %+v", r)
+		}
+	}
+}
