@@ -371,3 +371,59 @@ func startedRules(t *testing.T) string {
 	})
 	return ""
 }
+
+// A certificate that was denied must open nothing at a node that has just started either, before it has read a table.
+// One would doubt it because the denials are in the table.
+func TestDeniedAtAStart(t *testing.T) {
+	if wrong := deniedAtStart(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// deniedAtStart tells what a denied certificate opens at a node without a table.
+func deniedAtStart(t *testing.T) string {
+	nodes, users := secured(t, 2)
+	for _, u := range users {
+		until(t, "each user has a certificate", func() error {
+			if !u.has() {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+	}
+	h := users[0].holder(t)
+	serial, err := trust.SerialOf(h.Get().Certificate.Leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Unix()
+	deny := shardmap.Deny{Denial: shardmap.Denial{Serial: shardmap.Serial(serial), Until: now + 1<<20, Why: "test"}, At: now}
+	until(t, "its leader denies it", func() error {
+		lead := metaLeader(nodes)
+		if lead == nil {
+			return errors.New("nobody leads the meta group")
+		}
+		return lead.node.announcer.propose(t.Context(), func() ([]byte, error) { return shardmap.AppendDeny(nil, &deny) })
+	})
+	for _, r := range nodes {
+		until(t, "each node refuses it", func() error {
+			if _, err := dialTLS(t, r.addr, h, clientHello); !errors.Is(err, &wire.Error{Code: wire.CodeUnauthorized}) {
+				return fmt.Errorf("got %v", err)
+			}
+			return nil
+		})
+	}
+	for _, r := range nodes {
+		r.stop()
+	}
+	r := start(t, nodes[0].node.cfg, secureLimits()) // of two, it has no majority, and reads no table
+	until(t, "it takes those whose certificates are good", func() error {
+		_, err := dialTLS(t, r.addr, users[1].holder(t), clientHello)
+		return err
+	})
+	_, err = dialTLS(t, r.addr, h, clientHello)
+	if !errors.Is(err, &wire.Error{Code: wire.CodeUnauthorized}) {
+		return fmt.Sprintf("a denied certificate at a node without a table: %v", err)
+	}
+	return ""
+}

@@ -50,9 +50,11 @@ type keyring struct {
 	withheld bool // guarded by mu
 	// earlier: an earlier life has taken the certificate. It is never withheld: the others may go by
 	// certificates alone by now, and this node hears of that from them only if it shows its own.
-	earlier bool                               // guarded by mu
-	rootsAt uint64                             // guarded by mu: the index of the table by which the file has roots; 0: none is in it
-	paths   map[trust.RootID]*x509.Certificate // guarded by mu: roots as they were parsed
+	earlier  bool                               // guarded by mu
+	denied   map[trust.Serial]bool              // guarded by mu: the certificates that the file has as denied. Nobody changes it
+	deniedAt uint64                             // guarded by mu: the index of the table that said so; 0: none
+	rootsAt  uint64                             // guarded by mu: the index of the table by which the file has roots; 0: none is in it
+	paths    map[trust.RootID]*x509.Certificate // guarded by mu: roots as they were parsed
 }
 
 // open opens the vault, makes the node's key where there is none, and shows what is in it from
@@ -88,6 +90,9 @@ func (k *keyring) open() error {
 	if k.former, err = v.Former(); err != nil {
 		return err
 	}
+	if k.denied, k.deniedAt, err = v.Denied(); err != nil {
+		return err
+	}
 	k.vault, k.key, k.drawn, k.rootsAt = v, key, make(map[trust.WrapKeyID]trust.WrapKey), at
 	if ok {
 		if err := k.take(leaf, root); err != nil {
@@ -95,7 +100,41 @@ func (k *keyring) open() error {
 		}
 		k.earlier = true
 	}
-	return k.show(roots, nil)
+	return k.show(roots, k.deniedBy(nil))
+}
+
+// bugDenialsForgotten is planted to show that its test finds it: a node that starts has forgotten which certificates
+// are denied, until it has read its table.
+const bugDenialsForgotten = "denials forgotten at a start"
+
+// deniedBy is what says which certificates are good no longer: a table, or what an earlier life has noted, and
+// both where the table is older than that. Its caller holds mu.
+func (k *keyring) deniedBy(t *shardmap.Table) func(trust.Serial) bool {
+	var noted map[trust.Serial]bool
+	if (t == nil || t.Index < k.deniedAt) && !bug(bugDenialsForgotten) {
+		noted = k.denied
+	}
+	return func(serial trust.Serial) bool {
+		return noted[serial] || t != nil && t.Security.IsDenied(shardmap.Serial(serial)) && !bug(bugRemovedLetIn)
+	}
+}
+
+// noteDenied notes which certificates a table denies, unless another one that was newer was noted before.
+func (k *keyring) noteDenied(t *shardmap.Table) error {
+	if t.Index < k.deniedAt {
+		return nil
+	}
+	next := make(map[trust.Serial]bool, len(t.Security.Denied))
+	for i := range t.Security.Denied {
+		next[trust.Serial(t.Security.Denied[i].Serial)] = true
+	}
+	if !maps.Equal(next, k.denied) {
+		if err := k.vault.SetDenied(next, t.Index); err != nil {
+			return err
+		}
+		k.denied, k.deniedAt = next, t.Index
+	}
+	return nil
 }
 
 // withhold says whether this node's certificate is to be shown later.
@@ -207,9 +246,11 @@ func (k *keyring) follow(t *shardmap.Table) error {
 		}
 		k.rootsAt = t.Index
 	}
-	s := &t.Security
+	if err := k.noteDenied(t); err != nil {
+		return err
+	}
 	k.table = t
-	return k.show(roots, func(serial trust.Serial) bool { return s.IsDenied(shardmap.Serial(serial)) && !bug(bugRemovedLetIn) })
+	return k.show(roots, k.deniedBy(t))
 }
 
 // bugRootsNotLearnt is planted to show that its test finds it: a host that joins knows no root but that of

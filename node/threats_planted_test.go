@@ -40,6 +40,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugHeardIsEnough, startedRules},
 		{setBug, bugLedBack, ledBack},
 		{setBug, bugRootsNotLearnt, rootsWithAJoin},
+		{setBug, bugDenialsForgotten, deniedAtStart},
 		{setBug, bugRemovedLetIn, removedStays},
 		{setBug, bugAnybodyHoldsUp, failsForOthers},
 		{setBug, bugFirstCome, floodedLogins},

@@ -12,6 +12,8 @@
 //	former.pem       certificates that it had under roots which issued before, each with its root
 //	roots.pem        the roots that it trusted last, behind a line with the index of the table that named
 //	                 them: for a start, before that table is read again
+//	denied           the serials of certificates that are good no longer, for the same start: a line "table
+//	                 INDEX", which names the table that said so, and then one a line
 //	pins             the keys of the members, one a line: node and SHA-256 of its key, in hexadecimal digits.
 //	                 It is there once certificates alone open the cluster, which is for good
 //	reset.*          questions of whoever owns the folder: see muster/node/reset
@@ -53,6 +55,7 @@ const (
 	keyName    = "node.key"
 	certName   = "node.pem"
 	formerName = "former.pem"
+	deniedName = "denied"
 	pinsName   = "pins"
 	wrapPrefix = "wrap-"
 	wrapSuffix = ".key"
@@ -248,8 +251,8 @@ func (v *Vault) SetFormer(ders [][]byte) error {
 	return v.write(formerName, trust.EncodeCertificates(ders...))
 }
 
-// rootsLine begins the file of roots. A build that does not know it takes it for text between certificates.
-const rootsLine = "table "
+// tableLine begins the files of roots and of denied certificates, before the index of a table. A build that does not know it takes it for text between certificates.
+const tableLine = "table "
 
 // Roots returns the roots that the node trusted last, in DER, and the index of the table that said so, 0 if
 // none did; none where there are none yet.
@@ -259,8 +262,8 @@ func (v *Vault) Roots() (ders [][]byte, at uint64, err error) {
 		return nil, 0, err
 	}
 	ders, err = trust.DecodeCertificates(b)
-	if err == nil && bytes.HasPrefix(b, []byte(rootsLine)) {
-		line, _, _ := bytes.Cut(b[len(rootsLine):], []byte("\n"))
+	if err == nil && bytes.HasPrefix(b, []byte(tableLine)) {
+		line, _, _ := bytes.Cut(b[len(tableLine):], []byte("\n"))
 		at, err = strconv.ParseUint(string(line), 10, 64)
 	}
 	if err != nil {
@@ -271,7 +274,42 @@ func (v *Vault) Roots() (ders [][]byte, at uint64, err error) {
 
 // SetRoots replaces the roots that are trusted. at is the index of the table that says so; 0: none does.
 func (v *Vault) SetRoots(roots [][]byte, at uint64) error {
-	return v.write(RootsName, append(fmt.Appendf(nil, "%s%d\n", rootsLine, at), trust.EncodeCertificates(roots...)...))
+	return v.write(RootsName, append(fmt.Appendf(nil, "%s%d\n", tableLine, at), trust.EncodeCertificates(roots...)...))
+}
+
+// Denied returns the certificates that are denied, as the node heard of them last, and the index of the table that
+// said so; 0 where there is no file.
+func (v *Vault) Denied() (serials map[trust.Serial]bool, at uint64, err error) {
+	b, ok, err := v.read(deniedName)
+	if err != nil || !ok {
+		return nil, 0, err
+	}
+	first, rest, _ := strings.Cut(string(b), "\n")
+	if at, err = strconv.ParseUint(strings.TrimPrefix(first, tableLine), 10, 64); err != nil || !strings.HasPrefix(first, tableLine) {
+		return nil, 0, fmt.Errorf("%s: line 1 does not name a table: %s", path.Join(v.dir, deniedName), deniedRemedy)
+	}
+	serials = make(map[trust.Serial]bool)
+	n := 1
+	for line := range strings.Lines(rest) {
+		var s trust.Serial
+		if n++; !readHex(s[:], strings.TrimSuffix(line, "\n")) {
+			return nil, 0, fmt.Errorf("%s: line %d is not a serial: %s", path.Join(v.dir, deniedName), n, deniedRemedy)
+		}
+		serials[s] = true
+	}
+	return serials, at, nil
+}
+
+// deniedRemedy is what to do about a file of denied certificates that is not as it was.
+const deniedRemedy = "put it back as it was; if there is no copy, remove it, and the node writes it again by the table"
+
+// SetDenied replaces the certificates that are denied. at is the index of the table that says so.
+func (v *Vault) SetDenied(serials map[trust.Serial]bool, at uint64) error {
+	b := fmt.Appendf(nil, "%s%d\n", tableLine, at)
+	for _, s := range slices.SortedFunc(maps.Keys(serials), func(a, b trust.Serial) int { return bytes.Compare(a[:], b[:]) }) {
+		b = fmt.Appendf(b, "%s\n", s)
+	}
+	return v.write(deniedName, b)
 }
 
 // Pins returns the keys of the members, as they were when the node last heard of them; ok is false

@@ -252,6 +252,33 @@ func TestPins(t *testing.T) {
 	}
 }
 
+// What is denied must come back as it was written, with the table that said so.
+func TestDenied(t *testing.T) {
+	v, err := Open(vfs.NewMem(), "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, at, err := v.Denied(); len(got) > 0 || at != 0 || err != nil {
+		t.Errorf("before: got %v, %d, %v", got, at, err)
+	}
+	for _, want := range []map[trust.Serial]bool{{}, {{1: 2}: true, {15: 3}: true}} {
+		if err := v.SetDenied(want, 1<<40); err != nil {
+			t.Fatal(err)
+		}
+		if got, at, err := v.Denied(); at != 1<<40 || err != nil || !maps.Equal(got, want) {
+			t.Errorf("got %v, %d, %v, want %v", got, at, err, want)
+		}
+	}
+	for text, want := range map[string]string{"": "line 1", "tabel 7\n": "line 1", "table x\n": "line 1", "table 7\n00\n": "line 2"} {
+		if err := v.write(deniedName, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := v.Denied(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %s", text, err, want)
+		}
+	}
+}
+
 // A file that is not what it was when it was written gets one line with what to do, and nothing
 // of a secret in it.
 func TestDamagedFiles(t *testing.T) {
