@@ -66,7 +66,10 @@ func TestPlantedKeptBySecret(t *testing.T) {
 	setBug(bugKeptBySecret)
 	defer setBug("")
 	if wrong := foundingCuts(t); wrong == "" {
-		t.Errorf("%s: not found", bugKeptBySecret)
+		t.Errorf("%s: no founding finds it", bugKeptBySecret)
+	}
+	if wrong := rotationCuts(t); wrong == "" {
+		t.Errorf("%s: no rotation finds it", bugKeptBySecret)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -75,7 +76,7 @@ func authLogin(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	root, err := rootOf(&wire.RenewAnswer{Certificate: a.Certificate, Roots: a.Roots}, name, key)
+	root, err := client.CheckCertificate(&wire.RenewAnswer{Certificate: a.Certificate, Roots: a.Roots}, name, key, time.Now())
 	if err != nil {
 		return err
 	}

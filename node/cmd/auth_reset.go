@@ -14,6 +14,7 @@ import (
 
 	"muster/node/reset"
 	"muster/node/vault"
+	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/notary"
 	"muster/repl/trust"
@@ -96,7 +97,7 @@ func authReset(con *console, c *cli.Context) error {
 	if a.Refused != nil {
 		return fmt.Errorf("auth reset: %w", a.Refused.Error())
 	}
-	root, err := rootOf(&wire.RenewAnswer{Certificate: a.Certificate, Roots: a.Roots}, name, key)
+	root, err := client.CheckCertificate(&wire.RenewAnswer{Certificate: a.Certificate, Roots: a.Roots}, name, key, time.Now())
 	if err == nil {
 		err = trusts(folder, root)
 	}

@@ -2,11 +2,8 @@ package cmd
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -404,35 +401,8 @@ func (s *errand) certificate(ctx context.Context, name string, h home.Home) (roo
 	if err != nil {
 		return nil, err
 	}
-	if root, err = rootOf(a, name, key); err != nil {
+	if root, err = client.CheckCertificate(a, name, key, time.Now()); err != nil {
 		return nil, err
 	}
 	return root, h.Put(root, t.Cluster, a.Certificate, key)
-}
-
-// rootOf returns the root under which a certificate was made, which must be what was asked for.
-func rootOf(a *wire.RenewAnswer, name string, key *ecdsa.PrivateKey) ([]byte, error) {
-	c, err := trust.ReadCertificate(a.Certificate)
-	if err != nil {
-		return nil, err
-	}
-	var roots trust.Trusted
-	for _, der := range a.Roots {
-		r, err := trust.ReadRoot(der)
-		if err != nil {
-			return nil, err
-		}
-		roots.Roots = append(roots.Roots, r)
-	}
-	p, err := roots.Verify([]*x509.Certificate{c}, time.Now())
-	switch {
-	case err != nil:
-		return nil, err
-	case p.Name.Kind != trust.KindUser || p.Name.User != name:
-		return nil, fmt.Errorf("the certificate is that of %s; want user %s", p.Name, name)
-	case !key.PublicKey.Equal(c.PublicKey):
-		return nil, errors.New("the certificate is for another key")
-	}
-	i := slices.IndexFunc(roots.Roots, func(r *x509.Certificate) bool { return trust.RootIDOf(r.Raw) == p.Root })
-	return roots.Roots[i].Raw, nil
 }

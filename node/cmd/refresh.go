@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/trust"
 )
@@ -48,7 +49,7 @@ func (s *errand) refresh(now time.Time) {
 	}
 	for _, c := range old {
 		of := slices.ContainsFunc(a.Roots, func(der []byte) bool { return trust.RootIDOf(der) == c.ID() })
-		root, err := rootOf(a, c.User, key)
+		root, err := client.CheckCertificate(a, c.User, key, now)
 		if !of || err != nil {
 			continue // that of another cluster
 		}

@@ -8,7 +8,10 @@ import (
 )
 
 // certifier asks for certificates, and orders what is about roots.
-type certifier struct{ courier *courier }
+type certifier struct {
+	courier *courier
+	renewal *renewal // nil for a client that has no certificates
+}
 
 // Certificate asks for a certificate of a user, for the key that request is made with: of the user
 // that this client is, if user is empty.

@@ -63,6 +63,8 @@
 //	write      one per connection; see link
 //	read       one per connection; see link
 //	keep alive one per KeepAlive; ends with its context, its lease, or the client
+//	renews     one per client that may have a certificate: gets the next one in
+//	           good time. Ended by Close
 //	resolve    one per Resolver; ends when that is closed, or the client
 //	hang up    one per ActHangUp, in prepare: closes the connections of a peer,
 //	           for which no lock may be held, and ends
@@ -85,6 +87,7 @@ import (
 	"net"
 	"time"
 
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -171,7 +174,22 @@ func open(o Options, source clockSource) (*Client, error) {
 	}
 	c.courier = newCourier(o, source, binary.LittleEndian.Uint64(seed[8*Lanes:]), c.welcomed)
 	c.inspector = inspector{c.courier}
-	c.certifier = certifier{c.courier}
+	c.certifier = certifier{courier: c.courier}
+	if p := &c.protection; p.on && p.lost == nil && !p.guest {
+		c.certifier.renewal = &renewal{home: p.home, now: time.Now,
+			ask: func(ctx context.Context, request []byte) (*wire.RenewAnswer, error) {
+				return c.Certificate(ctx, "", request)
+			},
+			called: func(ctx context.Context) (string, error) {
+				t, _, err := c.Table(ctx, "")
+				if err != nil {
+					return "", err
+				}
+				return t.Cluster, nil
+			}}
+		c.running.Add(1)
+		go c.renews()
+	}
 	return c, nil
 }
 

@@ -45,6 +45,7 @@ type link struct {
 	bond    *bond
 	addr    string
 	as      string          // the user whose certificate was shown; empty: none was. Set before the link is up
+	cluster uint64          // that the node's certificate names; 0: none has. Set before the link is up
 	ctx     context.Context // ends with the link
 	end     context.CancelFunc
 	wake    chan struct{} // from senders to write: there is something; never closed
@@ -140,7 +141,7 @@ func (l *link) connect() (net.Conn, *wire.Greeting, error) {
 			conn.Close()
 			return nil, nil, err
 		}
-		over, l.as = t, user
+		over, l.as, l.cluster = t, user, t.Peer.Name.Cluster
 	}
 	// An address that a node gave is the one under which another node says
 	// that it is reached. If what answers there is reached elsewhere, somebody
