@@ -3,7 +3,6 @@ package quota
 import (
 	"cmp"
 	"slices"
-	"sort"
 	"time"
 
 	"muster/raft"
@@ -83,16 +82,15 @@ func newLimit(l Limit) *limit {
 func (d *Divider) Set(limits []Limit, groups []raft.GroupID, nodes []raft.NodeID) {
 	made := make([]*limit, len(limits))
 	for i := range limits {
-		at := sort.Search(len(d.limits), func(j int) bool { return d.limits[j].Prefix >= limits[i].Prefix })
-		if at < len(d.limits) && d.limits[at].Prefix == limits[i].Prefix {
-			made[i] = d.limits[at]
-			if made[i].Limit != limits[i] {
-				// Count anew: the person who has changed it wants to know what there is by then.
-				made[i].Limit, made[i].most, made[i].known, made[i].since, d.changed = limits[i], limits[i].most(), false, d.round+1, true
-			}
-		} else {
-			made[i], d.changed = newLimit(limits[i]), true
+		l := d.limit(limits[i].Prefix)
+		switch {
+		case l == nil:
+			l, d.changed = newLimit(limits[i]), true
+		case l.Limit != limits[i]:
+			// Count anew: the person who has changed it wants to know what there is by then.
+			l.Limit, l.most, l.known, l.since, d.changed = limits[i], limits[i].most(), false, d.round+1, true
 		}
+		made[i] = l
 	}
 	d.limits, d.groups, d.nodes = made, slices.Clone(groups), slices.Clone(nodes)
 	slices.Sort(d.groups)
@@ -103,6 +101,15 @@ func (d *Divider) Set(limits []Limit, groups []raft.GroupID, nodes []raft.NodeID
 			}
 		}
 	}
+}
+
+// limit returns what is known of a prefix; nil: it has no limit.
+func (d *Divider) limit(prefix string) *limit {
+	at, ok := slices.BinarySearchFunc(d.limits, prefix, func(l *limit, p string) int { return cmp.Compare(l.Prefix, p) })
+	if !ok {
+		return nil
+	}
+	return d.limits[at]
 }
 
 // Ask is a question to a node.
@@ -262,8 +269,7 @@ func (d *Divider) Took(from raft.NodeID, a *wire.UsageAnswer) {
 			continue
 		}
 		for j := range r.Rows {
-			at := sort.Search(len(d.limits), func(k int) bool { return d.limits[k].Prefix >= d.body.Limits[j].Prefix })
-			if at < len(d.limits) && d.limits[at].Prefix == d.body.Limits[j].Prefix && d.limits[at].took(r, &r.Rows[j], d.round) {
+			if l := d.limit(d.body.Limits[j].Prefix); l != nil && l.took(r, &r.Rows[j], d.round) {
 				d.reporting[r.Group] = from
 			}
 		}

@@ -1,7 +1,8 @@
 package quota
 
 import (
-	"sort"
+	"cmp"
+	"slices"
 	"time"
 
 	"muster/repl/wire"
@@ -19,19 +20,18 @@ const (
 )
 
 const (
-	// thousandths is how many make one key, so that shares of a small rate are no nothing.
+	// thousandths is how many make one key, so that a share of a small rate is not nothing.
 	thousandths = 1000
 	// deafMax is how long a leader trusts what it heard last of the whole cluster.
 	deafMax = 5 * time.Second
-	// busyRetry is after which time who was told to wait should come back: there is another
-	// round by then, or two.
+	// busyRetry is how long a client is told to wait: there is another round by then, or two.
 	busyRetry = 250 * time.Millisecond
 	// sureAfter is how many rounds after a request came first it is refused for good: what was free
 	// when it came may have been counted as used in two rounds more, by a leader that had answered just before.
 	sureAfter = 3
 	// waitersMax bounds the requests that are remembered; with more of them nobody waits to be sure.
 	waitersMax = 4096
-	// forgetAfter is after how many rounds one is forgotten that has not come again.
+	// forgetAfter is for how many rounds a request is remembered that does not come again.
 	forgetAfter = 20
 	// shortFor is how long a leader asks for more after it lacked something.
 	shortFor = 2 * time.Second
@@ -134,15 +134,21 @@ func (r *row) used() (a amount) {
 func (l *Leader) Set(limits []Limit) {
 	rows := make([]*row, len(limits))
 	for i := range limits {
-		at := sort.Search(len(l.rows), func(j int) bool { return l.rows[j].prefix >= limits[i].Prefix })
-		if at < len(l.rows) && l.rows[at].prefix == limits[i].Prefix {
-			rows[i] = l.rows[at]
-		} else {
+		if rows[i] = l.row(limits[i].Prefix); rows[i] == nil {
 			rows[i] = &row{prefix: limits[i].Prefix}
 		}
 		rows[i].most = limits[i].most()
 	}
 	l.rows = rows
+}
+
+// row returns the row of a prefix; nil: it has no limit.
+func (l *Leader) row(prefix string) *row {
+	at, ok := slices.BinarySearchFunc(l.rows, prefix, func(r *row, p string) int { return cmp.Compare(r.prefix, p) })
+	if !ok {
+		return nil
+	}
+	return l.rows[at]
 }
 
 // Lead says in which term the group is led here, with an entry of it applied; 0: it is not.
@@ -322,40 +328,15 @@ func (l *Leader) Take(now time.Duration, m *wire.Usage, order *wire.UsageOrder) 
 	if l.term == 0 || m.Term < l.divider || m.Term == l.divider && m.Round < l.round {
 		return report, false
 	}
-	if m.Term > l.divider {
-		l.divider, l.round, l.fresh, l.waiters = m.Term, 0, true, nil
-		for _, r := range l.rows {
-			r.given, r.counted = amount{}, true
-		}
-	} else if m.Round > l.round {
-		l.fresh = false
-	}
-	next := m.Round > l.round
-	l.round = m.Round
-	if next {
-		for request, since := range l.waiters {
-			if since+forgetAfter < l.round {
-				delete(l.waiters, request)
-			}
-		}
-	}
+	next := l.enter(m.Term, m.Round)
 	report = wire.UsageReport{Term: l.term, Fresh: l.fresh, Rows: make([]wire.UsageRow, len(m.Limits))}
 	for i := range m.Limits {
-		at := sort.Search(len(l.rows), func(j int) bool { return l.rows[j].prefix >= m.Limits[i].Prefix })
-		if at == len(l.rows) || l.rows[at].prefix != m.Limits[i].Prefix {
+		r := l.row(m.Limits[i].Prefix)
+		if r == nil {
 			continue // the table here does not have it yet, or no longer
 		}
-		r := l.rows[at]
 		if next {
-			r.wentBefore, r.went = r.went, amount{}
-			r.wantedBefore, r.wanted = r.wanted, amount{}
-			if now-r.shortAt < shortFor {
-				for k := range r.short {
-					r.wantedBefore[k] = max(r.wantedBefore[k], r.short[k])
-				}
-			} else {
-				r.short = amount{}
-			}
+			r.turn(now)
 		}
 		r.total, r.known, r.heardAt = amountOf(m.Limits[i].Used), m.Limits[i].Known, now
 		r.total[rate] *= thousandths
@@ -369,6 +350,41 @@ func (l *Leader) Take(now time.Duration, m *wire.Usage, order *wire.UsageOrder) 
 		report.Rows[i] = r.report(now)
 	}
 	return report, true
+}
+
+// enter goes over to a round of the divider, and reports whether it is a new one.
+func (l *Leader) enter(divider, round uint64) (next bool) {
+	if divider > l.divider {
+		l.divider, l.round, l.fresh, l.waiters = divider, 0, true, nil
+		for _, r := range l.rows {
+			r.given, r.counted = amount{}, true
+		}
+	} else if round > l.round {
+		l.fresh = false
+	}
+	if round <= l.round {
+		return false
+	}
+	l.round = round
+	for request, since := range l.waiters {
+		if since+forgetAfter < l.round {
+			delete(l.waiters, request)
+		}
+	}
+	return true
+}
+
+// turn puts what was counted since the round behind it, for a new one.
+func (r *row) turn(now time.Duration) {
+	r.wentBefore, r.went = r.went, amount{}
+	r.wantedBefore, r.wanted = r.wanted, amount{}
+	if now-r.shortAt >= shortFor {
+		r.short = amount{}
+		return
+	}
+	for k := range r.short {
+		r.wantedBefore[k] = max(r.wantedBefore[k], r.short[k])
+	}
 }
 
 // raise moves the ceiling by what the divider has given since the last time, which may be less than
