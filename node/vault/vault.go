@@ -370,11 +370,7 @@ func (v *Vault) WrapKeys() (map[trust.WrapKeyID]trust.WrapKey, error) {
 			continue
 		}
 		var key trust.WrapKey
-		text := strings.TrimSpace(string(b))
-		if len(text) == hex.EncodedLen(len(key)) {
-			_, err = hex.Decode(key[:], []byte(text))
-		}
-		if err != nil || len(text) != hex.EncodedLen(len(key)) || wrapName(key.ID()) != n {
+		if !readHex(key[:], strings.TrimSpace(string(b))) || wrapName(key.ID()) != n {
 			// Its content must not show.
 			return nil, fmt.Errorf("%s is not the key that it is named for: put it back as it was, or remove it: another voter of the meta group hands it over again", path.Join(v.dir, n))
 		}
