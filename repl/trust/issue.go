@@ -74,7 +74,7 @@ func (i *Issuer) Issue(rand io.Reader, n Name, pub *ecdsa.PublicKey, now time.Ti
 		return nil, serial, fmt.Errorf("issue a certificate: %w", err)
 	}
 	if n.Cluster != i.cluster {
-		return nil, serial, &Error{Field: "cluster of a name to sign", Found: clusterText(n.Cluster), Want: clusterText(i.cluster), Reason: ErrCluster}
+		return nil, serial, &Error{Field: "cluster of a name to sign", Found: hexText(n.Cluster), Want: hexText(i.cluster), Reason: ErrCluster}
 	}
 	if _, err := onP256("key to sign", pub); err != nil {
 		return nil, serial, err

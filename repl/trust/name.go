@@ -48,11 +48,11 @@ const (
 
 // URI is the name as it stands in a certificate.
 func (n Name) URI() *url.URL {
-	u := &url.URL{Scheme: scheme, Host: clusterText(n.Cluster)}
+	u := &url.URL{Scheme: scheme, Host: hexText(n.Cluster)}
 	if n.Kind == KindUser {
 		u.Path = "/user/" + n.User
 	} else {
-		u.Path = "/node/" + clusterText(uint64(n.Node))
+		u.Path = "/node/" + hexText(uint64(n.Node))
 	}
 	return u
 }
@@ -64,8 +64,8 @@ func (n Name) String() string {
 	return n.URI().String()
 }
 
-// clusterText is a number of 64 bits as names have it.
-func clusterText(n uint64) string { return fmt.Sprintf("%016x", n) }
+// hexText is the id of a cluster or of a node as names have it.
+func hexText(n uint64) string { return fmt.Sprintf("%016x", n) }
 
 const wantName = "muster://CLUSTER/node/ID with 16 hexadecimal digits for each, or muster://CLUSTER/user/NAME"
 
@@ -138,7 +138,7 @@ func readName(u string) (n Name, ok bool) {
 }
 
 func rootURI(cluster uint64) *url.URL {
-	return &url.URL{Scheme: scheme, Host: clusterText(cluster), Path: rootPath}
+	return &url.URL{Scheme: scheme, Host: hexText(cluster), Path: rootPath}
 }
 
 func foundingURI() *url.URL { return &url.URL{Scheme: scheme, Host: foundingHost} }

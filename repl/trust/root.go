@@ -50,7 +50,7 @@ func NewRoot(rand io.Reader, cluster uint64, now time.Time) (der []byte, key *ec
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial.number(),
-		Subject:               pkix.Name{Organization: []string{organization}, CommonName: "root of " + clusterText(cluster)},
+		Subject:               pkix.Name{Organization: []string{organization}, CommonName: "root of " + hexText(cluster)},
 		NotBefore:             now.Add(-Backdate),
 		NotAfter:              now.Add(RootLife),
 		IsCA:                  true,

@@ -59,7 +59,7 @@ func (t Trusted) Verify(chain []*x509.Certificate, now time.Time) (Proven, error
 		return Proven{}, err
 	}
 	if p.Name.Cluster != cluster && !bug("certificate of another cluster accepted") {
-		return Proven{}, &Error{Field: "certificate's cluster", Found: clusterText(p.Name.Cluster), Want: clusterText(cluster), Reason: ErrCluster}
+		return Proven{}, &Error{Field: "certificate's cluster", Found: hexText(p.Name.Cluster), Want: hexText(cluster), Reason: ErrCluster}
 	}
 	if p.Serial, err = SerialOf(c); err != nil {
 		return Proven{}, err
