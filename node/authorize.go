@@ -16,8 +16,10 @@ const bugForwardBlind = "forward without its principal"
 // nothing for a request: what it gives [wire.Needs] to call is made once.
 type judge struct {
 	rights *access.Rights
-	epoch  uint64      // of the rules by which it was asked last
-	denied access.Need // the first need that is not met; its name aliases the request
+	user   shardmap.Principal // whose rights these are, by rules
+	rules  *access.Rules      // by which it was asked last for a user; nil: it was not
+	epoch  uint64             // of these
+	denied access.Need        // the first need that is not met; its name aliases the request
 	no     bool
 	meets  func(access.Need) bool
 }
@@ -79,12 +81,17 @@ func (l *laws) allows(j *judge, p principal, t wire.Type, body []byte) *wire.Err
 		return wire.NotReady("node "+l.node.name, "it has not read yet who may do what", "try again in a moment", startedRetry)
 	}
 	if p.node != 0 {
-		return now.holds(j, nil, p, t, body) // also while this node is cut off: it is how nodes find each other
+		j.rights, j.rules = nil, nil
+		return now.holds(j, p, t, body) // also while this node is cut off: it is how nodes find each other
 	}
 	if e := l.silenced(t); e != nil && !showsNode(t) {
 		return e
 	}
-	rights := now.rules.Of(p.user)
+	if j.rules != now.rules || j.user != p.user {
+		// A connection asks for one user, by the same rules for days.
+		j.rules, j.user, j.rights = now.rules, p.user, now.rules.Of(p.user)
+	}
+	rights := j.rights
 	j.epoch = now.epoch
 	switch {
 	case rights == nil && uint64(p.user) > now.table.Index:
@@ -95,7 +102,7 @@ func (l *laws) allows(j *judge, p principal, t wire.Type, body []byte) *wire.Err
 	case rights.All && wire.HasNeeds(t):
 		return nil
 	}
-	return now.holds(j, rights, p, t, body)
+	return now.holds(j, p, t, body)
 }
 
 // bugEarlyMay is planted to show that its test finds it: before a node has read who may do what, every
@@ -113,9 +120,9 @@ func showsNode(t wire.Type) bool {
 	return false
 }
 
-// holds says why some rights are not enough for a request, or returns nil.
-func (w *law) holds(j *judge, rights *access.Rights, p principal, t wire.Type, body []byte) *wire.Error {
-	j.rights, j.no = rights, false
+// holds says why a judge's rights are not enough for a request, or returns nil.
+func (w *law) holds(j *judge, p principal, t wire.Type, body []byte) *wire.Error {
+	j.no = false
 	switch err := wire.Needs(t, body, j.meets); {
 	case err != nil:
 		return wire.BadBody(t, err)

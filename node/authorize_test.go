@@ -483,17 +483,25 @@ func TestCutOffRefusesUsers(t *testing.T) {
 func BenchmarkAuthorize(b *testing.B) {
 	r := serving(b, defaultLimits())
 	r.enact(someSecurity())
-	body := write(setCommand("app/config/17", string(make([]byte, 128))))
-	for _, as := range asTable[:3] {
-		c := newConnection(r.node, nil, &wire.Greeting{}, as.who)
-		b.Run(as.letter, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if e := authorize(c, wire.Header{Type: wire.TypeWrite}, body); e != nil {
-					b.Fatal(e)
+	const key = "app/config/17"
+	for _, request := range []struct {
+		t    wire.Type
+		body []byte
+	}{
+		{wire.TypeWrite, write(setCommand(key, string(make([]byte, 128))))},
+		{wire.TypeGet, getBody(wire.ReadLinearizable, key)},
+	} {
+		for _, as := range asTable[:3] {
+			c := newConnection(r.node, nil, &wire.Greeting{}, as.who)
+			b.Run(request.t.String()+"/"+as.letter, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if e := authorize(c, wire.Header{Type: request.t}, request.body); e != nil {
+						b.Fatal(e)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -113,8 +114,8 @@ func (x *Rights) May(v Verbs, k Kind, name []byte) bool {
 	if x.All {
 		return true
 	}
-	for i := range verbNames {
-		if v&(1<<i) != 0 && !begins(x.prefixes[k][i], name) {
+	for ; v != 0; v &= v - 1 {
+		if !begins(x.prefixes[k][bits.TrailingZeros8(uint8(v))], name) {
 			return false
 		}
 	}

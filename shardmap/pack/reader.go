@@ -249,16 +249,16 @@ func (r *Reader) at(k kind) bool {
 
 // Fixed32 takes a number written by [AppendFixed32], and in no other width.
 func (r *Reader) Fixed32() uint32 {
+	if b := r.next(); len(b) >= 5 && b[0] == codeUint32 {
+		r.pos += 5
+		return binary.BigEndian.Uint32(b[1:])
+	}
 	h, ok := r.head()
 	if !ok {
 		return 0
 	}
-	if r.b[r.pos] != codeUint32 {
-		r.want("a uint of 4 bytes", h)
-		return 0
-	}
-	r.pos += h.size
-	return uint32(h.number)
+	r.want("a uint of 4 bytes", h)
+	return 0
 }
 
 // Skip takes the next value, whatever it is, as far as [Check] lets it pass.
