@@ -165,6 +165,14 @@ func (d *door) admitStranger(conn net.Conn) bool {
 	return true
 }
 
+// recognize keeps the seat of a connection from strangers: its first words say that it is likely to
+// be a member's.
+func (d *door) recognize(conn net.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seats.recognize(&d.node.limits, conn)
+}
+
 // attend says hello, then reads from the connection until it ends.
 func (d *door) attend(below net.Conn) {
 	n := d.node
@@ -172,7 +180,7 @@ func (d *door) attend(below net.Conn) {
 	defer func() {
 		below.Close() // before another connection gets its seat: each seat has one descriptor
 		d.mu.Lock()
-		d.seats.strangers.remove(below)
+		d.seats.unseat(below)
 		leave()
 		delete(d.conns, below)
 		delete(d.creds, below)

@@ -75,6 +75,11 @@ func (g *guard) begin(n *Node, secret []byte, token *trust.Token) error {
 	g.plain = n.cfg.Insecure || !n.limits.secure
 	g.founded = !g.plain && (undecided(&id) || waiting(&id) || had)
 	g.gate = wire.NewGate(n.limits.handshakes)
+	g.gate.Members = &wire.Members{
+		Gate:   wire.NewGate(wire.MembersAtOnce),
+		Marked: func(protocols []string) bool { return trust.Marked(protocols, g.markKeys(), uint64(g.self().Node)) },
+		Known:  func(conn net.Conn) { n.door.recognize(conn) },
+	}
 	g.server = g.holder.Server()
 	// Something to show is needed from the first connection on. It proves nothing, and hides what is said.
 	key, err := trust.NewKey(rand.Reader)
@@ -460,10 +465,18 @@ const bugNotChecked = "peer's certificate not checked by the dialler"
 // It fails before anything is said to one that is not meant.
 func (g *guard) dial(conn net.Conn, to raft.NodeID, addr string, role wire.Role) (*wire.TLSConn, error) {
 	var p trust.Proven
-	t, err := wire.TLSClient(conn, g.holder.Client(func(s tls.ConnectionState) (err error) {
+	c := g.holder.Client(func(s tls.ConnectionState) (err error) {
 		p, err = g.checkDialled(s.PeerCertificates, to, addr, role)
 		return err
-	}))
+	})
+	if keys := g.markKeys(); to != 0 && len(keys) > 0 {
+		mark, err := trust.Mark(rand.Reader, keys[0], uint64(to))
+		if err != nil {
+			return nil, err
+		}
+		c.NextProtos = append(c.NextProtos, mark)
+	}
+	t, err := wire.TLSClient(conn, c)
 	if err != nil {
 		return nil, err
 	}
@@ -559,6 +572,21 @@ func (g *guard) dialledNobody(object string, role wire.Role, chain []*x509.Certi
 		return wire.Unauthorized(object, found+"; and without a secret nothing else can say that it is of this cluster", "give --secret-file to all hosts that found a cluster together, and --token-file to one that joins")
 	}
 	return nil // the hello goes on only with one that proves the secret
+}
+
+// markKeys are what members make marks with: the sealed keys of the roots, the newest root's first. The
+// table has them, and nobody who is not a member sees them there; none has what they are sealed with.
+func (g *guard) markKeys() (keys [][]byte) {
+	t := g.table()
+	if t == nil {
+		return nil
+	}
+	for _, r := range slices.Backward(t.Security.Roots) {
+		if len(r.Wrapped) > 0 {
+			keys = append(keys, r.Wrapped)
+		}
+	}
+	return keys
 }
 
 // keeps notes a connection that this node has made, for as long as it is open.

@@ -28,13 +28,16 @@ type limits struct {
 	// them: an honest one says hello within a round trip and is never the
 	// oldest for long; a silent one soon is.
 	strangers int
+	// known bounds, in the same way, those that have shown by a mark that they are likely to be
+	// members.
+	known int
 	// founders bounds, in the same way, those of hosts that look for others
 	// to found a cluster with. Each of them has one, for one question.
 	founders int
 	// guests bounds, in the same way, those that have proven nothing, and may ask for a
 	// certificate.
 	guests int
-	// handshakes bounds how many handshakes of TLS are worked on at once.
+	// handshakes bounds how many handshakes of TLS of strangers are worked on at once.
 	handshakes int
 	// secure: hosts that are not started with --insecure speak TLS.
 	secure bool
@@ -89,7 +92,7 @@ type limits struct {
 func defaultLimits() limits {
 	l := limits{
 		level:   shardmap.Level,
-		clients: 10_000, peers: 1_000, bulks: 256, strangers: 1_000, founders: 2 * expectMax, guests: guestsDefault, handshakes: wire.HandshakesDefault(),
+		clients: 10_000, peers: 1_000, bulks: 256, strangers: 1_000, known: 1_000, founders: 2 * expectMax, guests: guestsDefault, handshakes: wire.HandshakesDefault(),
 		bulkSilence: 30 * time.Second, founderSilence: callTimeout,
 		clientSilence: 60 * time.Second, peerSilence: 10 * time.Second,
 		inflightBytes: 16 << 20, inflightBytesAll: 1 << 30, inflightBytesShare: 128 << 10,
@@ -126,11 +129,12 @@ func (l *limits) fit(descriptors uint64) {
 	left := int(min(descriptors, 1<<30)) - descriptorsKept
 	left = max(left, 8)
 	l.strangers = min(l.strangers, left/4)
+	l.known = min(l.known, left/8)
 	l.peers = min(l.peers, left/4)
 	l.bulks = min(l.bulks, left/8)
 	l.founders = min(l.founders, left/8)
 	l.guests = min(l.guests, left/8)
-	l.clients = min(l.clients, left-l.strangers-l.peers-l.bulks-l.founders-l.guests)
+	l.clients = min(l.clients, left-l.strangers-l.known-l.peers-l.bulks-l.founders-l.guests)
 }
 
 const (

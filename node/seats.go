@@ -16,6 +16,9 @@ import (
 type seats struct {
 	clients, peers, bulks       int
 	strangers, founders, guests crowd
+	// known have shown by their first words that they are likely to be members, and have yet to prove it:
+	// strangers can't take the places of these.
+	known crowd
 }
 
 // crowd is connections of which one too many ends the oldest. That is for connections
@@ -32,23 +35,37 @@ func (c *crowd) add(conn net.Conn, atMost int) {
 	c.conns = append(c.conns, conn)
 }
 
-// remove gives up a connection's place, if it still has one.
-func (c *crowd) remove(conn net.Conn) {
-	if i := slices.Index(c.conns, conn); i >= 0 {
+// remove gives up a connection's place, and reports whether it still had one.
+func (c *crowd) remove(conn net.Conn) (had bool) {
+	i := slices.Index(c.conns, conn)
+	if i >= 0 {
 		c.conns = slices.Delete(c.conns, i, i+1)
 	}
+	return i >= 0
+}
+
+// recognize moves a stranger, if it still has a seat, to those that are likely to be members.
+func (s *seats) recognize(l *limits, conn net.Conn) {
+	if s.strangers.remove(conn) {
+		s.known.add(conn, l.known)
+	}
+}
+
+// unseat takes the seat of one that is not admitted.
+func (s *seats) unseat(conn net.Conn) {
+	_ = s.strangers.remove(conn) || s.known.remove(conn)
 }
 
 // take moves a stranger of the node to the seat of its kind, unless all are taken.
 // The caller calls leave when it ends.
 func (s *seats) take(node string, l *limits, conn net.Conn, who wire.Sender) (leave func(), err *wire.Error) {
 	if who == wire.SenderFounder || who == wire.SenderInviter || who == wire.SenderJoiner {
-		s.strangers.remove(conn)
+		s.unseat(conn)
 		s.founders.add(conn, l.founders)
 		return func() { s.founders.remove(conn) }, nil
 	}
 	if who == wire.SenderGuest {
-		s.strangers.remove(conn)
+		s.unseat(conn)
 		s.guests.add(conn, l.guests)
 		return func() { s.guests.remove(conn) }, nil
 	}
@@ -62,7 +79,7 @@ func (s *seats) take(node string, l *limits, conn net.Conn, who wire.Sender) (le
 	if *count >= limit {
 		return nil, wire.Busy("node "+node, fmt.Sprintf("it has %d %s, the limit is %d", *count, what, limit), time.Second)
 	}
-	s.strangers.remove(conn)
+	s.unseat(conn)
 	*count++
 	return func() { *count-- }, nil
 }

@@ -155,6 +155,17 @@ func (s *socket) WriteWithin(b []byte, within time.Duration) (n int, err error) 
 	return n, err
 }
 
+// HungUp reports whether the other side has ended the connection, without a wait and without taking
+// what has arrived: a gate asks before it works for a dialler.
+func (s *socket) HungUp() (is bool) {
+	err := s.raw.Control(func(fd uintptr) {
+		var one [1]byte
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&one[0])), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+		is = errno == 0 && n == 0 || errno != 0 && errno != syscall.EAGAIN && errno != syscall.EINTR
+	})
+	return is || err != nil
+}
+
 // failed is the error that the net package would return.
 func (s *socket) failed(call string, err error) error {
 	var raw *net.OpError // of the poller: it calls this a raw-read, and knows no address of the other side

@@ -22,6 +22,9 @@ import (
 // diallers that have just given up: after a thousand of them came back at once, nobody
 // would get in any more.
 type Gate struct {
+	// Members pass it at a gate of their own; nil: there are none. Set before the first handshake.
+	Members *Members
+
 	mu    sync.Mutex
 	free  int                        // guarded by mu
 	begun linked.List                // guarded by mu: the turns of handshakes that go on, oldest first

@@ -21,6 +21,7 @@ func TestPlantedBugs(t *testing.T) {
 		"proof without welcome":          func(t *testing.T) string { return changedOnTheWay(t) },
 		"hello without the exporter":     relayedTLS,
 		"handshakes served oldest first": gateStarves,
+		"no places for members":          membersPass,
 	} {
 		wire.SetBug(bug)
 		found := find(t)

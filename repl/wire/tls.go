@@ -111,16 +111,17 @@ type belowTLS struct {
 	net.Conn
 
 	// Owned by the handshake, then by who reads.
-	first  []byte // what was read before TLS began
-	shook  bool   // the handshake is over
-	read   int    // bytes, in the handshake
-	heard  []byte // the first of them, if hear is set
-	hear   bool
-	gate   *Gate     // nil: none
-	place  bool      // this handshake has a place in the gate
-	until  time.Time // the handshake must be over
-	passed records   // what TLS was given
-	dry    bool      // there is nothing more to give: who reads has something already, and waits for no more
+	first     []byte // what was read before TLS began
+	shook     bool   // the handshake is over
+	read      int    // bytes, in the handshake
+	heard     []byte // the first of them, if hear is set
+	hear      bool
+	gate      *Gate     // at which it waits, once its first words are read; nil: none
+	strangers *Gate     // that the listener has; nil: none
+	place     bool      // this handshake has a place in the gate
+	until     time.Time // the handshake must be over
+	passed    records   // what TLS was given
+	dry       bool      // there is nothing more to give: who reads has something already, and waits for no more
 
 	mu       sync.Mutex
 	within   time.Duration // guarded by mu: how long the writes of now may wait; 0: as the deadline says
@@ -333,14 +334,13 @@ var errSilentTLS = errors.New("it hung up at the first word of TLS, as a node of
 // TLSServer runs the acceptor's side of the handshake over conn, which began with o and
 // which it does not close, and reads the opening of what TLS carries.
 func (o *Opening) TLSServer(conn net.Conn, c *tls.Config, g *Gate) (*TLSConn, *Opening, error) {
-	t := &TLSConn{below: &belowTLS{Conn: conn, first: o.bytes[:o.read], gate: g, until: o.until}, until: o.until}
+	t := &TLSConn{below: &belowTLS{Conn: conn, first: o.bytes[:o.read], strangers: g, until: o.until}, until: o.until}
 	addr := conn.RemoteAddr().String()
+	c = c.Clone()
+	c.GetConfigForClient = t.below.arrive
 	t.Conn = tls.Server(t.below, c)
-	err := t.below.enter()
-	if err == nil {
-		err = t.shake()
-		t.below.leave()
-	}
+	err := t.shake()
+	t.below.leave()
 	if err != nil {
 		return nil, nil, fmt.Errorf("hello from %s: %w", addr, handshakeError(err))
 	}
