@@ -162,7 +162,7 @@ func (u *UseToken) apply(t *Table, id raft.LogID) (*Table, error) {
 	}
 	was, pinned := s.Pin(u.Pin.Node)
 	_, member := t.node(u.Pin.Node)
-	again := pinned && was.Key == u.Pin.Key && was.Token == u.ID
+	again := pinned && was.Key == u.Pin.Key && was.Token == u.ID && !bug("use of a token counted twice")
 	switch {
 	case again:
 	case member:

@@ -218,11 +218,11 @@ func (c *Core) admitHost(now Now, r *request) *wire.Error {
 	switch {
 	case !ok:
 		return wire.Unauthorized(object, "there is none, or it is long over", another)
-	case token.Revoked:
+	case token.Revoked && !bug("revoked token accepted"):
 		return wire.Unauthorized(object, "it was revoked", another)
-	case token.Expires <= now.Wall:
+	case token.Expires <= now.Wall && !bug("expired token accepted"):
 		return wire.Unauthorized(object, fmt.Sprintf("it expired at %s, and it is %s here", timeText(token.Expires), timeText(now.Wall)), another)
-	case token.Uses == 0 && !again:
+	case token.Uses == 0 && !again && !bug("token used more often than it may"):
 		return wire.Unauthorized(object, "all its uses are taken", another)
 	case c.table.WasRemoved(r.Node):
 		return wire.Removed(r.Node, fmt.Sprintf("cluster %q", c.table.Cluster))

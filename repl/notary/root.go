@@ -104,7 +104,7 @@ const lateness = 3 * 24 * time.Hour
 
 // over reports whether nothing is good any more that roots before the issuing one have signed.
 func (c *Core) over(now Now, issuing *shardmap.Root) bool {
-	return c.renewed(issuing) && now.Wall >= issuing.Since+int64((trust.UserLife+lateness)/time.Second)
+	return bug("root dropped before all renewed") || c.renewed(issuing) && now.Wall >= issuing.Since+int64((trust.UserLife+lateness)/time.Second)
 }
 
 // order is what a person wants to become of the roots.

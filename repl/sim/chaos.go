@@ -41,7 +41,7 @@ func (x *chaos) init(c *cluster) {
 	part := []float64{0.15, 0.3, 0.6, 0.9}[c.chance.below(4)]
 	members, nodes := false, false
 	for f := range faults {
-		if f == Slots || f == Targets {
+		if f == Slots || f >= Targets {
 			continue // it was drawn before the founding
 		}
 		known := c.chance.is(part)
@@ -85,10 +85,10 @@ func (x *chaos) init(c *cluster) {
 	// What orders and movers do to memberships is theirs alone, and disks that lose what
 	// nothing mends leave too few nodes for it.
 	nodes = nodes && (slices.Contains(c.options.With, Nodes) || c.chance.below(nodesEvery) == 0)
-	if c.shuffle.active {
+	if c.shuffle.active || c.security.active {
 		members = false
 	}
-	if nodes {
+	if nodes || c.security.active { // nor may a disk forget the only key that signs certificates
 		members = false
 		x.enabled = slices.DeleteFunc(x.enabled, func(f Fault) bool { return f >= BitFlip && f <= OlderLife })
 	}
@@ -96,6 +96,7 @@ func (x *chaos) init(c *cluster) {
 	c.order.init(c, nodes)
 	c.shuffle.init()
 	c.services.init()
+	c.security.init()
 }
 
 func (x *chaos) stop() {

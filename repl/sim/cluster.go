@@ -151,6 +151,7 @@ type cluster struct {
 	grants   grants
 	watches  watches
 	services services
+	security security
 	builds   builds
 	paces    paces
 	flaws    flaws
@@ -176,6 +177,7 @@ func Run(o Options) (r Result) {
 	c.chaos.c = c
 	c.shuffle.draw(c)
 	c.services.draw(c)
+	c.security.draw(c)
 	defer func() {
 		r = c.result
 		c.close()
@@ -331,6 +333,7 @@ func (c *cluster) healQuorum() {
 	quorum := c.drawQuorum()
 	c.note(0, "heal a quorum: %v", quorum)
 	c.net.heal()
+	c.security.standStill()
 	for _, n := range c.nodes {
 		if slices.Contains(quorum, n.index) {
 			n.heal()
@@ -514,6 +517,7 @@ func (c *cluster) healAll() {
 	c.until("the cluster is at the level that all members understand", settleWithin, c.builds.raised)
 	c.order.settle()
 	c.services.settle()
+	c.security.end()
 	c.until("all replicas have applied the same", settleWithin, c.settled)
 	endSoon(c)
 	c.until("all replicas have applied the same, and what was due has ended", settleWithin, c.settled)
@@ -622,7 +626,7 @@ func (c *cluster) picture() string {
 	for _, t := range c.truth {
 		s += fmt.Sprintf("group %d: %d applied, %s\n", t.group, len(t.entries), describe(t.committed()))
 	}
-	s += c.order.picture() + c.shuffle.picture() + c.watches.missing()
+	s += c.order.picture() + c.shuffle.picture() + c.security.picture() + c.watches.missing()
 	for _, cl := range c.clients {
 		for _, o := range cl.open {
 			s += fmt.Sprintf("c%d: open since %.3f s: %s\n", cl.id, o.began.Seconds(), o)

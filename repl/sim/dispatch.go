@@ -17,7 +17,7 @@ func (c *cluster) happen(e *event) bool {
 		return false
 	}
 	switch e.kind {
-	case evMessage, evBeat, evSynced, evIdle, evTick, evShort, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop, evAsk, evMove, evCarry, evCheck, evFeed:
+	case evMessage, evBeat, evSynced, evIdle, evTick, evShort, evResume, evAnnounce, evRequest, evTask, evStream, evFrame, evDial, evPeer, evStop, evAsk, evMove, evCarry, evCheck, evFeed, evNotary:
 		n := c.nodes[e.node-1]
 		if e.kind == evResume {
 			if n.up && e.life == n.life && n.paused {
@@ -148,6 +148,13 @@ func (n *node) handle(e *event) bool {
 			return true
 		}
 		n.checks.turn()
+	case evNotary:
+		if !n.creds.turns.taken(e) {
+			return true
+		}
+		if n.creds.turn(); !n.up || e.life != n.life {
+			return true
+		}
 	case evTask:
 		n.beside.resume(e.number)
 		return true

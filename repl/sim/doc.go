@@ -28,7 +28,9 @@
 // mean, slots.go who orders that, carry.go how a node carries slots. meaning.go has what a
 // write means, txn.go those that came with leases, ends.go what ends and when, watch.go the
 // watches of clients and watchcheck.go what must hold of them, feed.go and follow.go the two
-// ends of what a node sends of its own accord, kind.go the kinds of operations. flaw.go has how
+// ends of what a node sends of its own accord, kind.go the kinds of operations. secure.go has what a run has of
+// certificates and tokens, credential.go what a node has, handshake.go what that proves to whom, applicant.go
+// the hosts that come with tokens. flaw.go has how
 // states of replicas become wrong (flawkind.go, slip.go), and what must come of it (flawrun.go,
 // incident.go).
 package sim

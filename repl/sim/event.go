@@ -48,6 +48,7 @@ const (
 	evMove                          // node, life, number: its mover acts
 	evCarry                         // node, life, number: its carrier acts
 	evCheck                         // node, life, number: its assigner and its checker act
+	evNotary                        // node, life, number: its notary and its bearer act
 	evCall                          // call
 	evWatch                         // client, watching, number: a watch goes on
 	evFeed                          // node, life: its feed has a turn
@@ -57,7 +58,7 @@ const (
 var eventNames = [...]string{evMessage: "message", evBeat: "beat", evSynced: "synced", evIdle: "idle", evTick: "tick", evShort: "short tick",
 	evResume: "resume", evStart: "start", evAnnounce: "announce", evRequest: "request", evAnswer: "answer", evDialled: "dialled",
 	evReset: "reset", evListen: "listen", evTable: "table", evWake: "wake", evDeadline: "deadline", evBegin: "begin", evListing: "listing",
-	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evDial: "dial", evPeer: "peer", evStop: "stop", evMember: "member", evAsk: "ask", evMove: "move", evCarry: "carry", evCheck: "check", evCall: "call", evWatch: "watch", evFeed: "feed", evRush: "rush"}
+	evFault: "fault", evHeal: "heal", evFlap: "flap", evCrash: "crash", evFrame: "frame", evTask: "task", evStream: "stream", evScrub: "scrub", evRoom: "room", evLook: "look", evDial: "dial", evPeer: "peer", evStop: "stop", evMember: "member", evAsk: "ask", evMove: "move", evCarry: "carry", evCheck: "check", evNotary: "notary", evCall: "call", evWatch: "watch", evFeed: "feed", evRush: "rush"}
 
 // event is one thing that is due. Events are used again, so a handler keeps nothing of one
 // except what it copies.

@@ -99,6 +99,14 @@ const (
 	// target.go.
 	Targets
 
+	// Certificates, in runs that have them: what happens to them is counted; see secure.go.
+	Secure          // certificates of nodes that leave the one who made them
+	CalendarLeaps   // all nodes were stopped for days
+	CertificateEnds // a node starts with one that has ended
+	RootTurns       // another root issues
+	TokenUsed       // a host is let in by a token
+	TokenOver       // a token that is over, used up or revoked is refused
+
 	faults
 )
 
@@ -116,6 +124,7 @@ var faultNames = [faults]string{
 	ClientTimeout: "client-timeout", ClientStale: "client-stale", ClientSleep: "client-sleep",
 	Lies: "lies", LeaderStops: "leader-stops",
 	Members: "members", Nodes: "nodes", Slots: "slots", Targets: "targets",
+	Secure: "secure", CalendarLeaps: "calendar-leaps", CertificateEnds: "certificate-ends", RootTurns: "root-turns", TokenUsed: "token-used", TokenOver: "token-over",
 }
 
 func (f Fault) String() string { return faultNames[f] }
@@ -123,7 +132,7 @@ func (f Fault) String() string { return faultNames[f] }
 // perMessage reports whether a fault strikes single messages. These come by the
 // thousand, so they do not count where faults per hour are asked for.
 func (f Fault) perMessage() bool {
-	return f <= Corrupt || f == ClientTimeout || f == Members || f == Nodes || f == Slots || f == Targets || f >= SnapshotCut && f <= SnapshotBad
+	return f <= Corrupt || f == ClientTimeout || f == Members || f == Nodes || f == Slots || f >= Targets || f >= SnapshotCut && f <= SnapshotBad
 }
 
 // Fired counts how often each fault struck.

@@ -31,6 +31,7 @@ func (k *known) changed(t *shardmap.Table) {
 		k.n.c.order.checkTable(k.n, t)
 		k.n.c.shuffle.groups(t)
 		k.n.c.flaws.told(k.n, t)
+		k.n.c.security.table(t)
 	}
 	k.table = t
 	k.routes.Follow(t)
@@ -39,6 +40,7 @@ func (k *known) changed(t *shardmap.Table) {
 		k.n.moves.plan(0)
 	}
 	k.n.carries.plan(0)
+	k.n.creds.plan(0)
 	if k.n.host != nil {
 		k.follow(t)
 	}
@@ -117,7 +119,7 @@ func (k *known) announce() {
 	var command []byte
 	switch {
 	case table == nil || !table.Founded():
-		f := shardmap.Found{Cluster: clusterName, ClusterID: clusterID, Level: k.n.c.builds.founded, ValueMax: valueMax, Groups: k.n.c.options.Groups}
+		f := shardmap.Found{Cluster: clusterName, ClusterID: clusterID, Level: k.n.c.builds.founded, ValueMax: valueMax, Groups: k.n.c.options.Groups, Mode: k.n.c.security.mode(k.n.c.builds.founded)}
 		for i := range k.n.c.result.Nodes {
 			id := raft.NodeID(i + 1)
 			f.Nodes = append(f.Nodes, shardmap.FoundNode{ID: id, Name: addrOf(id), Addr: addrOf(id), Role: shardmap.NodeServer, Level: f.Level})

@@ -83,7 +83,9 @@ func (w *whereabouts) move(addr string) {
 }
 
 // reaches reports whether what the node sends to another reaches it.
-func (w *whereabouts) reaches(to int) bool { return w.found[to] && w.n.c.net.works(w.n.index, to) }
+func (w *whereabouts) reaches(to int) bool {
+	return w.found[to] && w.n.c.net.works(w.n.index, to) && w.n.creds.linked(to)
+}
 
 // dialIn plans a dial of a node, in place of one that was planned.
 func (w *whereabouts) dialIn(node int, d time.Duration) {

@@ -60,6 +60,7 @@ func (m *moves) begin() {
 func (n *node) led(g raft.GroupID, term uint64) {
 	n.carries.led(g, term)
 	n.checks.lead(g, term)
+	n.creds.led(g, term)
 	n.moves.led(g, term)
 }
 

@@ -67,6 +67,7 @@ type node struct {
 	carries   carries                   // how it carries slots whose groups it leads
 	checks    checks                    // how it has services checked whose groups it leads, and checks
 	incidents incidents                 // which of its replicas it has to tell of
+	creds     credentials               // its key, its certificate, and how it gets another
 }
 
 // newNode makes a founder, with its log begun.
@@ -81,7 +82,7 @@ func newNode(c *cluster, index int) *node {
 func makeNode(c *cluster, index int) *node {
 	n := &node{c: c, index: index, id: raft.NodeID(index), ticks: hostClock{rate: 1e6}}
 	n.where = whereabouts{n: n, addr: addrOf(n.id)}
-	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n, n.checks.n, n.feeds.n, n.incidents.n = n, n, n, n, n, n, n, n, n, n, n, n, n
+	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n, n.checks.n, n.feeds.n, n.incidents.n, n.creds.n = n, n, n, n, n, n, n, n, n, n, n, n, n, n
 	n.files = nodeDisk{n: n, mem: vfs.NewMem(), latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond)}
 	n.files.fs = vfs.NewFaulty(n.files.mem)
 	n.decay = decay{n: n, wounded: map[logstore.Replica]bool{}}
@@ -253,6 +254,7 @@ func (n *node) open() error {
 	n.bulk.inbox = n.bulk.newInbox()
 	n.incidents.begin()
 	n.where.begin()
+	n.creds.begin()
 	n.host.Place([]repl.Placement{n.meta})
 	n.known.follow(n.known.table)
 	n.c.after(n.c.chance.between(0, 200*time.Millisecond), n.event(evAnnounce))
@@ -346,6 +348,7 @@ func (n *node) end(power Fault) {
 	n.c.flaws.ended(n)
 	n.up = false
 	n.life++
+	n.creds.core, n.creds.bearer = nil, nil
 	n.host, n.store, n.writer.batch, n.bulk.inbox, n.bulk.streams = nil, nil, nil, nil, nil
 	n.post.passers = nil
 	n.paused, n.outAt, n.leave.by, n.leave.closing, n.writer.full, n.halted = false, 0, 0, false, false, false

@@ -214,7 +214,9 @@ func (n *node) asks(name string) {
 		n.waiting, n.dead = false, true
 		return
 	}
-	c.order.give(shardmap.AppendJoin(nil, &shardmap.Join{Node: c.order.row(n.id, name)}))
+	if !c.security.enrols(n) {
+		c.order.give(shardmap.AppendJoin(nil, &shardmap.Join{Node: c.order.row(n.id, name)}))
+	}
 	c.order.call(c.chance.between(500*time.Millisecond, 2*time.Second), func() { n.asks(addrOf(n.id)) })
 }
 
@@ -225,6 +227,7 @@ func (n *node) takenIn(r raft.ReplicaID) {
 	n.waiting = false
 	n.meta = repl.Placement{Replica: logstore.Replica{Incarnation: 1, ID: r}}
 	n.known.joined(n.c.newestTable())
+	n.creds.takenIn(n.c.newestTable())
 	n.beginLog()
 	n.boot()
 }
@@ -234,7 +237,7 @@ func (n *node) takenIn(r raft.ReplicaID) {
 func (x *order) kill() {
 	c := x.c
 	n := c.nodes[c.chance.below(len(c.nodes))]
-	if x.kills == 0 || n.dead || n.waiting || !c.majoritiesAfter(toCome, func(o *node) bool { return o != n && !o.dead && !o.waiting && !o.decay.hurt }) {
+	if x.kills == 0 || n.dead || n.waiting || c.security.soleKeeper(n) || !c.majoritiesAfter(toCome, func(o *node) bool { return o != n && !o.dead && !o.waiting && !o.decay.hurt }) {
 		return
 	}
 	// For an election timeout leaders believe that it is there, and may make a group smaller

@@ -88,6 +88,7 @@ func (w *whereabouts) word(e *event) {
 		w.n.post.forwardsLost(w.n.c.nodes[from-1]) // its pings were not answered
 		fallthrough
 	case 0:
+		w.n.c.nodes[from-1].creds.links[w.n.index].up = false
 		w.n.host.PeerLost(w.n.c.nodes[from-1].id)
 	case 3:
 		w.n.post.forwardsLost(w.n.c.nodes[from-1])

@@ -17,6 +17,7 @@ import (
 	"muster/repl/health"
 	"muster/repl/machine"
 	"muster/repl/mover"
+	"muster/repl/notary"
 	"muster/repl/watch"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -132,12 +133,26 @@ var plantedBugs = []struct {
 	{"a gap passed over", client.SetBug, tooShort},
 	{"check result of a dead checker counted", health.SetBug, ""},
 	{"a new leader allows heartbeats no time", health.SetBug, ""},
+	{"expired token accepted", plantToken, ""},
+	{"revoked token accepted", plantToken, ""},
+	{"token used more often than it may", plantToken, ""},
+	{"use of a token counted twice", shardmap.SetBug, ""},
+	{"certificate before the token's use is committed", notary.SetBug, ""},
+	{"TLS only before all have certificates", notary.SetBug, ""},
+	{"root proposed before its key is kept", notary.SetBug, ""},
+	{"root dropped before all renewed", notary.SetBug, ""},
 	{"fenced replica serves", repl.SetBug, ""},
 	{"fence not durable", repl.SetBug, ""},
 	{"rebuilt from a replica that differs", repl.SetBug, notTwo},
 	{"audit at another index", repl.SetBug, ""},
 	{"rebuild forgets entries", repl.SetBug, ""},
 	{"snapshot of a wrong state leaves", repl.SetBug, notSent},
+}
+
+// plantToken has neither the notary nor the table, which looks again, mind what a token is good for.
+func plantToken(bug string) {
+	notary.SetBug(bug)
+	shardmap.SetBug(bug)
 }
 
 // plantWallClock has what is due go by the clock of the host.
@@ -177,6 +192,15 @@ var needs = map[string][]Fault{
 	"a takeover not waited for":                      {Slots},
 	"a slot lost on its way":                         {Slots},
 	"a gap passed over":                              {Slots},
+
+	"expired token accepted":                          {Secure},
+	"revoked token accepted":                          {Secure},
+	"token used more often than it may":               {Secure},
+	"use of a token counted twice":                    {Secure},
+	"certificate before the token's use is committed": {Secure},
+	"TLS only before all have certificates":           {Secure},
+	"root proposed before its key is kept":            {Secure},
+	"root dropped before all renewed":                 {Secure},
 
 	"check result of a dead checker counted": {Targets},
 	"a new leader allows heartbeats no time": {Targets},
