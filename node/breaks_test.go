@@ -103,6 +103,7 @@ func loginRenewed(t *testing.T) string {
 		t.Fatal(err)
 	}
 	r := p.nodes[0]
+	r.node.logins.failures.begin(time.Now(), "rob", "10.0.0.1")
 	a, refusal := r.node.logins.login(&wire.Login{Name: "rob", Password: []byte("correct horse"), Request: request}, "10.0.0.1")
 	if refusal != nil {
 		t.Fatal(refusal)

@@ -278,6 +278,7 @@ func TestLoginByPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := p.nodes[0].node
+	n.logins.failures.begin(time.Now(), "rob", "10.0.0.1")
 	a, refusal := n.logins.login(&wire.Login{Name: "rob", Password: []byte("correct horse"), Request: request}, "10.0.0.1")
 	if refusal != nil {
 		t.Fatal(refusal)
