@@ -3,8 +3,10 @@ package node
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -137,7 +139,7 @@ func formerMember(t *testing.T) string {
 	s := newStranger(t)
 	table := r.node.table.Load()
 	root, _ := table.Security.Issuing()
-	leaf, _, err := r.node.notary.keys.sign(&root, nodeName(table.Security.ClusterOf(table), s.id), &s.key.PublicKey, time.Now(), trust.NodeLife)
+	leaf, _, err := r.node.notary.keys.sign(&root, nodeName(table.Security.ClusterOf(table), s.id), &s.key.PublicKey, time.Now(), time.Time{}, trust.NodeLife)
 	if err == nil {
 		s.shot, err = trust.NewCertificate(s.key, leaf, root.DER)
 	}
@@ -425,6 +427,72 @@ func deniedAtStart(t *testing.T) string {
 	_, err = dialTLS(t, r.addr, h, clientHello)
 	if !errors.Is(err, &wire.Error{Code: wire.CodeUnauthorized}) {
 		return fmt.Sprintf("a denied certificate at a node without a table: %v", err)
+	}
+	return ""
+}
+
+// Certificates are made by one leader and withdrawn by another one, whose clocks differ. What was made before must not
+// outlive the withdrawal because its maker's clock was ahead, and what is made afterwards must be good though its maker's
+// is behind.
+func TestLeadersClocks(t *testing.T) {
+	if wrong := leadersClocks(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// leadersClocks tells which certificate counts that must not, or does not and must.
+func leadersClocks(t *testing.T) string {
+	const differs = 6 * time.Hour
+	var ahead atomic.Int64
+	r, admin := securedAlone(t, slog.New(slog.DiscardHandler), func(n *Node) {
+		n.guard.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	change := func(a shardmap.UserAction) {
+		command, err := shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: a, Name: "rob"})
+		order(t, []*runningNode{r}, admin, command, err)
+	}
+	counts := func(c *x509.Certificate) bool {
+		u, _ := r.node.table.Load().Security.UserNamed("rob")
+		return withdrawn(&u, &trust.Proven{Issued: trust.Issued(c)}) == nil
+	}
+	made := func(clock time.Duration) *x509.Certificate {
+		ahead.Store(int64(clock))
+		defer ahead.Store(0)
+		request, err := trust.NewRequest(newStranger(t).key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, refusal := r.node.notary.certify(t.Context(), notary.Request{By: notary.ByUser, User: "rob"}, request)
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		c, err := trust.ReadCertificate(a.Certificate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	change(shardmap.UserCreate)
+	stolen := made(differs)
+	if !counts(stolen) {
+		return "a certificate does not count before it is withdrawn"
+	}
+	change(shardmap.UserRevoke)
+	until(t, "its withdrawal is in the table", func() error {
+		if u, _ := r.node.table.Load().Security.UserNamed("rob"); u.CertsAfter < time.Now().Unix()-60 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if counts(stolen) {
+		return "a certificate of a leader whose clock is ahead outlives its withdrawal"
+	}
+	fresh := made(-differs)
+	if !counts(fresh) {
+		return "a certificate of a leader whose clock is behind does not count, though it was made afterwards"
+	}
+	if now := time.Now(); fresh.NotBefore.After(now.Add(-48*time.Hour)) || fresh.NotAfter.After(now.Add(trust.UserLife)) {
+		return fmt.Sprintf("it is good from %s to %s", fresh.NotBefore, fresh.NotAfter)
 	}
 	return ""
 }

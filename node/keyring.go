@@ -538,8 +538,8 @@ func (k *keyring) makeRoot(cluster uint64, id shardmap.WrapKeyID, now time.Time)
 	return shardmap.Root{ID: shardmap.RootID(rootID), DER: der, Wrapped: wrapped, WrapKey: id}, nil
 }
 
-// sign makes a certificate under a root.
-func (k *keyring) sign(root *shardmap.Root, name trust.Name, pub *ecdsa.PublicKey, now time.Time, life time.Duration) (der []byte, serial shardmap.Serial, err error) {
+// sign makes a certificate under a root, which counts as issued no earlier than after.
+func (k *keyring) sign(root *shardmap.Root, name trust.Name, pub *ecdsa.PublicKey, now, after time.Time, life time.Duration) (der []byte, serial shardmap.Serial, err error) {
 	wrap, ok := k.wrapKey(trust.WrapKeyID(root.WrapKey))
 	if !ok {
 		return nil, serial, fmt.Errorf("wrapping key %s is in no file here", root.WrapKey)
@@ -552,7 +552,7 @@ func (k *keyring) sign(root *shardmap.Root, name trust.Name, pub *ecdsa.PublicKe
 	if err != nil {
 		return nil, serial, err
 	}
-	der, s, err := issuer.Issue(rand.Reader, name, pub, now, life)
+	der, s, err := issuer.IssueAfter(rand.Reader, name, pub, now, after, life)
 	return der, shardmap.Serial(s), err
 }
 

@@ -312,7 +312,12 @@ func (y *authority) sign(a *notary.Action, q *asks, t *shardmap.Table) (serial s
 		return serial, 0, errors.New("nobody waits for it any longer")
 	}
 	now := y.node.guard.now()
-	der, serial, err := y.keys.sign(&root, q.name, q.public, now, a.Life)
+	var after time.Time
+	if u, ok := t.Security.UserNamed(q.name.User); ok && !bug(bugLeadersClocks) {
+		// The user's certificates may have been withdrawn by a leader whose clock is ahead of this one's.
+		after = time.Unix(u.CertsAfter, 0)
+	}
+	der, serial, err := y.keys.sign(&root, q.name, q.public, now, after, a.Life)
 	if err != nil {
 		return serial, 0, err
 	}

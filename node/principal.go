@@ -70,6 +70,9 @@ func userOf(g *wire.Greeting, t *shardmap.Table) (principal, *wire.Error) {
 	return principal{user: u.ID, name: name}, nil
 }
 
+// bugLeadersClocks is planted to show that its test finds it: a certificate counts as made when the leader's clock says so.
+const bugLeadersClocks = "certificate by one leader's clock"
+
 // withdrawn refuses a certificate that does not count for the user of its name, because it is older
 // than that, or than what the user's administrator said of it since.
 func withdrawn(u *shardmap.User, p *trust.Proven) *wire.Error {

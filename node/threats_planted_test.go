@@ -39,6 +39,8 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugHeardIsEnough, behindRules},
 		{setBug, bugHeardIsEnough, startedRules},
 		{setBug, bugLedBack, ledBack},
+		{setBug, bugLeadersClocks, leadersClocks},
+		{shardmap.SetBug, "withdrawn by one leader's clock", leadersClocks},
 		{setBug, bugRootsNotLearnt, rootsWithAJoin},
 		{setBug, bugDenialsForgotten, deniedAtStart},
 		{setBug, bugRemovedLetIn, removedStays},

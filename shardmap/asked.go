@@ -19,6 +19,12 @@ func Asked(payload []byte) (what string, asked bool, err error) {
 	return what, asked, nil
 }
 
+// LeaderClocks is by how much the clocks of two leaders of the meta group may differ, in seconds, when certificates are
+// withdrawn: one that a leader has made whose clock is ahead of that of the leader which withdraws it must not count as
+// newer. It is less than certificates are backdated by, so that those made afterwards are good at once, also where a
+// clock is two days behind.
+const LeaderClocks = 12 * 3600
+
 // Stamped returns an asked command with what a client can't know, or must not say itself: who has
 // asked, and when by the leader's clock, in Unix seconds. An error is about the bytes of the command.
 func Stamped(payload []byte, by Principal, now int64) ([]byte, error) {
@@ -32,7 +38,9 @@ func Stamped(payload []byte, by Principal, now int64) ([]byte, error) {
 		c.By, c.At = by, now
 		return AppendNewToken(nil, c)
 	case *ChangeUser:
-		c.At = now
+		if c.At = now; c.Action == UserRevoke && !bug("withdrawn by one leader's clock") {
+			c.At += LeaderClocks
+		}
 		return AppendChangeUser(nil, c)
 	}
 	return payload, nil

@@ -70,6 +70,12 @@ const bugNoBackdate = "certificate good from its issue on"
 // Issue signs that pub is the key of n, from [Backdate] before now until life
 // after it, but no longer than the root is good for.
 func (i *Issuer) Issue(rand io.Reader, n Name, pub *ecdsa.PublicKey, now time.Time, life time.Duration) (der []byte, serial Serial, err error) {
+	return i.IssueAfter(rand, n, pub, now, time.Time{}, life)
+}
+
+// IssueAfter is [Issuer.Issue] of a certificate that counts as issued ([Issued]) no earlier than after, whatever this
+// host's clock shows. after must be less than Backdate ahead, or the certificate is good later only.
+func (i *Issuer) IssueAfter(rand io.Reader, n Name, pub *ecdsa.PublicKey, now, after time.Time, life time.Duration) (der []byte, serial Serial, err error) {
 	if err := n.Check(); err != nil {
 		return nil, serial, fmt.Errorf("issue a certificate: %w", err)
 	}
@@ -93,7 +99,11 @@ func (i *Issuer) Issue(rand io.Reader, n Name, pub *ecdsa.PublicKey, now time.Ti
 	if serial, err = newSerial(rand); err != nil {
 		return nil, serial, fmt.Errorf("issue a certificate for %s: %w", n, err)
 	}
-	from := now.Add(-Backdate)
+	issued := now
+	if after.After(now) {
+		issued = after
+	}
+	from := issued.Add(-Backdate)
 	if bug(bugNoBackdate) {
 		from = now
 	}
