@@ -190,6 +190,9 @@ func (f *failures) end(now time.Time, ok bool, user, network string) {
 		return
 	}
 	f.giveBack(user)
+	if f.known == nil { // a login that nobody had begin
+		f.known = make(map[source]time.Time)
+	}
 	if len(f.known) >= knownMax {
 		var oldest source
 		for w, at := range f.known {
