@@ -88,11 +88,18 @@ func (d *door) recheck() {
 			conn.Close()
 			continue
 		}
-		c.refuse(repl.Reply{To: c}, e)
-		c.end()
-		time.AfterFunc(n.limits.linger, func() { conn.Close() }) // whether it has read that or not
+		n.ended.Go(func() {
+			c.settle(lastAnswersMax)
+			c.refuse(repl.Reply{To: c}, e)
+			c.end()
+			time.AfterFunc(n.limits.linger, func() { conn.Close() }) // whether it has read that or not
+		})
 	}
 }
+
+// lastAnswersMax is for how long a connection that has no place here any more gets answers to what it has
+// asked before: so a user that withdraws its own certificates hears that this is done.
+const lastAnswersMax = 500 * time.Millisecond
 
 // rechecks calls recheck again and again, until the node ends: a certificate ends without a word.
 func (d *door) rechecks() {

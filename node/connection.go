@@ -251,6 +251,23 @@ func (c *connection) end() {
 	}
 }
 
+// settle waits until all requests are answered, atMost.
+func (c *connection) settle(atMost time.Duration) {
+	over := false // guarded by mu
+	late := time.AfterFunc(atMost, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		over = true
+		c.room.Broadcast()
+	})
+	defer late.Stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.inflight > 0 && !c.closed && !over {
+		c.room.Wait()
+	}
+}
+
 // finish waits until all requests are answered that came before the other side closed:
 // it may have closed its half only. A side that has hung up is noticed when an answer
 // is written to it.
