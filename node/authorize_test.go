@@ -354,7 +354,7 @@ func TestOpenConnectionsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.enact(someSecurity())
-	refused(t, "an open connection", s.lastWords(), wire.CodeUnauthorized, "the cluster goes by certificates now")
+	refused(t, "an open connection", s.lastWords(), wire.CodeNotReady, "connect again, with TLS and a certificate")
 }
 
 // A node that has read no table yet can't tell whose user somebody is, but that he is one. It shows him
