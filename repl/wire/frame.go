@@ -98,18 +98,29 @@ func WriteFrame(w io.Writer, t Type, request uint64, body Body) error {
 	return err
 }
 
-// ReadFrame reads frames into d until it has a whole one. The body is valid
-// until d is filled again.
+// ReadFrame reads into d until it has a whole frame, and nothing beyond that: what follows
+// a hello at once, as the word why it is no use, is left to whoever reads on. The body is
+// valid until d is filled again.
 func ReadFrame(r io.Reader, d *Decoder) (Header, []byte, error) {
 	for {
 		h, body, ok, err := d.Next()
 		if ok || err != nil {
 			return h, body, err
 		}
-		if err := d.Fill(r); err != nil {
+		if err := d.Fill(oneFrame{r, d}); err != nil {
 			return Header{}, nil, err
 		}
 	}
+}
+
+// oneFrame ends each read with the frame that begins in a decoder.
+type oneFrame struct {
+	io.Reader
+	d *Decoder
+}
+
+func (o oneFrame) Read(p []byte) (int, error) {
+	return o.Reader.Read(p[:min(len(p), o.d.needed()-o.d.Buffered())])
 }
 
 // FrameError says why bytes are no frame. Nothing after them on the

@@ -246,3 +246,22 @@ func BenchmarkStageFrameRead(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/frames, "ns/frame")
 }
+
+// A node that lets somebody in and finds then why it should not says so right behind the hello, and
+// hangs up. Both frames may come with one read: the second must be left to whoever reads on, who waits
+// for more to come first, and may have a decoder of its own.
+func TestReadFrameLeavesTheNext(t *testing.T) {
+	first := wire.AppendFrame(nil, wire.TypeStatus, 1, new(wire.Empty))
+	second := wire.AppendFrame(nil, wire.TypeError, 0, wire.Unauthorized("user ann", "there is none of that name", "ask"))
+	for _, sizes := range [][]int{{1 << 20}, {1}, {5, 40}} {
+		r := &pieces{b: append(bytes.Clone(first), second...), sizes: sizes}
+		d := wire.NewDecoder(wire.FrameMax)
+		h, _, err := wire.ReadFrame(r, d)
+		if err != nil || h.Request != 1 || d.Buffered() != 0 || len(r.b) != len(second) {
+			t.Fatalf("pieces of %v: request %d, %v, with %d bytes in the decoder and %d of %d left", sizes, h.Request, err, d.Buffered(), len(r.b), len(second))
+		}
+		if h, _, err := wire.ReadFrame(r, wire.NewDecoder(wire.FrameMax)); err != nil || h.Type != wire.TypeError {
+			t.Errorf("pieces of %v: then %s, %v", sizes, h.Type, err)
+		}
+	}
+}

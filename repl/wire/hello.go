@@ -96,9 +96,8 @@ type Greeting struct {
 	// Standing is what [AcceptConfig.Admit] made of the dialler; [SenderNobody]: what its
 	// purpose and role say.
 	Standing Sender
-	// Decoder has the frame limit for what follows. It may hold bytes
-	// that arrived behind the hello, so nothing else may read the
-	// connection from now on.
+	// Decoder has the frame limit for what follows. It holds nothing: what
+	// arrived behind the hello is still in the connection.
 	Decoder *Decoder
 }
 
