@@ -60,7 +60,12 @@ type Bearer struct {
 	toldOf  Own         // what was said last
 	toldTo  raft.NodeID // to whom
 	toldFor uint64      // by which table
+	unheard bool        // the last attempt to say it failed, and no other one to get a certificate was made since
 }
+
+// bugWordFirst is planted to show that its test finds it: a node asks for no certificate before the leader has
+// heard what it trusts.
+const bugWordFirst = "word before a certificate, for ever"
 
 // NewBearer makes the core of a node with that key. wishing: it is one of those that found the
 // cluster, and the user that runs it is to have a certificate.
@@ -125,8 +130,9 @@ func (b *Bearer) wants(now Now) (ActionKind, time.Duration) {
 		return 0, never
 	}
 	// Before a certificate: where the key of the issuing root is lost, none is made until the next root issues, and
-	// that waits for this word.
-	if s.Mode == shardmap.SecurityOnly && b.awaited() && !b.toldOfLate(now) {
+	// that waits for this word. But a node whose certificate has ended is heard only once it has another one: so
+	// where the word fails, a certificate has its turn.
+	if s.Mode == shardmap.SecurityOnly && b.awaited() && !b.unheard && !b.toldOfLate(now) {
 		return Tell, 0
 	}
 	pin, pinned := s.Pin(b.self)
@@ -200,6 +206,12 @@ func (b *Bearer) Ended(now Now, number uint64, err error) {
 	}
 	kind := b.under
 	b.under = 0
+	switch kind {
+	case Tell:
+		b.unheard = err != nil && !bug(bugWordFirst)
+	case Renew:
+		b.unheard = false
+	}
 	switch {
 	case err == nil && kind == Wish:
 		b.wishing = false

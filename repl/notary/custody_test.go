@@ -2,6 +2,8 @@ package notary
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -95,8 +97,18 @@ func TestRootWithoutAKeeperIsPutAside(t *testing.T) {
 }
 
 // A node whose certificate is overdue, and gets no other one because the key for that is lost, must still say that it
-// trusts the next root: else that never issues, and nobody ever gets one.
+// trusts the next root: else that never issues, and nobody ever gets one. And one whose certificate has ended, so
+// that nobody hears it, must still ask for the next: the pauses between attempts grow longer than those between words.
 func TestToldBeforeRenewal(t *testing.T) {
+	for _, fails := range [][]ActionKind{{Renew}, {Tell}, {Renew, Tell}} {
+		if wrong := oneFails(fails...); wrong != "" {
+			t.Error(wrong)
+		}
+	}
+}
+
+// oneFails returns what a node does not do any more after some things have failed again and again; empty: nothing.
+func oneFails(fails ...ActionKind) string {
 	table := &shardmap.Table{Index: 9, Nodes: []shardmap.TableNode{{ID: 9}}}
 	issuing := shardmap.Root{ID: shardmap.RootID{1}, State: shardmap.RootIssuing}
 	next := shardmap.Root{ID: shardmap.RootID{2}, State: shardmap.RootTrusted}
@@ -106,21 +118,26 @@ func TestToldBeforeRenewal(t *testing.T) {
 	b.Leader(1)
 	b.Own(Own{Serial: shardmap.Serial{7}, Root: issuing.ID, RenewAt: 1})
 	now := Now{Wall: worldStart}
-	count := map[ActionKind]int{}
-	for range 100 {
+	var last [2]time.Duration // when it told, and asked
+	for range 3000 {
 		now.Host += 100 * time.Millisecond
 		a, has, _ := b.Turn(now)
 		if !has {
 			continue
 		}
-		count[a.Kind]++
-		err := error(nil)
-		if a.Kind == Renew {
-			err = errors.New("not made in time")
+		if a.Kind == Tell {
+			last[0] = now.Host
+		} else {
+			last[1] = now.Host
+		}
+		var err error
+		if slices.Contains(fails, a.Kind) {
+			err = errors.New("not in time")
 		}
 		b.Ended(now, a.Number, err)
 	}
-	if count[Tell] == 0 || count[Renew] == 0 {
-		t.Errorf("told %d times, and asked %d times for a certificate", count[Tell], count[Renew])
+	if recent := now.Host - time.Minute; last[0] < recent || last[1] < recent {
+		return fmt.Sprintf("where actions %d fail it told last after %s, and asked for a certificate after %s, of %s", fails, last[0], last[1], now.Host)
 	}
+	return ""
 }

@@ -23,6 +23,12 @@ func TestPlantedBugs(t *testing.T) {
 		}
 		t.Logf("%s: %s", bug, found)
 	}
+	SetBug(bugWordFirst)
+	wrong := oneFails(Renew, Tell)
+	if wrong == "" {
+		t.Errorf("%s: not found", bugWordFirst)
+	}
+	t.Logf("%s: %s", bugWordFirst, wrong)
 	SetBug(bugDropped)
 	if keysGo(t) == "" {
 		t.Errorf("%s: not found", bugDropped)
