@@ -166,7 +166,7 @@ func TestBadInput(t *testing.T) {
 	})
 	t.Run("no certificate", func(t *testing.T) {
 		c.goesByCertificates()
-		for secret, want := range map[string]string{"": "its certificate is under root", c.secret: "leave the secret out"} {
+		for secret, want := range map[string]string{"": "its certificate is under root", c.secret: "leave --secret-file out"} {
 			set := c.command("kv", "set", "k", "x")
 			set.Env = append(set.Env, home.Variable+"="+t.TempDir(), "MUSTER_ENDPOINTS="+c.endpoints(), "MUSTER_SECRET_FILE="+secret)
 			r := runCommand(t, set, "")
