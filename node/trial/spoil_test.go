@@ -136,7 +136,9 @@ func newSpoilTrial(t *testing.T) *spoilTrial {
 	if shipped, err := os.ReadFile(binary); err != nil || bytes.Contains(shipped, []byte(spoilDone)) {
 		t.Fatalf("the binary without the tag knows %s, or can't be read: %v", spoilDone, err)
 	}
-	c := newCluster(t, 3, "--groups", "3") // as many as nodes, so that status has nothing to note
+	// As many groups as nodes, so that status has nothing to note. Without users: a node that is started
+	// alone answers none of theirs, and one is to say at the end that its replica is fenced.
+	c := newCluster(t, 3, "--groups", "3", "--insecure")
 	for i, p := range c.nodes {
 		p.binary = planted
 		c.start(i)
