@@ -47,7 +47,7 @@ func TestCheck(t *testing.T) {
 		}
 		return nil
 	})
-	load := c.command("bench", "--endpoints", c.endpoints(), "--op", "mixed", "--duration", "3s", "--warm-up", "0s", "--keys", "2000")
+	load := c.command("bench", "--endpoints", c.endpoints(), "--op", "mixed", "--duration", "6s", "--warm-up", "0s", "--keys", "2000")
 	if err := load.Start(); err != nil {
 		t.Fatal(err)
 	}

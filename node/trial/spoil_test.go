@@ -320,17 +320,16 @@ func (r *spoilTrial) told(by int, what string, limit time.Duration, holds func(a
 // A replica has no parts there before the table knows of it.
 func (r *spoilTrial) checks(ctx context.Context, group raft.GroupID, node string) (said string) {
 	for ctx.Err() == nil {
-		cmd := r.command("check", "-o", "json", "--group", strconv.Itoa(int(group)), "--endpoints", r.endpoints())
-		out, err := cmd.Output()
+		out := r.run("check", "-o", "json", "--group", strconv.Itoa(int(group)))
 		var row checkRow
-		if json.Unmarshal(out, &row) != nil {
+		if json.Unmarshal([]byte(out.stdout), &row) != nil {
 			continue
 		}
 		for _, g := range row.Groups {
 			for _, d := range g.Differing {
 				if d.Node == node && (d.State == "differs" || d.State == "fenced") {
-					if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != exitRefused {
-						r.t.Errorf("check ended with %v and said %s", err, out)
+					if out.status != exitRefused {
+						r.t.Errorf("check ended with status %d and said %s", out.status, out.stdout)
 					}
 					if said = fmt.Sprintf("%s in %v", d.State, d.Parts); len(d.Parts) > 0 {
 						return said
@@ -390,7 +389,7 @@ func (r *spoilTrial) killed() {
 	}
 	r.start(victim)
 	r.until("the replica refuses to show what it holds", func(context.Context) error {
-		got := muster(r.t, "kv", "get", key, "--read", "local", "--endpoints", r.nodes[victim].addr, "--timeout", "1s")
+		got := r.run("kv", "get", key, "--read", "local", "--endpoints", r.nodes[victim].addr, "--timeout", "1s")
 		if got.status == exitDone || !strings.Contains(got.stderr, "the state of the replica on this node is wrong") {
 			return fmt.Errorf("status %d: %s%s", got.status, got.stdout, got.stderr)
 		}
@@ -427,7 +426,7 @@ func (r *spoilTrial) whole() {
 	want := r.load.kept()
 	for i := range r.nodes {
 		r.until(fmt.Sprintf("n%d has all", i+1), func(context.Context) error {
-			out := muster(r.t, "kv", "export", "--read", "local", "--endpoints", r.nodes[i].addr).done(r.t)
+			out := r.run("kv", "export", "--read", "local", "--endpoints", r.nodes[i].addr).done(r.t)
 			has := map[string]string{}
 			for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
 				var row struct{ Key, Value string }
