@@ -89,7 +89,7 @@ func (d *door) recheck() {
 			continue
 		}
 		n.ended.Go(func() {
-			c.settle(lastAnswersMax)
+			settle(c, lastAnswersMax)
 			c.refuse(repl.Reply{To: c}, e)
 			c.end()
 			time.AfterFunc(n.limits.linger, func() { conn.Close() }) // whether it has read that or not

@@ -251,8 +251,8 @@ func (c *connection) end() {
 	}
 }
 
-// settle waits until all requests are answered, atMost.
-func (c *connection) settle(atMost time.Duration) {
+// settle waits until all requests of a connection are answered, atMost.
+func settle(c *connection, atMost time.Duration) {
 	over := false // guarded by mu
 	late := time.AfterFunc(atMost, func() {
 		c.mu.Lock()
