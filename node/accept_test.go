@@ -41,6 +41,7 @@ func founders(t testing.TB, n int, l limits) []*runningNode {
 		c.Listen, c.Join, c.Expect = addrs[i], addrs, n
 		nodes = append(nodes, start(t, c, l))
 	}
+	stopTogether(t, nodes)
 	for _, r := range nodes {
 		s := r.client()
 		until(t, "the cluster is whole", func() error {

@@ -75,6 +75,16 @@ func startLogging(t testing.TB, c Config, l limits, log slog.Handler, look func(
 	return r
 }
 
+// stopTogether has nodes begin to stop at the end of the test before the first of them is waited for: each
+// would hand over what it leads to one that is about to stop too, and wait for that.
+func stopTogether(t testing.TB, nodes []*runningNode) {
+	t.Cleanup(func() {
+		for _, r := range nodes {
+			r.cancel()
+		}
+	})
+}
+
 // serving runs a node alone and returns when it takes writes.
 func serving(t testing.TB, l limits) *runningNode {
 	t.Helper()

@@ -79,6 +79,7 @@ func securedLogging(t *testing.T, n int, log slog.Handler) ([]*runningNode, []*k
 		c.FirstUser = &FirstUser{Name: fmt.Sprintf("ann%d", i), Keep: u.keep}
 		nodes, users = append(nodes, startLogging(t, c, secureLimits(), log, func(*Node) {})), append(users, u)
 	}
+	stopTogether(t, nodes)
 	until(t, "certificates alone open the cluster", func() error {
 		for i, r := range nodes {
 			table := r.node.table.Load()
