@@ -326,7 +326,7 @@ func (d *door) greet(below net.Conn) (net.Conn, *wire.Greeting, error) {
 // greetTLS is greet for a connection that begins with TLS: what is inside decides again.
 func (d *door) greetTLS(below net.Conn, o *wire.Opening) (net.Conn, *wire.Greeting, error) {
 	n := d.node
-	conn, inner, err := o.TLSServer(below, n.guard.server, n.guard.gate)
+	conn, inner, err := o.TLSServer(below, n.guard.holder.Naming(n.guard.server), n.guard.gate)
 	if err != nil {
 		return nil, nil, err
 	}

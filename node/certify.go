@@ -130,6 +130,10 @@ func wanted(c *connection, q *wire.Renew) (want notary.Request, refusal *wire.Er
 		return want, wire.BadRequest("certificate of "+q.User, "a member whose certificate has ended asks for its own alone", "renew that first")
 	case q.User != "":
 		return notary.Request{By: notary.ByWish, Node: c.peer, User: q.User}, nil
+	case g.Peer.Name.Node == c.peer && c.node.guard.byCompany(&g.Peer):
+		// It is that node, at its address, as the secret would say. While that opens the cluster the node may have
+		// no key in the table yet, or by a crash another one; afterwards it renews with the one that is there.
+		return notary.Request{By: c.node.notary.memberAsks(), Node: c.peer}, nil
 	case c.standing == wire.SenderRenewer || g.Peer.Name.Node == c.peer:
 		return notary.Request{By: notary.ByMember, Node: c.peer}, nil
 	}
@@ -251,7 +255,8 @@ func (y *authority) enrolAt(ctx context.Context, addr string, met func(*wire.Gre
 	if err != nil {
 		return err
 	}
-	// That the member is of the token's cluster was made sure before the hello.
+	// That the member is of the token's cluster was made sure before the hello; or, by a company's CA, no more than that
+	// it is a host of the company, which learns nothing by a signature over this connection.
 	conn, g, err := n.caller.dial(ctx, 0, addr, wire.PurposePeer, wire.RoleJoining)
 	if err != nil {
 		return err
@@ -269,9 +274,30 @@ func (y *authority) enrolAt(ctx context.Context, addr string, met func(*wire.Gre
 	if err := n.caller.ask(ctx, conn, g, wire.TypeEnrol, &q, &a); err != nil {
 		return err
 	}
-	if err := y.keys.adopt(nodeName(g.Peer.Name.Cluster, q.Node), a.Certificate, a.Roots); err != nil {
+	cluster := g.Peer.Name.Cluster
+	if n.guard.byCompany(&g.Peer) {
+		if cluster, err = clusterUnder(a.Roots, token.Root); err != nil {
+			return err
+		}
+	}
+	if err := y.keys.adopt(nodeName(cluster, q.Node), a.Certificate, a.Roots); err != nil {
 		return err
 	}
 	n.log.Info("certificate taken by token", "token", token.ID, "serial", y.keys.own().Serial)
 	return nil
+}
+
+// clusterUnder returns the id of the cluster that has the root of an id, which must be among roots.
+func clusterUnder(roots [][]byte, id trust.RootID) (uint64, error) {
+	for _, der := range roots {
+		if trust.RootIDOf(der) != id {
+			continue
+		}
+		root, err := trust.ReadRoot(der)
+		if err != nil {
+			return 0, err
+		}
+		return trust.RootCluster(root)
+	}
+	return 0, wire.Unauthorized("cluster", fmt.Sprintf("none of its roots is %s, which the token is for", id), "check the addresses of --join, and that the token is of that cluster")
 }

@@ -176,12 +176,6 @@ func (g *guard) secretNow() []byte {
 	return g.secret
 }
 
-// certified reports whether this node has a certificate of its cluster, or of its company's CA.
-func (g *guard) certified() bool {
-	h := g.holder.Get()
-	return h.Own != nil || h.Certificate != nil && h.Certificate.Leaf != nil && !trust.Founding(h.Certificate.Leaf)
-}
-
 // pin is the key that the cluster knows of a node, or else the one by which it has introduced itself.
 func (g *guard) pin(id raft.NodeID) (key trust.KeyID, ok bool) {
 	if g.reads() {
@@ -208,20 +202,6 @@ func (g *guard) reads() bool {
 func (g *guard) ownExpired() bool {
 	c := g.holder.Get().Certificate
 	return c != nil && c.Leaf != nil && g.now().After(c.Leaf.NotAfter)
-}
-
-// verify says whom a chain proves. node and addr are who it is said to be, for a company's CA,
-// which knows nothing but addresses; node 0: a user.
-func (g *guard) verify(chain []*x509.Certificate, node raft.NodeID, addr string) (trust.Proven, error) {
-	h := g.holder.Get()
-	if h.Own == nil || node == 0 {
-		return h.Trusted.Verify(chain, g.now())
-	}
-	p, err := h.Own.Verify(chain, addr, g.now())
-	if err == nil {
-		p.Name = trust.Name{Cluster: g.self().ClusterID, Kind: trust.KindNode, Node: node}
-	}
-	return p, err
 }
 
 // --- those that come
@@ -375,7 +355,7 @@ func (g *guard) nameNode(w *wire.Greeting, chain []*x509.Certificate, shown *err
 	case p.Name.Node != h.Node:
 		return wire.Unauthorized(object, fmt.Sprintf("its certificate is that of node %s", p.Name.Node), "give each node a data directory of its own; do not copy one")
 	}
-	if pin, ok := g.pin(h.Node); ok && pin != p.Key {
+	if g.mispinned(p) {
 		return wire.Unauthorized(object, "its key is not the one that the cluster knows of that node", "give each node a data directory of its own; to give a node a new key, remove it and have it join anew")
 	}
 	return nil
@@ -512,7 +492,8 @@ func (g *guard) checkDialled(chain []*x509.Certificate, to raft.NodeID, addr str
 		return p, g.dialledNobody(object, role, chain, to, err)
 	}
 	if own && to == 0 {
-		return trust.Proven{}, nil // a company's CA knows no node ids
+		p.Name = trust.Name{} // a company's CA knows no node ids
+		return p, nil
 	}
 	cluster := g.clusterID()
 	switch {
@@ -526,9 +507,9 @@ func (g *guard) checkDialled(chain []*x509.Certificate, to raft.NodeID, addr str
 			Challenge: wire.Challenge{Node: p.Name.Node, Advertise: addr},
 		}
 	}
-	pin, pinned := g.pin(p.Name.Node)
+	_, pinned := g.pin(p.Name.Node)
 	switch {
-	case pinned && pin != p.Key:
+	case g.mispinned(&p):
 		return p, wire.Unauthorized(object, fmt.Sprintf("its key is not the one that the cluster knows of node %s", p.Name.Node), "give each node a data directory of its own; to give a node a new key, remove it and have it join anew")
 	case p.Expired && !pinned:
 		return p, wire.Unauthorized(object, "its certificate has expired at "+p.NotAfter.UTC().Format(time.RFC3339), "compare the clocks; a node renews its certificate by itself while it reaches the others")
@@ -659,10 +640,10 @@ func (g *guard) over(c *credential) *wire.Error {
 
 // revoked returns why a certificate that was good is so no longer.
 func (g *guard) revoked(p *trust.Proven) *wire.Error {
-	h := g.holder.Get()
-	if h.Own != nil && p.Root == (trust.RootID{}) {
+	if g.byCompany(p) {
 		return nil
 	}
+	h := g.holder.Get()
 	if h.Trusted.Denied != nil && h.Trusted.Denied(p.Serial) {
 		return wire.Unauthorized(p.Name.String(), "its certificate was denied", nextCredential)
 	}
@@ -692,7 +673,7 @@ func (g *guard) recheck() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for conn, p := range g.dialled {
-		nobody := p.Name == (trust.Name{})
+		nobody := p == (trust.Proven{})
 		if nobody && !bySecret || !nobody && g.revoked(&p) != nil {
 			conn.Close()
 		}

@@ -192,6 +192,7 @@ func (k *keyring) show(roots [][]byte, denied func(trust.Serial) bool) error {
 	}
 	var err error
 	if k.leaf != nil && (k.earlier || !k.withheld) {
+		h.Issued = true
 		h.Certificate, err = trust.NewCertificate(k.key, k.leaf.Raw, k.root)
 	} else {
 		// It hides what is said. Others may know its key by then.

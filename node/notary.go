@@ -351,10 +351,7 @@ func (y *authority) ask(ctx context.Context, to raft.NodeID, q *wire.Renew) (a w
 		err = n.caller.call(ctx, to, n.addrOf(to), wire.RolePeer, wire.TypeRenew, q, &a)
 		return a, err
 	}
-	by := notary.ByMember
-	if t := n.table.Load(); t.Security.Mode != shardmap.SecurityOnly {
-		by = notary.BySecret // this node is what it says to itself
-	}
+	by := y.memberAsks() // this node is what it says to itself
 	if q.User != "" {
 		by = notary.ByWish
 	}
@@ -363,6 +360,15 @@ func (y *authority) ask(ctx context.Context, to raft.NodeID, q *wire.Renew) (a w
 		return a, refusal
 	}
 	return a, nil
+}
+
+// memberAsks is by what a member gets its own certificate that shows none of the cluster: by the key that the table
+// has of it, once it has that for good.
+func (y *authority) memberAsks() notary.Asker {
+	if t := y.node.table.Load(); t == nil || t.Security.Mode != shardmap.SecurityOnly {
+		return notary.BySecret
+	}
+	return notary.ByMember
 }
 
 // tell tells the leader of the meta group what this node has.

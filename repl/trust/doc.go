@@ -43,13 +43,15 @@
 // # Certificates of a company
 //
 // A host may be given a certificate of its company's CA instead ([LoadOwn]). It
-// has no name of the cluster in it, so [Own.Verify] decides by address: the
+// has no name of the cluster in it, so [CA.Verify] decides by address: the
 // certificate must be signed by that CA, be for servers, be in time, and be good
 // for the host of the address that the table has for the node it is said to be:
 // as a DNS name, or as an IP address. It serves for both directions, since many
-// CAs no longer sign for clients. So what the CA says about hosts is what the
-// cluster believes: with a wildcard, whoever has its key is each node whose
-// address it covers. Roots, denied serials and renewal by the cluster do not
+// CAs no longer sign for clients. A client that is given the CA believes a node
+// in the same way, by the address that it has dialled, and learns from the node's
+// request for a certificate which of its user's to show ([Holder.Naming]). So what
+// the CA says about hosts is what the cluster believes: with a wildcard, whoever has
+// its key is each node whose address it covers. Roots, denied serials and renewal by the cluster do not
 // apply; the company replaces and revokes such certificates by itself, and no
 // revocation list is read here.
 //

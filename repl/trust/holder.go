@@ -2,6 +2,7 @@ package trust
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -39,6 +40,9 @@ type Holding struct {
 	// Own is the certificate of a company's CA, and belief in that CA; nil:
 	// none. Certificate is then the same one.
 	Own *Own
+	// Issued reports, where there is Own, that the host has a certificate of the cluster
+	// too, which it would show otherwise.
+	Issued bool
 }
 
 // Holder has a host's [Holding], and gives it to each handshake as it begins. It
@@ -78,6 +82,23 @@ func (h *Holder) Server() *tls.Config {
 			return shown, nil
 		}
 		return nil, errors.New("this host has no certificate to show yet")
+	}
+	return c
+}
+
+// Naming returns server as the next connection is to use it: if this host shows the
+// certificate of a company's CA, its request for the client's names the roots that
+// are trusted here (RFC 8446, section 4.2.4), once users can have any. Nothing else tells a client for which
+// cluster it is asked, and so which of its user's certificates to show.
+func (h *Holder) Naming(server *tls.Config) *tls.Config {
+	holding := h.Get()
+	if holding.Own == nil || !holding.Issued {
+		return server
+	}
+	c := server.Clone()
+	c.ClientCAs = x509.NewCertPool()
+	for _, r := range holding.Trusted.Roots {
+		c.ClientCAs.AddCert(r)
 	}
 	return c
 }

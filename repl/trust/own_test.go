@@ -201,7 +201,9 @@ func TestLoadOwn(t *testing.T) {
 
 // A node with a company's certificate is known by the address that the table has
 // for it, from either side of a connection.
-func TestOwnVerify(t *testing.T) {
+func TestOwnVerify(t *testing.T) { ownVerified(t) }
+
+func ownVerified(t testing.TB) {
 	c, other := newCompany(t, "Shop CA"), newCompany(t, "Other CA")
 	load := func(of *company) *trust.Own {
 		cert, key, _ := of.host(nil, asIs)

@@ -13,14 +13,16 @@ import (
 func TestPlantedBugs(t *testing.T) {
 	defer trust.SetBug("")
 	for bug, find := range map[string]func(testing.TB){
-		"wrong CA accepted":                       foreignRefused,
-		"certificate of another cluster accepted": otherClusterRefused,
-		"user certificate taken for a node":       userIsNoNode,
-		"expired certificate accepted":            timeOfCertificates,
-		"denied serial accepted":                  deniedRefused,
-		"token signature without exporter":        tokenRelay,
-		"TLS 1.2 accepted":                        handshakeRefused,
-		"former certificate not shown":            formerShown,
+		"wrong CA accepted":                        foreignRefused,
+		"certificate of another cluster accepted":  otherClusterRefused,
+		"user certificate taken for a node":        userIsNoNode,
+		"expired certificate accepted":             timeOfCertificates,
+		"denied serial accepted":                   deniedRefused,
+		"token signature without exporter":         tokenRelay,
+		"TLS 1.2 accepted":                         handshakeRefused,
+		"former certificate not shown":             formerShown,
+		"another company's CA accepted":            ownVerified,
+		"company's certificate taken for any host": ownVerified,
 	} {
 		for _, planted := range []string{"", bug} {
 			trust.SetBug(planted)

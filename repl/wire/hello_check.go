@@ -8,6 +8,7 @@ import (
 	"net"
 
 	"muster/raft"
+	"muster/repl/trust"
 )
 
 // The hello, after the preamble:
@@ -279,7 +280,8 @@ func (c *DialConfig) checkFriend(addr string, g *Greeting) *Error {
 	}
 	// Certificates of a cluster that was recovered name the id of before. Which cluster's they are, their
 	// root says; and which of two that have recovered apart this is, the id in the hello.
-	if p := g.Peer.Name; p.Node != 0 && p.Node != m.Node {
+	// A company's CA names no node: there it is the one that was dialled, until it says who it is.
+	if p := g.Peer.Name; p.Node != 0 && p.Node != m.Node && g.Peer.Root != (trust.RootID{}) {
 		return Unauthorized(object, fmt.Sprintf("its certificate is of node %s, it says that it is node %s", p.Node, m.Node), nextOtherNode)
 	}
 	switch {
@@ -295,7 +297,7 @@ func (c *DialConfig) checkFriend(addr string, g *Greeting) *Error {
 // founders hear it first, over TLS, and tell it no proof: it may be a host that waits, or a cluster
 // that is founded by now, and says so.
 func (c *DialConfig) checkProven(addr string, g *Greeting) *Error {
-	if m := &g.Challenge; !m.NeedsProof && len(c.Secret) > 0 && g.Peer.Name.Node == 0 {
+	if m := &g.Challenge; !m.NeedsProof && len(c.Secret) > 0 && g.Peer == (trust.Proven{}) {
 		if g.TLS() {
 			return Unauthorized(nodeObject(m.Node, addr), "it has shown no certificate that counts here, and has no secret, so it can't prove to be of this cluster", nextNoProof)
 		}

@@ -42,7 +42,8 @@ const (
 type TLSConn struct {
 	*tls.Conn
 	// Peer is whom the other side has proven to be by its certificate; the zero value if
-	// by none. Who makes the connection sets it, before the hello.
+	// by none. It has a key and no node where a company's CA has said no more than that it
+	// is a node at the address that was dialled. Who makes the connection sets it, before the hello.
 	Peer trust.Proven
 
 	below    *belowTLS
