@@ -19,7 +19,8 @@ func authLoginVerb(con *console) *cli.Command {
 		Name: "login", Usage: "get a certificate of an hour by a password", ArgsUsage: "NAME --password-file FILE",
 		Description: `The certificate, and its key, which is made here, go where this host's commands find them. A cluster that
 this host does not know yet is believed only if --root names its root: "muster ca show" prints that
-on a host that is in. With --root no other cluster is shown the password, known or not. Example:
+on a host that is in. With --root no other cluster is shown the password, known or not. With --tls-ca the company's CA
+decides, and nothing else. Example:
 
     muster auth login ann --password-file -
 
@@ -93,6 +94,9 @@ func authLogin(con *console, c *cli.Context) error {
 func meeting(c *cli.Context) (func(*x509.Certificate) error, error) {
 	if !c.IsSet("root") {
 		return nil, nil
+	}
+	if optionText(c, "tls-ca") != "" {
+		return nil, usagef("%s: --root: says whom to believe, and so does --tls-ca; leave one of them out", c.Command.HelpName)
 	}
 	want, err := trust.ParseRootID(c.String("root"))
 	if err != nil {

@@ -48,8 +48,12 @@ func (con *console) openAs(c *cli.Context, connections int, with func(*client.Op
 	if err != nil {
 		return nil, err
 	}
+	ca, err := companyOf(c, insecure)
+	if err != nil {
+		return nil, err
+	}
 	o := client.Options{
-		Endpoints: s.endpoints, Cluster: optionText(c, "cluster"), Secret: secret, Insecure: insecure, ConnectionsPerNode: connections,
+		Endpoints: s.endpoints, Cluster: optionText(c, "cluster"), Secret: secret, Insecure: insecure, CA: ca, ConnectionsPerNode: connections,
 	}
 	with(&o)
 	if s.client, err = client.Open(o); err != nil {

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -9,8 +10,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"muster/logstore/vfs"
 	"muster/node"
 	"muster/repl/client"
+	"muster/repl/trust"
 )
 
 const (
@@ -32,6 +35,7 @@ func commonFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "timeout", Value: timeoutDefault,
 			Usage: "how long `D` one request may take, retries included, up to 5m [$MUSTER_TIMEOUT]"},
 		&cli.StringFlag{Name: "secret-file", Usage: "`FILE` whose first line is the cluster's secret [$MUSTER_SECRET_FILE]"},
+		&cli.StringFlag{Name: "tls-ca", Usage: "`FILE` with the certificates of the company's CA, where nodes have certificates of that [$MUSTER_TLS_CA]"},
 		&cli.BoolFlag{Name: "insecure", Usage: "speak without TLS, as nodes do that were started with --insecure: everybody on the way can read it all [$MUSTER_INSECURE]"},
 		&cli.StringFlag{Name: "cluster", Usage: "`NAME` that the cluster must have; any, if not given [$MUSTER_CLUSTER]"},
 	}
@@ -211,6 +215,28 @@ func insecureOf(c *cli.Context) (bool, error) {
 	default:
 		return false, usagef("%s: MUSTER_INSECURE: %q is neither true nor false", c.Command.HelpName, v)
 	}
+}
+
+// companyOf reads the certificates of the company's CA; nil where no file is named. insecure: there is no TLS.
+func companyOf(c *cli.Context, insecure bool) ([]byte, error) {
+	const option = "tls-ca"
+	path := optionText(c, option)
+	switch {
+	case path == "" && c.IsSet(option):
+		return nil, usagef("%s: --tls-ca: empty; want a FILE, or leave the option out", c.Command.HelpName)
+	case path == "":
+		return nil, nil
+	case insecure:
+		return nil, usagef("%s: --insecure: means without TLS, but --tls-ca is given; leave one of them out", c.Command.HelpName)
+	}
+	b, err := vfs.ReadFit(path, vfs.Public, vfs.FollowLinks, trust.FileMax)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-ca: %w", err)
+	}
+	if _, err := trust.LoadCA(b); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // secretOf reads the secret; nil where no file is named.

@@ -87,6 +87,7 @@ import (
 	"net"
 	"time"
 
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -112,6 +113,12 @@ type Options struct {
 	// Meet, if set, is asked about the root of the cluster, whether that is kept in Home or not, and
 	// believes it by returning nil. Without it, a cluster is refused whose root is not kept.
 	Meet func(root *x509.Certificate) error
+	// CA has the certificates of a company's CA, as PEM, where nodes have certificates of that
+	// (serve --tls-cert). A node is then believed by that CA alone, and by the host that was dialled, which must be
+	// among the certificate's names: no root that is kept in Home, and no Secret, takes its place. The user is who it is elsewhere:
+	// of its certificates in Home, the one for the node's cluster is shown. It can't be given with Insecure or Meet.
+	CA []byte
+	ca *trust.CA // what CA says; set by check
 	// ConnectionsPerNode is one where it is not given, which is mostly enough:
 	// all calls share it. Of more, each is used only while those before it
 	// are busy.
@@ -216,6 +223,17 @@ func (o *Options) check() error {
 		}
 	}
 	o.Endpoints = endpoints
+	if len(o.CA) > 0 {
+		var err error
+		switch o.ca, err = trust.LoadCA(o.CA); {
+		case err != nil:
+			return fmt.Errorf("open client: %w", err)
+		case o.Insecure:
+			return errors.New("open client: a CA is given, and Insecure, which is without TLS; leave one of them out")
+		case o.Meet != nil:
+			return errors.New("open client: a CA is given, and Meet: each says whom to believe; leave one of them out")
+		}
+	}
 	if o.ConnectionsPerNode == 0 {
 		o.ConnectionsPerNode = 1
 	}

@@ -288,7 +288,7 @@ func (n *fakeNode) serve(conn net.Conn) {
 		return
 	}
 	if shows != nil {
-		over, inner, err := o.TLSServer(conn, shows.Server(), nil)
+		over, inner, err := o.TLSServer(conn, shows.Naming(shows.Server()), nil)
 		if err != nil {
 			return
 		}

@@ -96,3 +96,34 @@ func keptBelieved(t *testing.T) string {
 	}
 	return ""
 }
+
+// A client that takes any node for one of the company's must be found.
+func TestPlantedCompany(t *testing.T) {
+	defer SetBug("")
+	for _, planted := range []string{"", bugCompanyBelieved} {
+		SetBug(planted)
+		wrong := strangerBelieved(t)
+		if (wrong != "") != (planted != "") {
+			t.Errorf("with %q planted, the test finds %q", planted, wrong)
+		}
+	}
+}
+
+// strangerBelieved returns what is wrong if a client that was given one company's CA writes to a node of another
+// company, or "".
+func strangerBelieved(t *testing.T) string {
+	f, root := newFake(t, 1, 1), newFakeRoot(t)
+	h, err := home.In(filepath.Join(t.TempDir(), "muster"))
+	must(t, err)
+	key, der := root.issue(trust.Name{Cluster: 99, Kind: trust.KindUser, User: "ann"}, time.Now())
+	must(t, h.Put(root.der, "fake", der, key))
+	f.mu.Lock()
+	f.shows = new(trust.Holder)
+	f.shows.Set(newFakeCompany(t, "Other CA").holding(root, func(*x509.Certificate) {}))
+	f.mu.Unlock()
+	cl := f.open(Options{Home: h.Dir(), CA: newFakeCompany(t, "Shop CA").pem})
+	if _, err := cl.Set(t.Context(), []byte("k"), []byte("v"), WriteOptions{}); err == nil {
+		return "it wrote to a node of another company"
+	}
+	return ""
+}

@@ -1,12 +1,14 @@
 package client
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +28,7 @@ type protection struct {
 	secret bool  // there is a secret, by which a node can prove that it is of the cluster
 	guest  bool  // show no certificate
 	meet   func(root *x509.Certificate) error
+	ca     *trust.CA // by which nodes are believed, in place of roots; nil: none
 	told   *toldRoots
 }
 
@@ -42,7 +45,7 @@ type toldRoots struct {
 const toldMax = time.Second
 
 func protectionOf(o *Options) (p protection) {
-	p.on = !o.Insecure
+	p.on, p.ca = !o.Insecure, o.ca
 	p.secret, p.guest, p.meet, p.told = len(o.Secret) > 0, o.Guest, o.Meet, new(toldRoots)
 	if p.on {
 		p.home, p.lost = home.In(o.Home)
@@ -59,6 +62,9 @@ const notReadyRetry = 200 * time.Millisecond
 // over runs the handshake with the node at addr, and returns the user as which it was done; empty: as
 // nobody. It fails before anything is said to one that this client has no reason to believe.
 func (p *protection) over(conn net.Conn, addr string) (t *wire.TLSConn, user string, err error) {
+	if p.ca != nil {
+		return p.overCompany(conn, addr)
+	}
 	var shows trust.Holder
 	var proven trust.Proven
 	config := shows.Client(func(s tls.ConnectionState) (err error) {
@@ -76,6 +82,92 @@ func (p *protection) over(conn net.Conn, addr string) (t *wire.TLSConn, user str
 	}
 	t.Peer = proven
 	return t, user, nil
+}
+
+// bugCompanyBelieved is planted to show that its test finds it: a client that was given a company's CA talks to
+// whoever answers.
+const bugCompanyBelieved = "company's certificate not checked"
+
+// overCompany is over where a company's CA says which host is which. Its certificates name no root, so the
+// node names those under which it takes users' as it asks for one.
+func (p *protection) overCompany(conn net.Conn, addr string) (t *wire.TLSConn, user string, err error) {
+	var proven trust.Proven
+	config := new(trust.Holder).Client(func(s tls.ConnectionState) (err error) {
+		proven, err = p.ca.Verify(s.PeerCertificates, addr, time.Now())
+		if bug(bugCompanyBelieved) {
+			err = nil
+		}
+		if err != nil {
+			return wire.Unauthorized("node at "+addr, err.Error(), "check the address, --tls-ca, and the clock of this host")
+		}
+		return nil
+	})
+	var c *home.Credential
+	// It is asked after that check: a node that is not believed learns nothing of the user.
+	config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (shown *tls.Certificate, err error) {
+		if c, err = p.credentialUnder(asked.AcceptableCAs); err != nil || c == nil {
+			return new(tls.Certificate), err
+		}
+		return c.Certificate, nil
+	}
+	if t, err = wire.TLSClient(conn, config); err != nil {
+		return nil, "", err
+	}
+	if c != nil {
+		user = c.User
+		if proven.Name.Cluster, err = trust.RootCluster(c.Root); err != nil {
+			conn.Close()
+			return nil, "", p.broken(err)
+		}
+	}
+	t.Peer = proven
+	return t, user, nil
+}
+
+// credentialUnder returns the newest certificate that the user has under a root whose name is among subjects, as
+// DER; nil if there is none and the hello says what that is worth. The former root of a cluster and the one that issues have the same name.
+func (p *protection) credentialUnder(subjects [][]byte) (newest *home.Credential, err error) {
+	if p.guest {
+		return nil, nil
+	}
+	if p.lost != nil {
+		return nil, p.broken(p.lost)
+	}
+	roots, err := p.home.Roots()
+	if err != nil {
+		return nil, p.broken(err)
+	}
+	for _, root := range roots {
+		if !slices.ContainsFunc(subjects, func(s []byte) bool { return bytes.Equal(s, root.RawSubject) }) {
+			continue
+		}
+		c, err := p.home.Credential(trust.RootIDOf(root.Raw))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue // it was removed meanwhile
+		case err != nil:
+			return nil, p.broken(err)
+		case c.Certificate == nil: // only the root is known
+		case newest == nil || trust.Issued(newest.Certificate.Leaf).Before(trust.Issued(c.Certificate.Leaf)):
+			newest = c
+		}
+	}
+	switch {
+	case newest != nil:
+		return newest, p.expired(newest)
+	case len(subjects) > 0 && !p.secret:
+		return nil, wire.Unauthorized("credentials", "there is no certificate for this cluster in "+p.home.Dir(),
+			"get one: muster auth login, or muster user cert NAME on a host that has one; or name another directory with "+home.Variable)
+	}
+	return nil, nil // it has no root yet, or goes by the secret, and says so
+}
+
+// expired refuses a certificate of the user that is good no longer, unless the secret lets the user in.
+func (p *protection) expired(c *home.Credential) error {
+	if end := c.Certificate.Leaf.NotAfter; time.Now().After(end) && !p.secret {
+		return wire.Unauthorized("certificate of "+c.User, "it has expired at "+end.UTC().Format(time.RFC3339), "get another one: muster auth login")
+	}
+	return nil
 }
 
 // named are the roots that a node is told of. What is wrong with those that are kept, check says. There are
@@ -115,6 +207,8 @@ func (p *protection) check(shows *trust.Holder, chain []*x509.Certificate, addr 
 		proven, err = p.met(chain)
 	}
 	switch {
+	case err != nil && !errors.Is(err, trust.ErrFounding) && !namesSomebody(chain):
+		return nobody, "", wire.Unauthorized(object, "its certificate is none of those that clusters make ("+err.Error()+")", "check the address; if the certificate is of a company's CA, name that with --tls-ca FILE")
 	case errors.Is(err, trust.ErrFounding), errors.Is(err, trust.ErrForeign) && p.secret:
 		return nobody, "", nil // the hello says who it is, or that there is nobody yet
 	case errors.Is(err, trust.ErrForeign):
@@ -134,8 +228,10 @@ func (p *protection) check(shows *trust.Holder, chain []*x509.Certificate, addr 
 		return proven, "", nil
 	case err != nil:
 		return nobody, "", p.broken(err)
-	case c.Certificate != nil && time.Now().After(c.Certificate.Leaf.NotAfter) && !p.secret:
-		return nobody, "", wire.Unauthorized("certificate of "+c.User, "it has expired at "+c.Certificate.Leaf.NotAfter.UTC().Format(time.RFC3339), "get another one: muster auth login")
+	case c.Certificate != nil:
+		if err := p.expired(c); err != nil {
+			return nobody, "", err
+		}
 	}
 	shows.Set(&trust.Holding{Certificate: c.Certificate})
 	return proven, c.User, nil
@@ -164,6 +260,16 @@ func (p *protection) met(chain []*x509.Certificate) (trust.Proven, error) {
 		return trust.Proven{}, err
 	}
 	return trust.Trusted{Roots: []*x509.Certificate{root}}.Node(chain, time.Now())
+}
+
+// namesSomebody reports whether a chain begins with a certificate such as clusters make: one by a company's CA
+// differs from these in more than its root.
+func namesSomebody(chain []*x509.Certificate) bool {
+	if len(chain) == 0 {
+		return false
+	}
+	_, err := trust.ParseName(chain[0])
+	return err == nil
 }
 
 // shownRoot is the root that a chain ends in, as it says; nil if it shows none.
@@ -212,7 +318,7 @@ func (p *protection) broken(err error) error {
 func stranger(over net.Conn, err error) error {
 	t, ok := over.(*wire.TLSConn)
 	var e *wire.Error
-	if !ok || t.Peer.Name.Node != 0 || !errors.As(err, &e) {
+	if !ok || t.Peer != (trust.Proven{}) || !errors.As(err, &e) {
 		return err
 	}
 	told := *e
@@ -224,7 +330,7 @@ func stranger(over net.Conn, err error) error {
 // of a cluster, which may want no secret any more.
 func (p *protection) unsaid(over net.Conn, addr string, err error) error {
 	t, ok := over.(*wire.TLSConn)
-	if !ok || !p.secret || t.Peer.Name.Node != 0 || !isCode(err, wire.CodeUnauthorized) {
+	if !ok || !p.secret || t.Peer != (trust.Proven{}) || !isCode(err, wire.CodeUnauthorized) {
 		return stranger(over, err)
 	}
 	chain := t.ConnectionState().PeerCertificates
@@ -237,7 +343,7 @@ func (p *protection) unsaid(over net.Conn, addr string, err error) error {
 
 // unproven refuses a node that has proven to be nobody, although it has let this client in.
 func unproven(addr string, g *wire.Greeting) error {
-	if !g.TLS() || g.Peer.Name.Node != 0 || g.KnowsSecret {
+	if !g.TLS() || g.Peer != (trust.Proven{}) || g.KnowsSecret {
 		return nil
 	}
 	return wire.NotReady("node at "+addr, "it has no certificate of a cluster yet", "try again", notReadyRetry)
