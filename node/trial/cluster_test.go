@@ -26,6 +26,7 @@ type cluster struct {
 	t      testing.TB
 	dir    string
 	secret string   // path of the secret file; empty: none
+	ca     string   // path of the company's CA that clients believe; empty: none
 	extra  []string // options of every node
 	env    []string // variables of every node, beside those of this process
 	hosts  string   // a file in the place of /etc/hosts for nodes and commands; empty: the system's
@@ -177,6 +178,9 @@ func (c *cluster) runIn(in string, args ...string) result {
 	if c.secret != "" {
 		cmd.Env = append(cmd.Env, "MUSTER_SECRET_FILE="+c.secret)
 	}
+	if c.ca != "" {
+		cmd.Env = append(cmd.Env, "MUSTER_TLS_CA="+c.ca)
+	}
 	if c.clear {
 		cmd.Env = append(cmd.Env, "MUSTER_INSECURE=true")
 	}
@@ -198,7 +202,7 @@ func (c *cluster) client() *client.Client {
 	return c.clientWith(client.Options{Endpoints: strings.Split(c.endpoints(), ",")})
 }
 
-// clientWith returns a client with options, and with the cluster's secret.
+// clientWith returns a client with options, and with the cluster's secret and CA.
 func (c *cluster) clientWith(o client.Options) *client.Client {
 	c.t.Helper()
 	if c.secret != "" {
@@ -207,6 +211,13 @@ func (c *cluster) clientWith(o client.Options) *client.Client {
 			c.t.Fatal(err)
 		}
 		o.Secret = []byte(strings.TrimSpace(string(secret)))
+	}
+	if c.ca != "" {
+		ca, err := os.ReadFile(c.ca)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		o.CA = ca
 	}
 	o.Insecure = o.Insecure || c.clear
 	cl, err := client.Open(o)
