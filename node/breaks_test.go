@@ -305,6 +305,7 @@ func behindRules(t *testing.T) string {
 			return current(ctx)
 		}
 	})
+	r.serves() // later tables would name no such users
 	r.enact(someSecurity())
 	s := r.asUser(adminUser)
 	asks := func() error {
