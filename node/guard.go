@@ -399,10 +399,10 @@ func (g *guard) admitPeer(d *door, w *wire.Greeting, chain []*x509.Certificate) 
 		d.node.inquiry.stranger(h)
 		return wire.NotReady(object, "the cluster's table does not have its key here yet", "try again in a moment", foundingPause)
 	case pinned && len(chain) > 0 && trust.KeyIDOf(chain[0]) == pin:
-		// It is that node, with a certificate that has ended, or with none: the answer that brought it
-		// was lost. A cluster whose certificates have all ended must elect somebody who renews them; and so
+		// It is that node, with a certificate that has ended, or whose root was retired, or with none: the answer
+		// that brought it was lost. A cluster whose certificates have all ended must elect somebody who renews them; and so
 		// must one of which this node's has not ended yet, for weeks perhaps, if its vote is needed.
-		if p.Expired && (g.ownExpired() || !g.led() && !bug(bugHalfExpired)) {
+		if lapsed := p.Expired || p.Name.Node == 0 && g.outlived(h.Node, chain) && !trust.Founding(chain[0]); lapsed && (g.ownExpired() || !g.led() && !bug(bugHalfExpired)) {
 			return nil
 		}
 		if !w.KnowsSecret {

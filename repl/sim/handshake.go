@@ -141,7 +141,8 @@ func (x *security) handshake(from, to *node) met {
 		return met{standing: standsMember, named: true}
 	case pinned && a.key == pin && !knows:
 		// A member whose certificate has ended, or never came. Somebody must be elected who renews it.
-		if own := x.certs[b.own]; ended && (own.expired(x.wall(to)) || to.metaLead() == 0) {
+		lapsed := ended || err == errForeignRoot
+		if own := x.certs[b.own]; lapsed && (own.expired(x.wall(to)) || to.metaLead() == 0) {
 			return met{standing: standsMember, named: true}
 		}
 		return met{standing: standsRenewer, named: true, why: errOver}
