@@ -84,7 +84,7 @@ func newCapture(t testing.TB, addrs ...string) *capture {
 	err = errors.Join(
 		syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, captureBuffer),
 		syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &patience),
-		syscall.AttachLsf(fd, portFilter(t, addrs)),
+		attach(fd, portFilter(t, addrs)),
 		syscall.Bind(fd, &syscall.SockaddrLinklayer{Protocol: all, Ifindex: lo.Index}),
 	)
 	if err != nil {
@@ -94,6 +94,24 @@ func newCapture(t testing.TB, addrs ...string) *capture {
 	go c.read()
 	t.Cleanup(func() { c.end() })
 	return c
+}
+
+// attach has the kernel run a program over what a socket receives.
+func attach(fd int, program []syscall.SockFilter) error {
+	p := syscall.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	_, _, errno := syscall.Syscall6(syscall.SYS_SETSOCKOPT, uintptr(fd), syscall.SOL_SOCKET, syscall.SO_ATTACH_FILTER, uintptr(unsafe.Pointer(&p)), unsafe.Sizeof(p), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func statement(code, k int) syscall.SockFilter {
+	return syscall.SockFilter{Code: uint16(code), K: uint32(k)}
+}
+
+func jump(code, k, yes, no int) syscall.SockFilter {
+	return syscall.SockFilter{Code: uint16(code), Jt: uint8(yes), Jf: uint8(no), K: uint32(k)}
 }
 
 // portFilter is a program for the kernel that passes IPv4 TCP from or to the ports of addrs.
@@ -111,20 +129,20 @@ func portFilter(t testing.TB, addrs []string) []syscall.SockFilter {
 	}
 	n := 2*len(ports) + 2 // instructions from the first comparison of a port to the refusal
 	f := []syscall.SockFilter{
-		*syscall.LsfStmt(load|syscall.BPF_H|syscall.BPF_ABS, etherSize-2),
-		*syscall.LsfJump(equal, etherIPv4, 0, n+3),
-		*syscall.LsfStmt(load|syscall.BPF_B|syscall.BPF_ABS, etherSize+9),
-		*syscall.LsfJump(equal, syscall.IPPROTO_TCP, 0, n+1),
-		*syscall.LsfStmt(loadX, etherSize),
+		statement(load|syscall.BPF_H|syscall.BPF_ABS, etherSize-2),
+		jump(equal, etherIPv4, 0, n+3),
+		statement(load|syscall.BPF_B|syscall.BPF_ABS, etherSize+9),
+		jump(equal, syscall.IPPROTO_TCP, 0, n+1),
+		statement(loadX, etherSize),
 	}
 	for i := range 2 {
-		f = append(f, *syscall.LsfStmt(load|syscall.BPF_H|syscall.BPF_IND, etherSize+2*i))
+		f = append(f, statement(load|syscall.BPF_H|syscall.BPF_IND, etherSize+2*i))
 		for j, port := range ports {
 			rest := len(ports) - 1 - j + (1-i)*(len(ports)+1)
-			f = append(f, *syscall.LsfJump(equal, port, rest+1, 0))
+			f = append(f, jump(equal, port, rest+1, 0))
 		}
 	}
-	return append(f, *syscall.LsfStmt(result, 0), *syscall.LsfStmt(result, frameMax))
+	return append(f, statement(result, 0), statement(result, frameMax))
 }
 
 // read takes frames until the capture ends and none is left.
