@@ -17,7 +17,6 @@ import (
 // that node has, and serves; the word is for the groups that were named, and does nothing to one that
 // needs none.
 func TestPersonDecides(t *testing.T) {
-	t.Parallel()
 	const n = 3
 	addrs := freeAddrs(t, n)
 	configs, nodes := make([]Config, n), make([]*runningNode, n)
