@@ -194,6 +194,7 @@ func (y *authority) bear(loop *repl.Loop) time.Duration {
 	if h := y.node.guard.holder.Get(); h != y.shows {
 		y.shows = h
 		y.node.transport.Review()
+		y.node.door.recheck() // whoever was let in under a root that is believed no longer, or by what was denied
 	}
 	y.bearer.Own(y.keys.own())
 	y.bearer.Held(y.keys.held())

@@ -68,6 +68,9 @@ func TestPlantedKeptBySecret(t *testing.T) {
 	if wrong := foundingCuts(t); wrong == "" {
 		t.Errorf("%s: no founding finds it", bugKeptBySecret)
 	}
+	if wrong := rotationCuts(t); wrong == "" {
+		t.Errorf("%s: no rotation finds it", bugKeptBySecret)
+	}
 }
 
 // The test of floods must find a node that takes all that comes.
