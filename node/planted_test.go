@@ -7,6 +7,18 @@ import (
 	"time"
 )
 
+// mustFind fails unless a test finds a planted bug: find returns what is wrong, or "".
+func mustFind(t *testing.T, bug string, find func(*testing.T) string) {
+	t.Helper()
+	setBug(bug)
+	defer setBug("")
+	wrong := find(t)
+	if wrong == "" {
+		t.Errorf("%s: not found", bug)
+	}
+	t.Logf("%s: %s", bug, wrong)
+}
+
 // The tests must find what they are for: a host that gives its word again after
 // it has decided, so that those who were wiped found beside it; a node that
 // takes from a client what only a member may say.
@@ -33,13 +45,7 @@ func TestPlantedBugs(t *testing.T) {
 
 // The test of liars must find a node that counts what comes in a member's name.
 func TestPlantedUnattested(t *testing.T) {
-	defer setBug("")
-	setBug(bugUnattested)
-	wrong := liarRun(t)
-	if wrong == "" {
-		t.Errorf("%s: not found", bugUnattested)
-	}
-	t.Logf("%s: %s", bugUnattested, wrong)
+	mustFind(t, bugUnattested, liarRun)
 }
 
 // The tests must find a node that takes in hosts which nobody can reach, one that lets
@@ -75,13 +81,7 @@ func TestPlantedKeptBySecret(t *testing.T) {
 
 // The test of floods must find a node that takes all that comes.
 func TestPlantedTakesAll(t *testing.T) {
-	defer setBug("")
-	setBug(bugTakesAll)
-	wrong := floodRun()
-	if wrong == "" {
-		t.Errorf("%s: not found", bugTakesAll)
-	}
-	t.Logf("%s: %s", bugTakesAll, wrong)
+	mustFind(t, bugTakesAll, func(*testing.T) string { return floodRun() })
 }
 
 // The tests of permissions must find a node that goes by rules of before, and one that takes what a member
@@ -117,13 +117,7 @@ func TestPlantedCertificates(t *testing.T) {
 
 // The test of heads must find a node that takes one member's word about another one's trail.
 func TestPlantedTrail(t *testing.T) {
-	defer setBug("")
-	setBug(bugTrailOfAnother)
-	wrong := trailOfAnother(t)
-	if wrong == "" {
-		t.Errorf("%s: not found", bugTrailOfAnother)
-	}
-	t.Logf("%s: %s", bugTrailOfAnother, wrong)
+	mustFind(t, bugTrailOfAnother, trailOfAnother)
 }
 
 // The tests of connections over TLS must find a node that takes plain text, one that speaks to whoever
@@ -153,33 +147,15 @@ func TestPlantedTLS(t *testing.T) {
 
 // The test of a cluster whose certificates have ended in part must find one that can't elect anybody.
 func TestPlantedHalfExpired(t *testing.T) {
-	defer setBug("")
-	setBug(bugHalfExpired)
-	wrong := halfExpired(t, 5*time.Second)
-	if wrong == "" {
-		t.Errorf("%s: not found", bugHalfExpired)
-	}
-	t.Logf("%s: %s", bugHalfExpired, wrong)
+	mustFind(t, bugHalfExpired, func(t *testing.T) string { return halfExpired(t, 5*time.Second) })
 }
 
 // The test of a node that outlives the root of its certificate must find that it stays outside for good.
 func TestPlantedOutlived(t *testing.T) {
-	defer setBug("")
-	setBug(bugOutlived)
-	wrong := outlivesRoot(t, 5*time.Second)
-	if wrong == "" {
-		t.Errorf("%s: not found", bugOutlived)
-	}
-	t.Logf("%s: %s", bugOutlived, wrong)
+	mustFind(t, bugOutlived, func(t *testing.T) string { return outlivesRoot(t, 5*time.Second) })
 }
 
 // The test of what a node believes after a start must find one that forgets a root for an older table.
 func TestPlantedRootsGoBack(t *testing.T) {
-	defer setBug("")
-	setBug(bugRootsGoBack)
-	wrong := rootsAfterAStart(t)
-	if wrong == "" {
-		t.Errorf("%s: not found", bugRootsGoBack)
-	}
-	t.Logf("%s: %s", bugRootsGoBack, wrong)
+	mustFind(t, bugRootsGoBack, rootsAfterAStart)
 }

@@ -56,11 +56,7 @@ func authLogin(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	key, err := trust.NewKey(rand.Reader)
-	if err != nil {
-		return err
-	}
-	request, err := trust.NewRequest(key)
+	key, request, err := trust.NewKeyAndRequest(rand.Reader)
 	if err != nil {
 		return err
 	}

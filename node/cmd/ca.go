@@ -381,11 +381,7 @@ func (s *errand) makeAdministrator(ctx context.Context, name string) error {
 // certificate gets a certificate of a user, for a key that is made here, and keeps both. It returns the
 // root that the certificate is under.
 func (s *errand) certificate(ctx context.Context, name string, h home.Home) (root []byte, err error) {
-	key, err := trust.NewKey(rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	request, err := trust.NewRequest(key)
+	key, request, err := trust.NewKeyAndRequest(rand.Reader)
 	if err != nil {
 		return nil, err
 	}

@@ -8,15 +8,21 @@ import (
 	"muster/shardmap/access"
 )
 
+// mustFind fails unless a test finds a planted bug: find returns what is wrong, or "".
+func mustFind(t *testing.T, bug string, find func(*testing.T) string) {
+	t.Helper()
+	setBug(bug)
+	defer setBug("")
+	wrong := find(t)
+	if wrong == "" {
+		t.Errorf("%s: not found", bug)
+	}
+	t.Logf("%s: %.200s", bug, wrong)
+}
+
 // The tests must find a command that prints what steers a terminal.
 func TestPlantedBugs(t *testing.T) {
-	defer setBug("")
-	setBug(bugSteers)
-	wrong := steered(t, evilNode(t))
-	if wrong == "" {
-		t.Errorf("%s: not found", bugSteers)
-	}
-	t.Logf("%s: %.200s", bugSteers, wrong)
+	mustFind(t, bugSteers, func(t *testing.T) string { return steered(t, evilNode(t)) })
 }
 
 // The tests must find commands that take a path for a name.
@@ -32,22 +38,10 @@ func TestPlantedNames(t *testing.T) {
 
 // The tests must find tokens that outlive what their user had.
 func TestPlantedTokensStay(t *testing.T) {
-	defer setBug("")
-	setBug(bugTokensStay)
-	wrong := withdrawn(t)
-	if wrong == "" {
-		t.Errorf("%s: not found", bugTokensStay)
-	}
-	t.Logf("%s: %.200s", bugTokensStay, wrong)
+	mustFind(t, bugTokensStay, withdrawn)
 }
 
 // The test of mistyped secrets must find a command that repeats what it was given.
 func TestPlantedEcho(t *testing.T) {
-	defer setBug("")
-	setBug(bugEchoes)
-	wrong := echoed(t)
-	if wrong == "" {
-		t.Errorf("%s: not found", bugEchoes)
-	}
-	t.Logf("%s: %.200s", bugEchoes, wrong)
+	mustFind(t, bugEchoes, echoed)
 }

@@ -35,11 +35,7 @@ func (s *errand) refresh(now time.Time) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), refreshMax)
 	defer cancel()
-	key, err := trust.NewKey(rand.Reader)
-	if err != nil {
-		return
-	}
-	request, err := trust.NewRequest(key)
+	key, request, err := trust.NewKeyAndRequest(rand.Reader)
 	if err != nil {
 		return
 	}

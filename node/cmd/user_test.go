@@ -18,6 +18,12 @@ func openNode(t *testing.T) string {
 	t.Helper()
 	c := node.Default()
 	c.Listen, c.Data, c.Groups, c.Insecure = "127.0.0.1:0", t.TempDir(), 1, true
+	return nodeRuns(t, c)
+}
+
+// nodeRuns runs a node until the test has ended, and returns its address.
+func nodeRuns(t *testing.T, c node.Config) string {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	addr, over := make(chan string, 1), make(chan error, 1)
 	go func() {

@@ -207,11 +207,7 @@ func TestProtection(t *testing.T) {
 			if err == nil {
 				t.Fatal("got no error")
 			}
-			for _, w := range c.want {
-				if !strings.Contains(err.Error(), w) && !(w == "unauthorized" && errors.Is(err, &wire.Error{Code: wire.CodeUnauthorized})) {
-					t.Errorf("%q does not say %q", err, w)
-				}
-			}
+			saysAll(t, err, c.want)
 		})
 	}
 }
@@ -222,5 +218,15 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// saysAll checks that an error says all of want, of which "unauthorized" is its code.
+func saysAll(t *testing.T, err error, want []string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(err.Error(), w) && !(w == "unauthorized" && errors.Is(err, &wire.Error{Code: wire.CodeUnauthorized})) {
+			t.Errorf("%q does not say %q", err, w)
+		}
 	}
 }

@@ -79,11 +79,7 @@ func (r *renewal) turn(ctx context.Context, cluster uint64, user string) (renewe
 	if c == nil || c.User != user || !r.due(c.Certificate.Leaf) {
 		return false, nil
 	}
-	key, err := trust.NewKey(rand.Reader)
-	if err != nil {
-		return false, err
-	}
-	request, err := trust.NewRequest(key)
+	key, request, err := trust.NewKeyAndRequest(rand.Reader)
 	if err != nil {
 		return false, err
 	}

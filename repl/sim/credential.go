@@ -453,17 +453,7 @@ func (y *credentials) call(to raft.NodeID, least standing, do func(o *node, m me
 		do(n, met{standing: standsMember}, func(f func()) { f() })
 		return
 	}
-	times, lost, late := 1, false, time.Duration(0)
-	if !c.chaos.stopped {
-		switch c.chance.below(12) {
-		case 0:
-			times = 2
-		case 1:
-			lost = true
-		case 2:
-			late = c.chance.skewed(time.Millisecond, askLateMax)
-		}
-	}
+	times, lost, late := fate(c)
 	back := func(f func()) {
 		c.order.call(c.net.latency()+late/2, func() {
 			if n.up && n.life == life && c.net.works(o.index, n.index) {

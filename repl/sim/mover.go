@@ -168,6 +168,24 @@ func (m *moves) carry(a *mover.Action) {
 	}
 }
 
+// fate draws what becomes of a question to another node: how many times it comes there, whether the answer is
+// lost, and how late both are.
+func fate(c *cluster) (times int, lost bool, late time.Duration) {
+	times = 1
+	if c.chaos.stopped {
+		return times, lost, late
+	}
+	switch c.chance.below(12) {
+	case 0:
+		times = 2
+	case 1:
+		lost = true
+	case 2:
+		late = c.chance.skewed(time.Millisecond, askLateMax)
+	}
+	return times, lost, late
+}
+
 // call has another node do something, and brings the answer back: or not, or late, or it
 // is done twice.
 func (m *moves) call(to raft.NodeID, do func(o *node) (back func()), failed func(error)) {
@@ -177,17 +195,7 @@ func (m *moves) call(to raft.NodeID, do func(o *node) (back func()), failed func
 		do(n)()
 		return
 	}
-	times, lost, late := 1, false, time.Duration(0)
-	if !c.chaos.stopped {
-		switch c.chance.below(12) {
-		case 0:
-			times = 2
-		case 1:
-			lost = true
-		case 2:
-			late = c.chance.skewed(time.Millisecond, askLateMax)
-		}
-	}
+	times, lost, late := fate(c)
 	for range times {
 		c.order.call(c.net.latency()+late/2, func() {
 			if !o.up || o.paused || o.host == nil || !n.where.reaches(o.index) {

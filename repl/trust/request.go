@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/x509"
 	"fmt"
+	"io"
 )
 
 // RequestMax bounds a request for a certificate, in bytes of DER. One that
@@ -18,6 +19,15 @@ func NewRequest(key *ecdsa.PrivateKey) (csrDER []byte, err error) {
 		return nil, fmt.Errorf("make a request for a certificate: %w", err)
 	}
 	return csrDER, nil
+}
+
+// NewKeyAndRequest makes a key, and a request for a certificate for it.
+func NewKeyAndRequest(random io.Reader) (key *ecdsa.PrivateKey, request []byte, err error) {
+	if key, err = NewKey(random); err != nil {
+		return nil, nil, err
+	}
+	request, err = NewRequest(key)
+	return key, request, err
 }
 
 // ReadRequest returns the key that a request is for. It refuses one whose
