@@ -225,8 +225,8 @@ func within(d time.Duration, so func() bool) bool {
 	return true
 }
 
-// What enough members say counts, and nothing else: neither one that says it twice, nor two that say different
-// things, nor two that said the same thing of different moments.
+// A word counts once enough members have given it. One member that gives it twice is not enough, nor are two that
+// say different things, or the same thing of different moments.
 func TestHearsay(t *testing.T) {
 	sum := func(s string) [sha256.Size]byte { return sha256.Sum256([]byte(s)) }
 	type said struct {

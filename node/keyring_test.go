@@ -156,7 +156,7 @@ func rootsWithAJoin(t *testing.T) string {
 	return ""
 }
 
-// What takes a host in names the roots of the table that it goes by, those that are trusted.
+// The answer to a join must name the trusted roots of the table that it goes by, and no others.
 func TestJoinAnswerNamesRoots(t *testing.T) {
 	const joins, index = 9, 30
 	table := &shardmap.Table{Index: index, Nodes: []shardmap.TableNode{{ID: joins, Addr: "10.0.0.9:4166"}},

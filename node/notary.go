@@ -187,7 +187,7 @@ func (y *authority) bear(loop *repl.Loop) time.Duration {
 	if m, ok := metaLead(loop); ok {
 		y.lead = m.node
 	}
-	// What is shown comes first: by that, connections are outdated.
+	// First settle which certificate is shown: that decides which connections are outdated.
 	if err := y.keys.withhold(y.wishes()); err != nil {
 		y.node.log.Error("certificate not shown", "err", err)
 	}

@@ -512,8 +512,8 @@ func TestNobodyHoldsTheWrappingKey(t *testing.T) {
 		}
 		return nil
 	})
-	// What was wrapped by the lost key goes with its root. The administrator's own certificate is under that, so its
-	// connection may end before the answer.
+	// The administrator's own certificate is under the root whose key is lost, so its connection may end before the
+	// answer.
 	until(t, "the former root is retired", func() error {
 		if was, _ := p.nodes[0].node.table.Load().Security.Root(before.ID); was.State == shardmap.RootRetired {
 			if len(was.Wrapped) > 0 || was.WrapKey != (shardmap.WrapKeyID{}) {

@@ -124,8 +124,8 @@ func TestFailuresPause(t *testing.T) {
 	}
 }
 
-// Whoever fails on purpose by a user's name must not keep that user out, from wherever it does, and from however many
-// networks; and still its guesses are few.
+// An attacker who fails on purpose under a user's name, from any number of networks, must not keep that user out; and
+// must still get few guesses.
 func TestFailingForOthers(t *testing.T) {
 	if wrong := failsForOthers(t); wrong != "" {
 		t.Error(wrong)
@@ -166,7 +166,7 @@ func failsForOthers(*testing.T) string {
 	if most := userFailures + int(now.Sub(began)/userFailureBack) + 1; guesses > most {
 		return fmt.Sprintf("ten thousand strangers guess %d times in %s, want %d at most", guesses, now.Sub(began), most)
 	}
-	// Who shares her network, behind one address, fails there by other names.
+	// Others who share her network, behind one address, fail there under other names.
 	for i := range 20 {
 		f.begin(now, fmt.Sprint("user", i), "home")
 		f.end(now, false, fmt.Sprint("user", i), "home")
@@ -178,7 +178,7 @@ func failsForOthers(*testing.T) string {
 	return ""
 }
 
-// What an address says of its network.
+// An address must give the network of one customer, and the wider one around it.
 func TestNetworkOf(t *testing.T) {
 	for addr, want := range map[string][2]string{
 		"10.1.2.3":              {"10.1.2.3/32", "10.1.2.0/24"},
@@ -242,7 +242,7 @@ func floodedLogins(*testing.T) string {
 	return ""
 }
 
-// Whoever gives up waiting leaves no place behind that nobody has, and nobody has two.
+// A login that gives up waiting must leave no place behind that nobody has, and none may have two.
 func TestLoginPlaces(t *testing.T) {
 	var q loginQueue
 	var all []*loginWait

@@ -59,8 +59,8 @@ func (l *leadLog) wrong() string {
 func foundingCuts(t *testing.T) string {
 	log := new(leadLog)
 	nodes, _ := securedLogging(t, 3, log)
-	// What is cut is noticed at once where it was made, and a new leader is there within some election
-	// timeouts.
+	// A node notices at once that a connection which it made was cut, and a new leader is there within some
+	// election time-outs.
 	until(t, "all groups have leaders", func() error {
 		for i, r := range nodes {
 			if groups, ok := r.node.announcer.leaderless(); !ok || len(groups) > 0 {

@@ -129,7 +129,7 @@ func TestSecretFileNotRegular(t *testing.T) {
 	}
 }
 
-// What a company's CA has given a host is read with the same care: a key that others can read, a certificate or a CA
+// The files that a company's CA gives a host are read with the same care: a key that others can read, a certificate or a CA
 // that others can change, and a pipe, on which nobody may ever write, are refused. A link is followed, as systems that
 // hand out secrets make them.
 func TestOwnCertificateOfOthers(t *testing.T) {

@@ -262,7 +262,7 @@ func caCreate(con *console, c *cli.Context) error {
 	if err := access.CheckName(name); err != nil {
 		return usagef("%s: --user: %w", c.Command.HelpName, err)
 	}
-	// By the secret alone, also where an earlier try has left a certificate: that may not administer yet.
+	// The secret is shown even if an earlier try has left a certificate, which may not administer yet.
 	s, err := con.openAs(c, 1, func(o *client.Options) { o.Guest = len(o.Secret) > 0 })
 	if err != nil {
 		return err

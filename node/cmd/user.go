@@ -331,7 +331,7 @@ func rulesTable(ctx context.Context, s *errand, command string) (*shardmap.Table
 	if err != nil {
 		return nil, err
 	}
-	// Who asks is a user itself, so there is one.
+	// The caller is a user, so an empty list means that users are hidden.
 	if t.Security.Mode == shardmap.SecurityOnly && len(t.Security.Users) == 0 {
 		return nil, withStatus(exitNotPermitted, "%s: users, roles, tokens and limits are told to those who have read or admin on the cluster; ask an administrator: muster role grant ROLE read cluster; muster auth can-i read cluster shows whether you have it", strings.TrimPrefix(command, "muster "))
 	}

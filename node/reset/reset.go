@@ -114,7 +114,7 @@ func (d Dir) Ask(user string, request []byte) (id string, err error) {
 	var random [idBytes]byte
 	rand.Read(random[:]) // never fails (crypto/rand)
 	q := Request{Version: version, ID: hex.EncodeToString(random[:]), User: user, Request: request}
-	// What nobody will answer any more is no request. It may be anything, so it is not looked into.
+	// A file that is too old to be answered is no request any more. It may be anything, so it is not read.
 	if info, err := os.Lstat(d.file(requestName)); err == nil && d.aged(info.ModTime()) != "" {
 		if err := d.remove(requestName); err != nil {
 			return "", err

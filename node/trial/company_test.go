@@ -171,7 +171,7 @@ func TestCompanyCertificates(t *testing.T) {
 	muster(t, append([]string{"serve", "--data", filepath.Join(dir, "mixed"), "--listen", "127.0.0.1:0"}, mixed...)...).
 		refused(t, exitRefused, `--tls-cert: found a certificate signed by "CN=Other CA"`)
 
-	// What a client does not believe.
+	// None of these nodes may be believed.
 	ask := func(endpoint string, more ...string) result {
 		return muster(t, append([]string{"kv", "get", "k", "--endpoints", endpoint}, more...)...)
 	}

@@ -151,7 +151,7 @@ func notTaken(c *cluster, p *process) {
 			return write(body, func(f string) error { return os.Chtimes(f, time.Time{}, time.Now().Add(-time.Hour)) })
 		},
 		"is not what muster auth reset writes": func() error { return write([]byte("mallory"), func(string) error { return nil }) },
-		// What is in it is wrong, and is found out only where certificates are made.
+		// Its content is wrong, which is found out only where certificates are made.
 		"certificate request: ": func() error { return write(body, func(string) error { return nil }) },
 	}
 	if os.Geteuid() == 0 { // only root can give a file away

@@ -128,7 +128,7 @@ func alone(do func(ctx context.Context, cl *client.Client, key []byte) error) fu
 	}
 }
 
-// What TLS, users and permissions cost must stay small, or people leave them out. The build before
+// TLS, users and permissions must cost little, or people leave them out. The build before
 // them runs beside this one, and beside this one with --insecure, which tells TLS apart from the rest.
 // In each round all three found fresh clusters, and each measurement goes through them forth and
 // back, so that neither a drift of the machine nor a cluster that was lucky with its leaders counts

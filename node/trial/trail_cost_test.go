@@ -13,8 +13,8 @@ var trailRounds = flag.Int("trailcost", 0, "over how many `ROUNDS` TestTrailCost
 // trailRoundsMin is how many rounds there must be for an interval to mean something.
 const trailRoundsMin = 3
 
-// What reads and writes cost the nodes must be known for each policy of the trail, or nobody can choose
-// one. The policies take turns on one cluster, in another order each round, and are compared within a
+// Nobody can choose a policy of the trail without knowing what it adds to the nodes' cost of reads and
+// writes. The policies take turns on one cluster, in another order each round, and are compared within a
 // round: what else the machine does meanwhile hits all of them.
 func TestTrailCost(t *testing.T) {
 	onDemand(t, *trailRounds > 0, "TestTrailCost -trailcost 12 -timeout 20m")

@@ -22,8 +22,8 @@ import (
 	"muster/shardmap"
 )
 
-// What a client that goes by the secret may end with once certificates alone count, as
-// docs/operating.md tells: it is refused, and of a write that was under way it is not known whether it was done.
+// refusedWithoutCertificate reports whether an error is one that docs/operating.md announces to clients that go by
+// the secret, once certificates alone count: a refusal, or, of a write under way, that its outcome is not known.
 func refusedWithoutCertificate(err error) bool {
 	var e *wire.Error
 	if errors.As(err, &e) {

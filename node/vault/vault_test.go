@@ -252,7 +252,7 @@ func TestPins(t *testing.T) {
 	}
 }
 
-// What is denied must come back as it was written, with the table that said so.
+// Denials must come back as they were written, with the table that they are by.
 func TestDenied(t *testing.T) {
 	v, err := Open(vfs.NewMem(), "data")
 	if err != nil {

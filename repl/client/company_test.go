@@ -191,7 +191,7 @@ func TestCompanyCA(t *testing.T) {
 	}
 }
 
-// What can't be a CA, or can't be believed beside one, is refused before anything is dialled.
+// A file that is no CA, or an option that contradicts one, is refused before anything is dialled.
 func TestCompanyCARefused(t *testing.T) {
 	shop := newFakeCompany(t, "Shop CA")
 	leaf := shop.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "n1.example"}, NotAfter: time.Now().Add(time.Hour)})

@@ -10,7 +10,7 @@ import (
 	"muster/shardmap"
 )
 
-// Who speaks with whom, by what certificates prove: what node/guard.go decides, told once more. A
+// This tells once more what node/guard.go decides: which nodes may speak, by what their certificates prove. A
 // connection is as good as its handshake was, until it ends or somebody looks again.
 
 // standing is what a node is to another that it has dialled.

@@ -346,8 +346,8 @@ func (m *AuthorityAnswer) Read(body []byte) error { return readFields(body, m) }
 //
 //	[user, request, wrapping key, proof]
 //
-// Whoever owns the directory of the sender asks for it. It is as good as the key that wraps that of the
-// issuing root, so it shows that the sender has that.
+// The owner of the sender's directory asks for it. It is as strong as the key that wraps the issuing root's,
+// so the sender proves that it holds that key.
 type Reset struct {
 	User    string
 	Request []byte      // a certificate request (PKCS #10)

@@ -15,8 +15,8 @@ import (
 	"muster/repl/trust"
 )
 
-// What a demonstration keeps goes with it, also where it is killed: then the next one takes it away. It must take
-// nothing that is of use: not what another one that runs has kept, nor a credential that nothing marks.
+// A demonstration must leave nothing behind, even if it is killed: then the next one cleans up. That must not
+// touch what a running demonstration keeps, nor any credential without the mark.
 func TestScratch(t *testing.T) {
 	if wrong := sweeps(t); wrong != "" {
 		t.Error(wrong)
@@ -136,7 +136,7 @@ func TestTooManyRoots(t *testing.T) {
 			t.Errorf("%q does not say %q", err, want)
 		}
 	}
-	// What a demonstration that is gone has left goes first.
+	// A folder left by a demonstration that is gone is the first to go.
 	if err := os.WriteFile(filepath.Join(oldest, "scratch"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
