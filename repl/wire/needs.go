@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -117,7 +118,23 @@ func eachOfWrite(body []byte, yield func(access.Need) bool) error {
 	return shardmap.EachNeed(command, yield)
 }
 
+// loneGet is how a get of one key begins that asks for nothing else, as nearly all do: it has all fields
+// before that key.
+var loneGet = func() []byte {
+	body := (&Get{Keys: [][]byte{nil}}).Append(nil)
+	return body[:len(body)-len(pack.AppendBytes(nil, nil))]
+}()
+
 func eachOfGet(body []byte, yield func(access.Need) bool) error {
+	if bytes.HasPrefix(body, loneGet) { // field by field it takes twice as long
+		r := pack.NewReader(body[len(loneGet):])
+		key := r.Bytes()
+		if err := r.Err(); err != nil {
+			return err
+		}
+		yield(access.Need{Verbs: access.Read, Kind: access.Keys, Name: key})
+		return nil
+	}
 	r := pack.NewReader(body)
 	r.Array()
 	r.Uint() // mode

@@ -126,6 +126,10 @@ func (x *Rights) May(v Verbs, k Kind, name []byte) bool {
 // between a prefix and a name that begins with it begins with it too, and so is none of them: the one
 // before the name is the only one that can fit.
 func begins(prefixes []string, name []byte) bool {
+	if len(prefixes) == 1 { // a narrow role: there is nothing to look for
+		p := prefixes[0]
+		return len(p) <= len(name) && p == string(name[:len(p)])
+	}
 	lo, hi := 0, len(prefixes) // those before lo are at most name, those from hi on are above
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
