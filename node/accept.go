@@ -339,6 +339,9 @@ func (d *door) greetTLS(below net.Conn, o *wire.Opening) (net.Conn, *wire.Greeti
 		conn.Peer = peer
 	}
 	g, err := inner.ServerHello(conn, d.hello(chain, shown))
+	if err == nil && g.Sender() != wire.SenderGuest {
+		conn.LetIn()
+	}
 	return conn, g, err
 }
 

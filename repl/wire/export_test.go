@@ -38,5 +38,15 @@ func ResumeHandshake(g *Gate, until time.Time) error { return g.resume(until) }
 // LeaveGate is described with [BeginHandshake].
 func LeaveGate(g *Gate) { g.leave() }
 
-// GateHosts is how many hosts a gate knows.
-func GateHosts(g *Gate) int { return len(g.known) }
+// LetInHandshake is [TLSConn.LetIn] for one of a host.
+func LetInHandshake(g *Gate, from net.Addr) { g.refund(hostOf(from)) }
+
+// GateHosts is how many hosts wait at a gate, and of how many it keeps account.
+func GateHosts(g *Gate) (waiting, known int) { return len(g.hosts), len(g.known) }
+
+// The limits of a gate.
+const (
+	UnprovenBurst = unprovenBurst
+	UnprovenRate  = unprovenRate
+	GateHostsMax  = gateHostsMax
+)

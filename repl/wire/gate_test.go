@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -58,6 +59,7 @@ func gateServed(goers []gateGoer) map[string]int {
 			time.Sleep(gateHalf)
 			wire.LeaveGate(gate)
 			if ctx.Err() == nil {
+				wire.LetInHandshake(gate, g.from)
 				served[g.from.String()].Add(1)
 			}
 		}()
@@ -139,11 +141,127 @@ func TestGateTurnEnds(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		wire.LeaveGate(gate)
-		if n := wire.GateHosts(gate); n != 0 {
-			t.Errorf("the gate still knows %d hosts", n)
+		if n, _ := wire.GateHosts(gate); n != 0 {
+			t.Errorf("%d hosts still wait at the gate", n)
 		}
 		if err := wire.BeginHandshake(gate, gateHost(1), time.Now()); err != nil {
 			t.Errorf("got %v with a free place", err)
+		}
+	})
+}
+
+// A host that begins handshakes and proves nothing by them must cost a node a bounded part of its time,
+// however fast it is: the place that it leaves free is of no use to it. It must keep out neither other hosts,
+// nor those of its own who prove who they are.
+func TestGateKeepsAccount(t *testing.T) {
+	if wrong := gateUnpaid(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// gateUnpaid says what is wrong with how many handshakes a gate begins that prove nothing; "" if nothing is.
+func gateUnpaid(t *testing.T) (wrong string) {
+	const (
+		span = time.Minute
+		work = 200 * time.Microsecond
+		most = wire.UnprovenBurst + wire.UnprovenRate*int(span/time.Second)
+	)
+	synctest.Test(t, func(*testing.T) {
+		gate := wire.NewGate(1)
+		began := time.Now()
+		var begun, own, others atomic.Int64
+		var all sync.WaitGroup
+		for range 100 { // each begins one after the other
+			all.Go(func() {
+				for time.Since(began) < span {
+					if wire.BeginHandshake(gate, gateHost(1), began.Add(span)) == nil {
+						begun.Add(1)
+						time.Sleep(work) // in the bubble's time
+						wire.LeaveGate(gate)
+					}
+				}
+			})
+		}
+		good := func(from net.Addr, let *atomic.Int64) {
+			for time.Since(began) < span {
+				if wire.BeginHandshake(gate, from, time.Now().Add(wire.HelloTimeout)) == nil {
+					time.Sleep(work)
+					wire.LeaveGate(gate)
+					wire.LetInHandshake(gate, from)
+					let.Add(1)
+				}
+				time.Sleep(time.Second / 20)
+			}
+		}
+		all.Go(func() { good(gateHost(1), &own) })
+		all.Go(func() { good(gateHost(2), &others) })
+		all.Wait()
+		switch {
+		case int(begun.Load()) > most:
+			wrong = fmt.Sprintf("%d handshakes that prove nothing were begun in %v; want %d at most", begun.Load(), span, most)
+		case int(begun.Load()) < most*9/10:
+			wrong = fmt.Sprintf("only %d handshakes of strangers were begun in %v; want about %d", begun.Load(), span, most)
+		case others.Load() < 1100: // 20 in a second
+			wrong = fmt.Sprintf("%d of some 1,200 handshakes of another host were let in", others.Load())
+		case own.Load() < 20: // one in a second or so: it has a hundredth of the turns
+			wrong = fmt.Sprintf("%d good handshakes of the host itself were let in", own.Load())
+		}
+	})
+	return wrong
+}
+
+// Many good clients of one host come back at once: the account must not hold them up.
+func TestGateLetsStormsPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients, work = 2000, 300 * time.Microsecond
+		gate := wire.NewGate(1)
+		began := time.Now()
+		var all sync.WaitGroup
+		for range clients {
+			all.Go(func() {
+				if err := wire.BeginHandshake(gate, gateHost(1), began.Add(wire.HelloTimeout)); err != nil {
+					t.Error(err)
+					return
+				}
+				time.Sleep(work)
+				wire.LeaveGate(gate)
+				time.Sleep(10 * time.Millisecond) // the rest of its hello is on its way
+				wire.LetInHandshake(gate, gateHost(1))
+			})
+		}
+		all.Wait()
+		if took, want := time.Since(began), clients*work; took > want+time.Second {
+			t.Errorf("%d clients were let in after %v; the work takes %v", clients, took, want)
+		}
+	})
+}
+
+// A stranger who has as many addresses as he likes must not fill the memory, nor get more than the hosts
+// that a gate can tell apart.
+func TestGateForgetsHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := wire.NewGate(1)
+		from := func(i int) net.Addr { return &net.TCPAddr{IP: net.IPv4(10, 1, byte(i>>8), byte(i)), Port: 1} }
+		begun := 0
+		flood := func() {
+			for i := range 4 * wire.GateHostsMax {
+				if wire.BeginHandshake(gate, from(i), time.Now()) == nil {
+					begun++
+					wire.LeaveGate(gate)
+				}
+			}
+		}
+		flood()
+		if _, known := wire.GateHosts(gate); known != wire.GateHostsMax+1 {
+			t.Errorf("the gate keeps account of %d hosts, want %d", known, wire.GateHostsMax+1)
+		}
+		if want := wire.GateHostsMax + wire.UnprovenBurst; begun != want {
+			t.Errorf("%d handshakes were begun, want one of each host that is known and %d of the rest", begun, want)
+		}
+		time.Sleep(time.Second) // in the bubble's time: all have paid
+		flood()
+		if _, known := wire.GateHosts(gate); known > wire.GateHostsMax+1 {
+			t.Errorf("the gate keeps account of %d hosts, want %d at most", known, wire.GateHostsMax+1)
 		}
 	})
 }

@@ -46,6 +46,7 @@ func (b *belowTLS) arrive(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		return nil, err
 	}
 	if c, ok := b.Conn.(hungUp); ok && c.HungUp() {
+		b.gate.refund(hostOf(b.Conn.RemoteAddr()))
 		return nil, errHungUp
 	}
 	return nil, nil

@@ -17,11 +17,12 @@ func TestPlantedBugs(t *testing.T) {
 		"address not checked by the dialler": func(t *testing.T) string {
 			return relayed(t, relayAddr)
 		},
-		"proof without preamble":         func(t *testing.T) string { return changedOnTheWay(t) },
-		"proof without welcome":          func(t *testing.T) string { return changedOnTheWay(t) },
-		"hello without the exporter":     relayedTLS,
-		"handshakes served oldest first": gateStarves,
-		"no places for members":          membersPass,
+		"proof without preamble":            func(t *testing.T) string { return changedOnTheWay(t) },
+		"proof without welcome":             func(t *testing.T) string { return changedOnTheWay(t) },
+		"hello without the exporter":        relayedTLS,
+		"handshakes served oldest first":    gateStarves,
+		"no account of unproven handshakes": gateUnpaid,
+		"no places for members":             membersPass,
 	} {
 		wire.SetBug(bug)
 		found := find(t)

@@ -57,6 +57,10 @@ type TLSConn struct {
 // be passed on over another one.
 func (c *TLSConn) Exporter() []byte { return c.exporter }
 
+// LetIn is called where the other side of an accepted connection was let in, because it has proven who it
+// is: then its handshake is none of those by which strangers are held to their measure.
+func (c *TLSConn) LetIn() { c.below.gate.refund(hostOf(c.below.Conn.RemoteAddr())) }
+
 // Read implements [net.Conn]. It returns what all records have brought that have arrived: a reader
 // hands on at once what one Read returns, and one record is a quarter of what it returns without TLS.
 func (c *TLSConn) Read(p []byte) (n int, err error) {
