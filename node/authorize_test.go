@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"muster/repl/rights"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -48,7 +49,7 @@ func someSecurity() shardmap.Security {
 func (r *runningNode) enact(s shardmap.Security) {
 	r.t.Helper()
 	until(r.t, "it knows that its table is that of the meta group", func() error {
-		if r.node.table.Load() == nil || s.Mode == shardmap.SecurityOnly && contact(r.node.laws.contact.Load()) != contactGood {
+		if r.node.table.Load() == nil || s.Mode == shardmap.SecurityOnly && r.node.laws.known() != rights.ContactGood {
 			return errors.New("not yet")
 		}
 		return nil
@@ -59,9 +60,9 @@ func (r *runningNode) enact(s shardmap.Security) {
 }
 
 // as connects to a node, which takes the connection for what who and standing say.
-func (r *runningNode) as(who principal, standing wire.Sender) *speaker {
+func (r *runningNode) as(who rights.Principal, standing wire.Sender) *speaker {
 	r.t.Helper()
-	f := func(g *wire.Greeting) principal {
+	f := func(g *wire.Greeting) rights.Principal {
 		g.Standing = standing
 		return who
 	}
@@ -74,23 +75,23 @@ func (r *runningNode) as(who principal, standing wire.Sender) *speaker {
 
 func (r *runningNode) asUser(id shardmap.Principal) *speaker {
 	r.t.Helper()
-	return r.as(principal{user: id, name: map[shardmap.Principal]string{adminUser: "ada", restrictedUser: "rob", noRightsUser: "nil"}[id]}, wire.SenderClient)
+	return r.as(rights.Principal{User: id, Name: map[shardmap.Principal]string{adminUser: "ada", restrictedUser: "rob", noRightsUser: "nil"}[id]}, wire.SenderClient)
 }
 
 // asking says who a request is from, one letter each, in the order of asTable.
 var asTable = []struct {
 	letter   string
-	who      principal
+	who      rights.Principal
 	standing wire.Sender
 }{
-	{"o", principal{open: true}, wire.SenderClient},
-	{"a", principal{user: adminUser, name: "ada"}, wire.SenderClient},
-	{"r", principal{user: restrictedUser, name: "rob"}, wire.SenderClient},
-	{"n", principal{user: noRightsUser, name: "nil"}, wire.SenderClient},
-	{"g", principal{}, wire.SenderGuest},
-	{"w", principal{}, wire.SenderRenewer},
-	{"m", principal{node: 7}, wire.SenderClient}, // a member that asks as a client does
-	{"e", principal{name: "ada", early: true}, wire.SenderClient},
+	{"o", rights.Principal{Open: true}, wire.SenderClient},
+	{"a", rights.Principal{User: adminUser, Name: "ada"}, wire.SenderClient},
+	{"r", rights.Principal{User: restrictedUser, Name: "rob"}, wire.SenderClient},
+	{"n", rights.Principal{User: noRightsUser, Name: "nil"}, wire.SenderClient},
+	{"g", rights.Principal{}, wire.SenderGuest},
+	{"w", rights.Principal{}, wire.SenderRenewer},
+	{"m", rights.Principal{Node: 7}, wire.SenderClient}, // a member that asks as a client does
+	{"e", rights.Principal{Name: "ada", Early: true}, wire.SenderClient},
 }
 
 const (
@@ -221,7 +222,7 @@ func permissionsWrong(r *runningNode) string {
 				continue // it would be carried out as an order that nobody can read; the admin's is enough
 			}
 			law := r.node.laws.now.Load()
-			if as.who.early {
+			if as.who.Early {
 				r.node.laws.now.Store(nil)
 			}
 			s := r.as(as.who, as.standing)
@@ -237,7 +238,7 @@ func permissionsWrong(r *runningNode) string {
 		}
 	}
 	for _, as := range asTable {
-		if as.who.early {
+		if as.who.Early {
 			continue // it may do less than anybody
 		}
 		s := r.as(as.who, as.standing)
@@ -361,7 +362,7 @@ func TestOpenConnectionsEnd(t *testing.T) {
 // what it waits for, and once there is a table he comes again, and is a user as any other.
 func TestEarlyUsers(t *testing.T) {
 	p, e := principalOf(&wire.Greeting{Hello: wire.Hello{Role: wire.RoleClient}, Purpose: wire.PurposeClient, Peer: trust.Proven{Name: trust.Name{Kind: trust.KindUser, User: "ada"}}}, nil)
-	if e != nil || p != (principal{name: "ada", early: true}) {
+	if e != nil || p != (rights.Principal{Name: "ada", Early: true}) {
 		t.Fatalf("a user before the table: %+v, %v", p, e)
 	}
 	r := serving(t, defaultLimits())
@@ -374,7 +375,7 @@ func TestEarlyUsers(t *testing.T) {
 	r.node.laws.now.Store(law)
 	r.enact(someSecurity())
 	refused(t, "once there is a table", s.lastWords(), wire.CodeNotReady, "connect again")
-	f := func(*wire.Greeting) principal { return p }
+	f := func(*wire.Greeting) rights.Principal { return p }
 	r.node.laws.identify.Store(&f)
 	refused(t, "taken for one after it", r.client().lastWords(), wire.CodeNotReady, "connect again")
 }
@@ -510,7 +511,7 @@ func BenchmarkAuthorize(b *testing.B) {
 func TestCanIBeforeTheTable(t *testing.T) {
 	l := laws{node: &Node{name: "n"}}
 	for _, q := range []wire.CanI{{}, {User: "ann"}} {
-		if _, e := l.canI(principal{open: true}, &q); e == nil || e.Code != wire.CodeNotReady {
+		if _, e := l.canI(rights.Principal{Open: true}, &q); e == nil || e.Code != wire.CodeNotReady {
 			t.Errorf("got %v", e)
 		}
 	}

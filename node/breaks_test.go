@@ -16,6 +16,7 @@ import (
 	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/notary"
+	"muster/repl/rights"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -368,7 +369,7 @@ func startedRules(t *testing.T) string {
 		if other.node.running() == nil {
 			return errors.New("the other one does not run")
 		}
-		if c := contact(r.node.laws.contact.Load()); c != contactGood {
+		if c := r.node.laws.known(); c != rights.ContactGood {
 			return fmt.Errorf("contact %d", c)
 		}
 		return nil

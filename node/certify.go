@@ -115,10 +115,10 @@ func wanted(c *connection, q *wire.Renew) (want notary.Request, refusal *wire.Er
 		if q.User == "" {
 			// A login is good for an hour; a user who knows the password logs in again.
 			if p := &g.Peer; p.Name.Kind == trust.KindUser && p.NotAfter.Sub(p.Issued) <= trust.LoginLife && !bug(bugLoginRenewed) {
-				return want, wire.Unauthorized("certificate of "+c.who.name, "it is that of a login, which is not renewed", "log in again: muster auth login; or ask an administrator for one that lasts: muster user cert "+c.who.name)
+				return want, wire.Unauthorized("certificate of "+c.who.Name, "it is that of a login, which is not renewed", "log in again: muster auth login; or ask an administrator for one that lasts: muster user cert "+c.who.Name)
 			}
-			if q.User = c.who.name; q.User != "" {
-				return notary.Request{By: notary.ByUser, User: q.User, Principal: c.who.user}, nil
+			if q.User = c.who.Name; q.User != "" {
+				return notary.Request{By: notary.ByUser, User: q.User, Principal: c.who.User}, nil
 			}
 		}
 		if q.User == "" {

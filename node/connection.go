@@ -13,6 +13,7 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/machine"
+	"muster/repl/rights"
 	"muster/repl/wire"
 )
 
@@ -27,12 +28,12 @@ type connection struct {
 	silent time.Duration
 	// standing is what the other side has proven to be: what it may send.
 	standing wire.Sender
-	who      principal      // for whom it speaks, if it is a client's
-	judge    *judge         // of the requests that the reader reads
-	greeting *wire.Greeting // what its hello has said
-	claim    *claimant      // that the connection is a member's own; nil for others
-	wake     chan struct{}  // one token: out has something, or the connection ends. From many, to write.
-	idle     chan struct{}  // closed by the writer when it has ended
+	who      rights.Principal // for whom it speaks, if it is a client's
+	judge    *rights.Judge    // of the requests that the reader reads
+	greeting *wire.Greeting   // what its hello has said
+	claim    *claimant        // that the connection is a member's own; nil for others
+	wake     chan struct{}    // one token: out has something, or the connection ends. From many, to write.
+	idle     chan struct{}    // closed by the writer when it has ended
 
 	// long counts the reads that wait for a lister, or are with one.
 	long atomic.Int32
@@ -64,8 +65,8 @@ type connection struct {
 
 // newConnection takes over a connection whose hello is done, with the decoder that may
 // hold the bytes after it.
-func newConnection(n *Node, conn net.Conn, g *wire.Greeting, who principal) *connection {
-	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: g.Sender(), greeting: g, who: who, judge: newJudge(), wake: make(chan struct{}, 1), idle: make(chan struct{})}
+func newConnection(n *Node, conn net.Conn, g *wire.Greeting, who rights.Principal) *connection {
+	c := &connection{node: n, conn: conn, decoder: g.Decoder, silent: n.limits.clientSilence, standing: g.Sender(), greeting: g, who: who, judge: rights.NewJudge(n.name), wake: make(chan struct{}, 1), idle: make(chan struct{})}
 	switch c.standing {
 	case wire.SenderMember, wire.SenderRenewer:
 		c.peer, c.silent = g.Hello.Node, n.limits.peerSilence
@@ -85,7 +86,7 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting, who principal) *con
 	}
 	c.requests.Routes = &n.carrying.routes
 	c.requests.Streams.Feed = n.watching.feed
-	c.requests.Principal = who.user
+	c.requests.Principal = who.User
 	c.requests.Init(c, machine.RequestLimits{Wait: n.limits.wait, Inline: machine.InlineMax, Page: n.limits.inflightBytesShare})
 	return c
 }

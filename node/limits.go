@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"time"
 
+	"muster/repl/rights"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -85,7 +86,7 @@ type limits struct {
 	// stallAfter is how long an operation of the disk may take before the disk
 	// counts as stalled, and stopMax how long a node that stops waits for it.
 	stallAfter, stopMax time.Duration
-	// cutOffAfter is [cutOffAfter], shorter in tests.
+	// cutOffAfter is [rights.CutOffAfter], shorter in tests.
 	cutOffAfter time.Duration
 }
 
@@ -100,7 +101,7 @@ func defaultLimits() limits {
 		arrivingBytes: 256 << 20,
 		answerTimeout: 10 * time.Second, linger: time.Second,
 		wait: 60 * time.Second, noticePause: time.Minute, trailHeads: time.Minute,
-		stallAfter: stallAfter, stopMax: stopMax, cutOffAfter: cutOffAfter,
+		stallAfter: stallAfter, stopMax: stopMax, cutOffAfter: rights.CutOffAfter,
 	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil {

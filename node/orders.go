@@ -179,7 +179,7 @@ func (n *Node) giveOrder(c *connection, h wire.Header, r repl.Reply, q *wire.Ord
 	var command []byte
 	if e == nil {
 		var err error
-		if command, err = shardmap.Stamped(q.Command, c.who.user, time.Now().Unix()); err != nil {
+		if command, err = shardmap.Stamped(q.Command, c.who.User, time.Now().Unix()); err != nil {
 			e = machine.OrderError(err)
 		}
 	}
@@ -196,7 +196,7 @@ func (n *Node) giveOrder(c *connection, h wire.Header, r repl.Reply, q *wire.Ord
 	now := clock(loop, time.Now())
 	reply := r
 	reply.To = &orderReply{orders: &n.orders, to: c, noted: noted}
-	loop.Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Principal: c.who.user, Rules: epochOf(c.who.user, n.table.Load()), Time: now.Wall}, n.completed(loop, command)), Deadline: now.Host + within, Reply: reply}})
+	loop.Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Principal: c.who.User, Rules: epochOf(c.who.User, n.table.Load()), Time: now.Wall}, n.completed(loop, command)), Deadline: now.Host + within, Reply: reply}})
 }
 
 // completed returns a command with what this node adds to it, which leads the meta group:

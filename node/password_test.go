@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/repl/rights"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -280,7 +281,7 @@ func TestLogin(t *testing.T) {
 	table.Security = s
 	r.node.table.Store(&table)
 	login := func(name, password string) (*wire.LoginAnswer, error) {
-		g := r.as(principal{}, wire.SenderGuest)
+		g := r.as(rights.Principal{}, wire.SenderGuest)
 		defer g.Close()
 		q := wire.Login{Name: name, Password: []byte(password), Request: []byte("request of " + name)}
 		_, body, err := g.ask(wire.TypeLogin, 0, q.Append(nil))

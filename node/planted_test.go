@@ -5,6 +5,8 @@ package node
 import (
 	"testing"
 	"time"
+
+	"muster/repl/rights"
 )
 
 // mustFind fails unless a test finds a planted bug: find returns what is wrong, or "".
@@ -87,12 +89,12 @@ func TestPlantedTakesAll(t *testing.T) {
 // The tests of permissions must find a node that goes by rules of before, and one that takes what a member
 // passes on for the member's own wish.
 func TestPlantedPermissions(t *testing.T) {
-	defer setBug("")
+	defer rights.SetBug("")
 	for name, find := range map[string]func() string{
-		bugFormerRules:  func() string { return formerRules(serving(t, defaultLimits())) },
-		bugForwardBlind: func() string { return forwardsBlind(t) },
+		"rules of a former table":       func() string { return formerRules(serving(t, defaultLimits())) },
+		"forward without its principal": func() string { return forwardsBlind(t) },
 	} {
-		setBug(name)
+		rights.SetBug(name)
 		wrong := find()
 		if wrong == "" {
 			t.Errorf("%s: not found", name)

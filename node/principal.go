@@ -3,71 +3,47 @@ package node
 import (
 	"fmt"
 
-	"muster/raft"
 	"muster/repl"
+	"muster/repl/rights"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/access"
 )
 
-// principal is for whom a client's connection speaks. It is settled once, when the connection is
-// taken; what that may do follows from the table of the moment.
-type principal struct {
-	user shardmap.Principal // 0: nobody in particular
-	name string             // of the user, as it was then
-	node raft.NodeID        // it is a member, which asks as a client does: it may do what needs nothing
-	// open: everything is allowed, because nobody is asked who he is: the cluster is an insecure
-	// one, or has a secret only, which the other side has proven to know.
-	open bool
-	// early: it has shown a user's certificate to a node that had read no table yet, which could not
-	// tell more of it. It may see what that node waits for, until there is a table; then the connection ends.
-	early bool
-}
-
-func (p principal) String() string {
-	switch {
-	case p.user != 0, p.early:
-		return "user " + p.name
-	case p.node != 0:
-		return "node " + p.node.String()
-	}
-	return "nobody in particular"
-}
-
 // principalOf settles for whom a connection speaks by what its hello has proven. A name alone is no
 // user: another one may have had it before, with certificates that have not ended.
-func principalOf(g *wire.Greeting, t *shardmap.Table) (principal, *wire.Error) {
+func principalOf(g *wire.Greeting, t *shardmap.Table) (rights.Principal, *wire.Error) {
 	if g.Sender() != wire.SenderClient {
-		return principal{}, nil // what its standing lets it send is all
+		return rights.Principal{}, nil // what its standing lets it send is all
 	}
 	switch g.Peer.Name.Kind {
 	case trust.KindUser:
 		return userOf(g, t)
 	case trust.KindNode:
-		return principal{node: g.Peer.Name.Node}, nil
+		return rights.Principal{Node: g.Peer.Name.Node}, nil
 	}
 	if t != nil && t.Security.Mode == shardmap.SecurityOnly {
-		return principal{}, wire.Unauthorized("connection", "it has proven to be no user", "muster auth login, or use a certificate of a user of this cluster")
+		return rights.Principal{}, wire.Unauthorized("connection", "it has proven to be no user", "muster auth login, or use a certificate of a user of this cluster")
 	}
-	return principal{open: true}, nil
+	return rights.Principal{Open: true}, nil
 }
 
 // userOf is principalOf of a connection with a user's certificate.
-func userOf(g *wire.Greeting, t *shardmap.Table) (principal, *wire.Error) {
+func userOf(g *wire.Greeting, t *shardmap.Table) (rights.Principal, *wire.Error) {
 	name := g.Peer.Name.User
 	if t == nil {
-		return principal{name: name, early: true}, nil
+		return rights.Principal{Name: name, Early: true}, nil
 	}
 	u, ok := t.Security.UserNamed(name)
 	switch {
 	case !ok:
-		return principal{}, noUser(name, t.Security.Mode)
+		return rights.Principal{}, noUser(name, t.Security.Mode)
 	}
 	if e := withdrawn(&u, &g.Peer); e != nil {
-		return principal{}, e
+		return rights.Principal{}, e
 	}
-	return principal{user: u.ID, name: name}, nil
+	return rights.Principal{User: u.ID, Name: name}, nil
 }
 
 // bugLeadersClocks is planted to show that its test finds it: a certificate counts as made when the leader's clock says so.
@@ -93,9 +69,9 @@ func noUser(name string, m shardmap.TLSMode) *wire.Error {
 
 // answerWhoami tells a client for whom its connection speaks.
 func answerWhoami(c *connection, r repl.Reply) {
-	a := wire.WhoamiAnswer{User: c.who.name, Principal: c.who.user, Open: c.who.open}
+	a := wire.WhoamiAnswer{User: c.who.Name, Principal: c.who.User, Open: c.who.Open}
 	if t := c.node.table.Load(); t != nil {
-		if u, ok := t.Security.User(c.who.user); ok {
+		if u, ok := t.Security.User(c.who.User); ok {
 			a.User, a.Roles = u.Name, u.Roles
 		}
 	}
@@ -117,30 +93,30 @@ func answerCanI(c *connection, h wire.Header, r repl.Reply, body []byte) {
 }
 
 // canI answers by the laws of now.
-func (l *laws) canI(who principal, q *wire.CanI) (a wire.CanIAnswer, e *wire.Error) {
+func (l *laws) canI(who rights.Principal, q *wire.CanI) (a wire.CanIAnswer, e *wire.Error) {
 	now := l.now.Load()
-	id := who.user
+	id := who.User
 	switch {
 	case now == nil:
 		return a, wire.NotReady("node "+l.node.name, "it has not read yet who may do what", "try again in a moment", startedRetry)
 	case q.User != "":
-		u, ok := now.table.Security.UserNamed(q.User)
+		u, ok := now.Table.Security.UserNamed(q.User)
 		if !ok {
 			return a, wire.NotFound("user "+q.User, "no user has that name", "muster user list shows who is there")
 		}
 		id = u.ID
-	case who.open:
+	case who.Open:
 		return wire.CanIAnswer{Allowed: true, By: "nobody is asked who he is: see docs/security.md"}, nil
 	}
-	rights := now.rules.Of(id)
-	if rights == nil && id != 0 {
-		return a, userGone(who.String())
+	its := now.Rules.Of(id)
+	if its == nil && id != 0 {
+		return a, rights.UserGone(who.String())
 	}
 	if mean := q.Verbs &^ q.Kind.Verbs(); mean != 0 {
 		return a, wire.BadRequest("field verbs", fmt.Sprintf("%s means nothing for %s", mean, q.Kind), "ask for "+q.Kind.Verbs().String())
 	}
 	need := access.Need{Verbs: q.Verbs, Kind: q.Kind, Extent: access.Under, Name: q.Name}
-	if !rights.Meets(need) {
+	if !its.Meets(need) {
 		a.By = "no role allows it: " + need.String()
 		return a, nil
 	}
@@ -149,16 +125,11 @@ func (l *laws) canI(who principal, q *wire.CanI) (a wire.CanIAnswer, e *wire.Err
 		if q.Verbs&v == 0 {
 			continue
 		}
-		if role, _, ok := rights.Why(v, q.Kind, q.Name); ok && a.By == "" {
+		if role, _, ok := its.Why(v, q.Kind, q.Name); ok && a.By == "" {
 			a.By = "role " + role
 		} else if ok && a.By != "role "+role {
 			a.By += ", role " + role
 		}
 	}
 	return a, nil
-}
-
-// userGone refuses a user that is not there any more.
-func userGone(who string) *wire.Error {
-	return wire.Unauthorized(who, "it was deleted", "ask an administrator: muster user list, muster user create")
 }

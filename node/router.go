@@ -85,7 +85,7 @@ func (c *connection) take(h wire.Header, r repl.Reply, body []byte) {
 	c.node.trail.asked(c, h.Type, body)
 	c.requests.Take(h, body, r, table, c.clock(loop))
 	// If the rules changed since they were asked, a review may have come before the stream.
-	if !c.who.open && machine.Opens(h.Type) && c.node.laws.now.Load().epoch != c.judge.epoch {
+	if !c.who.Open && machine.Opens(h.Type) && c.node.laws.now.Load().Epoch != c.judge.Epoch() {
 		c.node.laws.reviewStreams(c)
 	}
 }

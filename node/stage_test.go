@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"muster/repl/rights"
 	"muster/repl/wire"
 )
 
@@ -15,7 +16,7 @@ const stageRequests = 64
 // their groups, which are dropped where they would be handed to the loop.
 func routeStage(t testing.TB) func() {
 	r := serving(t, defaultLimits())
-	c := newConnection(r.node, nil, &wire.Greeting{}, principal{open: true})
+	c := newConnection(r.node, nil, &wire.Greeting{}, rights.Principal{Open: true})
 	bodies := make([][]byte, stageRequests)
 	for i := range bodies {
 		bodies[i] = write(setCommand(fmt.Sprintf("bench/%010d", i), string(make([]byte, 128))))

@@ -5,6 +5,7 @@ package node
 import (
 	"testing"
 
+	"muster/repl/rights"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -37,7 +38,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugFoundingOpen, toldAsFounder},
 		{setBug, bugRulesTold, rulesTold},
 		{setBug, bugHeardIsEnough, behindRules},
-		{setBug, bugHeardIsEnough, startedRules},
+		{rights.SetBug, bugHeardIsEnough, startedRules},
 		{setBug, bugLedBack, ledBack},
 		{setBug, bugLeadersClocks, leadersClocks},
 		{shardmap.SetBug, "withdrawn by one leader's clock", leadersClocks},
@@ -50,7 +51,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugOneRemoval, memberLies},
 		{setBug, bugOneTable, memberLies},
 		{setBug, bugSecretStays, dialledBySecret},
-		{setBug, bugEarlyMay, func(t *testing.T) string { return permissionsWrong(serving(t, defaultLimits())) }},
+		{rights.SetBug, "everything allowed before the table", func(t *testing.T) string { return permissionsWrong(serving(t, defaultLimits())) }},
 	} {
 		t.Run(c.bug, func(t *testing.T) {
 			c.set(c.bug)

@@ -286,7 +286,7 @@ func (t *trailing) denied(c *connection, kind wire.Type, body []byte, e *wire.Er
 
 // by adds to an event who is at the other side of a connection.
 func (t *trailing) by(c *connection, e trail.Event) trail.Event {
-	e.Who, e.User = c.who.name, uint64(c.who.user)
+	e.Who, e.User = c.who.Name, uint64(c.who.User)
 	if c.peer != 0 && e.Who == "" {
 		e.Who = "node " + c.peer.String() // no user has a name with a blank
 	}

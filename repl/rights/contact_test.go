@@ -1,0 +1,65 @@
+package rights
+
+import (
+	"testing"
+	"time"
+
+	"muster/repl/wire"
+)
+
+// A node that can't make sure of its table says nothing to users once that is too old, however often it was
+// sure before, and after a start until it is sure once. One would doubt it: it asks again long before, and
+// answers come late.
+func TestContact(t *testing.T) {
+	if wrong := contactWrong(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// contactWrong returns at which step of a node's life users are answered who must not be, or the other way round.
+func contactWrong() string {
+	const cutOff = 8 * time.Second
+	asked := &Law{Asked: true}
+	c := NewConfirmer(cutOff)
+	for _, step := range []struct {
+		what      string
+		confirmed time.Duration // -1: it is not
+		at        time.Duration
+		law       *Law
+		is        Contact
+		wants     bool
+	}{
+		{"before the table", -1, 0, nil, ContactNone, true},
+		{"long after the start", -1, 2 * cutOff, asked, ContactNone, true},
+		{"the first time", 2 * cutOff, 2 * cutOff, asked, ContactGood, false},
+		{"before it is time", -1, 2*cutOff + cutOff/confirmParts - 1, asked, ContactGood, false},
+		{"when it is time", -1, 2*cutOff + cutOff/confirmParts, asked, ContactGood, true},
+		{"at the end of the time", -1, 3 * cutOff, asked, ContactGood, true},
+		{"behind it", -1, 3*cutOff + 1, asked, ContactLost, true},
+		{"by an answer that is too late", 2*cutOff + 2, 3*cutOff + 3, asked, ContactLost, true},
+		{"by one that is late", 2*cutOff + 4, 3*cutOff + 4, asked, ContactGood, true},
+		{"right behind that", -1, 3*cutOff + 5, asked, ContactLost, true},
+		{"once more", 4 * cutOff, 4 * cutOff, asked, ContactGood, false},
+	} {
+		was := c.contact
+		if step.confirmed >= 0 {
+			c.Confirmed(step.confirmed)
+		}
+		is, changed := c.Look(step.at)
+		switch wants := c.Wants(step.at, step.law); {
+		case is != step.is || changed != (is != was):
+			return step.what + ": contact " + string('0'+rune(is)) + ", want " + string('0'+rune(step.is))
+		case wants != step.wants:
+			return step.what + ": it is to make sure at the wrong time"
+		}
+	}
+	for c, want := range map[Contact]wire.Code{ContactNone: wire.CodeNotReady, ContactLost: wire.CodeUnavailable} {
+		if e := c.silences(wire.TypeGet, "n"); e == nil || e.Code != want {
+			return "users are answered without contact"
+		}
+	}
+	if e := ContactGood.silences(wire.TypeGet, "n"); e != nil {
+		return "users are refused: " + e.Error()
+	}
+	return ""
+}
