@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"muster/repl/rights"
 	"muster/repl/trust"
@@ -49,7 +50,7 @@ func someSecurity() shardmap.Security {
 func (r *runningNode) enact(s shardmap.Security) {
 	r.t.Helper()
 	until(r.t, "it knows that its table is that of the meta group", func() error {
-		if r.node.table.Load() == nil || s.Mode == shardmap.SecurityOnly && r.node.laws.known() != rights.ContactGood {
+		if r.node.table.Load() == nil || s.Mode != shardmap.SecurityOff && r.node.laws.known() != rights.ContactGood {
 			return errors.New("not yet")
 		}
 		return nil
@@ -478,6 +479,24 @@ func TestCutOffRefusesUsers(t *testing.T) {
 		_, _, err := r.client().ask(wire.TypeGet, 0, getBody(wire.ReadLocal, "k"))
 		return err
 	})
+}
+
+// Users may come while the secret counts too. They must be answered for as long as there is contact: one would
+// doubt it, because nobody has to be a user then.
+func TestUsersBesideTheSecret(t *testing.T) {
+	t.Parallel()
+	l := defaultLimits()
+	l.cutOffAfter = 5 * aliveWithin // long enough for a stall on a busy machine
+	r := serving(t, l)
+	both := someSecurity()
+	both.Mode = shardmap.SecurityBoth
+	r.enact(both)
+	s := r.asUser(adminUser)
+	for began := time.Now(); time.Since(began) < l.cutOffAfter+aliveWithin; time.Sleep(l.cutOffAfter / 10) {
+		if _, _, err := s.ask(wire.TypeWhoami, 0, bodyOf(new(wire.Empty))); err != nil {
+			t.Fatalf("after %v: %v", time.Since(began), err)
+		}
+	}
 }
 
 // With everything open, or allowed to the user, a request is not read to say so: the check is

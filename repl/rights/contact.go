@@ -50,10 +50,9 @@ type Confirmer struct {
 // NewConfirmer returns one for a node that has just started. cutOffAfter is [CutOffAfter], but in tests.
 func NewConfirmer(cutOffAfter time.Duration) Confirmer { return Confirmer{cutOffAfter: cutOffAfter} }
 
-// Wants reports whether it is time to make sure again. Where nobody is asked who he is that is so once, at a
-// start.
+// Wants reports whether it is time to make sure again. Where there can't be users that is so once, at a start.
 func (c *Confirmer) Wants(now time.Duration, law *Law) bool {
-	return !c.ever || law != nil && law.Asked && now-c.confirmed >= c.cutOffAfter/confirmParts
+	return !c.ever || law != nil && law.Users && now-c.confirmed >= c.cutOffAfter/confirmParts
 }
 
 // Confirmed says that at that time the meta group had committed nothing that is not in this node's table by now.

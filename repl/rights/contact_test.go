@@ -19,7 +19,7 @@ func TestContact(t *testing.T) {
 // contactWrong returns at which step of a node's life users are answered who must not be, or the other way round.
 func contactWrong() string {
 	const cutOff = 8 * time.Second
-	asked := &Law{Asked: true}
+	open, users := new(Law), &Law{Users: true}
 	c := NewConfirmer(cutOff)
 	for _, step := range []struct {
 		what      string
@@ -30,16 +30,17 @@ func contactWrong() string {
 		wants     bool
 	}{
 		{"before the table", -1, 0, nil, ContactNone, true},
-		{"long after the start", -1, 2 * cutOff, asked, ContactNone, true},
-		{"the first time", 2 * cutOff, 2 * cutOff, asked, ContactGood, false},
-		{"before it is time", -1, 2*cutOff + cutOff/confirmParts - 1, asked, ContactGood, false},
-		{"when it is time", -1, 2*cutOff + cutOff/confirmParts, asked, ContactGood, true},
-		{"at the end of the time", -1, 3 * cutOff, asked, ContactGood, true},
-		{"behind it", -1, 3*cutOff + 1, asked, ContactLost, true},
-		{"by an answer that is too late", 2*cutOff + 2, 3*cutOff + 3, asked, ContactLost, true},
-		{"by one that is late", 2*cutOff + 4, 3*cutOff + 4, asked, ContactGood, true},
-		{"right behind that", -1, 3*cutOff + 5, asked, ContactLost, true},
-		{"once more", 4 * cutOff, 4 * cutOff, asked, ContactGood, false},
+		{"long after the start", -1, 2 * cutOff, users, ContactNone, true},
+		{"the first time", 2 * cutOff, 2 * cutOff, users, ContactGood, false},
+		{"where nobody is a user", -1, 2*cutOff + cutOff/2, open, ContactGood, false},
+		{"before it is time", -1, 2*cutOff + cutOff/confirmParts - 1, users, ContactGood, false},
+		{"when it is time", -1, 2*cutOff + cutOff/confirmParts, users, ContactGood, true},
+		{"at the end of the time", -1, 3 * cutOff, users, ContactGood, true},
+		{"behind it", -1, 3*cutOff + 1, users, ContactLost, true},
+		{"by an answer that is too late", 2*cutOff + 2, 3*cutOff + 3, users, ContactLost, true},
+		{"by one that is late", 2*cutOff + 4, 3*cutOff + 4, users, ContactGood, true},
+		{"right behind that", -1, 3*cutOff + 5, users, ContactLost, true},
+		{"once more", 4 * cutOff, 4 * cutOff, users, ContactGood, false},
 	} {
 		was := c.contact
 		if step.confirmed >= 0 {

@@ -37,8 +37,8 @@ type Law struct {
 	Table *shardmap.Table
 	Epoch uint64 // of the rules: the index of the entry that changed them last
 	Rules *access.Rules
-	// Asked: everybody has to prove who he is.
-	Asked bool
+	// Users: somebody may be a user, because certificates count. Asked: everybody has to prove who he is.
+	Users, Asked bool
 }
 
 // bugFormerRules is planted to show that its tests find it: a change of rights reaches only those who
@@ -49,7 +49,7 @@ const bugFormerRules = "rules of a former table"
 // whether what is open has to be held to the law again.
 func (w *Law) Follow(t *shardmap.Table) (next *Law, changed bool) {
 	s := &t.Security
-	next = &Law{Table: t, Epoch: s.Rules, Asked: s.Mode == shardmap.SecurityOnly}
+	next = &Law{Table: t, Epoch: s.Rules, Users: s.Mode != shardmap.SecurityOff, Asked: s.Mode == shardmap.SecurityOnly}
 	switch {
 	case w != nil && w.Epoch == next.Epoch && w.Asked == next.Asked:
 		next.Rules = w.Rules
