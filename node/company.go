@@ -37,16 +37,6 @@ func (g *guard) verify(chain []*x509.Certificate, node raft.NodeID, addr string)
 
 // byCompany reports whether it is the company's CA that has said which node somebody is.
 func (g *guard) byCompany(p *trust.Proven) bool {
-	return g.holder.Get().Own != nil && p.Root == (trust.RootID{})
-}
-
-// mispinned reports whether the cluster knows the node that a certificate names by another key. A company's CA says
-// which host is at an address, whatever its key, and the company renews certificates for keys of its own choice; the
-// key that is pinned is that of the certificate which the cluster has made, and which such a member does not show.
-func (g *guard) mispinned(p *trust.Proven) bool {
-	if g.byCompany(p) {
-		return false
-	}
-	pin, ok := g.pin(p.Name.Node)
-	return ok && pin != p.Key
+	v := g.view()
+	return v.ByCompany(p)
 }

@@ -17,6 +17,7 @@ import (
 	"muster/logstore"
 	"muster/logstore/vfs"
 	"muster/raft"
+	"muster/repl/standing"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -127,14 +128,12 @@ func (g *guard) seal(pins map[raft.NodeID]trust.KeyID) {
 
 // speech returns how this node speaks now.
 func (g *guard) speech() speech {
-	if g.sealed.Load() != nil {
+	k := g.knows()
+	if k.Only() {
 		return speaksOnly // also while the table of before that is read
 	}
-	if t := g.table(); t != nil && t.Founded() {
-		switch t.Security.Mode {
-		case shardmap.SecurityOnly:
-			return speaksOnly
-		case shardmap.SecurityBoth:
+	if t := k.Table; t != nil && t.Founded() {
+		if t.Security.Mode == shardmap.SecurityBoth {
 			return speaksBoth
 		}
 		if g.plain {
@@ -176,32 +175,40 @@ func (g *guard) secretNow() []byte {
 	return g.secret
 }
 
+// knows is what this node knows of its cluster, for one decision.
+func (g *guard) knows() standing.View {
+	v := standing.View{Table: g.table(), Introduced: g.introduced}
+	if sealed := g.sealed.Load(); sealed != nil {
+		v.Sealed = *sealed
+	}
+	return v
+}
+
+// view is what this node goes by when it decides about another one.
+func (g *guard) view() standing.View {
+	v, h := g.knows(), g.holder.Get()
+	v.Secret, v.Company, v.Led = len(g.secret) > 0, h.Own != nil, g.led
+	v.Ended = h.Certificate != nil && h.Certificate.Leaf != nil && g.now().After(h.Certificate.Leaf.NotAfter)
+	v.Believed = func(root trust.RootID) bool {
+		return slices.ContainsFunc(h.Trusted.Roots, func(r *x509.Certificate) bool { return trust.RootIDOf(r.Raw) == root })
+	}
+	v.Denied = func(serial trust.Serial) bool { return h.Trusted.Denied != nil && h.Trusted.Denied(serial) }
+	return v
+}
+
+// shownBy is what one has shown whose certificate proves p, or nothing, because of err.
+func shownBy(chain []*x509.Certificate, p trust.Proven, err error) standing.Shown {
+	s := standing.Shown{Proven: p, Err: err}
+	if len(chain) > 0 {
+		s.Key, s.SelfMade = trust.KeyIDOf(chain[0]), trust.Founding(chain[0])
+	}
+	return s
+}
+
 // pin is the key that the cluster knows of a node, or else the one by which it has introduced itself.
-func (g *guard) pin(id raft.NodeID) (key trust.KeyID, ok bool) {
-	if g.reads() {
-		key, ok = (*g.sealed.Load())[id]
-	} else if t := g.table(); t != nil {
-		var pin shardmap.Pin
-		pin, ok = t.Security.Pin(id)
-		key = trust.KeyID(pin.Key)
-	}
-	if !ok && g.introduced != nil {
-		return g.introduced(id)
-	}
-	return key, ok
-}
-
-// reads reports whether this node has not read its table again yet, since it started, as far as that
-// by which certificates alone open its cluster.
-func (g *guard) reads() bool {
-	t := g.table()
-	return g.sealed.Load() != nil && (t == nil || t.Security.Mode != shardmap.SecurityOnly)
-}
-
-// ownExpired reports whether this node's certificate has expired.
-func (g *guard) ownExpired() bool {
-	c := g.holder.Get().Certificate
-	return c != nil && c.Leaf != nil && g.now().After(c.Leaf.NotAfter)
+func (g *guard) pin(id raft.NodeID) (trust.KeyID, bool) {
+	v := g.knows()
+	return v.Pin(id)
 }
 
 // --- those that come
@@ -234,19 +241,17 @@ func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, show
 	object := "client"
 	if h.Role != wire.RoleClient {
 		object = "node " + h.Node.String()
-		if e := g.nameNode(w, chain, &shown); e != nil {
+		g.nameNode(w, chain, &shown)
+		if h.Role == wire.RolePeer {
+			return g.admitPeer(d, w, shownBy(chain, w.Peer, shown))
+		}
+		v := g.view()
+		if e := misnamed(v.Names(h.Node, &w.Peer), h, &w.Peer); e != nil {
 			return e
 		}
 	}
-	// A member that was removed ends by that word, and has no certificate any more by which to ask.
-	if h.Role == wire.RolePeer && (w.Peer.Name.Node == h.Node || errors.Is(shown, trust.ErrDenied)) {
-		if t := d.node.known(); t != nil && t.WasRemoved(h.Node) && !bug(bugRemovedLetIn) {
-			return wire.Removed(h.Node, fmt.Sprintf("cluster %q, at table index %d", t.Cluster, t.Index))
-		}
-	}
 	// A certificate that is refused is told of at once: its owner wants it to count.
-	outlived := h.Role == wire.RolePeer && errors.Is(shown, trust.ErrForeign) && g.outlived(h.Node, chain)
-	if shown != nil && !errors.Is(shown, trust.ErrNone) && !errors.Is(shown, trust.ErrFounding) && !w.KnowsSecret && h.Role != wire.RoleInviting && !outlived {
+	if shown != nil && !errors.Is(shown, trust.ErrNone) && !errors.Is(shown, trust.ErrFounding) && !w.KnowsSecret && h.Role != wire.RoleInviting {
 		next := nextToken
 		if h.Role == wire.RoleClient {
 			next = nextCredential
@@ -256,8 +261,6 @@ func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, show
 	switch h.Role {
 	case wire.RoleClient:
 		return g.admitClient(d, w)
-	case wire.RolePeer:
-		return g.admitPeer(d, w, chain)
 	case wire.RoleInviting:
 		if w.Peer.Name.Node != 0 {
 			return g.unpinned(&w.Peer)
@@ -295,25 +298,22 @@ func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, show
 // anybody who says that it founds one what its members are.
 const bugFoundingOpen = "members told to a stranger that founds"
 
-// bugFormerMember is planted to show that its test finds it: a certificate of a node outlives its
-// membership, unless it was the last one.
-const bugFormerMember = "earlier certificate of a removed node accepted"
-
 // unpinned refuses a certificate of a node of which the table has no key, once certificates alone count.
-// A node that leaves has its last certificate denied, and may have kept earlier ones that have not ended.
 func (g *guard) unpinned(p *trust.Proven) *wire.Error {
-	if p.Root == (trust.RootID{}) || g.speech() != speaksOnly || bug(bugFormerMember) || bug(bugRemovedLetIn) {
-		return nil // a company's CA, or the table knows not all members' keys yet
-	}
-	pin, ok := g.pin(p.Name.Node)
-	switch {
-	case !ok:
-		// Or its key is newer than the table here.
-		return wire.NotReady(p.Name.String(), "the cluster's table has no key of it here", "try again in a moment; a node that was removed comes back with an empty data directory and --token-file", foundingPause)
-	case pin != p.Key:
+	v := g.view()
+	switch k := v.Unpinned(p); k {
+	case standing.Unpinned:
+		return keyless(p)
+	case standing.OtherKey:
 		return wire.Unauthorized(p.Name.String(), "its key is not the one that the cluster knows of that node", "remove the node, and have it join anew")
+	default:
+		return refusedAs(k, p.Name.String())
 	}
-	return nil
+}
+
+// keyless refuses a certificate of a node whose key may be newer than the table here.
+func keyless(p *trust.Proven) *wire.Error {
+	return wire.NotReady(p.Name.String(), "the cluster's table has no key of it here", "try again in a moment; a node that was removed comes back with an empty data directory and --token-file", foundingPause)
 }
 
 // admitPlain is admit for a connection without TLS.
@@ -328,8 +328,8 @@ func (g *guard) admitPlain(d *door, w *wire.Greeting) *wire.Error {
 // any of its nodes.
 const bugUserAsPeer = "certificate of a user taken for a peer's"
 
-// nameNode makes of a certificate that names a node what the hello says, or refuses it.
-func (g *guard) nameNode(w *wire.Greeting, chain []*x509.Certificate, shown *error) *wire.Error {
+// nameNode has a company's CA say whether who comes is the node that it says.
+func (g *guard) nameNode(w *wire.Greeting, chain []*x509.Certificate, shown *error) {
 	h := &w.Hello
 	if g.holder.Get().Own != nil {
 		addr := h.Advertise
@@ -339,26 +339,32 @@ func (g *guard) nameNode(w *wire.Greeting, chain []*x509.Certificate, shown *err
 		}
 		w.Peer, *shown = g.verify(chain, h.Node, addr)
 	}
-	p := &w.Peer
-	if p.Name == (trust.Name{}) {
-		return nil
-	}
-	object := "node " + h.Node.String()
-	if bug(bugUserAsPeer) {
+	if p := &w.Peer; p.Name != (trust.Name{}) && bug(bugUserAsPeer) {
 		p.Name = trust.Name{Cluster: p.Name.Cluster, Kind: trust.KindNode, Node: h.Node}
 		p.Key, _ = g.pin(h.Node) // the next look at the connection would find it out
-		return nil
 	}
-	switch {
-	case p.Name.Kind != trust.KindNode:
+}
+
+// misnamed refuses a certificate that is not that of the node which a hello is in the name of.
+func misnamed(k standing.Kind, h *wire.Hello, p *trust.Proven) *wire.Error {
+	object := "node " + h.Node.String()
+	switch k {
+	case standing.NotNode:
 		return wire.Unauthorized(object, fmt.Sprintf("its certificate is that of %s", p.Name), "a node shows a certificate of its own: "+nextToken)
-	case p.Name.Node != h.Node:
+	case standing.OtherNode:
 		return wire.Unauthorized(object, fmt.Sprintf("its certificate is that of node %s", p.Name.Node), "give each node a data directory of its own; do not copy one")
-	}
-	if g.mispinned(p) {
+	case standing.OtherKey:
 		return wire.Unauthorized(object, "its key is not the one that the cluster knows of that node", "give each node a data directory of its own; to give a node a new key, remove it and have it join anew")
 	}
-	return nil
+	return refusedAs(k, object)
+}
+
+// refusedAs refuses one of a kind that was not expected where it came up; nil if the kind may speak.
+func refusedAs(k standing.Kind, object string) *wire.Error {
+	if !k.Refused() {
+		return nil
+	}
+	return wire.Unauthorized(object, "it is "+k.String(), nextToken)
 }
 
 func (g *guard) admitClient(d *door, w *wire.Greeting) *wire.Error {
@@ -384,37 +390,30 @@ func (g *guard) admitClient(d *door, w *wire.Greeting) *wire.Error {
 }
 
 // admitPeer is admit for a connection in a node's name. That the node is a member is for the door to say.
-func (g *guard) admitPeer(d *door, w *wire.Greeting, chain []*x509.Certificate) *wire.Error {
-	h := &w.Hello
+func (g *guard) admitPeer(d *door, w *wire.Greeting, s standing.Shown) *wire.Error {
+	h, p, v := &w.Hello, &w.Peer, g.view()
 	object := "node " + h.Node.String()
-	pin, pinned := g.pin(h.Node)
-	p := &w.Peer
-	switch {
-	case p.Name.Node != 0 && !p.Expired:
-		if own := g.holder.Get().Own != nil; pinned || own || g.speech() != speaksOnly || g.reads() || bug(bugRemovedLetIn) {
-			return nil
-		}
-		// The certificate leaves after its key is in the table, and this node's may be older: much older, if this
-		// node was away while it joined.
+	s.Secret = w.KnowsSecret
+	switch k := v.Came(h.Node, &s); k {
+	case standing.Member:
+		return nil
+	case standing.Renewer:
+		w.Standing = wire.SenderRenewer
+		return nil
+	case standing.Left:
+		return wire.Removed(h.Node, fmt.Sprintf("cluster %q, at table index %d", v.Table.Cluster, v.Table.Index))
+	case standing.Worthless:
+		return wire.Unauthorized(object, shorten(s.Err.Error()), nextToken)
+	case standing.Unpinned:
 		d.node.inquiry.stranger(h)
 		return wire.NotReady(object, "the cluster's table does not have its key here yet", "try again in a moment", foundingPause)
-	case pinned && len(chain) > 0 && trust.KeyIDOf(chain[0]) == pin:
-		// It is that node, with a certificate that has ended, or whose root was retired, or with none: the answer
-		// that brought it was lost. A cluster whose certificates have all ended must elect somebody who renews them; and so
-		// must one of which this node's has not ended yet, for weeks perhaps, if its vote is needed.
-		if lapsed := p.Expired || p.Name.Node == 0 && g.outlived(h.Node, chain) && !trust.Founding(chain[0]); lapsed && (g.ownExpired() || !g.led() && !bug(bugHalfExpired)) {
-			return nil
-		}
-		if !w.KnowsSecret {
-			w.Standing = wire.SenderRenewer
-		}
-		return nil
-	case w.KnowsSecret:
-		return nil
-	case p.Expired:
+	case standing.Ended:
 		return wire.Unauthorized(object, "its certificate has expired at "+p.NotAfter.UTC().Format(time.RFC3339), "compare the clocks; if it was away for so long, remove it and have it join anew")
+	case standing.Nothing:
+		return wire.Unauthorized(object, "it has shown no certificate of this cluster", nextToken)
+	default:
+		return misnamed(k, h, p)
 	}
-	return wire.Unauthorized(object, "it has shown no certificate of this cluster", nextToken)
 }
 
 // invites reports whether who invites this host is of the cluster that its token is for.
@@ -483,36 +482,46 @@ func (g *guard) checkDialled(chain []*x509.Certificate, to raft.NodeID, addr str
 	if err != nil && role == wire.RoleJoining && g.token != nil {
 		p, err = g.byToken(chain)
 	}
-	object := "node at " + addr
-	if role == wire.RolePeer && to != 0 && errors.Is(err, trust.ErrForeign) && g.outlived(to, chain) {
-		// Only by what it hears from here does it know whom to ask for another one.
-		return trust.Proven{Name: trust.Name{Cluster: g.clusterID(), Kind: trust.KindNode, Node: to}, Key: trust.KeyIDOf(chain[0])}, nil
-	}
-	if err != nil {
-		return p, g.dialledNobody(object, role, chain, to, err)
-	}
-	if own && to == 0 {
+	v, cluster := g.view(), g.clusterID()
+	if own && to == 0 && err == nil {
 		p.Name = trust.Name{} // a company's CA knows no node ids
 		return p, nil
 	}
-	cluster := g.clusterID()
+	object := "node at " + addr
+	kind := standing.Worthless
 	switch {
-	case p.Name.Kind != trust.KindNode:
+	case role == wire.RolePeer:
+		s := shownBy(chain, p, err)
+		kind = v.Dialled(to, cluster, &s)
+	case err == nil:
+		kind = v.Meant(to, cluster, &p)
+	}
+	switch kind {
+	case standing.Unproven:
+		return p, nil // the hello goes on only with one that proves the secret
+	case standing.Worthless:
+		return p, g.dialledNobody(object, role, err)
+	case standing.Wiped:
+		return p, wire.WrongCluster(object, fmt.Sprintf("it shows a certificate of its own making, with another key than that of node %s: it is of no cluster yet", to), "put the data directory of that node back as it was when it last stopped")
+	case standing.NotNode:
 		return p, wire.Unauthorized(object, fmt.Sprintf("its certificate is that of %s", p.Name), "dial a node; something else listens there")
-	case cluster != 0 && p.Name.Cluster != cluster:
+	case standing.OtherCluster:
 		return p, wire.WrongCluster(object, fmt.Sprintf("its certificate is of cluster id %016x, want %016x", p.Name.Cluster, cluster), "check the address")
-	case to != 0 && p.Name.Node != to:
+	case standing.OtherNode:
 		return p, &wire.ElsewhereError{
 			Refusal:   wire.UnknownNode(p.Name.Node, fmt.Sprintf("its certificate says so, and it answers at %s, where node %s was", addr, to), "start the node that belongs there; its members look for it elsewhere meanwhile"),
 			Challenge: wire.Challenge{Node: p.Name.Node, Advertise: addr},
 		}
-	}
-	_, pinned := g.pin(p.Name.Node)
-	switch {
-	case g.mispinned(&p):
+	case standing.OtherKey:
 		return p, wire.Unauthorized(object, fmt.Sprintf("its key is not the one that the cluster knows of node %s", p.Name.Node), "give each node a data directory of its own; to give a node a new key, remove it and have it join anew")
-	case p.Expired && !pinned:
+	case standing.Ended:
 		return p, wire.Unauthorized(object, "its certificate has expired at "+p.NotAfter.UTC().Format(time.RFC3339), "compare the clocks; a node renews its certificate by itself while it reaches the others")
+	}
+	if kind.Refused() {
+		return p, refusedAs(kind, object)
+	}
+	if err != nil { // a member by its key alone
+		return trust.Proven{Name: trust.Name{Cluster: cluster, Kind: trust.KindNode, Node: to}, Key: trust.KeyIDOf(chain[0])}, nil
 	}
 	return p, nil
 }
@@ -527,20 +536,11 @@ func (g *guard) clusterID() uint64 {
 	return t.Security.ClusterOf(t)
 }
 
-// replaced reports whether who shows a chain, where a member should be, is a host without a cluster: a
-// member that has lost no more than its certificate still has its key.
-func (g *guard) replaced(chain []*x509.Certificate, to raft.NodeID) bool {
-	pin, ok := g.pin(to)
-	return ok && len(chain) == 1 && trust.Founding(chain[0]) && trust.KeyIDOf(chain[0]) != pin
-}
-
-// dialledNobody decides about one that was dialled as to, and whose certificate proves nothing, because of err.
-func (g *guard) dialledNobody(object string, role wire.Role, chain []*x509.Certificate, to raft.NodeID, err error) error {
+// dialledNobody decides about one that was dialled in a role, and whose certificate proves nothing, because of err.
+func (g *guard) dialledNobody(object string, role wire.Role, err error) error {
 	found := shorten(err.Error())
 	stranger := errors.Is(err, trust.ErrFounding) || errors.Is(err, trust.ErrForeign)
 	switch s := g.speech(); {
-	case s == speaksOnly && role == wire.RolePeer && g.replaced(chain, to):
-		return wire.WrongCluster(object, fmt.Sprintf("it shows a certificate of its own making, with another key than that of node %s: it is of no cluster yet", to), "put the data directory of that node back as it was when it last stopped")
 	case !stranger:
 		return wire.Unauthorized(object, found, "give that node a certificate of this cluster: remove it, and have it join anew")
 	case role == wire.RoleInviting:
@@ -640,23 +640,19 @@ func (g *guard) over(c *credential) *wire.Error {
 
 // revoked returns why a certificate that was good is so no longer.
 func (g *guard) revoked(p *trust.Proven) *wire.Error {
-	if g.byCompany(p) {
-		return nil
-	}
-	h := g.holder.Get()
-	if h.Trusted.Denied != nil && h.Trusted.Denied(p.Serial) {
+	v := g.view()
+	switch k := v.Revoked(p); k {
+	case standing.Denied:
 		return wire.Unauthorized(p.Name.String(), "its certificate was denied", nextCredential)
-	}
-	if p.Root != (trust.RootID{}) && !slices.ContainsFunc(h.Trusted.Roots, func(r *x509.Certificate) bool { return trust.RootIDOf(r.Raw) == p.Root }) {
+	case standing.Retired:
 		return wire.Unauthorized(p.Name.String(), "the root of its certificate was retired", nextCredential)
-	}
-	if p.Name.Node == 0 {
-		return nil
-	}
-	if pin, ok := g.pin(p.Name.Node); ok && pin != p.Key {
+	case standing.OtherKey:
 		return wire.Unauthorized(p.Name.String(), "the cluster knows another key of it now", nextCredential)
+	case standing.Unpinned:
+		return keyless(p)
+	default:
+		return refusedAs(k, p.Name.String())
 	}
-	return g.unpinned(p)
 }
 
 // bugSecretStays is planted to show that its test finds it: this node goes on speaking with one that it has

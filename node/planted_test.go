@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"muster/repl/rights"
+	"muster/repl/standing"
 )
 
-// mustFind fails unless a test finds a planted bug: find returns what is wrong, or "".
-func mustFind(t *testing.T, bug string, find func(*testing.T) string) {
+// mustFind fails unless a test finds a bug that set plants: find returns what is wrong, or "".
+func mustFind(t *testing.T, set func(string), bug string, find func(*testing.T) string) {
 	t.Helper()
-	setBug(bug)
-	defer setBug("")
+	set(bug)
+	defer set("")
 	wrong := find(t)
 	if wrong == "" {
 		t.Errorf("%s: not found", bug)
@@ -47,7 +48,7 @@ func TestPlantedBugs(t *testing.T) {
 
 // The test of liars must find a node that counts what comes in a member's name.
 func TestPlantedUnattested(t *testing.T) {
-	mustFind(t, bugUnattested, liarRun)
+	mustFind(t, setBug, bugUnattested, liarRun)
 }
 
 // The tests must find a node that takes in hosts which nobody can reach, one that lets
@@ -83,7 +84,7 @@ func TestPlantedKeptBySecret(t *testing.T) {
 
 // The test of floods must find a node that takes all that comes.
 func TestPlantedTakesAll(t *testing.T) {
-	mustFind(t, bugTakesAll, func(*testing.T) string { return floodRun() })
+	mustFind(t, setBug, bugTakesAll, func(*testing.T) string { return floodRun() })
 }
 
 // The tests of permissions must find a node that goes by rules of before, and one that takes what a member
@@ -119,7 +120,7 @@ func TestPlantedCertificates(t *testing.T) {
 
 // The test of heads must find a node that takes one member's word about another one's trail.
 func TestPlantedTrail(t *testing.T) {
-	mustFind(t, bugTrailOfAnother, trailOfAnother)
+	mustFind(t, setBug, bugTrailOfAnother, trailOfAnother)
 }
 
 // The tests of connections over TLS must find a node that takes plain text, one that speaks to whoever
@@ -149,15 +150,15 @@ func TestPlantedTLS(t *testing.T) {
 
 // The test of a cluster whose certificates have ended in part must find one that can't elect anybody.
 func TestPlantedHalfExpired(t *testing.T) {
-	mustFind(t, bugHalfExpired, func(t *testing.T) string { return halfExpired(t, 5*time.Second) })
+	mustFind(t, standing.SetBug, "no leader while some certificates have ended", func(t *testing.T) string { return halfExpired(t, 5*time.Second) })
 }
 
 // The test of a node that outlives the root of its certificate must find that it stays outside for good.
 func TestPlantedOutlived(t *testing.T) {
-	mustFind(t, bugOutlived, func(t *testing.T) string { return outlivesRoot(t, 5*time.Second) })
+	mustFind(t, standing.SetBug, "member left behind by a retired root", func(t *testing.T) string { return outlivesRoot(t, 5*time.Second) })
 }
 
 // The test of what a node believes after a start must find one that forgets a root for an older table.
 func TestPlantedRootsGoBack(t *testing.T) {
-	mustFind(t, bugRootsGoBack, rootsAfterAStart)
+	mustFind(t, setBug, bugRootsGoBack, rootsAfterAStart)
 }
