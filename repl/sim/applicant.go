@@ -6,6 +6,7 @@ import (
 
 	"muster/raft"
 	"muster/repl/notary"
+	"muster/repl/standing"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -138,7 +139,7 @@ func (x *security) enrols(n *node) bool {
 	}
 	lead := x.c.leaderOf(0)
 	if _, pinned := t.Security.Pin(n.id); pinned && y.own != (shardmap.Serial{}) {
-		if lead == nil || x.handshake(n, lead).standing != standsNobody {
+		if lead == nil || x.handshake(n, lead).kind >= standing.Renewer {
 			return lead == nil
 		}
 		// Another root issues since it came, or its certificate has ended: a person has it come anew.

@@ -12,6 +12,8 @@ import (
 	"muster/repl"
 	"muster/repl/machine"
 	"muster/repl/notary"
+	"muster/repl/standing"
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -31,8 +33,8 @@ type credentials struct {
 	wraps   map[shardmap.WrapKeyID]bool
 	// applies: it has asked for its first certificate by a token; nil: never.
 	applies *applicant
-	unread  bool                           // it joined, and has read no table since
-	sealed  map[raft.NodeID]shardmap.KeyID // of the members, since certificates alone count; nil: they do not
+	unread  bool                        // it joined, and has read no table since
+	sealed  map[raft.NodeID]trust.KeyID // of the members, since certificates alone count; nil: they do not
 
 	// Of the process.
 	core   *notary.Core
@@ -166,10 +168,10 @@ func (y *credentials) take(t *shardmap.Table) {
 		y.roots, y.rootsAt = roots, t.Index
 	}
 	if s.Mode == shardmap.SecurityOnly {
-		y.sealed = map[raft.NodeID]shardmap.KeyID{}
+		y.sealed = map[raft.NodeID]trust.KeyID{}
 		for i := range t.Nodes {
 			if pin, ok := s.Pin(t.Nodes[i].ID); ok {
-				y.sealed[pin.Node] = pin.Key
+				y.sealed[pin.Node] = trust.KeyID(pin.Key)
 			}
 		}
 	}
@@ -311,7 +313,7 @@ func (y *credentials) carry(a *notary.Action, ended func(notary.Result)) {
 	case notary.Wish:
 		y.ask(a.Node, notary.Request{By: notary.ByWish, Node: n.id, User: fmt.Sprintf("u%d", n.index), Key: x.newKey()}, func(shardmap.Serial, []shardmap.RootID) { ended(notary.Result{}) }, failed)
 	case notary.Tell:
-		y.call(a.Node, standsMember, func(o *node, _ met, answer func(func())) {
+		y.call(a.Node, standing.Member, func(o *node, _ met, answer func(func())) {
 			o.creds.core.Told(n.id, a.Serial, a.Index)
 			o.creds.plan(0)
 			answer(func() { ended(notary.Result{}) })
@@ -337,7 +339,7 @@ func metaVoter(t *shardmap.Table, id raft.NodeID) bool {
 
 // pass gives a wrapping key to another voter, or gets it from there.
 func (y *credentials) pass(a *notary.Action, failed func(error)) {
-	y.call(a.Node, standsMember, func(o *node, _ met, answer func(func())) {
+	y.call(a.Node, standing.Member, func(o *node, _ met, answer func(func())) {
 		to, from := &o.creds, y
 		if a.Kind == notary.Fetch {
 			to, from = from, to
@@ -379,13 +381,13 @@ func (y *credentials) ask(to raft.NodeID, q notary.Request, came func(shardmap.S
 		})
 		return
 	}
-	least := standsRenewer
+	least := standing.Renewer
 	if q.By == notary.ByWish {
-		least = standsMember
+		least = standing.Member
 	}
 	y.call(to, least, func(o *node, m met, answer func(func())) {
 		if q.By == 0 {
-			if q.By = notary.BySecret; m.named {
+			if q.By = notary.BySecret; m.named() {
 				q.By = notary.ByMember
 			}
 		}
@@ -446,11 +448,11 @@ func (y *credentials) adopt(serial shardmap.Serial, roots []shardmap.RootID) err
 
 // call has another node do something over a connection on which this one is something at least, and brings the
 // answer back: or not, or late, or it is done twice.
-func (y *credentials) call(to raft.NodeID, least standing, do func(o *node, m met, answer func(func())), failed func(error)) {
+func (y *credentials) call(to raft.NodeID, least standing.Kind, do func(o *node, m met, answer func(func())), failed func(error)) {
 	n, c := y.n, y.n.c
 	o, life := c.nodes[to-1], n.life
 	if o == n {
-		do(n, met{standing: standsMember}, func(f func()) { f() })
+		do(n, met{kind: standing.Member, mine: trust.Proven{Name: trust.Name{Kind: trust.KindNode, Node: n.id}}}, func(f func()) { f() })
 		return
 	}
 	times, lost, late := fate(c)
@@ -466,11 +468,11 @@ func (y *credentials) call(to raft.NodeID, least standing, do func(o *node, m me
 			if !n.up || n.life != life {
 				return
 			}
-			m := met{why: errHandshake}
+			var m met
 			if o.up && !o.paused && o.creds.core != nil && n.where.found[o.index] && c.net.works(n.index, o.index) && c.net.works(o.index, n.index) {
 				m = c.security.handshake(n, o)
 			}
-			if m.standing < least {
+			if m.kind < least {
 				c.order.call(c.net.latency(), func() { failed(errUnreached) })
 				return
 			}

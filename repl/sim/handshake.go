@@ -1,101 +1,87 @@
 package sim
 
 import (
-	"errors"
+	"fmt"
 	"slices"
 	"time"
 
-	"muster/raft"
+	"muster/repl/standing"
 	"muster/repl/trust"
 	"muster/shardmap"
 )
 
-// This tells once more what node/guard.go decides: which nodes may speak, by what their certificates prove. A
-// connection is as good as its handshake was, until it ends or somebody looks again.
-
-// standing is what a node is to another that it has dialled.
-type standing uint8
-
-const (
-	standsNobody  standing = iota // the connection is refused
-	standsRenewer                 // it may ask for a certificate, and for nothing else
-	standsMember
-)
+// A certificate is a row here, and says without a signature whom it proves to whom. What follows from that, package
+// standing decides, as in a process. A connection is as good as its handshake was, until it ends or somebody looks
+// again.
 
 // met is how a handshake ended.
 type met struct {
-	standing
-	named bool  // the dialler has proven by a certificate, or by its key, who it is
-	why   error // why it is no member
+	kind standing.Kind // what the dialler is to the other node, or why either has refused
+	err  error         // why a certificate proves nothing
+	// theirs and mine are what each has proven by a certificate, or its key: the dialled node, and the dialler.
+	theirs, mine trust.Proven
 }
 
-// Why a certificate proves nothing.
-var (
-	errNoCertificate = errors.New("none is shown")
-	errForeignRoot   = errors.New("its root is not trusted")
-	errEarly         = errors.New("it is of later")
-	errDenied        = errors.New("it is denied")
+func (m met) String() string { return fmt.Sprintf("%s (%v)", m.kind, m.err) }
 
-	errOtherKey  = errors.New("another key is pinned")
-	errUnpinned  = errors.New("no key is pinned")
-	errLeft      = errors.New("the node has left")
-	errOver      = errors.New("it has ended")
-	errHandshake = errors.New("no handshake was tried lately")
-)
+// named reports whether the dialler has proven by a certificate, or by its key, who it is: node/certify.go has the same
+// question to answer.
+func (m *met) named() bool { return m.kind == standing.Renewer || m.mine.Name.Node != 0 }
 
-// verify says what a certificate proves to a node.
+// verify says what a certificate proves to a node, as package trust does.
 func (y *credentials) verify(serial shardmap.Serial) (certificate, error) {
 	x := &y.n.c.security
 	c, ok := x.certs[serial]
 	switch {
 	case !ok:
-		return certificate{}, errNoCertificate
+		return certificate{}, trust.ErrFounding
 	case x.wall(y.n) < c.issued-int64(trust.Backdate/time.Second):
-		return certificate{}, errEarly
-	case !slices.Contains(y.roots, c.root):
-		return certificate{}, errForeignRoot
-	case y.table != nil && y.table.Security.IsDenied(serial):
-		return certificate{}, errDenied
+		return certificate{}, trust.ErrEarly
+	case !y.believes(trust.RootID(c.root)):
+		return certificate{}, trust.ErrForeign
+	case y.denied(trust.Serial(serial)):
+		return certificate{}, trust.ErrDenied
 	}
 	return c, nil
 }
 
+func (y *credentials) believes(root trust.RootID) bool {
+	return slices.Contains(y.roots, shardmap.RootID(root))
+}
+
+func (y *credentials) denied(serial trust.Serial) bool {
+	return y.table != nil && y.table.Security.IsDenied(shardmap.Serial(serial))
+}
+
+// view is what a node goes by when it decides about another one.
+func (y *credentials) view() standing.View {
+	x := &y.n.c.security
+	own, has := x.certs[y.own]
+	return standing.View{
+		Table: y.n.known.table, Sealed: y.sealed, Secret: y.secret,
+		Ended: has && own.expired(x.wall(y.n)), Led: func() bool { return y.n.metaLead() != 0 },
+		Believed: y.believes, Denied: y.denied,
+	}
+}
+
 // only reports whether certificates alone count for a node.
 func (y *credentials) only() bool {
-	t := y.n.known.table
-	return y.sealed != nil || t != nil && t.Security.Mode == shardmap.SecurityOnly
+	v := y.view()
+	return v.Only()
 }
 
-// reads reports whether a node that goes by certificates alone has not read a table again yet that
-// says so.
-func (y *credentials) reads() bool {
-	t := y.n.known.table
-	return y.sealed != nil && (t == nil || t.Security.Mode != shardmap.SecurityOnly)
-}
-
-// pin returns the key of another node, as this one knows it.
-func (y *credentials) pin(id raft.NodeID) (shardmap.KeyID, bool) {
-	if y.reads() {
-		key, ok := y.sealed[id]
-		return key, ok
+// sees is what a node sees another one show.
+func (y *credentials) sees(o *node) standing.Shown {
+	serial := o.creds.own
+	c, err := y.verify(serial)
+	if err != nil {
+		return standing.Shown{Err: err, Key: trust.KeyID(o.creds.key), SelfMade: serial == (shardmap.Serial{})}
 	}
-	t := y.n.known.table
-	if t == nil {
-		return shardmap.KeyID{}, false
-	}
-	pin, ok := t.Security.Pin(id)
-	return pin.Key, ok
-}
-
-// outlived reports whether a node with a certificate under no root that is trusted is a member by its key, and its
-// pinned certificate is not denied.
-func (y *credentials) outlived(o *node) bool {
-	t := y.n.known.table
-	if t == nil || y.reads() {
-		return false
-	}
-	pin, ok := t.Security.Pin(o.id)
-	return ok && pin.Key == o.creds.key && !t.Security.IsDenied(pin.Serial)
+	key := trust.KeyID(c.key)
+	return standing.Shown{Key: key, Proven: trust.Proven{
+		Name: trust.Name{Kind: trust.KindNode, Node: c.node}, Serial: trust.Serial(serial), Key: key, Root: trust.RootID(c.root),
+		Expired: y.n.c.security.ended(&c, y.n),
+	}}
 }
 
 // ended reports whether a certificate of a node has ended by another one's calendar. That of a host which has
@@ -110,56 +96,29 @@ func (x *security) ended(c *certificate, by *node) bool {
 
 // handshake is how one goes in which a node dials another.
 func (x *security) handshake(from, to *node) met {
-	a, b := &from.creds, &to.creds
-	knows := a.secret && b.secret && !a.only() && !b.only()
+	dials, takes := from.creds.view(), to.creds.view()
+	knows := dials.Secret && takes.Secret && !dials.Only() && !takes.Only()
 	// The dialler looks first, and says nothing to one that is not meant.
-	shown, err := a.verify(b.own)
-	pin, pinned := a.pin(to.id)
+	s := from.creds.sees(to)
+	m := met{kind: dials.Dialled(to.id, 0, &s), err: s.Err, theirs: s.Proven}
 	switch {
-	case err == nil && pinned && pin != shown.key:
-		return met{why: errOtherKey}
-	case err == nil && !pinned && x.ended(&shown, from):
-		return met{why: errOver}
-	case err != nil && !knows && !(err == errForeignRoot && a.outlived(to)):
-		return met{why: err}
+	case m.kind.Refused(), m.kind == standing.Unproven && !knows:
+		return m
+	case m.kind == standing.Member && s.Err != nil:
+		m.theirs = trust.Proven{Name: trust.Name{Kind: trust.KindNode, Node: to.id}, Key: s.Key}
 	}
-	shown, err = b.verify(a.own)
-	pin, pinned = b.pin(from.id)
-	if t := to.known.table; t != nil && t.WasRemoved(from.id) {
-		return met{why: errLeft}
-	}
-	ended := err == nil && x.ended(&shown, to)
-	switch {
-	case err == nil && pinned && pin != shown.key:
-		return met{why: errOtherKey}
-	case err != nil && err != errNoCertificate && !knows && !(err == errForeignRoot && b.outlived(from)):
-		return met{why: err}
-	case err == nil && !ended:
-		if !pinned && b.only() && !b.reads() {
-			return met{why: errUnpinned}
-		}
-		return met{standing: standsMember, named: true}
-	case pinned && a.key == pin && !knows:
-		// A member whose certificate has ended, or never came. Somebody must be elected who renews it.
-		lapsed := ended || err == errForeignRoot
-		if own := x.certs[b.own]; lapsed && (own.expired(x.wall(to)) || to.metaLead() == 0) {
-			return met{standing: standsMember, named: true}
-		}
-		return met{standing: standsRenewer, named: true, why: errOver}
-	case knows:
-		return met{standing: standsMember, named: pinned && a.key == pin}
-	case ended:
-		return met{why: errOver}
-	}
-	return met{why: err}
+	s = to.creds.sees(from)
+	s.Secret = knows
+	m.kind, m.err, m.mine = takes.Came(from.id, &s), s.Err, s.Proven
+	return m
 }
 
 // peerLink is the connection on which a node speaks to another.
 type peerLink struct {
 	up           bool
-	life         uint32          // of the other's process
-	mine, theirs shardmap.Serial // that were shown
-	again        time.Duration   // when the next handshake may be tried
+	life         uint32        // of the other's process
+	mine, theirs trust.Proven  // by the handshake
+	again        time.Duration // when the next handshake may be tried
 }
 
 // linked reports whether a node has a connection to another on which it is a member, and tries to make one
@@ -176,8 +135,8 @@ func (y *credentials) linked(to int) bool {
 	case !o.up || o.paused || y.n.c.now < l.again:
 		return false
 	}
-	if m := x.handshake(y.n, o); m.standing == standsMember {
-		*l = peerLink{up: true, life: o.life, mine: y.own, theirs: o.creds.own}
+	if m := x.handshake(y.n, o); m.kind == standing.Member {
+		*l = peerLink{up: true, life: o.life, mine: m.mine, theirs: m.theirs}
 		return true
 	}
 	l.up, l.again = false, y.n.c.now+redialMax/4
@@ -192,19 +151,18 @@ func (y *credentials) recheck() {
 	for to := range y.links {
 		if l := &y.links[to]; l.up {
 			o := y.n.c.nodes[to-1]
-			if y.revoked(o, l.theirs) || o.up && o.creds.revoked(y.n, l.mine) {
+			if y.revoked(&l.theirs) || o.up && o.creds.revoked(&l.mine) {
 				l.up = false
 			}
 		}
 	}
 }
 
-// revoked reports whether a certificate of another node was good, and is so no longer.
-func (y *credentials) revoked(o *node, serial shardmap.Serial) bool {
-	c, ok := y.n.c.security.certs[serial]
-	if !ok {
-		return y.only() // it was the secret that counted
+// revoked reports whether what another node has proven is good no longer.
+func (y *credentials) revoked(p *trust.Proven) bool {
+	v := y.view()
+	if *p == (trust.Proven{}) {
+		return v.Only() // it was the secret that counted
 	}
-	pin, pinned := y.pin(o.id)
-	return !slices.Contains(y.roots, c.root) || y.table != nil && y.table.Security.IsDenied(serial) || pinned && pin != c.key || !pinned && y.only()
+	return v.Revoked(p).Refused()
 }

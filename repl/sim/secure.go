@@ -11,6 +11,7 @@ import (
 	"muster/repl"
 	"muster/repl/machine"
 	"muster/repl/notary"
+	"muster/repl/standing"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -20,7 +21,7 @@ import (
 // tokens. A calendar runs days ahead of the clocks, so that a run of minutes sees certificates end
 // several times. The two cores of package notary act, and the table of the meta group, as in a
 // process; what a certificate proves to whom is in handshake.go, in the slowest and most obvious
-// code.
+// code, and package standing decides what follows from that.
 
 const (
 	// secureEvery is how many runs there are for each with certificates.
@@ -471,7 +472,7 @@ func (x *security) waits() string {
 		}
 		for _, o := range x.c.nodes {
 			if o != n && o.up && !o.dead && !o.waiting && !t.WasRemoved(o.id) && !n.creds.linked(o.index) {
-				return fmt.Sprintf("n%d does not reach n%d: %v", n.index, o.index, x.handshake(n, o).why)
+				return fmt.Sprintf("n%d does not reach n%d: %v", n.index, o.index, x.handshake(n, o))
 			}
 		}
 	}
@@ -505,8 +506,8 @@ func (x *security) picture() (s string) {
 		pin, _ := t.Security.Pin(n.id)
 		s += fmt.Sprintf("    n%d: certificate under %s until %d (ended: %t, pinned: %t), believes %v, sealed %t\n", n.index, own.root, own.notAfter, own.expired(x.wall(n)), pin.Serial == n.creds.own, n.creds.roots, n.creds.sealed != nil)
 		for _, o := range x.c.nodes {
-			if h := x.handshake(n, o); o != n && n.up && o.up && h.standing != standsMember {
-				s += fmt.Sprintf("        to n%d: standing %d: %v\n", o.index, h.standing, h.why)
+			if h := x.handshake(n, o); o != n && n.up && o.up && h.kind != standing.Member {
+				s += fmt.Sprintf("        to n%d: %v\n", o.index, h)
 			}
 		}
 	}
