@@ -88,13 +88,19 @@ func (d *door) recheck() {
 			conn.Close()
 			continue
 		}
-		n.ended.Go(func() {
-			settle(c, lastAnswersMax)
-			c.refuse(repl.Reply{To: c}, e)
-			c.end()
-			time.AfterFunc(n.limits.linger, func() { conn.Close() }) // whether it has read that or not
-		})
+		d.dismiss(c, conn, e)
 	}
+}
+
+// dismiss ends a connection that has no place here any more, c over conn: it gets what it has asked for before, for
+// a moment, and is told why. It does not wait. A goroutine that the node waits for calls it.
+func (d *door) dismiss(c *connection, conn net.Conn, e *wire.Error) {
+	d.node.ended.Go(func() {
+		settle(c, lastAnswersMax)
+		c.refuse(repl.Reply{To: c}, e)
+		c.end()
+		time.AfterFunc(d.node.limits.linger, func() { conn.Close() }) // whether it has read that or not
+	})
 }
 
 // lastAnswersMax is for how long a connection that has no place here any more gets answers to what it has
@@ -221,6 +227,9 @@ func (d *door) attend(below net.Conn) {
 	if full == nil && !bulk {
 		c = newConnection(n, conn, g, principal)
 		d.conns[below] = c // close ends it, from now on
+		if t, ok := conn.(*wire.TLSConn); ok {
+			t.WearsAt(n.limits.keyBytesEnd, func() { c.worn.Store(true) })
+		}
 		if c.standing == wire.SenderMember {
 			c.claim = n.attesting.claim(g, c.wakeReader, func(e *wire.Error) {
 				c.refuse(repl.Reply{To: c}, e)
@@ -230,8 +239,8 @@ func (d *door) attend(below net.Conn) {
 		}
 	}
 	d.mu.Unlock()
-	if p := n.attesting.peers.Load(); p != nil && c != nil && g.Peer.Name.Node != 0 {
-		p.Review() // it has its certificate, and may show it to this node too
+	if c != nil && g.Peer.Name.Node != 0 {
+		n.attesting.review() // it has its certificate, and may show it to this node too
 	}
 	if full != nil {
 		n.notices.refused(full)

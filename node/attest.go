@@ -112,6 +112,9 @@ func (c *ownDial) CloseWrite() error {
 	return c.Close()
 }
 
+// Worn reports whether the keys of the connection have protected enough; see [wire.Worn].
+func (c *ownDial) Worn() bool { return wire.Worn(c.Conn) }
+
 // WriteWithin implements [wire.TimedWriter].
 func (c *ownDial) WriteWithin(b []byte, within time.Duration) (n int, err error) {
 	return wire.WriteWithin(c.Conn, b, within)
@@ -294,6 +297,14 @@ func (v *attesting) claim(g *wire.Greeting, wake func(), refuse func(e *wire.Err
 func (v *attesting) ask(member raft.NodeID) {
 	for _, nonce := range v.claims.of(member) {
 		v.peers.Load().AskAttest(member, nonce)
+	}
+}
+
+// review has the connections that this node has made to other members looked at again: some are perhaps to
+// be replaced.
+func (v *attesting) review() {
+	if p := v.peers.Load(); p != nil {
+		p.Review()
 	}
 }
 

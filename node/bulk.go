@@ -58,6 +58,9 @@ func (n *Node) ask(f func(*repl.Host)) bool {
 // built; only this connection waits for it.
 func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, own *claimant) error {
 	g.Decoder.SetLimit(wire.ChunkFrameMax)
+	if t, ok := conn.(*wire.TLSConn); ok {
+		t.WearsAt(n.limits.keyBytesEnd, func() {}) // it is looked at below
+	}
 	var out []byte
 	answer := func(t wire.Type, request uint64, body wire.Body) error {
 		out = wire.AppendFrame(out[:0], t, request, body)
@@ -99,6 +102,13 @@ func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, own *claimant) error 
 		}
 		if err := answer(wire.TypeChunkAnswer, h.Request, &a); err != nil {
 			return err
+		}
+		if wire.Worn(conn) && !bug(bugWornStays) {
+			e := wornOut(&n.limits)
+			if answer(wire.TypeError, 0, e) == nil {
+				linger(conn, n.limits.linger)
+			}
+			return e
 		}
 	}
 }

@@ -31,6 +31,7 @@ type caller struct {
 	table     func() *shardmap.Table // nil before the meta group's log was read
 	attesting *attesting
 	guard     *guard
+	keyBytes  int64 // see limits
 }
 
 // member connects to a member, for a purpose.
@@ -91,6 +92,7 @@ func (l *caller) dialling(conn net.Conn, c *wire.DialConfig, shown trust.RootID)
 	var p trust.Proven
 	if t, ok := conn.(*wire.TLSConn); ok {
 		own.shown, own.met, p = shown, t.Peer.Root, t.Peer
+		t.WearsAt(l.keyBytes, l.attesting.review)
 	}
 	l.guard.keeps(conn, p)
 	return own

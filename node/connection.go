@@ -35,6 +35,8 @@ type connection struct {
 	wake     chan struct{}    // one token: out has something, or the connection ends. From many, to write.
 	idle     chan struct{}    // closed by the writer when it has ended
 
+	// worn is set when the connection has carried more than it may; the reader sees to that, after what it has read.
+	worn atomic.Bool
 	// long counts the reads that wait for a lister, or are with one.
 	long atomic.Int32
 
@@ -444,6 +446,9 @@ func (c *connection) read() error {
 			}
 		}
 		c.handOn()
+		if c.worn.Load() {
+			endWorn(c)
+		}
 		if c.full && !c.admit() {
 			return nil
 		}

@@ -40,6 +40,9 @@ type limits struct {
 	guests int
 	// handshakes bounds how many handshakes of TLS of strangers are worked on at once.
 	handshakes int
+	// keyBytes is how many bytes a connection over TLS that this node has made carries in one direction
+	// before it is replaced, and keyBytesEnd after how many one ends that it has accepted.
+	keyBytes, keyBytesEnd int64
 	// secure: hosts that are not started with --insecure speak TLS.
 	secure bool
 	// founderSilence is how long such a host may say nothing.
@@ -94,6 +97,7 @@ func defaultLimits() limits {
 	l := limits{
 		level:   shardmap.Level,
 		clients: 10_000, peers: 1_000, bulks: 256, strangers: 1_000, known: 1_000, founders: 2 * expectMax, guests: guestsDefault, handshakes: wire.HandshakesDefault(),
+		keyBytes: wire.KeyBytesMax, keyBytesEnd: wire.KeyBytesEnd,
 		bulkSilence: 30 * time.Second, founderSilence: callTimeout,
 		clientSilence: 60 * time.Second, peerSilence: 10 * time.Second,
 		inflightBytes: 16 << 20, inflightBytesAll: 1 << 30, inflightBytesShare: 128 << 10,

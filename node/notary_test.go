@@ -63,6 +63,12 @@ func secured(t *testing.T, n int) ([]*runningNode, []*keptUser) {
 // securedLogging is secured, and hands the logs to a handler.
 func securedLogging(t *testing.T, n int, log slog.Handler) ([]*runningNode, []*keptUser) {
 	t.Helper()
+	return securedWithin(t, n, secureLimits(), log)
+}
+
+// securedWithin is securedLogging, for nodes with other limits.
+func securedWithin(t *testing.T, n int, l limits, log slog.Handler) ([]*runningNode, []*keptUser) {
+	t.Helper()
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := WriteNewSecret(secret); err != nil {
 		t.Fatal(err)
@@ -77,7 +83,7 @@ func securedLogging(t *testing.T, n int, log slog.Handler) ([]*runningNode, []*k
 			c.Join, c.Expect, c.SecretFile = addrs, n, secret
 		}
 		c.FirstUser = &FirstUser{Name: fmt.Sprintf("ann%d", i), Keep: u.keep}
-		nodes, users = append(nodes, startLogging(t, c, secureLimits(), log, func(*Node) {})), append(users, u)
+		nodes, users = append(nodes, startLogging(t, c, l, log, func(*Node) {})), append(users, u)
 	}
 	stopTogether(t, nodes)
 	until(t, "certificates alone open the cluster", func() error {

@@ -8,6 +8,8 @@ import (
 
 	"muster/repl/rights"
 	"muster/repl/standing"
+	"muster/repl"
+	"muster/repl/client"
 )
 
 // mustFind fails unless a test finds a bug that set plants: find returns what is wrong, or "".
@@ -161,4 +163,27 @@ func TestPlantedOutlived(t *testing.T) {
 // The test of what a node believes after a start must find one that forgets a root for an older table.
 func TestPlantedRootsGoBack(t *testing.T) {
 	mustFind(t, setBug, bugRootsGoBack, rootsAfterAStart)
+}
+
+// The tests must find connections that go on under the same keys for ever: those of members, of clients, the ways
+// between nodes, and those of others.
+func TestPlantedWorn(t *testing.T) {
+	for _, c := range []struct {
+		set  func(string)
+		bug  string
+		find func(*testing.T) string
+	}{
+		{repl.SetBug, "worn connection not replaced", wearsOut},
+		{client.SetBug, "client's worn connection not replaced", wearsOut},
+		{setBug, bugWornWay, wornWay},
+		{setBug, bugWornStays, wornStays},
+	} {
+		c.set(c.bug)
+		wrong := c.find(t)
+		c.set("")
+		if wrong == "" {
+			t.Errorf("%s: not found", c.bug)
+		}
+		t.Logf("%s: %s", c.bug, wrong)
+	}
 }

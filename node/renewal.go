@@ -1,9 +1,11 @@
 package node
 
 import (
+	"fmt"
 	"net"
 
 	"muster/repl/trust"
+	"muster/repl/wire"
 )
 
 // bugKeptBySecret is planted to show that its test finds it: connections to members go on by the secret
@@ -25,4 +27,25 @@ func (g *guard) outdated(conn net.Conn) bool {
 	}
 	issuing, issues := t.Security.Issuing()
 	return issues && trust.RootID(issuing.ID) == shows
+}
+
+// bugWornStays is planted to show that its test finds it: a connection that somebody else has made goes on, however
+// much its keys have protected.
+const bugWornStays = "worn connection stays"
+
+// wornOut tells the other side, which has made a connection, that it should have replaced it.
+func wornOut(l *limits) *wire.Error {
+	return wire.NotReady("connection", fmt.Sprintf("its keys of TLS have protected %d bytes in one direction, and no more may come under them", l.keyBytesEnd),
+		"connect again, and before so much has come the next time", startedRetry)
+}
+
+// endWorn ends a connection that has carried twice as much as it should. Members and the client library replace
+// theirs before.
+func endWorn(c *connection) {
+	c.worn.Store(false) // it is told once
+	if bug(bugWornStays) {
+		return
+	}
+	c.node.log.Info("connection carried too much", "from", c.conn.RemoteAddr(), "bytes", c.node.limits.keyBytesEnd)
+	c.node.door.dismiss(c, c.conn, wornOut(&c.node.limits))
 }

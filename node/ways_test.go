@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -69,4 +70,69 @@ func TestWayEndsInSilence(t *testing.T) {
 	if is, err := ask(20 * silence); !is || !strings.Contains(err.Error(), "silent for") {
 		t.Errorf("asked all the time, and never answered: ended %v, with %v", is, err)
 	}
+}
+
+// wearing is a connection whose keys have protected enough once that is said.
+type wearing struct {
+	net.Conn
+	worn atomic.Bool
+}
+
+func (c *wearing) Worn() bool { return c.worn.Load() }
+
+// A way whose keys have protected enough takes no more questions, and ends when those that it has are answered:
+// none is lost, and the next one makes another way.
+func TestWornWayIsReplaced(t *testing.T) {
+	if wrong := wornWay(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+func wornWay(t *testing.T) string {
+	w := &ways{node: &Node{limits: defaultLimits()}, what: "questions", within: readyMax, silence: readyMax, bytesMax: 1 << 20, questionsMax: 1 << 20}
+	over := make(chan error, 3)
+	w.took = func(uint64, wire.Type, []byte) error { return nil }
+	w.over = func(_ raft.NodeID, _ pending, err error) { over <- err }
+	y := &way{ways: w, to: 7, wake: make(chan struct{}, 1), waiting: make(map[uint64]pending)}
+	w.open = map[raft.NodeID]*way{7: y}
+	near, far := net.Pipe()
+	defer far.Close()
+	conn := &wearing{Conn: near}
+	ended := make(chan error, 1)
+	go func() { ended <- y.talk(conn, wire.NewDecoder(wire.FrameMax)) }()
+	d := wire.NewDecoder(wire.FrameMax)
+	ask := func(number uint64) wire.Header {
+		t.Helper()
+		q := question{pending: pending{number: number, group: 3}, kind: wire.TypeSlotView, body: &wire.SlotView{Group: 3, Slots: []shardmap.SlotRange{{From: 1, To: 1}}}}
+		if err := w.send(7, q); err != nil {
+			t.Fatal(err)
+		}
+		h, _, err := wire.ReadFrame(far, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	answer := func(h wire.Header) error {
+		return wire.WriteFrame(far, wire.TypeSlotViewAnswer, h.Request, &wire.SlotViewAnswer{Group: 3})
+	}
+	first := ask(1)
+	conn.worn.Store(true)
+	second := ask(2)
+	w.mu.Lock()
+	takes := w.open[7]
+	w.mu.Unlock()
+	if takes != nil {
+		return "it takes questions, though its keys have protected enough"
+	}
+	for _, h := range []wire.Header{second, first} {
+		if err := answer(h); err != nil {
+			return fmt.Sprintf("it has ended with question %d open: %v", h.Request, err)
+		}
+		if err := <-over; err != nil {
+			return fmt.Sprintf("question %d: %v", h.Request, err)
+		}
+	}
+	<-ended // it is closed when it has no more to wait for
+	return ""
 }

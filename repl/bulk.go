@@ -56,17 +56,12 @@ func (o *peer) nextSnapshot() (*SnapshotStream, bool) {
 }
 
 // sendSnapshots sends what is queued, one after another, over one connection
-// unless that breaks.
+// unless that breaks, or its keys have protected enough.
 func (o *peer) sendSnapshots() {
 	p := o.owner
 	defer p.ended.Done()
-	var conn net.Conn
-	defer func() {
-		if conn != nil {
-			conn.Close()
-		}
-	}()
-	d := wire.NewDecoder(wire.HelloBytesMax)
+	l := new(bulkLine)
+	defer l.close()
 	pace := newPaceOf(p.rate.Load, p.ctx.Done())
 	for {
 		s, ok := o.nextSnapshot()
@@ -75,22 +70,49 @@ func (o *peer) sendSnapshots() {
 		}
 		sender, err := OpenSender(p.cfg.Store, s)
 		if err == nil {
-			if conn == nil {
-				conn, err = o.dialBulk()
-				d = wire.NewDecoder(wire.HelloBytesMax)
-			}
-			if err == nil {
-				var broken bool
-				if broken, err = o.stream(conn, d, sender, pace); broken {
-					conn.Close()
-					conn = nil
-				}
-			}
-			err = errors.Join(err, sender.Close())
+			err = errors.Join(o.carry(l, sender, pace), sender.Close())
 		}
 		if p.ctx.Err() == nil && p.cfg.Sent != nil {
 			p.cfg.Sent(s, err)
 		}
+	}
+}
+
+// bulkLine is the connection that snapshots to one node are sent over, if there is one.
+type bulkLine struct {
+	conn    net.Conn
+	decoder *wire.Decoder
+}
+
+func (l *bulkLine) close() {
+	if l.conn != nil {
+		l.conn.Close()
+		l.conn = nil
+	}
+}
+
+// carry sends one snapshot, over l and what replaces it.
+func (o *peer) carry(l *bulkLine, sender *SnapshotSender, pace Pace) (err error) {
+	for {
+		if l.conn != nil && worn(l.conn) {
+			l.close()
+		}
+		if l.conn == nil {
+			if l.conn, err = o.dialBulk(); err != nil {
+				l.conn = nil // whatever interface it is
+				return err
+			}
+			l.decoder = wire.NewDecoder(wire.HelloBytesMax)
+		}
+		ended, err := o.stream(l.conn, l.decoder, sender, pace)
+		if err != nil {
+			l.close() // answers may still be under way
+			return err
+		}
+		if ended {
+			return nil
+		}
+		sender.Again()
 	}
 }
 
@@ -104,49 +126,58 @@ func (o *peer) dialBulk() (net.Conn, error) {
 	return p.cfg.DialBulk(ctx, o.id, p.Addr(o.id))
 }
 
-// stream sends one snapshot. It reports whether the connection has become useless.
-func (o *peer) stream(conn net.Conn, d *wire.Decoder, sender *SnapshotSender, pace Pace) (broken bool, err error) {
+// stream sends one snapshot. It reports false if it has not ended, for the keys of the connection have
+// protected enough: all that was sent has arrived then. After an error the connection is of no use.
+func (o *peer) stream(conn net.Conn, d *wire.Decoder, sender *SnapshotSender, pace Pace) (ended bool, err error) {
 	p := o.owner
 	off := context.AfterFunc(p.ctx, func() { conn.Close() })
 	defer off()
 	var out []byte
 	for {
 		var c wire.Chunk
-		more, err := sender.Next(&c)
+		more, full := false, worn(conn)
+		if full && sender.Idle() {
+			return false, nil
+		}
+		// No more chunks once it is full, only answers to those that are under way. The question where to
+		// begin is small, and asked in any case.
+		if !full || !sender.begun {
+			more, err = sender.Next(&c)
+		}
 		if over, err := sender.Ended(); over {
-			return err != nil, err // answers may still be under way
+			return err == nil, err
 		}
 		if err != nil {
-			return true, err
+			return false, err
 		}
 		if more {
 			out = wire.AppendFrame(out[:0], wire.TypeChunk, 0, &c)
 			p.cfg.Counters.Out(wire.TypeChunk, len(out)-wire.HeaderSize)
 			if err := pace(len(c.Data)); err != nil {
-				return true, err
+				return false, err
 			}
 			if err := writePieces(conn, out); err != nil {
-				return true, err
+				return false, err
 			}
 			continue
 		}
 		if err := conn.SetReadDeadline(time.Now().Add(bulkAnswerTimeout)); err != nil {
-			return true, err
+			return false, err
 		}
 		h, body, err := wire.ReadFrame(conn, d)
 		if err != nil {
-			return true, fmt.Errorf("wait for the answer to a chunk: %w", err)
+			return false, fmt.Errorf("wait for the answer to a chunk: %w", err)
 		}
 		p.cfg.Counters.In(h.Type, len(body))
 		if e := new(wire.Error); h.Type == wire.TypeError && e.Read(body) == nil {
-			return true, e
+			return false, e
 		}
 		var a wire.ChunkAnswer
 		if h.Type != wire.TypeChunkAnswer {
-			return true, fmt.Errorf("a chunk is answered with %s", h.Type)
+			return false, fmt.Errorf("a chunk is answered with %s", h.Type)
 		}
 		if err := a.Read(body); err != nil {
-			return true, err
+			return false, err
 		}
 		sender.Answered(&a)
 	}

@@ -3,14 +3,17 @@ package repl
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"muster/logstore"
 	"muster/raft"
 	"muster/repl/wire"
 )
@@ -61,17 +64,14 @@ func (s *bulkServer) take(conn net.Conn) {
 	}
 }
 
-// A snapshot that is sent over connections that break arrives all the same, and
-// goes on where it was: nothing is sent twice that was kept. When the transport
-// closes, nothing of it is left.
-func TestSnapshotOverBrokenConnections(t *testing.T) {
-	before := goleak.IgnoreCurrent()
+// largeSnapshot has a node make a snapshot of many chunks of a group, which another one needs.
+func largeSnapshot(t *testing.T) (from, late *testNode, g *group, s logstore.Snapshot) {
+	t.Helper()
 	c, late := downAndBehind(t, 7)
 	late.start()
 	c.cut[[2]raft.NodeID{1, 3}], c.cut[[2]raft.NodeID{2, 3}] = true, true // it gets nothing else
-	from := c.leader(1)
-	// A state of some size, so that there are many chunks.
-	g := from.host.groups[1]
+	from = c.leader(1)
+	g = from.host.groups[1]
 	g.machine.(*register).history = append(g.machine.(*register).history, make([]uint64, 1<<18)...) // 2 MB
 	c.write(1, 3)
 	c.until("no work is under way", func() bool { from.doWork(); return !from.host.chores.working })
@@ -82,6 +82,15 @@ func TestSnapshotOverBrokenConnections(t *testing.T) {
 	if !ok || s.Size < 2<<20 {
 		t.Fatalf("the snapshot has %d bytes", s.Size)
 	}
+	return from, late, g, s
+}
+
+// A snapshot that is sent over connections that break arrives all the same, and
+// goes on where it was: nothing is sent twice that was kept. When the transport
+// closes, nothing of it is left.
+func TestSnapshotOverBrokenConnections(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	from, late, g, s := largeSnapshot(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -162,4 +171,78 @@ func TestPace(t *testing.T) {
 	if err := pace(1); err == nil {
 		t.Error("it goes on after its end")
 	}
+}
+
+// wearing is a connection whose keys have protected enough after so many chunks.
+type wearing struct {
+	net.Conn
+	limit   int
+	written atomic.Int64
+}
+
+func (c *wearing) Worn() bool { return c.written.Load() > int64(c.limit)*wire.ChunkBytesMax }
+
+func (c *wearing) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// A snapshot may be larger than what the keys of one connection may protect. It goes on over the next one: no chunk is
+// sent twice, and no connection carries more than what may be under way beyond its limit.
+func TestSnapshotOverWornConnections(t *testing.T) {
+	if wrong := sentWorn(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+func sentWorn(t *testing.T) string {
+	const limit = 2 // chunks
+	from, late, g, s := largeSnapshot(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &bulkServer{listener: listener, inbox: late.inbox}
+	server.ended.Add(1)
+	go server.serve()
+	ends := make(chan error, 1)
+	dialled := make(chan *wearing, 100)
+	p := NewPeers(PeersConfig{
+		Dial: func(context.Context, raft.NodeID, string) (net.Conn, error) { return nil, errors.New("not today") },
+		DialBulk: func(ctx context.Context, _ raft.NodeID, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+			w := &wearing{Conn: conn, limit: limit}
+			dialled <- w
+			return w, err
+		},
+		Sent:  func(_ *SnapshotStream, err error) { ends <- err },
+		Store: from.store, Counters: new(wire.Counters), Log: slog.New(slog.DiscardHandler),
+	})
+	p.SetNode(3, listener.Addr().String())
+	p.SendSnapshot(3, &SnapshotStream{Number: 100, Snapshot: s, To: 3, Term: g.state.Term, group: g, node: 3})
+	select {
+	case err = <-ends:
+	case <-time.After(busyMax):
+		t.Fatal("its end is not told")
+	}
+	p.Close()
+	listener.Close()
+	server.ended.Wait()
+	close(dialled)
+	chunks := int(s.Size+wire.ChunkBytesMax-1) / wire.ChunkBytesMax
+	if err != nil || server.taken != chunks || late.host.groups[1].applied != s.Base.ID {
+		return fmt.Sprintf("of a snapshot of %d chunks %d were taken: %v", chunks, server.taken, err)
+	}
+	n := 0
+	for w := range dialled {
+		n++
+		if got := w.written.Load(); got > (limit+chunksInFlight)*wire.ChunkBytesMax {
+			return fmt.Sprintf("connection %d has carried %d bytes", n, got)
+		}
+	}
+	if n < chunks/(limit+chunksInFlight) {
+		return fmt.Sprintf("%d chunks over %d connections", chunks, n)
+	}
+	return ""
 }

@@ -230,9 +230,7 @@ func (o *peer) serve(ctx context.Context, conn net.Conn, addr string) error {
 	if up := o.owner.cfg.Up; up != nil {
 		up(o.id)
 	}
-	if o.owner.cfg.Outdated != nil {
-		o.lookAgain()
-	}
+	o.lookAgain()
 	defer func() {
 		l.conn.Close()
 		o.mu.Lock()

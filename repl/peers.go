@@ -26,7 +26,7 @@ type PeersConfig struct {
 	// one says that it is elsewhere, it is a *wire.ElsewhereError.
 	Dial func(ctx context.Context, id raft.NodeID, addr string) (net.Conn, error)
 	// Outdated, if not nil, reports whether a connection that Dial has made to a node is to be replaced by
-	// another one. It must not wait. What it says of a connection may change: see [Peers.Review].
+	// another one, beside those that are [wire.Worn]. It must not wait. What it says of a connection may change: see [Peers.Review].
 	Outdated func(id raft.NodeID, conn net.Conn) bool
 	// Replaced, if not nil, is called once a connection to a node has taken the place of one that was outdated.
 	Replaced func(id raft.NodeID)
@@ -116,10 +116,8 @@ func (p *Peers) SetNode(id raft.NodeID, addr string) {
 	p.peers[id] = o
 	p.ended.Add(1)
 	go o.run()
-	if p.cfg.Outdated != nil {
-		p.ended.Add(1)
-		go o.renew()
-	}
+	p.ended.Add(1)
+	go o.renew()
 }
 
 // Retain forgets all nodes but these: their connections are closed, and they are not

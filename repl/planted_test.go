@@ -40,6 +40,7 @@ func TestPlantedBugs(t *testing.T) {
 			}
 			return wrong
 		}},
+		{bugWornKept, func() string { return sentWorn(t) }},
 		{"rebuild forgets entries", func() string { return rebuiltWrongly(t) }},
 		{"snapshot of a wrong state leaves", func() (wrong string) {
 			for seed := uint64(0); seed < 8 && wrong == ""; seed++ {

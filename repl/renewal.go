@@ -4,10 +4,13 @@ import (
 	"context"
 	"net"
 	"time"
+
+	"muster/repl/wire"
 )
 
 // A connection that stands is replaced by another one where it was made by what will count no
-// longer: the next one is there before the former ends, so that nobody takes the node for lost.
+// longer, or where its keys have protected enough: the next one is there before the former ends, so that
+// nobody takes the node for lost.
 //
 //	renew    dials the next connection, and hands it to serve
 //	serve    sends a ping over it, and all else from then on
@@ -35,7 +38,19 @@ func newLine(conn net.Conn) *line {
 	return &line{conn: conn, pings: pinging{began: time.Now(), due: peerPingPause}, closed: make(chan error, 1)}
 }
 
-// Review has each connection that stands looked at again ([PeersConfig.Outdated]).
+// bugWornKept is planted to show that its test finds it: a connection goes on, however much its keys have
+// protected.
+const bugWornKept = "worn connection not replaced"
+
+// worn reports whether the keys of a connection have protected enough.
+func worn(conn net.Conn) bool { return wire.Worn(conn) && !bug(bugWornKept) }
+
+// outdated reports whether a connection that Dial has made to the node is to be replaced.
+func (o *peer) outdated(conn net.Conn) bool {
+	return worn(conn) || o.owner.cfg.Outdated != nil && o.owner.cfg.Outdated(o.id, conn)
+}
+
+// Review has each connection that stands looked at again ([PeersConfig.Outdated], [wire.Worn]).
 func (p *Peers) Review() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,7 +67,7 @@ func (o *peer) lookAgain() {
 	}
 }
 
-// Outdated counts the connections that stand and are to be replaced.
+// Outdated counts the connections that stand and are to be replaced by what [PeersConfig.Outdated] says.
 func (p *Peers) Outdated() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,7 +102,7 @@ func (o *peer) renew() {
 		case <-timer.C:
 		}
 		conn, addr := o.standing()
-		if conn == nil || !o.owner.cfg.Outdated(o.id, conn) {
+		if conn == nil || !o.outdated(conn) {
 			timer.Stop() // news will tell
 			continue
 		}
@@ -105,7 +120,7 @@ func (o *peer) replace(ctx context.Context, former net.Conn, addr string) {
 		return // what is wrong with the one that stands, it says itself
 	}
 	o.mu.Lock()
-	taken := o.conn == former && o.heir == nil && !o.owner.cfg.Outdated(o.id, next)
+	taken := o.conn == former && o.heir == nil && !o.outdated(next)
 	if taken {
 		o.heir = next
 	}
@@ -136,6 +151,7 @@ func (o *peer) takeOver(l *line) (next *line, taken bool) {
 	o.owner.ended.Add(2)
 	go o.listen(next)
 	go o.retire(l, answered, left)
+	o.owner.cfg.Log.Info("peer connected anew", "peer", o.id)
 	if f := o.owner.cfg.Replaced; f != nil {
 		f(o.id)
 	}

@@ -125,6 +125,10 @@ func (s *SnapshotSender) Answered(a *wire.ChunkAnswer) {
 
 func (s *SnapshotSender) end(err error) { s.ended, s.err = true, err }
 
+// Idle reports whether the other side has answered all that was sent, and said where to go on: nothing is
+// lost if that is over another connection, after Again.
+func (s *SnapshotSender) Idle() bool { return s.begun && s.inFlight == 0 }
+
 // Again begins anew where the other side says: chunks or answers were lost.
 func (s *SnapshotSender) Again() { s.asked, s.begun, s.inFlight = false, false, 0 }
 

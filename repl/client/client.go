@@ -29,7 +29,7 @@
 //	protect.go what protects connections: TLS, and whose certificate counts
 //	conn.go    one connection; pending.go holds the calls that wait on it,
 //	           health.go says when it is given up, pressure.go when its node
-//	           has enough to do
+//	           has enough to do, rekey.go how the next one takes its place
 //	courier.go has the core and its connections: it carries calls to nodes and
 //	           answers back; perform.go carries out what the core says
 //	client.go  starts and ends it all; address.go reads the addresses that it is
@@ -135,6 +135,11 @@ type Options struct {
 	// Forward says when the nodes pass requests on to the one that leads;
 	// [ForwardWhenCut] where it is not given.
 	Forward Forwarding
+	// KeyBytes is how many bytes a connection over TLS carries in one direction before it is replaced by
+	// another one, which has other keys; requests under way are answered, and watches and listings go on.
+	// At least 65,536; [wire.KeyBytesMax] where it is not given, and at most, for a node ends a connection that has
+	// carried twice that.
+	KeyBytes int64
 	// WindowMax is how many writes may be open in each of the client's
 	// [Lanes] sessions; [WindowDefault] where it is not given.
 	WindowMax int
@@ -148,6 +153,8 @@ const (
 	// connectionsMax bounds the connections to one node; more than a few
 	// cost both sides more than they spare.
 	connectionsMax = 64
+	// keyBytesMin is the least that a connection carries before it is replaced: much more than a hello.
+	keyBytesMin = 64 << 10
 	// lookEvery is how often the health of connections is looked at.
 	lookEvery = 250 * time.Millisecond
 )
@@ -247,6 +254,12 @@ func (o *Options) check() error {
 		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		}
+	}
+	if o.KeyBytes == 0 {
+		o.KeyBytes = wire.KeyBytesMax
+	}
+	if o.KeyBytes < keyBytesMin || o.KeyBytes > wire.KeyBytesMax {
+		return fmt.Errorf("open client: %d bytes under the keys of a connection; want %d to %d", o.KeyBytes, keyBytesMin, wire.KeyBytesMax)
 	}
 	if o.WindowMax == 0 {
 		o.WindowMax = WindowDefault

@@ -187,7 +187,7 @@ func TestOpenRefusals(t *testing.T) {
 	}
 	for _, o := range []Options{
 		{}, {Endpoints: []string{"nonsense:port"}}, {Endpoints: []string{"a:1"}, ConnectionsPerNode: 65},
-		{Endpoints: []string{"a:1"}, WindowMax: 63}, {Endpoints: []string{"a:1"}, WindowMax: shardmap.SessionWindowMax + 1},
+		{Endpoints: []string{"a:1"}, WindowMax: 63}, {Endpoints: []string{"a:1"}, KeyBytes: keyBytesMin - 1}, {Endpoints: []string{"a:1"}, KeyBytes: wire.KeyBytesMax + 1}, {Endpoints: []string{"a:1"}, WindowMax: shardmap.SessionWindowMax + 1},
 	} {
 		if _, err := Open(o); err == nil {
 			t.Errorf("open %+v: want an error", o)

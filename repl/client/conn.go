@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -60,6 +61,7 @@ type link struct {
 	mu      sync.Mutex // no other lock is taken under it
 	conn    net.Conn
 	up      bool
+	retired bool // it takes no more calls, and ends when those that it has are answered
 	awake   bool // write has a token, or is about to look
 	err     error
 	out     []byte
@@ -81,11 +83,20 @@ type bond struct {
 	// used is when a request was last known to be open on any of them, in the
 	// client's time.
 	used     atomic.Int64
+	worn     atomic.Bool // the keys of a link have protected enough
 	pressure pressure
 
 	// guarded by Client.mu
 	missing int // links that are not up yet
 	failed  bool
+	// serves says that the core's peer is connected by it, or is to be. An heir begins to serve once it is up; its
+	// former ceases to then.
+	serves       bool
+	heir, former *bond         // that is to replace it, and that it is to replace; nil: none
+	again        time.Duration // no heir is dialled before
+	fails        int           // heirs that came to nothing
+	node         raft.NodeID   // that answers, once it is up, and its cluster's id
+	cluster      uint64
 }
 
 var errStopped = errors.New("closed")
@@ -142,6 +153,7 @@ func (l *link) connect() (net.Conn, *wire.Greeting, error) {
 			return nil, nil, err
 		}
 		over, l.as, l.cluster = t, user, t.Peer.Name.Cluster
+		l.wears(t)
 	}
 	// An address that a node gave is the one under which another node says
 	// that it is reached. If what answers there is reached elsewhere, somebody
@@ -220,7 +232,7 @@ const (
 func (l *link) send(c *call, now time.Duration) sent {
 	c.at.Store(l) // before cancelled is looked at; see Client.cancel
 	l.mu.Lock()
-	if !l.up {
+	if !l.up || l.retired {
 		l.mu.Unlock()
 		return sentDown
 	}
@@ -366,7 +378,7 @@ func (l *link) read(conn net.Conn, d *wire.Decoder) {
 			}
 			batch = append(batch, answer{head: h, body: body})
 		}
-		l.match(batch, now)
+		last := l.match(batch, now)
 		for i := range batch {
 			switch a := &batch[i]; {
 			case a.call == nil:
@@ -377,12 +389,17 @@ func (l *link) read(conn net.Conn, d *wire.Decoder) {
 			}
 			batch[i] = answer{}
 		}
+		if last && l.bond.through() {
+			l.fail(nil)
+			return
+		}
 	}
 }
 
 // match finds the calls of a batch, all under one lock. A late answer to a call
-// that was given up finds none. A ping is answered on the way.
-func (l *link) match(batch []answer, now time.Duration) {
+// that was given up finds none. A ping is answered on the way. It reports whether the
+// link is retired, and nobody waits on it any more.
+func (l *link) match(batch []answer, now time.Duration) (last bool) {
 	wake, answered, takes, among := false, 0, time.Duration(0), false
 	l.mu.Lock()
 	for i := range batch {
@@ -417,6 +434,7 @@ func (l *link) match(batch []answer, now time.Duration) {
 	if among {
 		l.probe = 0
 	}
+	last = l.retired && l.pending.open == 0
 	l.mu.Unlock()
 	if answered > 0 {
 		l.bond.pressure.answered(now, answered, takes, among)
@@ -424,6 +442,7 @@ func (l *link) match(batch []answer, now time.Duration) {
 	if wake {
 		l.wake <- struct{}{}
 	}
+	return last
 }
 
 // put puts a frame without fields into the next batch, and returns whether

@@ -17,7 +17,8 @@ type courier struct {
 	source     clockSource
 	welcomed   func(windowMax uint32) // told the limit that a node keeps to; called under no lock
 	kick       chan struct{}          // from event to keeper: the next wake may be earlier; never closed
-	stop       chan struct{}          // closed by close
+	heirs      heirs
+	stop       chan struct{} // closed by close
 	running    sync.WaitGroup
 
 	clock Clock
@@ -48,6 +49,7 @@ func newCourier(o Options, source clockSource, seed uint64, welcomed func(window
 		open:       make(map[*bond]bool),
 	}
 	c.core = NewCore(Config{Endpoints: o.Endpoints, Chance: seed, Patience: o.Patience, Forward: o.Forward, Crowded: c.crowded})
+	c.heirs = heirs{courier: c, worn: make(chan struct{}, 1)}
 	c.routes.Store(c.core.Routes())
 	c.bonds.Store(new([]*bond))
 	c.running.Add(1)
@@ -127,6 +129,8 @@ func (c *courier) keeper() {
 		case <-c.stop:
 			return
 		case <-c.kick:
+		case <-c.heirs.worn:
+			c.heirs.beget(c.look())
 		case <-timer.C:
 		}
 		now := c.look()
@@ -159,7 +163,8 @@ func (c *courier) nextWake(looked time.Duration) time.Duration {
 // lookAfter sees to the health of all connections, and to the calls whose time
 // is over on one.
 func (c *courier) lookAfter(now time.Duration) {
-	for _, b := range *c.bonds.Load() {
+	c.heirs.beget(now)
+	for _, b := range append(c.heirs.retired(), *c.bonds.Load()...) {
 		if b == nil {
 			continue
 		}

@@ -80,6 +80,7 @@ func (l *link) look(now time.Duration) (overdue []*call) {
 		l.seen, l.spoke = l.batches, now
 	}
 	verdict := judge(now, time.Duration(l.heard.Load()), l.spoke, time.Duration(l.asked.Load()), l.pending.open-l.pending.stands, time.Duration(l.bond.used.Load()))
+	retired := l.retired
 	if verdict == healthPing {
 		l.asked.Store(int64(now))
 		wake = l.put(wire.TypePing, 0) || wake
@@ -87,6 +88,9 @@ func (l *link) look(now time.Duration) (overdue []*call) {
 	l.mu.Unlock()
 	if wake {
 		l.wake <- struct{}{}
+	}
+	if retired && l.bond.through() {
+		verdict = healthIdle // what it waited for last was given up
 	}
 	switch verdict {
 	case healthDead:

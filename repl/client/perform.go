@@ -25,21 +25,9 @@ func (c *courier) prepare(a *Action) {
 		if c.closed {
 			return
 		}
-		b := &bond{peer: a.Peer, missing: c.options.ConnectionsPerNode}
-		b.pressure.limit.Store(limitNone)
-		for range b.missing {
-			ctx, end := context.WithCancel(context.Background())
-			l := &link{
-				courier: c, bond: b, addr: a.Addr, ctx: ctx, end: end,
-				wake: make(chan struct{}, 1), space: make(chan struct{}, 1),
-			}
-			b.links = append(b.links, l)
-		}
-		c.open[b] = true
-		c.running.Add(len(b.links))
-		for _, l := range b.links {
-			go l.write()
-		}
+		b := newBond(c, a.Peer, a.Addr)
+		b.serves = true
+		b.begin()
 	case ActHangUp:
 		for b := range c.open {
 			if b.peer == a.Peer {
@@ -51,6 +39,30 @@ func (c *courier) prepare(a *Action) {
 				}()
 			}
 		}
+	}
+}
+
+// newBond makes the connections to a peer at addr, which begin dials.
+func newBond(c *courier, p Peer, addr string) *bond {
+	b := &bond{peer: p, missing: c.options.ConnectionsPerNode}
+	b.pressure.limit.Store(limitNone)
+	for range b.missing {
+		ctx, end := context.WithCancel(context.Background())
+		b.links = append(b.links, &link{
+			courier: c, bond: b, addr: addr, ctx: ctx, end: end,
+			wake: make(chan struct{}, 1), space: make(chan struct{}, 1),
+		})
+	}
+	return b
+}
+
+// begin dials the links. Held: courier.mu.
+func (b *bond) begin() {
+	c := b.links[0].courier
+	c.open[b] = true
+	c.running.Add(len(b.links))
+	for _, l := range b.links {
+		go l.write()
 	}
 }
 
@@ -203,7 +215,7 @@ func (c *courier) refusedBy(x *call, from Peer, e *wire.Error) {
 // linkAccepted notes that l is connected, and says hello now.
 func (c *courier) linkAccepted(l *link) {
 	c.event(func(time.Duration) {
-		if b := l.bond; !b.failed {
+		if b := l.bond; !b.failed && b.serves {
 			c.core.Accepted(b.peer)
 		}
 	})
@@ -212,16 +224,29 @@ func (c *courier) linkAccepted(l *link) {
 // linkUp notes that l said hello. A bond is up when all its links are.
 func (c *courier) linkUp(l *link, g *wire.Greeting) {
 	c.welcomed(g.Welcome.WindowMax)
+	var retired *bond
+	b, over := l.bond, false
 	c.event(func(now time.Duration) {
-		b := l.bond
 		b.missing--
 		if b.failed || b.missing > 0 || c.closed {
+			return
+		}
+		b.node, b.cluster = g.Challenge.Node, g.Challenge.ClusterID
+		if b.former != nil {
+			retired = c.heirs.inherit(now, b)
+			over = retired == nil
 			return
 		}
 		c.publish(b.peer, b)
 		c.options.Log.Info("node connected", "node", g.Challenge.Node, "addr", l.addr)
 		c.core.Connected(now, b.peer, g.Challenge.Node, g.Challenge.ClusterID)
 	})
+	switch {
+	case over:
+		b.fail(errStopped)
+	case retired != nil:
+		c.heirs.retire(retired)
+	}
 }
 
 // linkDown notes that l ended, and with it its bond. A nil err: it was idle.
@@ -234,7 +259,10 @@ func (c *courier) linkDown(l *link, lost []*call, err error) {
 			if err != nil && !errors.Is(err, ErrClosed) {
 				c.options.Log.Info("node not connected", "addr", l.addr, "cause", err)
 			}
-			c.core.Disconnected(now, b.peer, err)
+			c.heirs.unborn(now, b)
+			if b.serves {
+				c.core.Disconnected(now, b.peer, err)
+			}
 		}
 		for _, x := range lost {
 			switch {

@@ -128,6 +128,8 @@ type belowTLS struct {
 	passed    records   // what TLS was given
 	dry       bool      // there is nothing more to give: who reads has something already, and waits for no more
 
+	wear wear
+
 	mu       sync.Mutex
 	within   time.Duration // guarded by mu: how long the writes of now may wait; 0: as the deadline says
 	gathered *[]byte       // guarded by mu: records for one larger write, of gathering; nil: each is written as it comes
@@ -197,6 +199,7 @@ func (b *belowTLS) Read(p []byte) (n int, err error) {
 		return 0, errDry
 	case b.shook:
 		n, err = b.Conn.Read(p)
+		b.wear.count(&b.wear.read, n)
 	default:
 		n, err = b.readHandshake(p)
 	}
@@ -271,9 +274,12 @@ func (b *belowTLS) Write(p []byte) (n int, err error) {
 // put writes p. b.mu is held.
 func (b *belowTLS) put(p []byte) (n int, err error) {
 	if b.within > 0 {
-		return WriteWithin(b.Conn, p, b.within)
+		n, err = WriteWithin(b.Conn, p, b.within)
+	} else {
+		n, err = b.Conn.Write(p)
 	}
-	return b.Conn.Write(p)
+	b.wear.count(&b.wear.written, n)
+	return n, err
 }
 
 // flush writes what has gathered. b.mu is held.
