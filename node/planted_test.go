@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"muster/repl/rights"
-	"muster/repl/standing"
 	"muster/repl"
 	"muster/repl/client"
+	"muster/repl/rights"
+	"muster/repl/standing"
 )
 
 // mustFind fails unless a test finds a bug that set plants: find returns what is wrong, or "".
