@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/login"
 	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/notary"
@@ -95,7 +96,7 @@ func TestLoginIsNotRenewed(t *testing.T) {
 // loginRenewed tells what a certificate of an hour brings.
 func loginRenewed(t *testing.T) string {
 	p := certified(t, 1)
-	hash, err := HashPassword(rand.Reader, []byte("correct horse"))
+	hash, err := login.Hash(rand.Reader, []byte("correct horse"), secureLimits().passwordRounds)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func loginRenewed(t *testing.T) string {
 		t.Fatal(err)
 	}
 	r := p.nodes[0]
-	r.node.logins.failures.begin(time.Now(), "rob", "10.0.0.1")
+	r.node.logins.failures.Begin(time.Now(), "rob", "10.0.0.1")
 	a, refusal := r.node.logins.login(&wire.Login{Name: "rob", Password: []byte("correct horse"), Request: request}, "10.0.0.1")
 	if refusal != nil {
 		t.Fatal(refusal)

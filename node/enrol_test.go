@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/login"
 	"muster/raft"
 	"muster/repl/trust"
 	"muster/repl/wire"
@@ -346,7 +347,7 @@ func TestCertificateOfAnotherRoot(t *testing.T) {
 func TestLoginGetsCertificate(t *testing.T) {
 	nodes, users := secured(t, 1)
 	r := nodes[0]
-	password, err := HashPassword(rand.Reader, []byte("hunter2"))
+	password, err := login.Hash(rand.Reader, []byte("hunter2"), secureLimits().passwordRounds)
 	if err != nil {
 		t.Fatal(err)
 	}

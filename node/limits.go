@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"time"
 
+	"muster/node/login"
 	"muster/repl/rights"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -89,6 +90,8 @@ type limits struct {
 	// stallAfter is how long an operation of the disk may take before the disk
 	// counts as stalled, and stopMax how long a node that stops waits for it.
 	stallAfter, stopMax time.Duration
+	// passwordRounds is how often the password of each login is hashed at least.
+	passwordRounds int
 	// cutOffAfter is [rights.CutOffAfter], shorter in tests.
 	cutOffAfter time.Duration
 }
@@ -105,7 +108,7 @@ func defaultLimits() limits {
 		arrivingBytes: 256 << 20,
 		answerTimeout: 10 * time.Second, linger: time.Second,
 		wait: 60 * time.Second, noticePause: time.Minute, trailHeads: time.Minute,
-		stallAfter: stallAfter, stopMax: stopMax, cutOffAfter: rights.CutOffAfter,
+		stallAfter: stallAfter, stopMax: stopMax, passwordRounds: login.Rounds, cutOffAfter: rights.CutOffAfter,
 	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil {

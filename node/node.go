@@ -37,7 +37,7 @@
 //	enrolment.poll     1 per host while founding    Node   the founding ends
 //	inquiry.run        1                            Node   Node.close
 //	recruiter.beside   recruitsMax at most          Node   the request is answered
-//	logins.login       loginsMax at most            Node   the request is answered
+//	logins.login       login.AtOnce at most         Node   the request is answered
 //	recruiter.add      1 per host of an AddNodes    beside the host is on its way, or refused
 //
 // and those of package repl.

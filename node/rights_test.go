@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/login"
 	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/notary"
@@ -264,7 +265,7 @@ func first(b []byte, err error) []byte {
 // A user logs in with a password, and has for an hour what it may.
 func TestLoginByPassword(t *testing.T) {
 	p := certified(t, 1)
-	hash, err := HashPassword(rand.Reader, []byte("correct horse"))
+	hash, err := login.Hash(rand.Reader, []byte("correct horse"), secureLimits().passwordRounds)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +279,7 @@ func TestLoginByPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := p.nodes[0].node
-	n.logins.failures.begin(time.Now(), "rob", "10.0.0.1")
+	n.logins.failures.Begin(time.Now(), "rob", "10.0.0.1")
 	a, refusal := n.logins.login(&wire.Login{Name: "rob", Password: []byte("correct horse"), Request: request}, "10.0.0.1")
 	if refusal != nil {
 		t.Fatal(refusal)
@@ -297,7 +298,7 @@ func TestLoginByPassword(t *testing.T) {
 func TestLoginOfAGuest(t *testing.T) {
 	t.Parallel()
 	p := certified(t, 3)
-	hash, err := HashPassword(rand.Reader, []byte("correct horse"))
+	hash, err := login.Hash(rand.Reader, []byte("correct horse"), secureLimits().passwordRounds)
 	if err != nil {
 		t.Fatal(err)
 	}

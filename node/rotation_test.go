@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/login"
 	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/trust"
@@ -124,7 +125,7 @@ func rotationCuts(t *testing.T) string {
 	admin := p.home(users[0].root, users[0].leaf.Raw, users[0].key)
 	p.admin = p.client(admin, client.ForwardWhenCut)
 	password := []byte("correct horse")
-	hash, err := HashPassword(rand.Reader, password)
+	hash, err := login.Hash(rand.Reader, password, secureLimits().passwordRounds)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func rotationCuts(t *testing.T) string {
 			return errors.New("nobody leads")
 		}
 		var refusal *wire.Error
-		lead.node.logins.failures.begin(time.Now(), "rob", "10.0.0.1")
+		lead.node.logins.failures.Begin(time.Now(), "rob", "10.0.0.1")
 		if login, refusal = lead.node.logins.login(&wire.Login{Name: "rob", Password: password, Request: request}, "10.0.0.1"); refusal != nil {
 			return refusal
 		}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/login"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -122,7 +123,7 @@ func secretsTold(t *testing.T) string {
 		}
 		told = append(told, what+": "+string(b))
 	}
-	hash, err := HashPassword(rand.Reader, []byte(password))
+	hash, err := login.Hash(rand.Reader, []byte(password), secureLimits().passwordRounds)
 	if err != nil {
 		t.Fatal(err)
 	}

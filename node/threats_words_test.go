@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/login"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -78,7 +79,7 @@ func TestPasswordGuessing(t *testing.T) {
 
 func guessing(t *testing.T) string {
 	r, admin := securedAlone(t, slog.New(slog.DiscardHandler), func(*Node) {})
-	password, err := HashPassword(rand.Reader, []byte("letmein"))
+	password, err := login.Hash(rand.Reader, []byte("letmein"), secureLimits().passwordRounds)
 	if err != nil {
 		t.Fatal(err)
 	}

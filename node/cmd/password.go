@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"muster/node"
+	"muster/node/login"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -66,7 +67,7 @@ func (con *console) newPassword(c *cli.Context) (p *password, err error) {
 		p.made = madePassword()
 		text = []byte(p.made)
 	}
-	p.hash, err = node.HashPassword(rand.Reader, text)
+	p.hash, err = login.Hash(rand.Reader, text, login.Rounds)
 	return p, err
 }
 

@@ -1,4 +1,4 @@
-package node
+package login
 
 import (
 	"net/netip"
@@ -51,8 +51,8 @@ const (
 	larger4, larger6     = 24, 48
 )
 
-// networkOf is the network of an address: what one customer has. wide is a larger one around it.
-func networkOf(addr string) (network, wide string) {
+// NetworkOf is the network of an address: what one customer has. wide is a larger one around it.
+func NetworkOf(addr string) (network, wide string) {
 	a, err := netip.ParseAddr(addr)
 	if err != nil {
 		return addr, addr // no address: all of them are one
@@ -65,8 +65,9 @@ func networkOf(addr string) (network, wide string) {
 	return netip.PrefixFrom(a, bits).Masked().String(), netip.PrefixFrom(a, more).Masked().String()
 }
 
-// failures remembers whose logins failed, and from where users have logged in.
-type failures struct {
+// Failures remembers whose logins failed, and from where users have logged in. It is safe for all goroutines. The zero
+// value remembers nothing.
+type Failures struct {
 	mu    sync.Mutex
 	of    map[source]*failing   // guarded by mu; at most failuresMax
 	users map[string]*allowance // guarded by mu; at most failuresMax
@@ -118,9 +119,9 @@ func (a *allowance) left(now time.Time) time.Duration {
 // bugGuessed is planted to show that its test finds it: a login may follow one that failed at once.
 const bugGuessed = "failed logins cost no time"
 
-// begin returns how long a login has to wait, or 0: then it is under way, until [failures.end] or
-// [failures.drop]. known: the user has logged in from there before.
-func (f *failures) begin(now time.Time, user, network string) (left time.Duration, known bool) {
+// Begin returns how long a login has to wait, or 0: then it is under way, until [Failures.End] or
+// [Failures.Drop]. known: the user has logged in from there before.
+func (f *Failures) Begin(now time.Time, user, network string) (left time.Duration, known bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, known = f.known[source{user, network}]
@@ -132,7 +133,7 @@ func (f *failures) begin(now time.Time, user, network string) (left time.Duratio
 			// Others who share his network, behind one address, must not hold him up either.
 		default:
 			if x.under {
-				left = max(left, loginBusyRetry)
+				left = max(left, BusyRetry)
 			}
 			left = max(left, x.pause()-now.Sub(x.last))
 		}
@@ -166,8 +167,8 @@ func (f *failures) begin(now time.Time, user, network string) (left time.Duratio
 	return 0, known
 }
 
-// end notes how a login ended that was under way.
-func (f *failures) end(now time.Time, ok bool, user, network string) {
+// End notes how a login ended that was under way.
+func (f *Failures) End(now time.Time, ok bool, user, network string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, w := range sources(user, network) {
@@ -205,8 +206,8 @@ func (f *failures) end(now time.Time, ok bool, user, network string) {
 	f.known[source{user, network}] = now
 }
 
-// drop notes that a login that was under way was not looked at.
-func (f *failures) drop(user, network string) {
+// Drop notes that a login that was under way was not looked at.
+func (f *Failures) Drop(user, network string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, w := range sources(user, network) {
@@ -218,14 +219,14 @@ func (f *failures) drop(user, network string) {
 }
 
 // giveBack takes back that a login of a user counts as failed. Its caller holds mu.
-func (f *failures) giveBack(user string) {
+func (f *Failures) giveBack(user string) {
 	if a := f.users[user]; a != nil && a.used > 0 {
 		a.used--
 	}
 }
 
 // room forgets what is over, and if nothing is, the one that failed longest ago. Its caller holds mu.
-func (f *failures) room(now time.Time) {
+func (f *Failures) room(now time.Time) {
 	if len(f.of) < failuresMax {
 		return
 	}
@@ -246,7 +247,7 @@ func (f *failures) room(now time.Time) {
 
 // roomForUser forgets the users that may fail as often as any, and if there is none, the one that has failed
 // least. Its caller holds mu.
-func (f *failures) roomForUser(now time.Time) {
+func (f *Failures) roomForUser(now time.Time) {
 	least, used := "", userFailures+1
 	for user, a := range f.users {
 		a.back(now)

@@ -1,62 +1,68 @@
-package node
+package login
 
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 const (
-	// loginsMax is how many passwords are looked at at once. Each takes a quarter of a second of a
-	// processor, by design; who asks for more must not keep the node from its work.
-	loginsMax = 2
-	// loginsWaiting is how many more wait for their turn, and loginsOfNetwork how many of those from one
+	// AtOnce is how many passwords are looked at at once. Each takes a quarter of a second of a
+	// processor, by design; more of them must not keep the node from its work.
+	AtOnce = 2
+	// BusyRetry is after how long a place is free again, mostly.
+	BusyRetry = 500 * time.Millisecond
+	// waitingMax is how many more wait for their turn, and waitingOfNetwork how many of those from one
 	// wide network.
-	loginsWaiting   = 64
-	loginsOfNetwork = 4
+	waitingMax       = 64
+	waitingOfNetwork = 4
 )
 
 // bugFirstCome is planted to show that its test finds it: logins wait in one line, whoever they are of.
 const bugFirstCome = "logins wait in one line"
 
-// loginQueue says whose password is looked at next. Users who have logged in from where they are come before
+// Queue says whose password is looked at next. Users who have logged in from where they are come before
 // strangers; of either, all networks get their turn alike, so one network that sends many has its own wait. When there
 // is no room for more, the networks that have most in it lose theirs. It is safe for all goroutines.
-type loginQueue struct {
+type Queue struct {
 	mu      sync.Mutex
-	under   int            // guarded by mu; at most loginsMax
-	waiting []*loginWait   // guarded by mu; in the order in which they came, at most loginsWaiting
+	under   int            // guarded by mu; at most AtOnce
+	waiting []*Place       // guarded by mu; in the order in which they came, at most waitingMax
 	served  map[string]int // guarded by mu; of networks that have some waiting: how many they have had since then
 }
 
-// loginWait is a login that waits.
-type loginWait struct {
+// Place is what a login has in the queue.
+type Place struct {
 	network string    // a wide one
 	known   bool      // its user has logged in from there before
 	turn    chan bool // once: true: it is its turn; false: it has lost its place
 }
 
-// enter takes a login in, and returns nil if it has no place. Its turn is told on the channel; whoever has had it
-// calls leave.
-func (q *loginQueue) enter(network string, known bool) *loginWait {
+// Turn tells once whether it is the login's turn: true; or whether it has lost its place: false.
+func (w *Place) Turn() <-chan bool { return w.turn }
+
+// Enter takes a login in, and returns nil if it has no place. Its turn is told by
+// [Place.Turn]; whoever has had it calls [Queue.Leave].
+func (q *Queue) Enter(network string, known bool) *Place {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	w := &loginWait{network, known, make(chan bool, 1)}
-	if q.under < loginsMax {
+	w := &Place{network, known, make(chan bool, 1)}
+	if q.under < AtOnce {
 		q.under++
 		w.turn <- true
 		return w
 	}
 	if bug(bugFirstCome) {
-		if len(q.waiting) >= loginsWaiting {
+		if len(q.waiting) >= waitingMax {
 			return nil
 		}
 		q.waiting = append(q.waiting, w)
 		return w
 	}
-	if q.count(network) >= loginsOfNetwork {
+	if q.count(network) >= waitingOfNetwork {
 		return nil
 	}
-	if len(q.waiting) >= loginsWaiting && !q.displace(w) {
+	if len(q.waiting) >= waitingMax && !q.displace(w) {
 		return nil
 	}
 	if q.served == nil {
@@ -70,7 +76,7 @@ func (q *loginQueue) enter(network string, known bool) *loginWait {
 }
 
 // count returns how many of a network wait. Its caller holds mu.
-func (q *loginQueue) count(network string) (n int) {
+func (q *Queue) count(network string) (n int) {
 	for _, w := range q.waiting {
 		if w.network == network {
 			n++
@@ -79,10 +85,17 @@ func (q *loginQueue) count(network string) (n int) {
 	return n
 }
 
+// Waiting returns how many wait for their turn.
+func (q *Queue) Waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
 // displace makes room for a login, if one has less right to wait than that: a stranger, of the network that has
 // most. Of those that have equally many the one loses that has waited longest: it is the one that gives up first. Its
 // caller holds mu.
-func (q *loginQueue) displace(by *loginWait) bool {
+func (q *Queue) displace(by *Place) bool {
 	most, last := q.count(by.network), -1
 	if by.known {
 		most = 0
@@ -101,7 +114,7 @@ func (q *loginQueue) displace(by *loginWait) bool {
 }
 
 // remove takes one out. Its caller holds mu.
-func (q *loginQueue) remove(i int) {
+func (q *Queue) remove(i int) {
 	network := q.waiting[i].network
 	q.waiting = slices.Delete(q.waiting, i, i+1)
 	if q.count(network) == 0 {
@@ -109,8 +122,8 @@ func (q *loginQueue) remove(i int) {
 	}
 }
 
-// leave ends the turn of one, and gives it to the next.
-func (q *loginQueue) leave() {
+// Leave ends the turn of one, and gives it to the next.
+func (q *Queue) Leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.waiting) == 0 {
@@ -132,8 +145,8 @@ func (q *loginQueue) leave() {
 	w.turn <- true
 }
 
-// giveUp takes out one that waits no longer. It reports false if that has had its turn told already.
-func (q *loginQueue) giveUp(w *loginWait) bool {
+// GiveUp takes out one that waits no longer. It reports false if that has had its turn told already.
+func (q *Queue) GiveUp(w *Place) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i := slices.Index(q.waiting, w)
