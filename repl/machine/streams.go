@@ -208,13 +208,16 @@ func (x *Streams) Refuse(number uint64, err *wire.Error) (known bool) {
 	return true
 }
 
+// bugStreamStays is planted to show that its tests find it: what was allowed when it was opened goes on.
+const bugStreamStays = "stream kept after its right"
+
 // Review ends each stream whose request refused gives an error for: it is asked again what was asked
 // when the stream was opened, because the answer may be another one now. refused must not call x.
 func (x *Streams) Review(refused func(t wire.Type, body []byte) *wire.Error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, s := range x.all() {
-		if e := refused(s.typ, s.body); e != nil {
+		if e := refused(s.typ, s.body); e != nil && !bug(bugStreamStays) {
 			x.fail(s, e)
 		}
 	}

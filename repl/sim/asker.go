@@ -40,6 +40,10 @@ func (k *conn) request(e *event) {
 		k.Answer(r, wire.TypeError, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
 		return
 	}
+	if refusal := k.admits(e); refusal != nil {
+		k.Answer(r, wire.TypeError, refusal.Append(nil))
+		return
+	}
 	if k.hears(e) {
 		return
 	}
@@ -74,6 +78,7 @@ func (k *conn) Answer(r repl.Reply, t wire.Type, body []byte) bool {
 		k.sends(r.Request, t, body)
 		k.through(&k.toClient, at, e)
 	case wire.TypeStreamEnd:
+		c.users.ends(k, r.Request, body)
 		k.through(&k.toClient, at, e)
 	default:
 		c.queue.push(at, e)

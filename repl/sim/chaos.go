@@ -97,6 +97,7 @@ func (x *chaos) init(c *cluster) {
 	c.shuffle.init()
 	c.services.init()
 	c.security.init()
+	c.users.init()
 }
 
 func (x *chaos) stop() {

@@ -164,6 +164,7 @@ func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
 		line := truthEntry{term: e.ID.Term, time: e.Time, sum: e.Checksum(), kind: e.Kind}
 		if t.group != 0 && e.Kind == raft.EntryNormal {
 			line.outcome, line.key = t.model.apply(t, e)
+			t.c.users.applied(n, t, e)
 			line.outcome.changed(func(s shardmap.Slot) { t.changed[s] = append(t.changed[s], i) })
 		}
 		if t.group != 0 && e.Kind == raft.EntryTime {

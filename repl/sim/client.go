@@ -10,6 +10,7 @@ import (
 	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/machine"
+	"muster/repl/rights"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -63,7 +64,8 @@ type simClient struct {
 	table *wire.TopologyAnswer
 
 	host     sleeper
-	only     int // the one node that it reaches; 0: all
+	only     int                // the one node that it reaches; 0: all
+	user     shardmap.Principal // for whom it speaks; 0: nobody in particular
 	session  uint64
 	next     uint64
 	listings int   // under way
@@ -92,7 +94,11 @@ type conn struct {
 	windows          map[uint64]*window // by the number of a stream, at the node's end
 	following        *following         // the stream of the table, if the client has it here
 
-	requests machine.Requests // at the node's end
+	// At the node's end.
+	requests machine.Requests
+	user     shardmap.Principal // for whom it speaks
+	judge    *rights.Judge
+	asked    map[uint64]streamAsked // what has opened each stream, where there are users
 }
 
 func newClient(c *cluster, id int) *simClient {
@@ -109,6 +115,7 @@ func newClient(c *cluster, id int) *simClient {
 		}
 	}
 	cl.core = client.NewCore(config)
+	c.users.login(cl)
 	cl.beginIn()
 	return cl
 }
@@ -127,6 +134,10 @@ func (cl *simClient) stop() { cl.stopped = true }
 // begin begins a burst of operations.
 func (cl *simClient) begin() {
 	if cl.stopped {
+		return
+	}
+	if cl.c.users.login(cl) {
+		cl.beginIn()
 		return
 	}
 	for range 1 + cl.c.chance.below(4) {
@@ -404,7 +415,8 @@ func (k *conn) dialled() {
 		cl.core.Disconnected(cl.now(), k.peer, errRefused)
 	default:
 		k.up, k.life, k.heard = true, k.node.life, c.now
-		k.requests.Routes = k.node.known.routes
+		k.user, k.judge, k.asked = cl.user, rights.NewJudge(addrOf(k.node.id)), map[uint64]streamAsked{}
+		k.requests.Routes, k.requests.Principal = k.node.known.routes, cl.user
 		k.requests.Streams.Feed = k.node.feeds.feed
 		cl.core.Connected(cl.now(), k.peer, k.node.id, clusterID)
 	}

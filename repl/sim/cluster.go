@@ -152,6 +152,7 @@ type cluster struct {
 	watches  watches
 	services services
 	security security
+	users    users
 	builds   builds
 	paces    paces
 	flaws    flaws
@@ -178,6 +179,7 @@ func Run(o Options) (r Result) {
 	c.shuffle.draw(c)
 	c.services.draw(c)
 	c.security.draw(c)
+	c.users.draw(c)
 	defer func() {
 		r = c.result
 		c.close()
@@ -309,6 +311,7 @@ func (c *cluster) found() {
 		}
 		return c.groupWithoutLeader() < 0
 	})
+	c.users.found()
 	for i := range clientCount {
 		c.clients = append(c.clients, newClient(c, i+1))
 	}
@@ -518,6 +521,7 @@ func (c *cluster) healAll() {
 	c.order.settle()
 	c.services.settle()
 	c.security.end()
+	c.users.end()
 	c.until("all replicas have applied the same", settleWithin, c.settled)
 	endSoon(c)
 	c.until("all replicas have applied the same, and what was due has ended", settleWithin, c.settled)

@@ -30,7 +30,8 @@
 // watches of clients and watchcheck.go what must hold of them, feed.go and follow.go the two
 // ends of what a node sends of its own accord, kind.go the kinds of operations. secure.go has what a run has of
 // certificates and tokens, credential.go what a node has, handshake.go what that proves to whom, applicant.go
-// the hosts that come with tokens. flaw.go has how
+// the hosts that come with tokens. users.go has what people do about users, lawful.go what a node lets through,
+// ruling.go what it must not. flaw.go has how
 // states of replicas become wrong (flawkind.go, slip.go), and what must come of it (flawrun.go,
 // incident.go).
 package sim

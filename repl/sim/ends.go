@@ -21,6 +21,7 @@ type leaseVersion struct {
 	there bool
 	ttl   uint64 // ms
 	due   raft.GroupTime
+	owner shardmap.Principal // who was granted it; 0: nobody in particular
 }
 
 // slotEvent is what an entry did to a key, or to a service, whose name key then is.
@@ -113,13 +114,14 @@ func (l *slotLife) lease(t *truth, e raft.Entry, x *shardmap.Command) outcome {
 	r := outcome{slot: x.Slot, owned: true, group: t.group, id: e.ID, status: shardmap.StatusNoLease}
 	version := max(e.ID.Index, l.last+1)
 	number := id.Number()
+	owner := x.Principal
 	switch was := l.leaseNow(number); {
 	case op == shardmap.LeaseGrant:
 		number = version
-	case !was.there:
-		return r
+	case !was.there || was.owner != 0 && x.Principal != 0 && was.owner != x.Principal:
+		return r // a lease of another user is none
 	default:
-		ttl = was.ttl
+		ttl, owner = was.ttl, was.owner
 	}
 	r.status, r.version, l.last = shardmap.StatusApplied, version, version
 	now := leaseVersion{span: len(l.spans) - 1, index: e.ID.Index}
@@ -127,7 +129,7 @@ func (l *slotLife) lease(t *truth, e raft.Entry, x *shardmap.Command) outcome {
 		l.endKeys(t, e.ID.Index, shardmap.EventDel, version, number)
 	} else {
 		r.ttl = ttl
-		now.there, now.ttl, now.due = true, ttl, l.time(e.Time)+milliseconds(ttl)
+		now.there, now.ttl, now.due, now.owner = true, ttl, l.time(e.Time)+milliseconds(ttl), owner
 	}
 	l.leases[number] = append(l.leases[number], now)
 	r.lease = shardmap.MakeLeaseID(x.Slot, number)

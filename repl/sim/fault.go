@@ -107,6 +107,11 @@ const (
 	TokenUsed       // a host is let in by a token
 	TokenOver       // a token that is over, used up or revoked is refused
 
+	// Users, in runs that have them, likewise; see users.go.
+	Users     // a request is refused, since its user may not make it
+	CutOff    // a node refuses users, since it does not hear of the meta group
+	RightEnds // a stream ends, since its user may not have it any more
+
 	faults
 )
 
@@ -125,6 +130,7 @@ var faultNames = [faults]string{
 	Lies: "lies", LeaderStops: "leader-stops",
 	Members: "members", Nodes: "nodes", Slots: "slots", Targets: "targets",
 	Secure: "secure", CalendarLeaps: "calendar-leaps", CertificateEnds: "certificate-ends", RootTurns: "root-turns", TokenUsed: "token-used", TokenOver: "token-over",
+	Users: "users", CutOff: "cut-off", RightEnds: "right-ends",
 }
 
 func (f Fault) String() string { return faultNames[f] }

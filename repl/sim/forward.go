@@ -27,6 +27,7 @@ func (p *post) SendForward(to raft.NodeID, number uint64, within time.Duration, 
 	if !n.where.found[to] {
 		return false
 	}
+	n.c.users.passes(n, f)
 	e := n.c.queue.get(evFrame)
 	e.wtype, e.number, e.within, e.back = wire.TypeForward, number, within, n.life
 	// It goes over one connection, which ends with the process at either end. If the
@@ -71,6 +72,10 @@ func (p *post) forward(e *event) {
 	table := n.known.show()
 	if table == nil {
 		k.Answer(r, wire.TypeError, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
+		return
+	}
+	if refusal := n.lawful.admitsForward(e.body); refusal != nil {
+		k.Answer(r, wire.TypeError, refusal.Append(nil))
 		return
 	}
 	h := wire.Header{Length: len(e.body), Type: wire.TypeForward, Deadline: uint32(max(1, e.within.Milliseconds())), Request: e.number}

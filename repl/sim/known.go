@@ -32,8 +32,10 @@ func (k *known) changed(t *shardmap.Table) {
 		k.n.c.shuffle.groups(t)
 		k.n.c.flaws.told(k.n, t)
 		k.n.c.security.table(t)
+		k.n.c.users.table(t)
 	}
 	k.table = t
+	k.n.lawful.tableChanged(t)
 	k.routes.Follow(t)
 	k.n.feeds.feed.TableChanged()
 	if k.n.moves.leds {

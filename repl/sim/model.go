@@ -37,7 +37,7 @@ type outcome struct {
 
 // apply returns what an entry does.
 func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
-	_, write, err := wire.ReadOrigin(e.Payload())
+	origin, write, err := wire.ReadOrigin(e.Payload())
 	if err != nil {
 		t.c.fail("I9: entry %s of group %d has no origin: %v", e.ID, t.group, err)
 	}
@@ -49,6 +49,7 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 	if err := shardmap.ReadCommand(body, x); err != nil {
 		t.c.fail("I9: entry %s of group %d is no command: %v", e.ID, t.group, err)
 	}
+	x.Principal = origin.Principal
 	if x.Kind == shardmap.CommandOwn {
 		return m.own(t, e, x), outcomeKey{}
 	}

@@ -68,6 +68,7 @@ type node struct {
 	checks    checks                    // how it has services checked whose groups it leads, and checks
 	incidents incidents                 // which of its replicas it has to tell of
 	creds     credentials               // its key, its certificate, and how it gets another
+	lawful    lawful                    // what it knows of who may do what
 }
 
 // newNode makes a founder, with its log begun.
@@ -82,7 +83,7 @@ func newNode(c *cluster, index int) *node {
 func makeNode(c *cluster, index int) *node {
 	n := &node{c: c, index: index, id: raft.NodeID(index), ticks: hostClock{rate: 1e6}}
 	n.where = whereabouts{n: n, addr: addrOf(n.id)}
-	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n, n.checks.n, n.feeds.n, n.incidents.n, n.creds.n = n, n, n, n, n, n, n, n, n, n, n, n, n, n
+	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n, n.checks.n, n.feeds.n, n.incidents.n, n.creds.n, n.lawful.n = n, n, n, n, n, n, n, n, n, n, n, n, n, n, n
 	n.files = nodeDisk{n: n, mem: vfs.NewMem(), latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond)}
 	n.files.fs = vfs.NewFaulty(n.files.mem)
 	n.decay = decay{n: n, wounded: map[logstore.Replica]bool{}}
@@ -232,6 +233,7 @@ func (n *node) open() error {
 	}
 	n.known.table, n.known.lent, n.known.announced, n.known.routes = nil, false, false, new(machine.Routes)
 	n.feeds.begin()
+	n.lawful.begin()
 	n.moves.begin()
 	n.carries.begin()
 	n.checks.begin()
@@ -380,12 +382,12 @@ func (n *node) restartIn(d time.Duration) {
 
 // pause stops the process; time goes on.
 func (n *node) pause(d time.Duration) {
-	n.paused = true
+	n.paused, n.lawful.stood = true, n.c.now
 	n.c.after(d, n.event(evResume))
 }
 
 func (n *node) resume() {
-	n.paused = false
+	n.paused, n.lawful.resumed = false, n.c.now
 	inbox := n.inbox
 	n.inbox = nil
 	for i, e := range inbox {

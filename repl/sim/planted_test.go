@@ -18,9 +18,11 @@ import (
 	"muster/repl/machine"
 	"muster/repl/mover"
 	"muster/repl/notary"
+	"muster/repl/rights"
 	"muster/repl/watch"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/access"
 )
 
 var (
@@ -141,6 +143,13 @@ var plantedBugs = []struct {
 	{"TLS only before all have certificates", notary.SetBug, ""},
 	{"root proposed before its key is kept", notary.SetBug, ""},
 	{"root dropped before all renewed", notary.SetBug, ""},
+	{"rules of a former table", rights.SetBug, ""},
+	{"rules of a replica that is behind", rights.SetBug, ""},
+	{"users answered without contact", rights.SetBug, ""},
+	{"forward without its principal", rights.SetBug, ""},
+	{"list outside a grant", access.SetBug, ""},
+	{"stream kept after its right", machine.SetBug, ""},
+	{"lease of another revoked", shardmap.SetBug, ""},
 	{"fenced replica serves", repl.SetBug, ""},
 	{"fence not durable", repl.SetBug, ""},
 	{"rebuilt from a replica that differs", repl.SetBug, notTwo},
@@ -202,6 +211,14 @@ var needs = map[string][]Fault{
 	"root proposed before its key is kept":            {Secure},
 	"root dropped before all renewed":                 {Secure},
 
+	"rules of a former table":           {Secure, Users},
+	"rules of a replica that is behind": {Secure, Users},
+	"users answered without contact":    {Secure, Users},
+	"forward without its principal":     {Secure, Users},
+	"list outside a grant":              {Secure, Users},
+	"stream kept after its right":       {Secure, Users},
+	"lease of another revoked":          {Secure, Users},
+
 	"check result of a dead checker counted": {Targets},
 	"a new leader allows heartbeats no time": {Targets},
 }
@@ -217,6 +234,7 @@ var watchBugs = map[string]bool{
 	"a takeover not waited for":      true,
 	"a slot lost on its way":         true,
 	"a gap passed over":              true,
+	"stream kept after its right":    true,
 }
 
 // levelBugs has the bugs that only clusters of two builds meet.
@@ -235,6 +253,7 @@ var flawBugs = map[string]bool{
 var firstSeed = map[string]int64{
 	"read before own commit":         42,
 	"watch event twice after resume": 42,
+	"lease of another revoked":       21,
 }
 
 // huntMin is how many seeds are searched at least: a machine has hours in which the time for

@@ -59,7 +59,7 @@ func tagSlot(tag string) shardmap.Slot { return shardmap.SlotOf([]byte("{" + tag
 
 // rush begins a write to a slot.
 func (cl *simClient) rush(s shardmap.Slot) {
-	if cl.stopped || cl.busy() >= openMax {
+	if cl.stopped || cl.busy() >= openMax || cl.c.users.login(cl) {
 		return
 	}
 	c := cl.c

@@ -130,4 +130,5 @@ func (cl *simClient) renew() {
 		}
 	}
 	cl.session, cl.next = cl.c.chance.next()|1, 1
+	cl.c.users.owns(cl)
 }

@@ -148,6 +148,7 @@ func (k *conn) sends(number uint64, t wire.Type, body []byte) {
 	if k.node.origin().odd != 0 {
 		return
 	}
+	k.client.c.users.sends(k, number)
 	w := k.windows[number]
 	rows, err := 0, error(nil)
 	switch t {
@@ -213,6 +214,7 @@ func (o *op) piece(body []byte) {
 	} else {
 		page := a
 		o.checkPage(&page)
+		c.users.answered(o)
 	}
 	c.result.Pages++
 	for {
