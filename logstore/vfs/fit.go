@@ -116,15 +116,21 @@ func OpenFit(name string, s Secrecy, l Links) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err == nil {
-		err = Unfit(name, info.Mode(), ownerOf(info), os.Geteuid(), 0, s)
-	}
-	if err != nil {
+	if err := FitFile(f, s); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// FitFile returns why an open file is none that this process may go by, as an [UnfitError] or what the system says, or
+// nil. It is for files of which only what is in them says how secret they are.
+func FitFile(f *os.File, s Secrecy) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return Unfit(f.Name(), info.Mode(), ownerOf(info), os.Geteuid(), 0, s)
 }
 
 // ReadFit reads a file that this process may go by, as [OpenFit] opens it: most bytes at most.

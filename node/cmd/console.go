@@ -141,13 +141,20 @@ func (con *console) contents(file string, most int, limit string) (b []byte, sho
 		return nil, "", err
 	}
 	defer in.Close()
-	switch b, err = io.ReadAll(io.LimitReader(in, int64(most)+1)); {
+	b, err = allOf(in, shown, most, limit)
+	return b, shown, err
+}
+
+// allOf reads all that is in an input: most bytes at most, which are what the error of more names.
+func allOf(in io.Reader, shown string, most int, limit string) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(in, int64(most)+1))
+	switch {
 	case err != nil:
-		return nil, shown, fmt.Errorf("%s: %w", shown, err)
+		return nil, fmt.Errorf("%s: %w", shown, err)
 	case len(b) > most:
-		return nil, shown, fmt.Errorf("%s: more than %d bytes, which is %s; nothing was written", shown, most, limit)
+		return nil, fmt.Errorf("%s: more than %d bytes, which is %s; nothing was written", shown, most, limit)
 	}
-	return b, shown, nil
+	return b, nil
 }
 
 // isTerminal reports whether a person, or nobody, reads what is written to w.

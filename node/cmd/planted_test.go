@@ -36,6 +36,9 @@ func TestPlantedNames(t *testing.T) {
 	t.Logf("%.200s", wrong)
 }
 
+// The test of service files must find a command that takes passwords out of a file that others can read.
+func TestPlantedOpenServiceFile(t *testing.T) { mustFind(t, bugOpenServiceFile, serviceFiles) }
+
 // The tests must find tokens that outlive what their user had.
 func TestPlantedTokensStay(t *testing.T) {
 	mustFind(t, bugTokensStay, withdrawn)

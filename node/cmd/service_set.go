@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"muster/logstore/vfs"
 	"muster/repl/client"
 	"muster/shardmap/registry"
 )
@@ -27,7 +30,8 @@ be written, the command names the others and ends with status 8.
 Without a file the command registers one service: each --node is an instance with its settings,
 each --set a setting of the service. A value with a comma in it wants a file, and so does a
 password: other users of this host may see a command line. What "service get" shows for a
-password leaves the password as it is.
+password leaves the password as it is. A file with a password in it must be one that nobody else
+can read.
 
 Types are ` + strings.Join(registry.Types, ", ") + `.
 docs/services.md says which settings each has.
@@ -89,7 +93,12 @@ func (con *console) servicesIn(c *cli.Context) ([]registry.Service, error) {
 	if c.String("file") == "" {
 		return nil, usagef("muster service set: --file: empty; want a FILE, or - for standard input")
 	}
-	b, name, err := con.contents(c.String("file"), registry.FileMax, "the largest file of services")
+	in, name, err := con.input(c.String("file"))
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	b, err := allOf(in, name, registry.FileMax, "the largest file of services")
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +109,30 @@ func (con *console) servicesIn(c *cli.Context) ([]registry.Service, error) {
 	case len(services) == 0:
 		return nil, fmt.Errorf(`%s: there is no service in it; want [{"name":…,"type":…,"node":[…]}]`, name)
 	}
+	if i := slices.IndexFunc(services, func(s registry.Service) bool { return s.HasSecrets() }); i >= 0 {
+		if err := keptSecret(in); err != nil {
+			return nil, fmt.Errorf("service %s has a password: %w; nothing was written", shown([]byte(services[i].Name)), err)
+		}
+	}
 	return services, nil
+}
+
+// bugOpenServiceFile is planted to show that its test finds it: passwords are taken out of a file that everybody can
+// read.
+const bugOpenServiceFile = "passwords in a file that others can read"
+
+// keptSecret returns why an input is none for passwords: it is a file that others can read, or have written. Without
+// a password in it a file may be anybody's, as what it makes is shown to all who may see services.
+func keptSecret(in io.Reader) error {
+	f, ok := in.(*os.File)
+	if !ok || bug(bugOpenServiceFile) { // standard input is what the person makes it
+		return nil
+	}
+	err := vfs.FitFile(f, vfs.Private)
+	if unfit := (*vfs.UnfitError)(nil); errors.As(err, &unfit) && unfit.Command == "" {
+		return fmt.Errorf("%w, or -f - and the services on standard input", err)
+	}
+	return err
 }
 
 // wrongFields returns the error of a file. If more than one field is wrong each gets a line of its own first:

@@ -3,9 +3,12 @@ package cmd
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"muster/raft"
@@ -166,7 +169,73 @@ func TestServiceExample(t *testing.T) {
 	if got := services[0].Instances[1].Get("rack"); got != "a3" {
 		t.Errorf("a setting that muster does not know is %q", got)
 	}
-	muster(t, "service", "set", "-f", exampleFile, "--endpoints", "127.0.0.1:1", "--timeout", "1s").refused(t, exitNoEndpoint, "no endpoint accepted a connection")
+	own := filepath.Join(t.TempDir(), "services.json")
+	if err := os.WriteFile(own, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	muster(t, "service", "set", "-f", own, "--endpoints", "127.0.0.1:1", "--timeout", "1s").refused(t, exitNoEndpoint, "no endpoint accepted a connection")
+}
+
+// A file with passwords of checks must be its user's alone, as every file with a secret, and the command that mends it
+// is named. One without may be anybody's, and so may one whose passwords are masked, as the cluster shows them.
+func TestServiceFileOfOthers(t *testing.T) {
+	if wrong := serviceFiles(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+func serviceFiles(t *testing.T) string {
+	const (
+		plain  = `[{"name":"a","type":"tcp","node":[{"host":"h","port":"1"}]}]`
+		pass   = `[{"name":"b","type":"tcp","node":[{"host":"h","port":"1"}]},{"name":"a","type":"mysql","node":[{"host":"h","port":"1","user":"u","pass":"hunter2"}]}]`
+		masked = `[{"name":"a","type":"mysql","node":[{"host":"h","port":"1","user":"u","pass":"********"}]}]`
+		hook   = `[{"name":"a","type":"tcp","webhook_token":"hunter2","node":[{"host":"h","port":"1"}]}]`
+		nested = `[{"name":"a","type":"tcp","login":{"db_password":"hunter2"},"node":[{"host":"h","port":"1"}]}]`
+	)
+	for _, c := range []struct {
+		what, text string
+		mode       fs.FileMode
+		want       string // "": it is taken, and goes on to a cluster that is not there
+	}{
+		{"no password, and all can read it", plain, 0o644, ""},
+		{"a mask, and all can read it", masked, 0o644, ""},
+		{"a password, and nobody else can read it", pass, 0o600, ""},
+		{"a password, and all can read it", pass, 0o644, "chmod 600 "},
+		{"a password, and a group can read it", pass, 0o640, "chmod 600 "},
+		{"a token of a webhook", hook, 0o644, "chmod 600 "},
+		{"a password within JSON", nested, 0o644, "chmod 600 "},
+	} {
+		path := filepath.Join(t.TempDir(), "services.json")
+		if err := os.WriteFile(path, []byte(c.text), c.mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, c.mode); err != nil { // whatever the mask of the process is
+			t.Fatal(err)
+		}
+		r := muster(t, "service", "set", "-f", path, "--endpoints", "127.0.0.1:1", "--timeout", "1s")
+		status, want := exitRefused, c.want
+		if want == "" {
+			status, want = exitNoEndpoint, "no endpoint accepted a connection"
+		}
+		if r.status != status || !strings.Contains(r.stderr, want) || strings.Contains(r.stderr, "hunter2") || strings.Count(r.stderr, "\n") != 1 {
+			return fmt.Sprintf("%s: status %d, want %d with %q; %s", c.what, r.status, status, want, r.stderr)
+		}
+	}
+	// What another process writes has no mode to look at.
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() { written <- os.WriteFile(pipe, []byte(pass), 0) }()
+	r := muster(t, "service", "set", "-f", pipe, "--endpoints", "127.0.0.1:1", "--timeout", "1s")
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if r.status != exitRefused || !strings.Contains(r.stderr, "it is a pipe; want a regular file, or -f -") {
+		return fmt.Sprintf("a pipe: status %d, %s", r.status, r.stderr)
+	}
+	return ""
 }
 
 // Options say what a file says.

@@ -81,6 +81,14 @@ func (s *Service) Redact() {
 	})
 }
 
+// HasSecrets reports whether there is a secret in it, other than [Mask] in the place of one.
+func (s *Service) HasSecrets() (has bool) {
+	s.eachList(func(_ int, list []Setting) {
+		has = has || slices.ContainsFunc(list, func(x Setting) bool { return x.hidden() && x.Value != "" && x.Value != Mask })
+	})
+	return has
+}
+
 // eachList calls f with the settings of the service, which are number 0, and of its
 // instances, from 1.
 func (s *Service) eachList(f func(number int, list []Setting)) {
