@@ -94,6 +94,7 @@ type ownDial struct {
 	// shown and met are the roots of the certificates that this node and the other one have shown; zero:
 	// none, or one that proves nothing.
 	shown, met trust.RootID
+	company    *trust.Own // what this node had of its company's CA when it dialled; nil: nothing
 }
 
 func (c *ownDial) Close() error {

@@ -52,7 +52,7 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 	}
 	conn = quick(conn)
 	defer closeWith(ctx, conn)()
-	shown := l.guard.holder.Get().Root() // before the handshake, which may show a newer one
+	shows := l.guard.holder.Get() // before the handshake, which may show a newer one
 	// Whether it is the one that is meant is known before anything is said to it.
 	if l.guard.speech().dialsTLS(role) {
 		over, err := l.guard.dial(conn, to, addr, role)
@@ -70,7 +70,7 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 	// Before the hello, which the other side may use to ask about this connection.
 	kept := conn
 	if role == wire.RolePeer {
-		kept = l.dialling(conn, &c, shown)
+		kept = l.dialling(conn, &c, shows)
 	}
 	if t := l.table(); t != nil && (role == wire.RolePeer || role == wire.RoleInviting) {
 		c.ClusterLevel = t.Level
@@ -84,14 +84,14 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 }
 
 // dialling returns a connection to use and close instead of conn, for a hello as a peer: this node
-// attests it, and ends it when what the other side has proven itself by is good no longer. shown is the
-// root of the certificate that this node has, to show to who wants it.
-func (l *caller) dialling(conn net.Conn, c *wire.DialConfig, shown trust.RootID) net.Conn {
+// attests it, and ends it when what the other side has proven itself by is good no longer. shows is what
+// this node had to show.
+func (l *caller) dialling(conn net.Conn, c *wire.DialConfig, shows *trust.Holding) net.Conn {
 	own := l.attesting.dialling(conn, c)
 	own.guard = l.guard
 	var p trust.Proven
 	if t, ok := conn.(*wire.TLSConn); ok {
-		own.shown, own.met, p = shown, t.Peer.Root, t.Peer
+		own.shown, own.met, own.company, p = shows.Root(), t.Peer.Root, shows.Own, t.Peer
 		t.WearsAt(l.keyBytes, l.attesting.review)
 	}
 	l.guard.keeps(conn, p)

@@ -51,6 +51,10 @@ type guard struct {
 	// that the secret has had its time, or who a member is whose certificate has ended.
 	sealed atomic.Pointer[map[raft.NodeID]trust.KeyID]
 
+	// former is until when connections go on by what the company's CA gave before; nil: this node has
+	// the files of its start.
+	former atomic.Pointer[time.Time]
+
 	mu      sync.Mutex
 	dialled map[net.Conn]trust.Proven // guarded by mu: connections of this node over TLS, and who is at their other ends
 }
@@ -91,7 +95,7 @@ func (g *guard) begin(n *Node, secret []byte, token *trust.Token) error {
 	if err != nil {
 		return err
 	}
-	own, err := n.cfg.ownCertificate(n.addr, g.now())
+	own, err := n.company.begin(n)
 	if err != nil {
 		return err
 	}
@@ -641,6 +645,9 @@ func (g *guard) over(c *credential) *wire.Error {
 // revoked returns why a certificate that was good is so no longer.
 func (g *guard) revoked(p *trust.Proven) *wire.Error {
 	v := g.view()
+	if v.ByCompany(p) {
+		return g.unvouched(g.holder.Get().Own, p)
+	}
 	switch k := v.Revoked(p); k {
 	case standing.Denied:
 		return wire.Unauthorized(p.Name.String(), "its certificate was denied", nextCredential)

@@ -219,6 +219,15 @@ func (k *keyring) show(roots [][]byte, denied func(trust.Serial) bool) error {
 	return nil
 }
 
+// setOwn has handshakes show another certificate of the company's CA, and believe in that CA.
+func (k *keyring) setOwn(own *trust.Own) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h := *k.holder.Get()
+	h.Own, h.Certificate = own, own.Certificate
+	k.holder.Set(&h)
+}
+
 // bugRootsGoBack is planted to show that its test finds it: a node that reads its log again forgets a root that
 // it has said it trusts.
 const bugRootsGoBack = "root forgotten for an older table"

@@ -94,6 +94,8 @@ type limits struct {
 	passwordRounds int
 	// cutOffAfter is [rights.CutOffAfter], shorter in tests.
 	cutOffAfter time.Duration
+	// companyLook and companyGrace are the constants of those names, shorter in tests.
+	companyLook, companyGrace time.Duration
 }
 
 func defaultLimits() limits {
@@ -109,6 +111,7 @@ func defaultLimits() limits {
 		answerTimeout: 10 * time.Second, linger: time.Second,
 		wait: 60 * time.Second, noticePause: time.Minute, trailHeads: time.Minute,
 		stallAfter: stallAfter, stopMax: stopMax, passwordRounds: login.Rounds, cutOffAfter: rights.CutOffAfter,
+		companyLook: companyLook, companyGrace: companyGrace,
 	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil {

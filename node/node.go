@@ -150,12 +150,13 @@ type leading struct {
 
 // guarding is what a node has for the security of the cluster.
 type guarding struct {
-	guard  guard     // how its connections are protected
-	laws   laws      // what users may do
-	notary authority // which certificates there are
-	resets resets    // what whoever owns the directory asks for
-	logins logins    // who has which password
-	trail  trailing  // what was asked of it, and refused
+	guard   guard     // how its connections are protected
+	company company   // what its company's CA has given it
+	laws    laws      // what users may do
+	notary  authority // which certificates there are
+	resets  resets    // what whoever owns the directory asks for
+	logins  logins    // who has which password
+	trail   trailing  // what was asked of it, and refused
 }
 
 // self returns this node's identity as it is on disk.

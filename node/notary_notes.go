@@ -58,8 +58,9 @@ func (y *authority) notes() (notes []wire.Problem) {
 	note := func(remedy, what string, args ...any) {
 		notes = append(notes, wire.Problem{What: fmt.Sprintf(what, args...), Remedy: remedy})
 	}
-	if c := n.guard.holder.Get().Certificate; c != nil && c.Leaf != nil && !trust.Founding(c.Leaf) && c.Leaf.NotAfter.Sub(n.guard.now()) < endsSoon {
-		note("see in its log why it gets no other one, and compare its clock with those of the others", "the certificate of node %s ends at %s", n.name, c.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	notes = n.company.notes()
+	if h := n.guard.holder.Get(); h.Own == nil && h.Certificate != nil && h.Certificate.Leaf != nil && !trust.Founding(h.Certificate.Leaf) && h.Certificate.Leaf.NotAfter.Sub(n.guard.now()) < endsSoon {
+		note("see in its log why it gets no other one, and compare its clock with those of the others", "the certificate of node %s ends at %s", n.name, h.Certificate.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 	issuing, ok := t.Security.Issuing()
 	if !ok || !y.leads.Load() {

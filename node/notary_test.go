@@ -70,6 +70,12 @@ func securedLogging(t *testing.T, n int, log slog.Handler) ([]*runningNode, []*k
 // securedWithin is securedLogging, for nodes with other limits.
 func securedWithin(t *testing.T, n int, l limits, log slog.Handler) ([]*runningNode, []*keptUser) {
 	t.Helper()
+	return securedWith(t, n, l, log, func(int, *Config) {})
+}
+
+// securedWith is securedWithin, for nodes whose settings each changes.
+func securedWith(t *testing.T, n int, l limits, log slog.Handler, each func(i int, c *Config)) ([]*runningNode, []*keptUser) {
+	t.Helper()
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := WriteNewSecret(secret); err != nil {
 		t.Fatal(err)
@@ -84,6 +90,7 @@ func securedWithin(t *testing.T, n int, l limits, log slog.Handler) ([]*runningN
 			c.Join, c.Expect, c.SecretFile = addrs, n, secret
 		}
 		c.FirstUser = &FirstUser{Name: fmt.Sprintf("ann%d", i), Keep: u.keep}
+		each(i, &c)
 		nodes, users = append(nodes, startLogging(t, c, l, log, func(*Node) {})), append(users, u)
 	}
 	stopTogether(t, nodes)

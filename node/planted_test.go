@@ -72,6 +72,11 @@ func TestPlantedMembership(t *testing.T) {
 	}
 }
 
+// The test of an exchanged CA must find members whose connections are cut before others have taken their places.
+func TestPlantedKeptByFormerFiles(t *testing.T) {
+	mustFind(t, setBug, bugKeptByFormerFiles, companyExchanged)
+}
+
 // The test of foundings must find members whose connections go on by the secret until that has had its time.
 func TestPlantedKeptBySecret(t *testing.T) {
 	setBug(bugKeptBySecret)

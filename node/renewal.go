@@ -14,10 +14,15 @@ const bugKeptBySecret = "connection by the secret not replaced"
 
 // outdated reports whether a connection to a member that this node has made is to be replaced by another one: by
 // then both may show certificates under the root that issues, and it was made before. What it was made by ends
-// without a word: the secret when the last member has its certificate, a former root when it is retired.
+// without a word: the secret when the last member has its certificate, a former root when it is retired. With
+// certificates of a company's CA it is outdated once this node has taken other files: that CA may be on its way out.
 func (g *guard) outdated(conn net.Conn) bool {
 	own, ok := conn.(*ownDial)
-	shows := g.holder.Get().Root()
+	h := g.holder.Get()
+	if ok && own.company != nil && h.Own != nil {
+		return own.company != h.Own && !bug(bugKeptByFormerFiles)
+	}
+	shows := h.Root()
 	if !ok || bug(bugKeptBySecret) || shows == (trust.RootID{}) || own.shown == shows && own.met == shows {
 		return false
 	}

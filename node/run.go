@@ -169,6 +169,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.ended.Go(n.trail.run)
 	n.ended.Go(n.door.accept)
 	n.ended.Go(n.door.rechecks)
+	n.ended.Go(n.company.run)
 	for range listersMax() {
 		n.ended.Go(n.lister)
 	}

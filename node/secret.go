@@ -130,22 +130,25 @@ func (c *Config) foundingSecret(disk vfs.FS, l *limits) ([]byte, error) {
 	return h.Secret()
 }
 
-// ownCertificate reads the certificate that this host has of its company's CA; nil if it has none.
-func (c *Config) ownCertificate(addr string, now time.Time) (*trust.Own, error) {
-	if c.TLSCert == "" {
-		return nil, nil
-	}
-	var files [3][]byte
+// ownFiles are what TLSCert, TLSKey and TLSCA name.
+type ownFiles [3][]byte
+
+// ownFiles reads the files of the certificate that this host has of its company's CA.
+func (c *Config) ownFiles() (files ownFiles, err error) {
 	for i, f := range []struct {
 		flag, path string
 		secrecy    vfs.Secrecy
 	}{{"--tls-cert", c.TLSCert, vfs.Public}, {"--tls-key", c.TLSKey, vfs.Private}, {"--tls-ca", c.TLSCA, vfs.Public}} {
-		var err error
 		if files[i], err = vfs.ReadFit(f.path, f.secrecy, vfs.FollowLinks, trust.FileMax); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.flag, err)
+			return files, fmt.Errorf("%s: %w", f.flag, err)
 		}
 	}
-	return trust.LoadOwn(files[0], files[1], files[2], addr, now)
+	return files, nil
+}
+
+// load makes of the files what a host at addr shows.
+func (f *ownFiles) load(addr string, now time.Time) (*trust.Own, error) {
+	return trust.LoadOwn(f[0], f[1], f[2], addr, now)
 }
 
 // line reads the first line of a file; see [ReadSecret].

@@ -57,6 +57,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugOneTable, memberLies},
 		{setBug, bugSecretStays, dialledBySecret},
 		{rights.SetBug, "everything allowed before the table", func(t *testing.T) string { return permissionsWrong(serving(t, defaultLimits())) }},
+		{setBug, bugFormerCAStays, formerCACuts},
 	} {
 		t.Run(c.bug, func(t *testing.T) {
 			c.set(c.bug)

@@ -20,6 +20,7 @@ import (
 // change, and is safe for all goroutines.
 type CA struct {
 	roots *x509.CertPool
+	all   []*x509.Certificate
 	names []string // of the CA's certificates, for errors
 }
 
@@ -29,7 +30,12 @@ type Own struct {
 	// Certificate is what the host shows: its own, and intermediate ones.
 	Certificate *tls.Certificate
 	*CA
+	vouched *vouched
 }
+
+// vouched is by what a company's CA vouches for a certificate: each way from that up to
+// a certificate of the CA, of which there are several where CAs sign each other.
+type vouched struct{ chains [][]*x509.Certificate }
 
 // The files of [LoadOwn], as errors name them: by the options that give them.
 const (
@@ -68,10 +74,24 @@ func LoadOwn(certPEM, keyPEM, caPEM []byte, addr string, now time.Time) (*Own, e
 	if size := ownSize(chain); len(chain) > ChainMax || size > ShownMax {
 		return nil, &Error{Field: fileCert, Found: fmt.Sprintf("%s with %s", plural(len(chain), "certificate"), plural(size, "byte")), Want: fmt.Sprintf("at most %d with %d bytes, which is what peers take", ChainMax, ShownMax)}
 	}
-	if _, err := o.verify(fileCert, chain, addr, now); err != nil {
+	p, err := o.verify(fileCert, chain, addr, now)
+	if err != nil {
 		return nil, err
 	}
+	o.vouched = p.vouched
 	return o, nil
+}
+
+// Ends returns until when others believe the host, as far as they have the same CA; since when what ends then is good;
+// and whether that is the certificate of the CA.
+func (o *Own) Ends() (since, ends time.Time, ca bool) {
+	for _, chain := range o.vouched.chains {
+		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+		if first.NotAfter.After(ends) {
+			since, ends, ca = first.NotBefore, first.NotAfter, first == chain[len(chain)-1]
+		}
+	}
+	return since, ends, ca
 }
 
 // LoadCA reads the certificates of a company's CA, as PEM. Each mistake is one line
@@ -87,6 +107,7 @@ func LoadCA(caPEM []byte) (*CA, error) {
 			return nil, &Error{Field: fileCA, Found: shown(c.Subject.String()) + ", which is no CA", Want: "the certificates of the CA alone"}
 		}
 		ca.roots.AddCert(c)
+		ca.all = append(ca.all, c)
 		ca.names = append(ca.names, shown(c.Subject.String()))
 	}
 	return ca, nil
@@ -122,14 +143,24 @@ func (ca *CA) verify(what string, chain []*x509.Certificate, addr string, now ti
 	for _, i := range chain[1:] {
 		between.AddCert(i)
 	}
-	if _, err := c.Verify(x509.VerifyOptions{Roots: ca.roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil && !bug("another company's CA accepted") {
+	chains, err := c.Verify(x509.VerifyOptions{Roots: ca.roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	if err != nil && !bug("another company's CA accepted") {
 		return Proven{}, &Error{Field: what, Found: fmt.Sprintf("a certificate signed by %s (%s)", shown(c.Issuer.String()), shown(err.Error())), Want: "one by the CA of " + fileCA + ": " + strings.Join(ca.names, " or "), Reason: ErrForeign}
 	}
 	host := hostOf(addr)
 	if err := c.VerifyHostname(host); err != nil && !bug("company's certificate taken for any host") {
 		return Proven{}, &Error{Field: what, Found: "a certificate for " + hosts(c), Want: "one for " + shown(host) + ", the host of the node's address, among its alternative names"}
 	}
-	return Proven{Key: KeyIDOf(c), Issued: c.NotBefore, NotAfter: c.NotAfter}, nil
+	return Proven{Key: KeyIDOf(c), Issued: c.NotBefore, NotAfter: c.NotAfter, vouched: &vouched{chains}}, nil
+}
+
+// Vouches reports whether a CA's certificate by which p was proven is one of these, so that
+// the proof would still be taken. It is about one that [CA.Verify] of this CA, or of the one
+// that a host had before, has returned.
+func (ca *CA) Vouches(p *Proven) bool {
+	return p.vouched != nil && slices.ContainsFunc(p.vouched.chains, func(chain []*x509.Certificate) bool {
+		return slices.ContainsFunc(ca.all, chain[len(chain)-1].Equal)
+	})
 }
 
 // serves reports whether c may be a server's. That one must say so makes sure that

@@ -28,6 +28,7 @@ type Proven struct {
 	// means: nobody but a member that wants a new certificate gets anything
 	// by an expired one.
 	Expired bool
+	vouched *vouched // of a company's CA: by what; nil: the cluster's root says it
 }
 
 // Verify decides what the first certificate of chain, as a peer has shown it,
