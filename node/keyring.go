@@ -443,7 +443,18 @@ func (k *keyring) own() (own notary.Own) {
 	if err != nil {
 		return own
 	}
-	return notary.Own{Serial: shardmap.Serial(serial), Root: shardmap.RootID(trust.RootIDOf(k.root)), RenewAt: trust.RenewAt(k.leaf).Unix()}
+	return notary.Own{Serial: shardmap.Serial(serial), Root: shardmap.RootID(trust.RootIDOf(k.root)), RenewAt: trust.RenewAt(k.leaf).Unix(), Ends: k.leaf.NotAfter.Unix()}
+}
+
+// name is the name in this node's certificate; ok is false while it has none.
+func (k *keyring) name() (name trust.Name, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.leaf == nil {
+		return name, false
+	}
+	name, err := trust.ParseName(k.leaf)
+	return name, err == nil
 }
 
 // id names this node's key; ok is false while it has none.

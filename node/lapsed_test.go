@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -168,4 +169,81 @@ func halfExpired(t *testing.T, most time.Duration) string {
 	until(t, "two have renewed theirs", func() error { return good(now, 0, 1) })
 	now = begin(35, 0, 2)
 	return missing(most, func() error { return good(now, 2) })
+}
+
+// onLine is a log that does something at a line, before whoever writes that goes on.
+type onLine struct {
+	message string
+	do      func()
+}
+
+func (l *onLine) Enabled(context.Context, slog.Level) bool { return true }
+func (l *onLine) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *onLine) WithGroup(string) slog.Handler            { return l }
+
+func (l *onLine) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == l.message {
+		l.do()
+	}
+	return nil
+}
+
+// A host was taken in by its token, and stopped before it had heard anything of its cluster. It is started again
+// when its certificate has ended, beside members whose certificates are good. It has no table, which would tell whom
+// to ask for another one, and members hear nothing else of it than that it wants one.
+func TestCertificateEndedBeforeTheFirstTable(t *testing.T) {
+	if why := endedBeforeTable(t, 20*time.Second); why != "" {
+		t.Error(why)
+	}
+}
+
+// endedBeforeTable returns what such a host still waits for after a while; empty: it is a member with a certificate.
+func endedBeforeTable(t *testing.T, most time.Duration) string {
+	nodes, users := secured(t, 3)
+	token := makeToken(t, nodes, users[0], 1, time.Hour)
+	c := testConfig(t)
+	c.Join, c.Standby = []string{nodes[0].addr, nodes[1].addr, nodes[2].addr}, true
+	var late *runningNode
+	started := make(chan struct{})
+	joined := &onLine{"cluster joined", func() {
+		<-started
+		late.cancel()
+	}}
+	late = startLogging(t, c, secureLimits(), joined, func(n *Node) { n.guard.token = &token })
+	close(started)
+	if err := late.end(); err != nil || late.node.running() != nil || !late.node.guard.certified() {
+		t.Fatalf("the host has ended with %v; it was to stop with a certificate, and before its log began", err)
+	}
+	now := func(days int) func() time.Time {
+		return func() time.Time { return time.Now().Add(time.Duration(days) * 24 * time.Hour) }
+	}
+	for _, days := range []int{21, 35} {
+		for _, r := range nodes {
+			r.stop()
+		}
+		for i, r := range nodes {
+			nodes[i] = startWith(t, r.node.cfg, secureLimits(), func(n *Node) { n.guard.now = now(days) })
+		}
+		until(t, "the members have certificates that are good for long", func() error {
+			for i, r := range nodes {
+				own := r.node.guard.holder.Get().Certificate
+				if r.node.running() == nil || own.Leaf.NotAfter.Before(now(50)()) {
+					return fmt.Errorf("node %d has none", i)
+				}
+				if err := tableNow(t.Context(), r.node.running()); err != nil { // else it would help to elect somebody
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	late.node.cfg.TokenFile = ""
+	late = startWith(t, late.node.cfg, secureLimits(), func(n *Node) { n.guard.now = now(35) })
+	return missing(most, func() error {
+		table, ended := late.node.table.Load(), late.node.guard.holder.Get().Certificate.Leaf.NotAfter.Before(now(35)())
+		if table == nil || ended {
+			return fmt.Errorf("its certificate has ended %t, it has a table %t", ended, table != nil)
+		}
+		return tableNow(t.Context(), late.node.running())
+	})
 }

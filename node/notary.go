@@ -155,10 +155,15 @@ func (y *authority) take(t *shardmap.Table) {
 		return
 	}
 	if y.bearer == nil {
-		id, _ := y.keys.id()
-		y.bearer = notary.NewBearer(y.node.self().Node, shardmap.KeyID(id), y.wishing)
+		y.bearer = y.newBearer()
 	}
 	y.bearer.Table(t)
+}
+
+// newBearer makes the core that sees to this node's certificate, for the key that is here.
+func (y *authority) newBearer() *notary.Bearer {
+	id, _ := y.keys.id()
+	return notary.NewBearer(y.node.self().Node, shardmap.KeyID(id), y.wishing)
 }
 
 // wishes reports whether the certificate of the user that runs this host is still to be had.
@@ -181,8 +186,11 @@ func (y *authority) seal(t *shardmap.Table) error {
 
 // bear has the bearer take its turn, and returns when it is to take the next.
 func (y *authority) bear(loop *repl.Loop) time.Duration {
+	if _, has := y.keys.name(); y.bearer == nil && !has {
+		return never // there is TLS once a table says so
+	}
 	if y.bearer == nil {
-		return never
+		y.bearer = y.newBearer()
 	}
 	if m, ok := metaLead(loop); ok {
 		y.lead = m.node
@@ -199,6 +207,7 @@ func (y *authority) bear(loop *repl.Loop) time.Duration {
 	y.bearer.Own(y.keys.own())
 	y.bearer.Held(y.keys.held())
 	y.bearer.Leader(y.lead)
+	y.bearer.Members(y.members())
 	y.bearer.Outdated(y.node.transport.Outdated())
 	a, has, next := y.bearer.Turn(y.now(loop))
 	if has {
@@ -211,6 +220,14 @@ func (y *authority) bear(loop *repl.Loop) time.Duration {
 		next = min(next, loop.Now()+leaderLook)
 	}
 	return next
+}
+
+// members are those beside this node that it knows of.
+func (y *authority) members() (all []raft.NodeID) {
+	for _, m := range y.node.inquiry.others() {
+		all = append(all, m.Node)
+	}
+	return all
 }
 
 // begins carries out an action in a goroutine of its own, and has its end told.
@@ -249,7 +266,7 @@ func (y *authority) act(loop *repl.Loop, a *notary.Action, q *asks, t *shardmap.
 	case notary.Sign:
 		r.Serial, r.NotAfter, r.Err = y.sign(a, q, t)
 	case notary.Renew:
-		r.Err = y.renew(ctx, a, t)
+		r.Err = y.renew(ctx, a)
 	case notary.Wish:
 		r.Err = y.wish(ctx, a, t)
 	case notary.Drop:
@@ -327,8 +344,12 @@ func (y *authority) sign(a *notary.Action, q *asks, t *shardmap.Table) (serial s
 }
 
 // renew gets this node another certificate.
-func (y *authority) renew(ctx context.Context, a *notary.Action, t *shardmap.Table) error {
+func (y *authority) renew(ctx context.Context, a *notary.Action) error {
 	n := y.node
+	name, _ := y.keys.name() // without a table: the next one is as the former
+	if t := n.table.Load(); t != nil && t.Founded() {
+		name = nodeName(t.Security.ClusterOf(t), n.self().Node)
+	}
 	request, err := y.keys.request()
 	if err != nil {
 		return err
@@ -337,7 +358,7 @@ func (y *authority) renew(ctx context.Context, a *notary.Action, t *shardmap.Tab
 	if err != nil {
 		return err
 	}
-	if err := y.keys.adopt(nodeName(t.Security.ClusterOf(t), n.self().Node), answer.Certificate, answer.Roots); err != nil {
+	if err := y.keys.adopt(name, answer.Certificate, answer.Roots); err != nil {
 		return err
 	}
 	own := y.keys.own()

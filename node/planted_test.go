@@ -8,6 +8,7 @@ import (
 
 	"muster/repl"
 	"muster/repl/client"
+	"muster/repl/notary"
 	"muster/repl/rights"
 	"muster/repl/standing"
 )
@@ -163,6 +164,17 @@ func TestPlantedHalfExpired(t *testing.T) {
 // The test of a node that outlives the root of its certificate must find that it stays outside for good.
 func TestPlantedOutlived(t *testing.T) {
 	mustFind(t, standing.SetBug, "member left behind by a retired root", func(t *testing.T) string { return outlivesRoot(t, 5*time.Second) })
+}
+
+// The test of a host without a table must find one that waits for a table while its certificate has ended.
+func TestPlantedTableFirst(t *testing.T) {
+	defer notary.SetBug("")
+	notary.SetBug("no certificate before a table")
+	wrong := endedBeforeTable(t, 5*time.Second)
+	if wrong == "" {
+		t.Error("not found")
+	}
+	t.Log(wrong)
 }
 
 // The test of what a node believes after a start must find one that forgets a root for an older table.

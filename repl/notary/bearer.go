@@ -27,6 +27,7 @@ type Own struct {
 	Serial  shardmap.Serial
 	Root    shardmap.RootID // zero: there is none
 	RenewAt int64           // Unix seconds, by the clock of who made it
+	Ends    int64           // Unix seconds: from then on others hear nothing by it but that another one is wanted
 }
 
 // Bearer sees to it that a node has a certificate. It must be used by one goroutine at a time.
@@ -41,6 +42,11 @@ type Bearer struct {
 	// cut with the end of its time.
 	outdated int
 	linkBy   time.Duration // until when their replacement is waited for; 0: not all members have certificates
+
+	// members are those that this node knows of, also without a table; asked counts the times that one of them was
+	// asked for a certificate because none is known to lead.
+	members []raft.NodeID
+	asked   int
 
 	leader  raft.NodeID // of the meta group; 0: not known
 	wishing bool        // the first user's certificate is to be had
@@ -67,6 +73,10 @@ type Bearer struct {
 // heard what it trusts.
 const bugWordFirst = "word before a certificate, for ever"
 
+// bugTableFirst is planted to show that its test finds it: a node waits for a table that names it before it asks
+// for another certificate, and gets none while its certificate has ended.
+const bugTableFirst = "no certificate before a table"
+
 // NewBearer makes the core of a node with that key. wishing: it is one of those that found the
 // cluster, and the user that runs it is to have a certificate.
 func NewBearer(self raft.NodeID, key shardmap.KeyID, wishing bool) *Bearer {
@@ -78,6 +88,9 @@ func (b *Bearer) Table(t *shardmap.Table) { b.table, b.index = t, t.Index }
 
 // Own says which certificate is in the node's file.
 func (b *Bearer) Own(own Own) { b.own = own }
+
+// Members says which other members this node knows of, by whatever tells it.
+func (b *Bearer) Members(all []raft.NodeID) { b.members = all }
 
 // Outdated says how many connections of this node to other members are still to be replaced by such on
 // which both have shown their certificates.
@@ -92,27 +105,36 @@ func (b *Bearer) Turn(now Now) (a Action, has bool, next time.Duration) {
 	if b.under != 0 && now.Host >= b.until {
 		b.Ended(now, b.number, errNoAnswer)
 	}
-	switch {
-	case b.under != 0:
+	if b.under != 0 {
 		return a, false, b.until
-	case b.table == nil || b.leader == 0:
-		return a, false, never // there will be news
 	}
-	wants, next := b.wants(now)
-	if wants == 0 {
-		if a, has = b.part(); !has {
-			return a, false, next
+	blind, next := b.blind(now)
+	wants := Renew
+	switch {
+	case blind:
+	case b.table == nil || b.leader == 0:
+		return a, false, next // there will be news
+	default:
+		var due time.Duration
+		if wants, due = b.wants(now); wants == 0 {
+			if a, has = b.part(); !has {
+				return a, false, min(next, due)
+			}
+			wants = a.Kind
 		}
-		wants = a.Kind
 	}
 	if now.Host < b.at {
 		return Action{}, false, b.at
 	}
-	b.number++
-	b.under, b.until = wants, now.Host+actionMax
-	if a.Kind == 0 {
+	switch {
+	case blind:
+		a = Action{Kind: Renew, Node: b.members[b.asked%len(b.members)]}
+		b.asked++
+	case a.Kind == 0:
 		a = Action{Kind: wants, Node: b.leader}
 	}
+	b.number++
+	b.under, b.until = wants, now.Host+actionMax
 	a.Number = b.number
 	b.parting = a
 	if wants == Tell {
@@ -120,6 +142,31 @@ func (b *Bearer) Turn(now Now) (a Action, has bool, next time.Duration) {
 		b.toldOf, b.toldTo, b.toldFor, b.tellAt = b.own, b.leader, b.index, now.Host+tellEvery
 	}
 	return a, true, b.until
+}
+
+// lookAt returns when to look at the wall clock again for something that is due at a time by it. That clock may be
+// set, so it is looked at within the hour.
+func lookAt(now Now, due int64) time.Duration {
+	if left := time.Duration(due - now.Wall); left < time.Duration(never/time.Second) {
+		return now.Host + min(left*time.Second, time.Hour)
+	}
+	return never
+}
+
+// blind reports whether this node has to ask for another certificate without knowing whom; if not, when that is to be
+// asked again. A node that was taken in and stopped before it had read the log of the meta group has no table, or one
+// of before, which does not name it. While its certificate is good it gets that log. Once that has ended nobody sends
+// it any, nor hears its replicas, and it does not know who leads: so it asks one member after the other.
+func (b *Bearer) blind(now Now) (bool, time.Duration) {
+	if b.own.Root == (shardmap.RootID{}) || len(b.members) == 0 || bug(bugTableFirst) {
+		return false, never
+	}
+	if b.table != nil {
+		if _, named := b.table.Node(b.self); named {
+			return false, never
+		}
+	}
+	return now.Wall >= b.own.Ends, lookAt(now, b.own.Ends)
 }
 
 // wants returns what is to be done next, or when that is to be asked again.
@@ -139,11 +186,7 @@ func (b *Bearer) wants(now Now) (ActionKind, time.Duration) {
 	if b.own.Root != issuing.ID || now.Wall >= b.own.RenewAt || !pinned || pin.Key != b.key || pin.Serial != b.own.Serial {
 		return Renew, 0
 	}
-	next := never
-	if left := time.Duration(b.own.RenewAt - now.Wall); left < time.Duration(never/time.Second) {
-		// The wall clock may be set, so it is looked at again within the hour.
-		next = now.Host + min(left*time.Second, time.Hour)
-	}
+	next := lookAt(now, b.own.RenewAt)
 	switch {
 	case !b.awaited():
 		return 0, next

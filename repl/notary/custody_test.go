@@ -107,6 +107,64 @@ func TestToldBeforeRenewal(t *testing.T) {
 	}
 }
 
+// A node that no table names gets none once its certificate has ended: nobody sends it the log. It must ask each
+// member that it knows of in turn, because it does not know which one leads; and nobody before that, because a
+// table is on its way.
+func TestRenewalWithoutATable(t *testing.T) {
+	if wrong := renewsBlind(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// renewsBlind returns what such a node does wrong; empty: nothing.
+func renewsBlind() string {
+	before := &shardmap.Table{Index: 3, Nodes: []shardmap.TableNode{{ID: 1}, {ID: 2}, {ID: 3}}}
+	before.Security = shardmap.Security{Mode: shardmap.SecurityOnly, Roots: []shardmap.Root{{ID: shardmap.RootID{1}, State: shardmap.RootIssuing}}}
+	for _, c := range []struct {
+		what  string
+		table *shardmap.Table
+		lead  raft.NodeID
+	}{
+		{"without a table", nil, 0},
+		{"with a table of before it was taken in", before, 0},
+		{"with such a table, and a leader that was heard of", before, 2},
+	} {
+		b := NewBearer(9, shardmap.KeyID{}, false)
+		if c.table != nil {
+			b.Table(c.table)
+		}
+		b.Leader(c.lead)
+		b.Members([]raft.NodeID{1, 2, 3})
+		const ends = worldStart + 3600
+		b.Own(Own{Serial: shardmap.Serial{7}, Root: shardmap.RootID{1}, RenewAt: worldStart, Ends: ends})
+		now := Now{Wall: ends - 60}
+		if a, has, next := b.Turn(now); has || next != time.Minute {
+			return fmt.Sprintf("%s, a minute before its certificate ends, it does %v, %t, and looks again after %s", c.what, a, has, next)
+		}
+		now.Wall = ends
+		var asked []raft.NodeID
+		for range 3000 {
+			now.Host += 100 * time.Millisecond
+			if a, has, _ := b.Turn(now); has {
+				if a.Kind != Renew {
+					return fmt.Sprintf("%s it wants to %s", c.what, a.Kind)
+				}
+				asked = append(asked, a.Node)
+				b.Ended(now, a.Number, errors.New("not the leader"))
+			}
+		}
+		if len(asked) < 6 || !slices.Equal(asked[:6], []raft.NodeID{1, 2, 3, 1, 2, 3}) {
+			return fmt.Sprintf("%s it asks %v", c.what, asked)
+		}
+		b.Own(Own{Serial: shardmap.Serial{8}, Root: shardmap.RootID{1}, RenewAt: ends + 3600, Ends: ends + 7200})
+		now.Host += time.Minute
+		if a, has, _ := b.Turn(now); has {
+			return fmt.Sprintf("%s it wants to %s, and has a certificate that is good", c.what, a.Kind)
+		}
+	}
+	return ""
+}
+
 // oneFails returns what a node does not do any more after some things have failed again and again; empty: nothing.
 func oneFails(fails ...ActionKind) string {
 	table := &shardmap.Table{Index: 9, Nodes: []shardmap.TableNode{{ID: 9}}}

@@ -29,6 +29,10 @@ func TestPlantedBugs(t *testing.T) {
 		t.Errorf("%s: not found", bugWordFirst)
 	}
 	t.Logf("%s: %s", bugWordFirst, wrong)
+	SetBug(bugTableFirst)
+	if renewsBlind() == "" {
+		t.Errorf("%s: not found", bugTableFirst)
+	}
 	SetBug(bugDropped)
 	if keysGo(t) == "" {
 		t.Errorf("%s: not found", bugDropped)

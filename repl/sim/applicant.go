@@ -116,7 +116,6 @@ func (a *applicant) believes(o *node) bool {
 // certificate: the leader asks members alone whether they trust it, and the host's join was on its way. Nothing
 // but a person helps then, who copies the file of roots from another node.
 func (y *credentials) takenIn(t *shardmap.Table) {
-	y.unread = true
 	if roots := believed(&t.Security); len(y.roots) > 0 && len(roots) > 0 && !slices.Contains(y.roots, roots[len(roots)-1]) {
 		y.n.c.note(y.n.index, "has the roots copied from another node")
 		y.roots, y.rootsAt = roots, t.Index

@@ -33,7 +33,6 @@ type credentials struct {
 	wraps   map[shardmap.WrapKeyID]bool
 	// applies: it has asked for its first certificate by a token; nil: never.
 	applies *applicant
-	unread  bool                        // it joined, and has read no table since
 	sealed  map[raft.NodeID]trust.KeyID // of the members, since certificates alone count; nil: they do not
 
 	// Of the process.
@@ -159,7 +158,6 @@ func (y *credentials) act() (next time.Duration) {
 func (y *credentials) take(t *shardmap.Table) {
 	y.table = t
 	y.core.Table(t)
-	y.unread = false
 	s := &t.Security
 	if s.Mode == shardmap.SecurityOff {
 		return
@@ -209,14 +207,18 @@ func (y *credentials) renewAt() int64 {
 // bear has the bearer take its turn, and returns when it is to take the next.
 func (y *credentials) bear() time.Duration {
 	n, life := y.n, y.n.life
-	if y.bearer == nil {
+	if _, has := n.c.security.certs[y.own]; y.bearer == nil && !has {
 		return n.ticks.now() + time.Hour
+	}
+	if y.bearer == nil {
+		y.bearer = notary.NewBearer(n.id, y.key, y.secret)
 	}
 	y.lead = n.metaLead()
 	b := y.bearer
 	y.owns()
 	b.Held(y.held())
 	b.Leader(y.lead)
+	b.Members(n.known.others)
 	a, has, next := b.Turn(y.now())
 	if has {
 		y.carry(&a, func(r notary.Result) {
@@ -236,7 +238,7 @@ func (y *credentials) bear() time.Duration {
 // owns tells the bearer which certificate is here.
 func (y *credentials) owns() {
 	if c, ok := y.n.c.security.certs[y.own]; ok {
-		y.bearer.Own(notary.Own{Serial: y.own, Root: c.root, RenewAt: c.renewAt()})
+		y.bearer.Own(notary.Own{Serial: y.own, Root: c.root, RenewAt: c.renewAt(), Ends: c.notAfter})
 	}
 }
 

@@ -80,18 +80,8 @@ func (y *credentials) sees(o *node) standing.Shown {
 	key := trust.KeyID(c.key)
 	return standing.Shown{Key: key, Proven: trust.Proven{
 		Name: trust.Name{Kind: trust.KindNode, Node: c.node}, Serial: trust.Serial(serial), Key: key, Root: trust.RootID(c.root),
-		Expired: y.n.c.security.ended(&c, y.n),
+		Expired: c.expired(y.n.c.security.wall(y.n)),
 	}}
-}
-
-// ended reports whether a certificate of a node has ended by another one's calendar. That of a host which has
-// read no table since it joined has not: it asks for the next one by its table, and has weeks to get that,
-// which are seconds here.
-func (x *security) ended(c *certificate, by *node) bool {
-	if i := int(c.node); i <= len(x.c.nodes) && x.c.nodes[i-1].creds.unread {
-		return false
-	}
-	return c.expired(x.wall(by))
 }
 
 // handshake is how one goes in which a node dials another.
