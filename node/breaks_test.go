@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"muster/node/login"
+	"muster/repl"
 	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/notary"
@@ -327,6 +328,60 @@ func behindRules(t *testing.T) string {
 		}
 	}
 	return "it still answers users"
+}
+
+// A host that is suspended does not count the time for which it was, so its node may seem to have made sure of its
+// table a moment ago. It answers no user before it has done so anew.
+func TestSuspendedNodeMakesSure(t *testing.T) {
+	if wrong := suspendedRules(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// suspendedRules tells what a user gets of a node whose host was suspended, and that can't make sure of its table.
+func suspendedRules(t *testing.T) string {
+	var behind, jumped atomic.Bool
+	r := startWith(t, testConfig(t), defaultLimits(), func(n *Node) {
+		current := n.laws.current
+		n.laws.current = func(ctx context.Context) error {
+			if behind.Load() {
+				return errors.New("an entry is missing")
+			}
+			return current(ctx)
+		}
+		n.laws.jump = func() (j repl.ClockJump) {
+			if jumped.Load() {
+				j = repl.ClockJump{By: time.Hour, Count: 1}
+			}
+			return j
+		}
+	})
+	r.serves() // later tables would name no such users
+	r.enact(someSecurity())
+	s := r.asUser(adminUser)
+	asks := func() error {
+		_, _, err := s.ask(wire.TypeWhoami, 0, bodyOf(new(wire.Empty)))
+		return err
+	}
+	if err := asks(); err != nil {
+		t.Fatal(err)
+	}
+	behind.Store(true)
+	jumped.Store(true)
+	for end := time.Now().Add(5 * contactPause); ; time.Sleep(contactPause / 20) {
+		err := asks()
+		if e := (*wire.Error)(nil); errors.As(err, &e) && strings.Contains(e.State, "can't know who may do what any more") {
+			break
+		} else if err != nil {
+			t.Fatalf("got %v", err)
+		}
+		if time.Now().After(end) {
+			return "it still answers users"
+		}
+	}
+	behind.Store(false)
+	until(t, "it answers again", asks)
+	return ""
 }
 
 // A node that is started again may have missed that somebody's rights were taken away while it was stopped. Until

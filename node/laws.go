@@ -26,6 +26,8 @@ type laws struct {
 	changed chan struct{} // one token: now is another one. From the goroutine that applies, to run; never closed
 	// current waits until this node's table has all that was committed before: [tableNow], but in tests.
 	current func(context.Context) error
+	// jump is the last jump of the wall clock: [repl.Loop.ClockJump], but in tests.
+	jump func() repl.ClockJump
 
 	// identify overrides [principalOf]; nil but in tests.
 	identify atomic.Pointer[func(*wire.Greeting) rights.Principal]
@@ -35,11 +37,18 @@ type laws struct {
 
 	// Owned by run.
 	confirmer rights.Confirmer // by the time since the node was started
+	jumps     int              // of the wall clock that were heard of
 }
 
 func (l *laws) init(n *Node) {
 	l.node, l.changed = n, make(chan struct{}, 1)
 	l.current = func(ctx context.Context) error { return tableNow(ctx, n.running()) }
+	l.jump = func() (j repl.ClockJump) {
+		if loop := n.running(); loop != nil {
+			j = loop.ClockJump()
+		}
+		return j
+	}
 	l.confirmer = rights.NewConfirmer(n.limits.cutOffAfter)
 }
 
@@ -95,6 +104,9 @@ func (l *laws) run() {
 				l.confirmer.Confirmed(at.Sub(n.started))
 			}
 		case now := <-pause.C:
+			if l.slept() {
+				l.confirmer.Slept(now.Sub(n.started))
+			}
 			if !under && l.confirmer.Wants(now.Sub(n.started), l.now.Load()) {
 				under = true
 				n.ended.Go(func() { answers <- l.confirm(now) })
@@ -113,6 +125,14 @@ func (l *laws) run() {
 			l.review()
 		}
 	}
+}
+
+// slept reports whether the host may have been suspended since the last call. The monotonic clock stands still then,
+// and the wall clock jumps ahead, as it does when somebody sets it.
+func (l *laws) slept() bool {
+	jump, was := l.jump(), l.jumps
+	l.jumps = jump.Count
+	return jump.Count > was && (jump.By > 0 || jump.Count > was+1)
 }
 
 // bugHeardIsEnough is planted to show that its test finds it: it is enough that the meta group has a leader, however

@@ -47,6 +47,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugRulesTold, rulesTold},
 		{setBug, bugHeardIsEnough, behindRules},
 		{rights.SetBug, bugHeardIsEnough, startedRules},
+		{rights.SetBug, "contact kept through a suspension", suspendedRules},
 		{setBug, bugLedBack, ledBack},
 		{setBug, bugLeadersClocks, leadersClocks},
 		{shardmap.SetBug, "withdrawn by one leader's clock", leadersClocks},

@@ -23,7 +23,7 @@ const (
 	ContactNone Contact = iota
 	// ContactGood: it was, within the last CutOffAfter. It ends when that is over.
 	ContactGood
-	// ContactLost: it was, longer ago. It ends with the next confirmation.
+	// ContactLost: it was, longer ago, or nobody knows how long. It ends with the next confirmation.
 	ContactLost
 )
 
@@ -39,11 +39,12 @@ func (c Contact) silences(t wire.Type, node string) *wire.Error {
 }
 
 // Confirmer follows whether a node's table is that of the meta group. It belongs to one goroutine. All times
-// are by one clock that never goes back, from any moment on.
+// are by one clock that never goes back, from any moment on; it may stand still while the host is suspended.
 type Confirmer struct {
 	cutOffAfter time.Duration // set once
 	ever        bool          // it was confirmed since this start
 	confirmed   time.Duration // when it was last
+	since       time.Duration // confirmations from before count no more
 	contact     Contact       // as of the last look
 }
 
@@ -52,11 +53,25 @@ func NewConfirmer(cutOffAfter time.Duration) Confirmer { return Confirmer{cutOff
 
 // Wants reports whether it is time to make sure again. Where there can't be users that is so once, at a start.
 func (c *Confirmer) Wants(now time.Duration, law *Law) bool {
-	return !c.ever || law != nil && law.Users && now-c.confirmed >= c.cutOffAfter/confirmParts
+	return !c.ever || law != nil && law.Users && (c.confirmed < c.since || now-c.confirmed >= c.cutOffAfter/confirmParts)
 }
 
 // Confirmed says that at that time the meta group had committed nothing that is not in this node's table by now.
-func (c *Confirmer) Confirmed(at time.Duration) { c.ever, c.confirmed = true, at }
+func (c *Confirmer) Confirmed(at time.Duration) {
+	if at >= c.since {
+		c.ever, c.confirmed = true, at
+	}
+}
+
+// bugSlept is planted to show that its tests find it: a suspension counts as no time.
+const bugSlept = "contact kept through a suspension"
+
+// Slept says that the clock stood still until now while the world's went on, for how long is not known.
+func (c *Confirmer) Slept(now time.Duration) {
+	if !bug(bugSlept) {
+		c.since = now
+	}
+}
 
 // bugHeardIsEnough is planted to show that its tests find it: it is enough that the meta group has a leader, however
 // far behind this node's own replica is, and after a start nothing is needed.
@@ -72,7 +87,7 @@ func (c *Confirmer) Look(now time.Duration) (is Contact, changed bool) {
 	switch {
 	case !c.ever && !bug(bugHeardIsEnough):
 		c.contact = ContactNone
-	case c.ever && now-c.confirmed > c.cutOffAfter && !bug(bugNeverCutOff):
+	case c.ever && (c.confirmed < c.since || now-c.confirmed > c.cutOffAfter) && !bug(bugNeverCutOff):
 		c.contact = ContactLost
 	default:
 		c.contact = ContactGood

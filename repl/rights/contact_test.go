@@ -18,12 +18,12 @@ func TestContact(t *testing.T) {
 
 // contactWrong returns at which step of a node's life users are answered who must not be, or the other way round.
 func contactWrong() string {
-	const cutOff = 8 * time.Second
+	const cutOff, slept = 8 * time.Second, -2
 	open, users := new(Law), &Law{Users: true}
 	c := NewConfirmer(cutOff)
 	for _, step := range []struct {
 		what      string
-		confirmed time.Duration // -1: it is not
+		confirmed time.Duration // -1: it is not; -2: it was suspended
 		at        time.Duration
 		law       *Law
 		is        Contact
@@ -41,10 +41,16 @@ func contactWrong() string {
 		{"by one that is late", 2*cutOff + 4, 3*cutOff + 4, users, ContactGood, true},
 		{"right behind that", -1, 3*cutOff + 5, users, ContactLost, true},
 		{"once more", 4 * cutOff, 4 * cutOff, users, ContactGood, false},
+		{"after a suspension", slept, 4*cutOff + 2, users, ContactLost, true},
+		{"by an answer to a question from before it", 4*cutOff + 1, 4*cutOff + 3, users, ContactLost, true},
+		{"by one from after it", 4*cutOff + 2, 4*cutOff + 4, users, ContactGood, false},
 	} {
 		was := c.contact
-		if step.confirmed >= 0 {
+		switch {
+		case step.confirmed >= 0:
 			c.Confirmed(step.confirmed)
+		case step.confirmed == slept:
+			c.Slept(step.at)
 		}
 		is, changed := c.Look(step.at)
 		switch wants := c.Wants(step.at, step.law); {

@@ -18,7 +18,8 @@
 //     [Confirmer.Look] said last.
 //  3. When [Confirmer.Wants] says so, wait until this node's table has all that was committed before, and
 //     tell [Confirmer.Confirmed] the time at which the waiting began. Call [Confirmer.Look] after that, and
-//     each second. If it says that something has changed, hold what is open to it again.
+//     each second. If it says that something has changed, hold what is open to it again. Call
+//     [Confirmer.Slept] before it where the host was suspended.
 //
 // # Where to look
 //

@@ -34,6 +34,7 @@ type lawful struct {
 	contact   rights.Contact
 	under     bool // it is waiting until its table is of today
 	reviews   bool // it is about to look at what is open
+	slept     bool // its host was suspended since it looked last
 
 	// What is known of it beside the cores, by the world's clock.
 	sure           bool
@@ -64,6 +65,7 @@ func (y *lawful) tableChanged(t *shardmap.Table) {
 
 // look makes sure of the table if it is time to, and notes what is known.
 func (y *lawful) look() {
+	y.wakes()
 	now := y.n.ticks.now()
 	if !y.under && y.confirmer.Wants(now, y.law) {
 		y.under = true
@@ -81,8 +83,33 @@ func (y *lawful) look() {
 	}
 }
 
+// wakes tells of a suspension, as a process finds out by its wall clock.
+func (y *lawful) wakes() {
+	if y.slept {
+		y.slept = false
+		y.confirmer.Slept(y.n.ticks.now())
+	}
+}
+
+// stands notes that the process stands still for a while, and returns for how long. Where there are users, that is half of
+// the time a suspension of its host, during which its clock stands still too, often for longer than it may answer users.
+func (y *lawful) stands(d time.Duration) time.Duration {
+	x := &y.n.c.users
+	if y.stood = y.n.c.now; !x.active || x.own.below(2) == 0 {
+		return d
+	}
+	if x.own.below(2) == 0 {
+		d = max(d, min(x.own.between(x.cutOff, 2*x.cutOff), time.Minute))
+	}
+	y.n.c.note(y.n.index, "its host is suspended for %s", d)
+	y.slept = true
+	y.n.ticks.stand(d)
+	return d
+}
+
 // noted takes over what is known now.
 func (y *lawful) noted() {
+	y.wakes()
 	was := y.contact
 	is, changed := y.confirmer.Look(y.n.ticks.now())
 	y.contact = is

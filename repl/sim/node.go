@@ -351,6 +351,9 @@ func (n *node) end(power Fault) {
 	n.up = false
 	n.life++
 	n.creds.core, n.creds.bearer = nil, nil
+	if n.lawful.slept {
+		n.ticks.setRate(n.ticks.rate) // the clock of the next process goes
+	}
 	n.host, n.store, n.writer.batch, n.bulk.inbox, n.bulk.streams = nil, nil, nil, nil, nil
 	n.post.passers = nil
 	n.paused, n.outAt, n.leave.by, n.leave.closing, n.writer.full, n.halted = false, 0, 0, false, false, false
@@ -382,8 +385,8 @@ func (n *node) restartIn(d time.Duration) {
 
 // pause stops the process; time goes on.
 func (n *node) pause(d time.Duration) {
-	n.paused, n.lawful.stood = true, n.c.now
-	n.c.after(d, n.event(evResume))
+	n.paused = true
+	n.c.after(n.lawful.stands(d), n.event(evResume))
 }
 
 func (n *node) resume() {
