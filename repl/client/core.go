@@ -52,6 +52,9 @@ type Config struct {
 	Patience time.Duration
 	// Forward says when a call asks its node to pass it on.
 	Forward Forwarding
+	// HelloStagger is how long one peer that has accepted the connection may take for its
+	// hello, before the next is dialled too; 0: [DialStagger], as one that has not.
+	HelloStagger time.Duration
 	// Crowded, if there is one, reports whether c would be refused as crowded if
 	// it were sent to p now: it spares the way there and back. Called within
 	// events; the same events give the same actions if it gives the same.
@@ -81,6 +84,11 @@ const (
 	// DialStagger is how long one peer is dialled before the next is too, as
 	// long as none is connected.
 	DialStagger = 250 * time.Millisecond
+	// HelloStaggerTLS is [Config.HelloStagger] over TLS. A node that a thousand clients come to at once has
+	// accepted them all, and works on one handshake after the other; to dial the next node meanwhile makes
+	// three times the work for all nodes. A node that stands still accepts connections too, and is passed over
+	// only after this time.
+	HelloStaggerTLS = time.Second
 	// RedialMax bounds the pause before a peer is dialled again.
 	RedialMax = 2 * time.Second
 	// PatienceDefault is Config.Patience where none is given: a node that is
@@ -211,6 +219,7 @@ func NewCore(c Config) *Core {
 	k.follow = follow{with: NoPeer, spread: k.table.spread}
 	k.peers = newPeers(c.Endpoints, &k.todo, &k.chance)
 	k.peers.forward = c.Forward
+	k.peers.helloStagger = c.HelloStagger
 	return k
 }
 

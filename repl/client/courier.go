@@ -48,7 +48,11 @@ func newCourier(o Options, source clockSource, seed uint64, welcomed func(window
 		stop:       make(chan struct{}),
 		open:       make(map[*bond]bool),
 	}
-	c.core = NewCore(Config{Endpoints: o.Endpoints, Chance: seed, Patience: o.Patience, Forward: o.Forward, Crowded: c.crowded})
+	config := Config{Endpoints: o.Endpoints, Chance: seed, Patience: o.Patience, Forward: o.Forward, Crowded: c.crowded}
+	if c.protection.on {
+		config.HelloStagger = HelloStaggerTLS
+	}
+	c.core = NewCore(config)
 	c.heirs = heirs{courier: c, worn: make(chan struct{}, 1)}
 	c.routes.Store(c.core.Routes())
 	c.bonds.Store(new([]*bond))

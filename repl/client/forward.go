@@ -46,7 +46,7 @@ func (k *peers) around(g *group) bool {
 // redialCut dials a peer that was down, if it has rested.
 func (k *peers) redialCut(now time.Duration, p Peer) {
 	if x := k.all[p]; x.state == peerDown && !x.resting(now) {
-		k.dial(p)
+		k.dial(now, p)
 	}
 }
 

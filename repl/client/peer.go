@@ -31,6 +31,7 @@ func (k *Core) Connected(now time.Duration, p Peer, id raft.NodeID, cluster uint
 	x.state, x.fails, x.refused, x.cause, x.met, x.said = peerUp, 0, false, nil, true, nil
 	x.unreached = false
 	k.peers.connected = true
+	k.peers.crowd = false
 	found := k.peers.identify(p, id)
 	k.table.wanted = k.table.wanted || found.replaced
 	if found.gone != NoPeer {

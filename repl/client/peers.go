@@ -45,6 +45,7 @@ type peer struct {
 	// accepting says that the dial under way was accepted; accepted says so of
 	// it, or else of the one before.
 	accepting, accepted bool
+	dialled             time.Duration // when the last dial began
 	cause               error
 }
 
@@ -65,16 +66,18 @@ const (
 // addresses. It knows nothing of groups, nor of calls that wait.
 type peers struct {
 	// Set once.
-	endpoints []string // that the user named; the first of all are they, in this order
-	forward   Forwarding
-	todo      *actions
-	chance    *chance
+	endpoints    []string // that the user named; the first of all are they, in this order
+	forward      Forwarding
+	helloStagger time.Duration
+	todo         *actions
+	chance       *chance
 
 	all       []*peer
 	byID      map[raft.NodeID]Peer
 	cluster   uint64        // the id of the cluster that they are of; 0 until a table says it
 	connected bool          // some peer was up once, in this client's life
 	dialAfter time.Duration // no further peer is dialled just to have one before
+	crowd     bool          // one that had accepted a connection had no time for its hello, and none was up since
 }
 
 func newPeers(endpoints []string, todo *actions, chance *chance) peers {
@@ -204,6 +207,7 @@ func (k *peers) lost(now time.Duration, x *peer, err error) {
 	wasUp := x.state == peerUp
 	if x.state == peerDialling {
 		x.accepted = x.accepting
+		k.crowd = k.crowd || x.accepted && refusalOf(err) == nil
 	}
 	x.accepting = false
 	if err == nil {
@@ -239,33 +243,56 @@ func redialPause(fails int) time.Duration {
 	return min(PauseMin<<min(fails, doublings), RedialMax)
 }
 
-func (k *peers) dial(p Peer) {
+func (k *peers) dial(now time.Duration, p Peer) {
 	x := k.all[p]
-	x.state = peerDialling
+	x.state, x.dialled = peerDialling, now
 	k.todo.add(Action{Kind: ActDial, Peer: p, Addr: x.addr()})
 }
 
 // dialOne dials the next peer that may be had, so that there is one; not more
-// than one within [DialStagger]. It returns when to look again.
+// than one within [DialStagger], and none while another one is given time for its
+// hello. It returns when to look again.
 func (k *peers) dialOne(now time.Duration) time.Duration {
 	if now < k.dialAfter {
 		return k.dialAfter
 	}
 	again := now + DialStagger
 	for p, x := range k.all {
-		if !k.free(Peer(p)) {
+		if !k.free(Peer(p)) || x.state != peerIdle && x.state != peerDown {
 			continue
 		}
-		switch {
-		case x.state == peerIdle, x.state == peerDown && !x.resting(now):
-			k.dial(Peer(p))
+		at := k.helloUntil(x)
+		if x.state == peerDown {
+			at = max(at, x.until)
+		}
+		if at <= now {
+			k.dial(now, Peer(p))
 			k.dialAfter = now + DialStagger
 			return k.dialAfter
-		case x.state == peerDown:
-			again = min(again, x.until)
 		}
+		again = min(again, at)
 	}
 	return max(again, now+PauseMin/2)
+}
+
+// helloUntil returns until when those that have accepted a connection are given time for their hello
+// ([Config.HelloStagger]) before next is dialled too; 0 if that need not wait. One that has failed more often than next,
+// or was lost since next was, is not waited for: it may stand still. After a hello for which there was no time, the
+// next ones have twice as long: most likely many clients have come at once, and further dials make it worse.
+func (k *peers) helloUntil(next *peer) (until time.Duration) {
+	stagger := k.helloStagger
+	if stagger == 0 {
+		return 0
+	}
+	if k.crowd {
+		stagger *= 2
+	}
+	for _, x := range k.all {
+		if x.state == peerDialling && x.accepting && x.fails <= next.fails {
+			until = max(until, x.dialled+stagger)
+		}
+	}
+	return until
 }
 
 // free reports whether p may be asked what any node can answer.
@@ -353,7 +380,7 @@ func (k *peers) candidate(now time.Duration, nodes []Peer, turn int) (Peer, time
 		return idle, until
 	}
 	if idle != NoPeer && turn > 0 && k.all[idle].state != peerDialling {
-		k.dial(idle)
+		k.dial(now, idle)
 	}
 	slices.Sort(ups) // so that turns take one after the other
 	return ups[turn%len(ups)], 0

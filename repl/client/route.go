@@ -128,7 +128,7 @@ func (k *Core) sendTo(now time.Duration, c *Call, p Peer) {
 		return
 	}
 	if x.state != peerDialling {
-		k.peers.dial(p)
+		k.peers.dial(now, p)
 	}
 	k.park(c, onPeer, c.Deadline)
 }
