@@ -191,6 +191,7 @@ func TestPlantedWorn(t *testing.T) {
 		find func(*testing.T) string
 	}{
 		{repl.SetBug, "worn connection not replaced", wearsOut},
+		{repl.SetBug, "worn connection not replaced", snapshotWears},
 		{client.SetBug, "client's worn connection not replaced", wearsOut},
 		{setBug, bugWornWay, wornWay},
 		{setBug, bugWornStays, wornStays},

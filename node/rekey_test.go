@@ -20,7 +20,7 @@ import (
 // anewLog is a leadLog that counts the connections which were replaced, and keeps which ended in another way.
 type anewLog struct {
 	leadLog
-	peers, clients atomic.Int64
+	peers, clients, snapshots atomic.Int64
 }
 
 func (l *anewLog) WithAttrs([]slog.Attr) slog.Handler { return l }
@@ -32,7 +32,9 @@ func (l *anewLog) Handle(ctx context.Context, r slog.Record) error {
 		l.peers.Add(1)
 	case "node connected anew":
 		l.clients.Add(1)
-	case "node not connected", "connection carried too much", "peer lost":
+	case "snapshot sent":
+		l.snapshots.Add(1)
+	case "snapshot not sent", "node not connected", "connection carried too much", "peer lost":
 		line := r.Message
 		r.Attrs(func(a slog.Attr) bool { line += " " + a.String(); return true })
 		l.mu.Lock()
@@ -269,4 +271,63 @@ func wornStays(t *testing.T) string {
 	b := &speaker{Conn: conn, t: t, decoder: g.Decoder}
 	c := wire.Chunk{Number: 7, Group: 99, Incarnation: 1, From: 1, To: 2, Term: 1, Base: raft.LogID{Term: 1, Index: 5}, Size: 1 << 30, Data: bytes.Repeat([]byte("v"), fillBytes)}
 	return goesOn("member", b, wire.TypeChunk, 0, c.Append(nil))
+}
+
+// A node was away for so long that it gets a snapshot, which is larger than all that one connection may carry. It goes on
+// over one connection after the other: none is cut, and the node has all that was written.
+func TestSnapshotGetsNewKeys(t *testing.T) {
+	if wrong := snapshotWears(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+func snapshotWears(t *testing.T) string {
+	const keyBytes, keys, valueBytes, rounds = 1 << 20, 80, 128 << 10, 3
+	l := secureLimits()
+	l.keyBytes, l.keyBytesEnd = keyBytes, 4*keyBytes
+	log := new(anewLog)
+	nodes, users := securedWithin(t, 3, l, log)
+	until(t, "the first user has a certificate", func() error {
+		if !users[0].has() {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	p := &people{t: t, nodes: nodes}
+	c, err := client.Open(client.Options{Endpoints: []string{nodes[0].addr}, Home: p.home(users[0].root, users[0].leaf.Raw, users[0].key), KeyBytes: keyBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	away := nodes[2].node.cfg
+	nodes[2].stop()
+	log.begin()
+	written, failed := 0, error(nil)
+	b := c.Bulk(t.Context(), 1<<20, func(_ uint64, _ client.Written, err error) {
+		if written++; err != nil {
+			failed = err
+		}
+	})
+	for i := range keys * rounds {
+		b.Set(fmt.Appendf(nil, "{one}/%02d", i%keys), bytes.Repeat([]byte{byte(i)}, valueBytes), 0)
+	}
+	b.Wait()
+	if failed != nil || written != keys*rounds {
+		return fmt.Sprintf("%d of %d writes end, with %v", written, keys*rounds, failed)
+	}
+	nodes[2] = startLogging(t, away, l, log, func(*Node) {})
+	until(t, "the node that was away gets a snapshot", func() error {
+		if log.snapshots.Load() == 0 && !strings.Contains(log.cut(), "snapshot not sent") {
+			return errors.New("none was sent")
+		}
+		return nil
+	})
+	// The node that was away is lost to the others until it is back, and so are the groups that it led.
+	var wrong []string
+	for line := range strings.Lines(log.cut()) {
+		if !strings.HasPrefix(line, "peer lost") && !strings.HasPrefix(line, "group") {
+			wrong = append(wrong, line)
+		}
+	}
+	return strings.Join(wrong, "")
 }
