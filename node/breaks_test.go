@@ -54,11 +54,11 @@ func openAfterRevoke(t *testing.T, within time.Duration) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots, err := kept.Roots()
+	found, err := kept.Roots()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := kept.Credential(trust.RootIDOf(roots[0].Raw))
+	c, err := kept.Credential(trust.RootIDOf(found.Roots[0].Raw))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,12 +58,12 @@ func (s *errand) refresh(now time.Time) {
 // oldCredentials are those in a home for which it is time to get others. Of a cluster that has had several
 // roots the newest credential counts.
 func oldCredentials(h home.Home, now time.Time) (old []*home.Credential) {
-	roots, err := h.Roots()
+	kept, err := h.Roots()
 	if err != nil {
 		return nil
 	}
 	newest := make(map[uint64]*home.Credential)
-	for _, r := range roots {
+	for _, r := range kept.Roots {
 		c, err := h.Credential(trust.RootIDOf(r.Raw))
 		if err != nil || c.Certificate == nil {
 			continue

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -120,6 +121,16 @@ func TestCompanyCA(t *testing.T) {
 		}, user: "ann"},
 		{name: "the secret, and no certificate", kept: nothing, o: Options{Secret: secret}, node: secret},
 		{name: "the secret, where none counts", kept: ann, o: Options{Secret: secret}, user: "ann"},
+
+		{name: "the root of another cluster can't be read", kept: func(h home.Home, r *fakeRoot) { ann(h, r); keepBroken(h, newFakeRoot(t)) }, user: "ann"},
+		{name: "the root of the cluster can't be read", kept: func(h home.Home, r *fakeRoot) { ann(h, r); keepBroken(h, r) },
+			want: []string{"unauthorized", "root.pem", "remove the folder "}},
+		{name: "the key under a former root can't be read", kept: func(h home.Home, r *fakeRoot) {
+			ann(h, r)
+			former := newFakeRoot(t)
+			ann(h, former)
+			must(t, os.WriteFile(filepath.Join(h.Dir(), trust.RootIDOf(former.der).String()[:32], "user.key"), []byte("junk"), 0o600))
+		}, user: "ann"},
 
 		{name: "no certificate of the user", kept: nothing, want: []string{"unauthorized", "there is no certificate for this cluster in", "muster auth login"}},
 		{name: "a user's certificate that has expired", kept: func(h home.Home, r *fakeRoot) {

@@ -133,11 +133,12 @@ func (p *protection) credentialUnder(subjects [][]byte) (newest *home.Credential
 	if p.lost != nil {
 		return nil, p.broken(p.lost)
 	}
-	roots, err := p.home.Roots()
+	kept, err := p.home.Roots()
 	if err != nil {
 		return nil, p.broken(err)
 	}
-	for _, root := range roots {
+	var unread error // of one that may be the newest
+	for _, root := range kept.Roots {
 		if !slices.ContainsFunc(subjects, func(s []byte) bool { return bytes.Equal(s, root.RawSubject) }) {
 			continue
 		}
@@ -146,7 +147,7 @@ func (p *protection) credentialUnder(subjects [][]byte) (newest *home.Credential
 		case errors.Is(err, fs.ErrNotExist):
 			continue // it was removed meanwhile
 		case err != nil:
-			return nil, p.broken(err)
+			unread = err // that under another root of the cluster may do
 		case c.Certificate == nil: // only the root is known
 		case newest == nil || trust.Issued(newest.Certificate.Leaf).Before(trust.Issued(c.Certificate.Leaf)):
 			newest = c
@@ -155,6 +156,10 @@ func (p *protection) credentialUnder(subjects [][]byte) (newest *home.Credential
 	switch {
 	case newest != nil:
 		return newest, p.expired(newest)
+	case unread != nil:
+		return nil, p.broken(unread)
+	case len(subjects) > 0 && !p.secret && len(kept.Unread) > 0:
+		return nil, p.broken(kept.Missing())
 	case len(subjects) > 0 && !p.secret:
 		return nil, wire.Unauthorized("credentials", "there is no certificate for this cluster in "+p.home.Dir(),
 			"get one: muster auth login, or muster user cert NAME on a host that has one; or name another directory with "+home.Variable)
@@ -181,11 +186,11 @@ func (p *protection) named() []*x509.Certificate {
 	if time.Since(p.told.read) < toldMax {
 		return p.told.roots
 	}
-	roots, err := p.home.Roots()
+	kept, err := p.home.Roots()
 	if err != nil {
 		return nil
 	}
-	p.told.roots, p.told.read = roots[:min(len(roots), rootsNamed)], time.Now()
+	p.told.roots, p.told.read = kept.Roots[:min(len(kept.Roots), rootsNamed)], time.Now()
 	return p.told.roots
 }
 
@@ -196,23 +201,29 @@ func (p *protection) check(shows *trust.Holder, chain []*x509.Certificate, addr 
 	if p.lost != nil {
 		return nobody, "", p.broken(p.lost)
 	}
-	roots, err := p.roots(chain)
+	kept, err := p.roots(chain)
 	if err != nil {
 		return nobody, "", p.broken(err)
 	}
-	proven, err = trust.Trusted{Roots: roots}.Node(chain, time.Now())
+	proven, err = trust.Trusted{Roots: kept.Roots}.Node(chain, time.Now())
 	// A kept root is no answer to somebody who names one: that user, or the password that is to be shown,
 	// belongs to another cluster.
 	if p.meet != nil && (errors.Is(err, trust.ErrForeign) || err == nil && !bug(bugKeptBelieved)) {
 		proven, err = p.met(chain)
 	}
+	var unread error
+	if errors.Is(err, trust.ErrForeign) && p.meet == nil {
+		unread = p.unread(chain, &kept)
+	}
 	switch {
 	case err != nil && !errors.Is(err, trust.ErrFounding) && !namesSomebody(chain):
 		return nobody, "", wire.Unauthorized(object, "its certificate is none of those that clusters make ("+err.Error()+")", "check the address; if the certificate is of a company's CA, name that with --tls-ca FILE")
+	case unread != nil:
+		return nobody, "", p.broken(unread)
 	case errors.Is(err, trust.ErrFounding), errors.Is(err, trust.ErrForeign) && p.secret:
 		return nobody, "", nil // the hello says who it is, or that there is nobody yet
 	case errors.Is(err, trust.ErrForeign):
-		return nobody, "", p.foreign(object, chain, roots)
+		return nobody, "", p.foreign(object, chain, kept.Roots)
 	case err != nil:
 		return nobody, "", wire.Unauthorized(object, err.Error(), "check the address, and the clock of this host")
 	case proven.Expired:
@@ -238,13 +249,31 @@ func (p *protection) check(shows *trust.Holder, chain []*x509.Certificate, addr 
 }
 
 // roots are those by which the chain may be good: the one that it says, if that is kept, or all.
-func (p *protection) roots(chain []*x509.Certificate) ([]*x509.Certificate, error) {
+func (p *protection) roots(chain []*x509.Certificate) (home.Kept, error) {
 	if shown := shownRoot(chain); shown != nil {
 		if c, err := p.home.Credential(trust.RootIDOf(shown.Raw)); err == nil {
-			return []*x509.Certificate{c.Root}, nil
+			return home.Kept{Roots: []*x509.Certificate{c.Root}}, nil
 		}
 	}
 	return p.home.Roots()
+}
+
+// unread returns why a root can't be read by which a chain may be good that no other root is good for; nil: there is
+// none. A chain mostly shows its root, which is kept in a place of its own; what is wrong with others is nobody's
+// business then.
+func (p *protection) unread(chain []*x509.Certificate, kept *home.Kept) error {
+	shown := shownRoot(chain)
+	switch {
+	case shown == nil && p.secret:
+		return nil // the secret tells who it is
+	case shown == nil:
+		return kept.Missing()
+	}
+	_, err := p.home.Credential(trust.RootIDOf(shown.Raw))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // bugKeptBelieved is planted to show that its test finds it.
@@ -334,11 +363,11 @@ func (p *protection) unsaid(over net.Conn, addr string, err error) error {
 		return stranger(over, err)
 	}
 	chain := t.ConnectionState().PeerCertificates
-	roots, kept := p.home.Roots()
-	if shownRoot(chain) == nil || kept != nil {
+	kept, broken := p.home.Roots()
+	if shownRoot(chain) == nil || broken != nil {
 		return stranger(over, err)
 	}
-	return p.foreign("node at "+addr, chain, roots)
+	return p.foreign("node at "+addr, chain, kept.Roots)
 }
 
 // unproven refuses a node that has proven to be nobody, although it has let this client in.

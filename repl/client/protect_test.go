@@ -94,6 +94,10 @@ func TestProtection(t *testing.T) {
 	user := trust.Name{Cluster: 99, Kind: trust.KindUser, User: "ann"}
 	secret := []byte("0123456789abcdef")
 	month := 40 * 24 * time.Hour
+	keepAnn := func(h home.Home, r *fakeRoot) {
+		key, der := r.issue(user, time.Now())
+		must(t, h.Put(r.der, "fake", der, key))
+	}
 	for _, c := range []struct {
 		name string
 		// shows is what the node shows; kept puts into the home what the user has.
@@ -123,6 +127,12 @@ func TestProtection(t *testing.T) {
 			key, der := other.issue(user, time.Now())
 			must(t, h.Put(other.der, "fake", der, key))
 		}, want: []string{"unauthorized", "kept are "}},
+		{name: "the root of another cluster can't be read", kept: func(h home.Home, r *fakeRoot) { keepAnn(h, r); keepBroken(h, newFakeRoot(t)) }, user: "ann"},
+		{name: "nothing is kept but a root of another cluster that can't be read", kept: func(h home.Home, _ *fakeRoot) { keepBroken(h, newFakeRoot(t)) },
+			want: []string{"unauthorized", "is not kept in"}},
+		{name: "the root of the cluster can't be read", kept: func(h home.Home, r *fakeRoot) { keepAnn(h, r); keepBroken(h, r) },
+			want: []string{"unauthorized", "credentials", "root.pem", "remove the folder ", "muster auth login"}},
+		{name: "the secret, and the root of another cluster can't be read", kept: func(h home.Home, _ *fakeRoot) { keepBroken(h, newFakeRoot(t)) }, o: Options{Secret: secret}, node: secret},
 		{name: "a root that somebody does not believe", kept: nothing, o: Options{Meet: func(*x509.Certificate) error { return wire.Unauthorized("root", "not that one", "ask") }},
 			want: []string{"unauthorized", "not that one"}},
 		{name: "a root that is kept, and not the one that somebody names", o: Options{Guest: true, Meet: func(*x509.Certificate) error { return wire.Unauthorized("root", "not that one", "ask") }},
@@ -159,10 +169,7 @@ func TestProtection(t *testing.T) {
 			h, err := home.In(filepath.Join(t.TempDir(), "muster"))
 			must(t, err)
 			if c.kept == nil {
-				c.kept = func(h home.Home, r *fakeRoot) {
-					key, der := r.issue(user, time.Now())
-					must(t, h.Put(r.der, "fake", der, key))
-				}
+				c.kept = keepAnn
 			}
 			c.kept(h, root)
 			var user atomic.Pointer[string]
@@ -213,6 +220,12 @@ func TestProtection(t *testing.T) {
 }
 
 func nothing(home.Home, *fakeRoot) {}
+
+// keepBroken keeps a root in a file that can't be read any more.
+func keepBroken(h home.Home, r *fakeRoot) {
+	must(r.t, h.Put(r.der, "fake", nil, nil))
+	must(r.t, os.WriteFile(filepath.Join(h.Dir(), trust.RootIDOf(r.der).String()[:32], "root.pem"), []byte("junk"), 0o600))
+}
 
 func must(t *testing.T, err error) {
 	t.Helper()

@@ -54,11 +54,11 @@ func (r *renewal) due(leaf *x509.Certificate) bool {
 
 // newest is what is kept for a cluster under whichever of its roots came last; nil if that is nothing.
 func (r *renewal) newest(cluster uint64) (newest *home.Credential) {
-	roots, err := r.home.Roots()
+	kept, err := r.home.Roots()
 	if err != nil {
 		return nil
 	}
-	for _, root := range roots {
+	for _, root := range kept.Roots {
 		if id, err := trust.RootCluster(root); err != nil || id != cluster {
 			continue
 		}

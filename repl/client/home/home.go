@@ -106,35 +106,65 @@ func (c *Credential) ID() trust.RootID { return trust.RootIDOf(c.Root.Raw) }
 
 func (h Home) folder(id trust.RootID) string { return filepath.Join(h.dir, id.String()[:folderDigits]) }
 
-// Roots returns the roots that are kept, all that can be read.
-func (h Home) Roots() (roots []*x509.Certificate, err error) {
+// Kept are the roots in a home.
+type Kept struct {
+	// Roots are all that can be read.
+	Roots []*x509.Certificate
+	// Unread are the others: each says which file that is, what is wrong with it, and what to do. It is of no
+	// interest to whoever finds the root that is wanted among Roots.
+	Unread []error
+}
+
+// bugOneForAll is planted to show that its test finds it: one root that can't be read keeps its user from all
+// clusters.
+const bugOneForAll = "broken root blocks all clusters"
+
+// Missing returns what to say where a root was wanted that is not among Roots, in one line: it may be one of those
+// that can't be read. It is nil if there are none of them.
+func (k *Kept) Missing() error {
+	switch n := len(k.Unread); n {
+	case 0:
+		return nil
+	case 1:
+		return k.Unread[0]
+	default:
+		return fmt.Errorf("%w; %d more can't be read", k.Unread[0], n-1)
+	}
+}
+
+// Roots returns the roots that are kept. An error is about the home itself, so that nothing in it is gone by.
+func (h Home) Roots() (kept Kept, err error) {
 	if err := h.fit(); err != nil {
-		return nil, err
+		return Kept{}, err
 	}
 	folders, err := h.folders()
 	if err != nil {
-		return nil, err
+		return Kept{}, err
 	}
 	if len(folders) > rootsMax {
 		h.Sweep()
 		if folders, err = h.folders(); err != nil {
-			return nil, err
+			return Kept{}, err
 		}
 	}
 	for _, name := range folders {
-		if len(roots) == rootsMax {
-			return nil, h.tooMany(folders)
+		if len(kept.Roots)+len(kept.Unread) == rootsMax {
+			return Kept{}, h.tooMany(folders)
 		}
 		root, err := readRoot(filepath.Join(h.dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it is being made
 		}
-		if err != nil {
-			return nil, err
+		switch {
+		case err == nil:
+			kept.Roots = append(kept.Roots, root)
+		case bug(bugOneForAll):
+			return Kept{}, err
+		default:
+			kept.Unread = append(kept.Unread, err)
 		}
-		roots = append(roots, root)
 	}
-	return roots, nil
+	return kept, nil
 }
 
 // folders are the names of those that are for roots.

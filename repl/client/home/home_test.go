@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,8 +65,8 @@ func ann(cluster uint64) trust.Name {
 // other; nobody else can read it.
 func TestPutAndFind(t *testing.T) {
 	h := in(t)
-	if roots, err := h.Roots(); err != nil || len(roots) != 0 {
-		t.Errorf("an empty home: got %d roots, %v", len(roots), err)
+	if kept, err := h.Roots(); err != nil || len(kept.Roots) != 0 {
+		t.Errorf("an empty home: got %d roots, %v", len(kept.Roots), err)
 	}
 	one, two, third := certificate(t, ann(1)), certificate(t, ann(2)), certificate(t, ann(3))
 	for _, m := range []*made{one, two, one} { // again: replaced
@@ -76,9 +77,9 @@ func TestPutAndFind(t *testing.T) {
 	if err := h.Put(third.root, "prod", nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	roots, err := h.Roots()
-	if err != nil || len(roots) != 3 {
-		t.Fatalf("got %d roots, %v, want 3", len(roots), err)
+	kept, err := h.Roots()
+	if err != nil || len(kept.Roots) != 3 {
+		t.Fatalf("got %d roots, %v, want 3", len(kept.Roots), err)
 	}
 	for _, m := range []*made{one, two} {
 		c, err := h.Credential(m.id())
@@ -93,8 +94,8 @@ func TestPutAndFind(t *testing.T) {
 		t.Errorf("a foreign root: got %v", err)
 	}
 	must(t, h.Forget(third.id()))
-	if roots, err := h.Roots(); err != nil || len(roots) != 2 {
-		t.Errorf("after one is forgotten: got %d roots, %v", len(roots), err)
+	if kept, err := h.Roots(); err != nil || len(kept.Roots) != 2 {
+		t.Errorf("after one is forgotten: got %d roots, %v", len(kept.Roots), err)
 	}
 	err = filepath.WalkDir(h.Dir(), func(path string, d fs.DirEntry, err error) error {
 		info, ierr := d.Info()
@@ -218,6 +219,53 @@ func refusedFiles(t *testing.T) string {
 	return ""
 }
 
+// A file of one cluster that can't be read must not keep a user from all others. It is named to whoever has not found
+// what was wanted, in one line with what to do.
+func TestBrokenRootBlocksNoOther(t *testing.T) {
+	if wrong := brokenRoot(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+func brokenRoot(t *testing.T) string {
+	for _, c := range []struct {
+		what string
+		do   func(path string) error
+		want string
+	}{
+		{"no PEM", func(path string) error { return os.WriteFile(path, []byte("junk"), 0o600) }, "no PEM block"},
+		{"empty", func(path string) error { return os.Truncate(path, 0) }, "root.pem"},
+		{"others can write to it", func(path string) error { return os.Chmod(path, 0o666) }, "chmod go-w "},
+		{"a directory", func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) }, "want a regular file"},
+		{"its folder is open to others", func(path string) error { return os.Chmod(filepath.Dir(path), 0o777) }, "chmod go-w "},
+	} {
+		h, good, broken, second := in(t), certificate(t, ann(1)), certificate(t, ann(2)), certificate(t, ann(3))
+		for _, m := range []*made{good, broken, second} {
+			must(t, h.Put(m.root, "prod", m.leaf, m.key))
+		}
+		path := func(m *made) string { return filepath.Join(h.Dir(), m.id().String()[:32], "root.pem") }
+		must(t, c.do(path(broken)))
+		kept, err := h.Roots()
+		if err != nil || len(kept.Roots) != 2 || len(kept.Unread) != 1 {
+			return fmt.Sprintf("%s: %d roots, %v, %v", c.what, len(kept.Roots), kept.Unread, err)
+		}
+		if why := kept.Missing(); !strings.Contains(why.Error(), filepath.Dir(path(broken))) || !strings.Contains(why.Error(), c.want) || strings.Contains(why.Error(), "\n") {
+			return fmt.Sprintf("%s: it says %q", c.what, why)
+		}
+		if got, err := h.Credential(good.id()); err != nil || got.Certificate == nil {
+			return fmt.Sprintf("%s: of another cluster: %v", c.what, err)
+		}
+		if _, err := h.Credential(broken.id()); err == nil || errors.Is(err, fs.ErrNotExist) {
+			return fmt.Sprintf("%s: of that cluster: %v", c.what, err)
+		}
+		must(t, os.WriteFile(path(second), nil, 0o600))
+		if kept, err = h.Roots(); err != nil || len(kept.Roots) != 1 || !strings.HasSuffix(kept.Missing().Error(), "; 1 more can't be read") {
+			return fmt.Sprintf("%s, and another one: %d roots, %v, %v", c.what, len(kept.Roots), kept.Missing(), err)
+		}
+	}
+	return ""
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -241,8 +289,8 @@ func TestPutRefuses(t *testing.T) {
 			t.Errorf("%s: got no error", what)
 		}
 	}
-	if roots, err := h.Roots(); err != nil || len(roots) != 0 {
-		t.Errorf("got %d roots, %v", len(roots), err)
+	if kept, err := h.Roots(); err != nil || len(kept.Roots) != 0 {
+		t.Errorf("got %d roots, %v", len(kept.Roots), err)
 	}
 }
 

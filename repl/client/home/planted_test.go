@@ -19,6 +19,15 @@ func TestPlantedBugs(t *testing.T) {
 	t.Log(wrong)
 }
 
+// The test must find a home in which one root that can't be read blocks all others.
+func TestPlantedOneForAll(t *testing.T) {
+	defer home.SetBug("")
+	home.SetBug("broken root blocks all clusters")
+	if brokenRoot(t) == "" {
+		t.Error("not found")
+	}
+}
+
 // The test must find a sweep that takes what a process still needs.
 func TestPlantedSweep(t *testing.T) {
 	defer home.SetBug("")

@@ -89,11 +89,11 @@ func TestScratchOfAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots, err := h.Roots()
+	kept, err := h.Roots()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range roots {
+	for _, r := range kept.Roots {
 		if id := trust.RootIDOf(r.Raw); id.String() == os.Getenv("SCRATCH_ROOT") {
 			if _, err := h.Scratch(id); err != nil {
 				t.Fatal(err)
@@ -140,8 +140,8 @@ func TestTooManyRoots(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(oldest, "scratch"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	roots, err := h.Roots()
-	if err != nil || len(roots) != 256 {
-		t.Errorf("with one that is of no use: %d roots, %v", len(roots), err)
+	kept, err := h.Roots()
+	if err != nil || len(kept.Roots) != 256 {
+		t.Errorf("with one that is of no use: %d roots, %v", len(kept.Roots), err)
 	}
 }
