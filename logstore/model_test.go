@@ -411,7 +411,10 @@ func (r *lifeRun) readIdentity() (Identity, error) {
 // A long life with many openings holds what the model holds, and the log's
 // size stays in proportion to what is needed: segments are used again, and
 // what they held in an earlier life never shows.
-func TestLongLife(t *testing.T) {
+func TestLongLife(t *testing.T) { longLife(t) }
+
+func longLife(t testing.TB) {
+	t.Helper()
 	for seed := range uint64(4) {
 		fs := vfs.NewMem()
 		r := newRun(seed, mustOpen(t, fs, Options{Chance: seed}))

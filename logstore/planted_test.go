@@ -78,6 +78,7 @@ func TestPlantedBugsAtStart(t *testing.T) {
 			n.start()
 			n.lacks(one, was)
 		},
+		"earlier life taken for live": longLife,
 	} {
 		for _, planted := range []bool{false, true} {
 			if SetBug(""); planted {

@@ -72,6 +72,35 @@ func TestThreatsNameTests(t *testing.T) {
 	}
 }
 
+// A bug that is planted and that no test seeks shows nothing: each name of one stands in a test under the tag of planted
+// bugs, in whatever package. One that has a name, and that no code asks for, can't be in force.
+func TestPlantedBugsAreSought(t *testing.T) {
+	code := goFiles(t)
+	bugs := plantedBugs(code)
+	for _, g := range code {
+		if strings.HasSuffix(g.path, "_test.go") {
+			continue
+		}
+		for _, m := range bugNamed.FindAllSubmatch(g.text, -1) {
+			if !bugs[string(m[2])].planted {
+				t.Errorf("%s: nothing asks whether %s is in force", g.path, m[1])
+			}
+		}
+	}
+	planted := 0
+	for name, b := range bugs {
+		if b.planted {
+			planted++
+		}
+		if b.planted && !b.sought {
+			t.Errorf("the bug %q is planted, and no test under the tag of planted bugs names it", name)
+		}
+	}
+	if planted < 200 {
+		t.Errorf("%d bugs are planted: the pattern does not find them", planted)
+	}
+}
+
 // plantedBug is what there is of a bug.
 type plantedBug struct {
 	planted bool // code asks whether it is in force

@@ -10,6 +10,7 @@ import (
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/access"
 )
 
 // drive answers what a core wants as others would, and returns the proposals that it makes meanwhile.
@@ -105,6 +106,55 @@ func TestToldBeforeRenewal(t *testing.T) {
 			t.Error(wrong)
 		}
 	}
+}
+
+// The end of the secret's time shuts out whoever has nothing else. So it must wait until somebody can administer the
+// cluster by a certificate: users without that right don't do.
+func TestSecretEndsOnceSomebodyAdministers(t *testing.T) {
+	if wrong := secretEnds(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// secretEnds returns with which users the time of the secret ends, or goes on, wrongly; empty: with none.
+func secretEnds() string {
+	key := shardmap.WrapKeyID{1}
+	pin := shardmap.Pin{Node: 1, Key: shardmap.KeyID{1}, Serial: shardmap.Serial{7}, Root: shardmap.RootID{1}}
+	roles := []shardmap.Role{
+		{Name: "admin", Grants: []access.Grant{{Object: access.Object{Kind: access.Cluster}, Verbs: access.Admin}}},
+		{Name: "app", Grants: []access.Grant{{Object: access.Object{Kind: access.Cluster}, Verbs: access.Read}}},
+	}
+	only := must(shardmap.AppendSetTLSMode(nil, &shardmap.SetTLSMode{Mode: shardmap.SecurityOnly}))
+	for _, tt := range []struct {
+		what  string
+		users []shardmap.User
+		ends  bool
+	}{
+		{"nobody", nil, false},
+		{"a user without a role", []shardmap.User{{ID: 1, Name: "ann"}}, false},
+		{"a user who may read", []shardmap.User{{ID: 1, Name: "ann", Roles: []string{"app"}}}, false},
+		{"an administrator", []shardmap.User{{ID: 1, Name: "ann", Roles: []string{"admin"}}}, true},
+	} {
+		table := &shardmap.Table{Cluster: "w", ClusterID: 1, Index: 9, Level: shardmap.Level, Nodes: []shardmap.TableNode{{ID: 1}}}
+		table.Meta.Replicas = []shardmap.TableReplica{{Node: 1, Role: shardmap.ReplicaVoter}}
+		table.Security = shardmap.Security{
+			Mode: shardmap.SecurityBoth, Roots: []shardmap.Root{{ID: pin.Root, State: shardmap.RootIssuing, WrapKey: key}},
+			Pins: []shardmap.Pin{pin}, Roles: roles, Users: tt.users,
+		}
+		c, now := New(1), Now{Wall: worldStart}
+		c.Table(table)
+		c.Held([]shardmap.WrapKeyID{key})
+		c.Lead(true)
+		c.Told(1, pin.Serial, table.Index)
+		ends := false
+		for _, p := range drive(c, &now, 8, func(*Action) Result { return Result{} }) {
+			ends = ends || string(p) == string(only)
+		}
+		if ends != tt.ends {
+			return fmt.Sprintf("with %s the time of the secret ends: %t, want %t", tt.what, ends, tt.ends)
+		}
+	}
+	return ""
 }
 
 // A node that no table names gets none once its certificate has ended: nobody sends it the log. It must ask each

@@ -29,6 +29,10 @@ func TestPlantedBugs(t *testing.T) {
 		t.Errorf("%s: not found", bugWordFirst)
 	}
 	t.Logf("%s: %s", bugWordFirst, wrong)
+	SetBug("TLS only before anybody may administer")
+	if secretEnds() == "" {
+		t.Error("TLS only before anybody may administer: not found")
+	}
 	SetBug(bugTableFirst)
 	if renewsBlind() == "" {
 		t.Errorf("%s: not found", bugTableFirst)
