@@ -228,6 +228,48 @@ func rulesTold(t *testing.T) string {
 	return ""
 }
 
+// Clients follow slots that move by what groups say of them, so every user may ask. How many keys a slot has, and how
+// large they are, tells of keys that a user may not even list; whoever looks after the cluster is told.
+func TestSlotsOfAUser(t *testing.T) {
+	if wrong := countsTold(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// countsTold tells what a user without rights sees of what slots have in them.
+func countsTold(t *testing.T) string {
+	p := certified(t, 2)
+	p.user(shardmap.UserCreate, "rob")
+	p.user(shardmap.UserCreate, "eve")
+	p.role(shardmap.RoleCreate, "viewer", grant("read", "cluster"))
+	p.roles("eve", []string{"viewer"}, nil)
+	until(t, "a key is set", func() error { return setOne(t, p.admin, "secret") })
+	slot := shardmap.SlotOf([]byte("secret"))
+	group := p.nodes[0].node.table.Load().Slots[slot]
+	seen := func(c *client.Client) (v shardmap.SlotView) {
+		until(t, "the group answers", func() error {
+			views, err := c.SlotViews(t.Context(), group, []shardmap.Slot{slot})
+			if err == nil {
+				v = views[0]
+			}
+			return err
+		})
+		if v.Holding != shardmap.HoldsOwned || v.Slot != slot {
+			t.Errorf("the group has the slot not: %+v", v)
+		}
+		return v
+	}
+	for who, c := range map[string]*client.Client{"the administrator": p.admin, "who may look": p.client(p.certificate("eve"), client.ForwardWhenCut)} {
+		if v := seen(c); v.Keys != 1 || v.Bytes == 0 {
+			t.Errorf("%s sees %d keys with %d bytes", who, v.Keys, v.Bytes)
+		}
+	}
+	if v := seen(p.client(p.certificate("rob"), client.ForwardWhenCut)); v.Keys != 0 || v.Bytes != 0 {
+		return fmt.Sprintf("a user without rights sees %d keys with %d bytes", v.Keys, v.Bytes)
+	}
+	return ""
+}
+
 // A node follows another's word about the cluster where that is newer than its own. Such a word must not lead a
 // node with TLS back to where the secret opens it, or plain text.
 func TestNotLedBack(t *testing.T) {

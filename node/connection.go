@@ -88,7 +88,7 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting, who rights.Principa
 	}
 	c.requests.Routes = &n.carrying.routes
 	c.requests.Streams.Feed = n.watching.feed
-	c.requests.Principal = who.User
+	c.requests.Principal, c.requests.Counts = who.User, n.laws.counts
 	c.requests.Init(c, machine.RequestLimits{Wait: n.limits.wait, Inline: machine.InlineMax, Page: n.limits.inflightBytesShare})
 	return c
 }

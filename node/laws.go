@@ -67,12 +67,18 @@ func (l *laws) tableChanged(t *shardmap.Table) {
 
 // hides reports whether a user is not told what others may do, and by which prefixes.
 func (l *laws) hides(p rights.Principal) bool {
+	return !p.Open && p.Node == 0 && !l.counts(p.User)
+}
+
+// counts reports whether a user is told what is in the cluster, in numbers and names: it runs the cluster, or looks
+// after it. Before there is a table there is nothing to tell.
+func (l *laws) counts(user shardmap.Principal) bool {
 	now := l.now.Load()
-	if p.Open || p.Node != 0 || now == nil {
-		return false
+	if now == nil {
+		return true
 	}
-	its := now.Rules.Of(p.User)
-	return !its.May(access.Read, access.Cluster, nil) && !its.May(access.Admin, access.Cluster, nil)
+	its := now.Rules.Of(user)
+	return its.May(access.Read, access.Cluster, nil) || its.May(access.Admin, access.Cluster, nil)
 }
 
 // known is what is known of the meta group.

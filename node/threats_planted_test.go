@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"muster/node/login"
+	"muster/repl/machine"
 	"muster/repl/rights"
 	"muster/repl/standing"
 	"muster/repl/trust"
@@ -59,6 +60,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugSecretStays, dialledBySecret},
 		{rights.SetBug, "everything allowed before the table", func(t *testing.T) string { return permissionsWrong(serving(t, defaultLimits())) }},
 		{setBug, bugFormerCAStays, formerCACuts},
+		{machine.SetBug, "slots' counts told to any user", countsTold},
 	} {
 		t.Run(c.bug, func(t *testing.T) {
 			c.set(c.bug)

@@ -66,6 +66,14 @@ type SlotView struct {
 	Keys, Bytes uint64
 }
 
+// Bare returns the view without what tells of the keys in the slot: how many there are, how large they are, and the
+// digests, by which somebody could make sure of a guess. It has what a client follows slots by.
+func (v *SlotView) Bare() SlotView {
+	bare := *v
+	bare.Keys, bare.Bytes, bare.Digest, bare.Import = 0, 0, 0, ImportView{}
+	return bare
+}
+
 const (
 	viewFields     = 13
 	importFields   = 9

@@ -85,6 +85,9 @@ func (s *orderly) rebalance(ctx context.Context) (*wire.OrderAnswer, error) {
 // notCounted refuses a plan that would not know what some groups hold. The first of them
 // says why, and gives the status.
 func notCounted(silent []silentGroup) error {
+	if silent[0].group == 0 {
+		return fmt.Errorf("rebalance: nothing was changed: the plan goes by how much is in the slots, and that is not known: %w", silent[0].why)
+	}
 	more := ""
 	if n := len(silent) - 1; n > 0 {
 		more = fmt.Sprintf(", nor that of %d more", n)

@@ -165,6 +165,7 @@ func TestRebalanceWithoutPlan(t *testing.T) {
 		want   string
 	}{
 		{[]silentGroup{{2, level}}, "and that of group 2 is not known: level: view of slots: above the cluster's level; upgrade all nodes first"},
+		{[]silentGroup{{0, level}}, "by how much is in the slots, and that is not known: level: "},
 		{[]silentGroup{{2, level}, {3, errNotYet}}, "and that of group 2 is not known, nor that of 1 more: level: "},
 	} {
 		if err := notCounted(c.silent); !strings.Contains(err.Error(), c.want) || statusOf(err) != exitRefused {

@@ -8,7 +8,9 @@ import (
 	"sync"
 
 	"muster/raft"
+	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/access"
 )
 
 // viewsAtOnce bounds the groups whose leaders are asked at a time.
@@ -54,11 +56,14 @@ func askedOf(t *shardmap.Table, runs []shardmap.SlotRange) (groups []raft.GroupI
 
 // silentGroup is a group that did not say what is in its slots.
 type silentGroup struct {
-	group raft.GroupID
+	group raft.GroupID // 0: none says it to this user
 	why   error
 }
 
 func (g silentGroup) String() string {
+	if g.group == 0 {
+		return "how much is in slots is not known: " + oneLine(g.why)
+	}
 	return fmt.Sprintf("how much is in the slots of group %d is not known: %s", g.group, oneLine(g.why))
 }
 
@@ -66,6 +71,9 @@ func (g silentGroup) String() string {
 // are the groups that don't say it, by id.
 func (s *errand) slotViews(ctx context.Context, t *shardmap.Table, runs ...shardmap.SlotRange) (v *slotViews, silent []silentGroup) {
 	v = new(slotViews)
+	if why := s.uncounted(ctx); why != nil {
+		return v, []silentGroup{{why: why}}
+	}
 	groups, slots := askedOf(t, runs)
 	var mu sync.Mutex // guards v and silent
 	var done sync.WaitGroup
@@ -92,6 +100,27 @@ func (s *errand) slotViews(ctx context.Context, t *shardmap.Table, runs ...shard
 	done.Wait()
 	slices.SortFunc(silent, func(a, b silentGroup) int { return cmp.Compare(a.group, b.group) })
 	return v, silent
+}
+
+// uncounted returns why this user is not told how much is in slots: answers have nothing of it then, and would read as
+// if slots were empty. It is nil also where that can't be found out.
+func (s *errand) uncounted(ctx context.Context) (why error) {
+	for _, verb := range []access.Verbs{access.Read, access.Admin} {
+		err := s.with(ctx, func(ctx context.Context) error {
+			a, err := s.client.CanI(ctx, wire.CanI{Verbs: verb, Kind: access.Cluster})
+			if err == nil && !a.Allowed {
+				why = wire.Unauthorized("slots", "their sizes are told to those who may read the cluster", "ask an administrator for that: muster role grant ROLE read cluster")
+			}
+			if err == nil && a.Allowed {
+				why = nil
+			}
+			return err
+		})
+		if err != nil || why == nil {
+			return nil
+		}
+	}
+	return why
 }
 
 // knownViews is [errand.slotViews] for those who can do without some groups: it warns of

@@ -2,6 +2,7 @@ package trial
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -113,6 +114,44 @@ func TestWrongAccess(t *testing.T) {
 	if after := c.run("role", "list").done(t) + c.run("user", "list").done(t) + c.run("token", "list").stdout + c.run("ca", "show").done(t) + c.run("namespace", "list").stdout; after != before {
 		t.Errorf("something has changed:\n%s\nwas\n%s", after, before)
 	}
+}
+
+// A user who does not look after the cluster is not told how much is in slots, and zeros would read as if they were empty:
+// a list has none, and a plan that would go by them is refused.
+func TestSlotSizesAreNotMadeUp(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1, "--groups", "2")
+	c.goesByCertificates()
+	c.run("kv", "set", "k", "v").done(t)
+	c.run("user", "create", "ann", "--no-password").done(t)
+	ann := filepath.Join(c.dir, "ann")
+	c.run("user", "cert", "ann", "--out", ann).done(t)
+	as := func(args ...string) result {
+		cmd := c.command(args...)
+		cmd.Env = append(cmd.Env, home.Variable+"="+ann, "MUSTER_ENDPOINTS="+c.endpoints())
+		return runCommand(t, cmd, "")
+	}
+	type row struct{ Keys, Bytes *uint64 }
+	var told, untold []row
+	c.json(&told, "slot", "list")
+	r := as("slot", "list", "-o", "json")
+	if r.status != exitDone || !strings.Contains(r.stderr, "their sizes are told to those who may read the cluster") {
+		t.Errorf("status %d, %s", r.status, r.stderr)
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &untold); err != nil || len(untold) != len(told) {
+		t.Fatalf("%v: %s", err, r.stdout)
+	}
+	var keys uint64
+	for i := range told {
+		keys += *told[i].Keys
+		if untold[i].Keys != nil || untold[i].Bytes != nil {
+			t.Errorf("ann is told of %d keys", *untold[i].Keys)
+		}
+	}
+	if keys != 1 {
+		t.Errorf("the administrator is told of %d keys, want 1", keys)
+	}
+	as("slot", "rebalance", "--yes").refused(t, exitNotPermitted, "nothing was changed")
 }
 
 // A private file that others can read, or that is not what it should be, must be refused by whatever wants it,

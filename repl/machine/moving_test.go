@@ -547,6 +547,37 @@ func TestSlotViews(t *testing.T) {
 	}
 }
 
+// A user who does not look after the cluster is told where slots are, and nothing of the keys in them. Nodes ask for
+// themselves, and are told all: moves go by it.
+func TestSlotViewsOfAUser(t *testing.T) {
+	const trusted, stranger = 7, 8
+	q := newRequests(t)
+	slot := shardmap.SlotOf([]byte("k1"))
+	q.done(t, shardmap.CommandSeal, shardmap.Step{Slot: slot, Number: 9, Peer: 2})
+	full := q.state.State.View(slot)
+	if full.Keys == 0 || full.Bytes == 0 || full.Digest == 0 {
+		t.Fatalf("the view tells nothing of keys: %+v", full)
+	}
+	q.Counts = func(p shardmap.Principal) bool { return p == trusted }
+	body := (&wire.SlotView{Group: 1, Slots: []shardmap.SlotRange{{From: slot, To: slot}}}).Append(nil)
+	for _, c := range []struct {
+		of   shardmap.Principal
+		want shardmap.SlotView
+	}{{0, full}, {trusted, full}, {stranger, full.Bare()}} {
+		q.Principal = c.of
+		q.take(wire.TypeSlotView, body)
+		q.run()
+		var a wire.SlotViewAnswer
+		typ, got, e := q.asker.answer(t)
+		if e != nil || typ != wire.TypeSlotViewAnswer || a.Read(got) != nil || len(a.Rows) != 1 {
+			t.Fatalf("principal %d: %s, %v", c.of, typ, e)
+		}
+		if fmt.Sprint(a.Rows[0]) != fmt.Sprint(c.want) {
+			t.Errorf("principal %d: got %+v, want %+v", c.of, a.Rows[0], c.want)
+		}
+	}
+}
+
 // What ends a move, or frees room, goes on while disks are full; what takes room does not:
 // the source goes on serving the slot meanwhile.
 func TestStepsOnAFullDisk(t *testing.T) {

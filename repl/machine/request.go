@@ -41,6 +41,10 @@ type Requests struct {
 	// particular.
 	Principal shardmap.Principal
 
+	// Counts, if not nil, reports whether a principal is told what slots have in them, in numbers. It is not
+	// asked about 0.
+	Counts func(shardmap.Principal) bool
+
 	// Routes, if not nil, say which group to ask for a slot where the table lags behind.
 	Routes *Routes
 

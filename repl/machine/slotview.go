@@ -10,13 +10,16 @@ import (
 // slotView makes the question what a group has of some slots a read of that group. It is
 // linearizable: a move is carried on by what the answer says.
 func (q *Requests) slotView(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
-	v := &slotViewQuery{of: q}
+	v := &slotViewQuery{of: q, bare: q.principal != 0 && q.Counts != nil && !q.Counts(q.principal) && !bug(bugCountsTold)}
 	if err := v.request.Read(body); err != nil {
 		q.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
 	q.ofGroup(h, body, repl.Read{Group: v.request.Group, Reply: r, Query: v}, table, now)
 }
+
+// bugCountsTold is planted to show that its test finds it: every user is told how many keys each slot has.
+const bugCountsTold = "slots' counts told to any user"
 
 // SlotViewRead makes the same question a read for a node that asks it for itself.
 func SlotViewRead(v *wire.SlotView) repl.Read {
@@ -26,6 +29,7 @@ func SlotViewRead(v *wire.SlotView) repl.Read {
 // slotViewQuery reads what a group has of some slots.
 type slotViewQuery struct {
 	of      *Requests // nil: the node itself asks
+	bare    bool      // without what tells of the keys
 	request wire.SlotView
 }
 
@@ -39,7 +43,11 @@ func (v *slotViewQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply
 	a := &wire.SlotViewAnswer{Group: v.request.Group, At: at, Time: m.State.Time()}
 	for _, run := range v.request.Slots {
 		for s := run.From; s <= run.To; s++ {
-			a.Rows = append(a.Rows, m.State.View(s))
+			row := m.State.View(s)
+			if v.bare {
+				row = row.Bare()
+			}
+			a.Rows = append(a.Rows, row)
 		}
 	}
 	body := a.Append(nil)
