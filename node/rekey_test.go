@@ -115,7 +115,7 @@ func TestConnectionsGetNewKeys(t *testing.T) {
 // wearsOut has connections carry much more than they may, and returns what that has broken.
 func wearsOut(t *testing.T) (wrong string) {
 	const (
-		keyBytes, replaced, setsMax = 256 << 10, 12, 3000
+		keyBytes, replaced, setsMax = 256 << 10, 12, 1200
 		direct, passed              = 0, 1 // clients: one that goes to who leads, and one whose node passes all on
 	)
 	l := secureLimits()
