@@ -295,8 +295,10 @@ func (l *link) busy() bool {
 }
 
 // deadlineMs is what a frame says about the time left: a little less than there
-// is, so that a server that gives up can still say so.
+// is, so that a server that gives up can still say so. An attempt at a stream that goes on for ever has
+// the time of any other call.
 func deadlineMs(left time.Duration) uint32 {
+	left = min(left, RetryMax)
 	left -= min(left/10, 50*time.Millisecond)
 	return uint32(max(left.Milliseconds(), 1))
 }

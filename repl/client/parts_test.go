@@ -186,7 +186,7 @@ func TestDeadlineMs(t *testing.T) {
 		want uint32
 	}{
 		{-time.Second, 1}, {0, 1}, {time.Millisecond, 1}, {100 * time.Millisecond, 90},
-		{time.Second, 950}, {RetryMax, 299950},
+		{time.Second, 950}, {RetryMax, 299950}, {never, 299950}, {never - time.Hour, 299950},
 	} {
 		if got := deadlineMs(x.left); got != x.want {
 			t.Errorf("%s left: got %d, want %d", x.left, got, x.want)
