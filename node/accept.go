@@ -109,7 +109,7 @@ const lastAnswersMax = 500 * time.Millisecond
 
 // rechecks calls recheck again and again, until the node ends: a certificate ends without a word.
 func (d *door) rechecks() {
-	every := time.NewTicker(recheckPause)
+	every := time.NewTicker(d.node.limits.recheckPause)
 	defer every.Stop()
 	for {
 		select {

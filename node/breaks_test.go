@@ -339,7 +339,7 @@ func TestReplicaThatIsBehindIsCutOff(t *testing.T) {
 // behindRules tells what a user still gets of a node whose replica of group 0 is behind, though there is a leader.
 func behindRules(t *testing.T) string {
 	l := defaultLimits()
-	l.cutOffAfter = 10 * aliveWithin
+	l.cutOffAfter = 4 * aliveWithin
 	var behind atomic.Bool
 	r := startWith(t, testConfig(t), l, func(n *Node) {
 		current := n.laws.current

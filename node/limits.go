@@ -90,6 +90,8 @@ type limits struct {
 	// stallAfter is how long an operation of the disk may take before the disk
 	// counts as stalled, and stopMax how long a node that stops waits for it.
 	stallAfter, stopMax time.Duration
+	// recheckPause is [recheckPause], shorter in tests.
+	recheckPause time.Duration
 	// passwordRounds is how often the password of each login is hashed at least.
 	passwordRounds int
 	// cutOffAfter is [rights.CutOffAfter], shorter in tests.
@@ -110,7 +112,7 @@ func defaultLimits() limits {
 		arrivingBytes: 256 << 20,
 		answerTimeout: 10 * time.Second, linger: time.Second,
 		wait: 60 * time.Second, noticePause: time.Minute, trailHeads: time.Minute,
-		stallAfter: stallAfter, stopMax: stopMax, passwordRounds: login.Rounds, cutOffAfter: rights.CutOffAfter,
+		stallAfter: stallAfter, stopMax: stopMax, recheckPause: recheckPause, passwordRounds: login.Rounds, cutOffAfter: rights.CutOffAfter,
 		companyLook: companyLook, companyGrace: companyGrace,
 	}
 	var files syscall.Rlimit

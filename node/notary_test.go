@@ -51,6 +51,7 @@ func (k *keptUser) has() bool {
 func secureLimits() limits {
 	l := defaultLimits()
 	l.secure = true
+	l.recheckPause = recheckPause / 10
 	l.passwordRounds = 1000 // what hashing must cost is for the tests of package login
 	return l
 }

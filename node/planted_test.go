@@ -144,7 +144,7 @@ func TestPlantedTLS(t *testing.T) {
 			nodes, _ := secured(t, 2)
 			return strangerHears(t, nodes[0], nodes[1])
 		},
-		bugDeniedStays: func() string { return openAfterDenial(t, 6*time.Second) },
+		bugDeniedStays: func() string { return openAfterDenial(t, 4*secureLimits().recheckPause) },
 	} {
 		setBug(name)
 		wrong := find()

@@ -40,7 +40,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugEachLogged, floodOfRefusals},
 		{setBug, bugPasswordLogged, secretsTold},
 		{wire.SetBug, "hello without the exporter", relayedFounding},
-		{setBug, bugWithdrawnStays, func(t *testing.T) string { return openAfterRevoke(t, 2*recheckPause) }},
+		{setBug, bugWithdrawnStays, func(t *testing.T) string { return openAfterRevoke(t, 4*secureLimits().recheckPause) }},
 		{setBug, bugResetUnproven, unprovenReset},
 		{setBug, bugLoginRenewed, loginRenewed},
 		{standing.SetBug, "earlier certificate of a removed node accepted", formerMember},
