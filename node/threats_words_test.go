@@ -135,6 +135,12 @@ func TestHostileNames(t *testing.T) {
 func hostileNamed(t *testing.T) string {
 	r, admin := securedAlone(t, slog.New(slog.DiscardHandler), func(*Node) {})
 	s := admin.asUser(t, r)
+	until(t, "its last file is written", func() error {
+		if r.node.guard.sealed.Load() == nil {
+			return errors.New("the keys of members are not sealed")
+		}
+		return nil
+	})
 	before, files := r.node.table.Load().Security, namesIn(t, r.node.cfg.Data)
 	cluster := r.node.self().ClusterID
 	for _, name := range hostileNames {
