@@ -41,7 +41,6 @@ func founders(t testing.TB, n int, l limits) []*runningNode {
 		c.Listen, c.Join, c.Expect = addrs[i], addrs, n
 		nodes = append(nodes, start(t, c, l))
 	}
-	stopTogether(t, nodes)
 	for _, r := range nodes {
 		s := r.client()
 		until(t, "the cluster is whole", func() error {
@@ -107,6 +106,7 @@ func TestPeersRefused(t *testing.T) {
 // What a peer says is checked like what anybody says: a node with a defect must
 // not take the others along.
 func TestBadPeerFrames(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 2, defaultLimits())
 	r, other := nodes[0], nodes[1].node.self()
 	peer := func() *speaker {
@@ -438,6 +438,7 @@ func whole(t *testing.T, r *runningNode) {
 // and is taken in. What a hello says of its start locks nobody out: not the node,
 // after somebody named a higher one in its name.
 func TestComesBack(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 2, defaultLimits())
 	for i := range nodes {
 		was := nodes[i]

@@ -273,6 +273,7 @@ func TestChecksFollowTargets(t *testing.T) {
 
 // A service of which nothing is up is told by the node that leads its group, and by no other.
 func TestServiceWithNothingUp(t *testing.T) {
+	t.Parallel()
 	nodes, cl := cluster(t, 1, nil)
 	x := newTarget(t)
 	if _, err := cl.SetService(t.Context(), serviceOf(t, "db", x)); err != nil {

@@ -91,6 +91,7 @@ func forgedVote(r *runningNode, from raft.NodeID, mark uint64) []byte {
 // must be no member: what it sends is not counted, the address that it gives is
 // not dialled, and it is told so.
 func TestOnlyTheMemberItselfIsCounted(t *testing.T) {
+	t.Parallel()
 	if wrong := liarRun(t); wrong != "" {
 		t.Error(wrong)
 	}

@@ -167,6 +167,7 @@ func formerMember(t *testing.T) string {
 // A host that founds a cluster is told who has founded it. Once certificates alone count, a stranger that
 // claims to found it, in the name and at the address of a member, must be told nothing.
 func TestFoundingIsOver(t *testing.T) {
+	t.Parallel()
 	if wrong := toldAsFounder(t); wrong != "" {
 		t.Error(wrong)
 	}
@@ -331,6 +332,7 @@ func TestCertificateOfAFormerUser(t *testing.T) {
 // A node's own replica of group 0 may stand still or be behind, for its disk or its log, while the node speaks with
 // the others. It knows then no more who may do what than one that is cut off.
 func TestReplicaThatIsBehindIsCutOff(t *testing.T) {
+	t.Parallel()
 	if wrong := behindRules(t); wrong != "" {
 		t.Error(wrong)
 	}
@@ -429,6 +431,7 @@ func suspendedRules(t *testing.T) string {
 // A node that is started again may have missed that somebody's rights were taken away while it was stopped. Until
 // it has heard of the meta group it answers no user: if it did for a minute, each start would give another one.
 func TestStartedNodeMakesSure(t *testing.T) {
+	t.Parallel()
 	if wrong := startedRules(t); wrong != "" {
 		t.Error(wrong)
 	}
@@ -478,6 +481,7 @@ func startedRules(t *testing.T) string {
 // A certificate that was denied must open nothing at a node that has just started either, before it has read a table.
 // One would doubt it because the denials are in the table.
 func TestDeniedAtAStart(t *testing.T) {
+	t.Parallel()
 	if wrong := deniedAtStart(t); wrong != "" {
 		t.Error(wrong)
 	}

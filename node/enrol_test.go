@@ -168,6 +168,7 @@ func makeToken(t *testing.T, nodes []*runningNode, admin *keptUser, uses uint32,
 // A host with a token becomes a member, once for each use, and no other host does: not by a token
 // that was revoked or has expired, not by having seen it used, and not by its number alone.
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	if why := stolenTokens(t); why != "" {
 		t.Error(why)
 	}
@@ -431,6 +432,7 @@ func wrapKeyForAll(t *testing.T) string {
 // A command that runs while its own user's cluster is being founded must wait, and one of anybody else must
 // hear at once that it is not permitted. So the user has a certificate before the node shows its own.
 func TestUserFirst(t *testing.T) {
+	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := WriteNewSecret(secret); err != nil {
 		t.Fatal(err)

@@ -53,6 +53,7 @@ func (r *runningNode) has(g raft.GroupID) (view repl.GroupView, found bool) {
 // it, and has the newest. One would doubt it because its own log takes it through all
 // tables in between. No group gets the number of one that was removed.
 func TestGroupIsMadeAndRemoved(t *testing.T) {
+	t.Parallel()
 	const first, second, third, groups = raft.GroupID(9), raft.GroupID(10), raft.GroupID(3), 2
 	addrs := freeAddrs(t, 3)
 	var configs []Config

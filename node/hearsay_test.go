@@ -136,6 +136,7 @@ func (r *runningNode) durable(other raft.NodeID) (s string) {
 // One member that lies must not be able to have another one leave for good, throw away what it has, or take a
 // third one's key for another. One would doubt it because a node that is behind must go by what others say.
 func TestLyingMember(t *testing.T) {
+	t.Parallel()
 	if wrong := memberLies(t); wrong != "" {
 		t.Error(wrong)
 	}
@@ -306,6 +307,7 @@ func TestIntroduction(t *testing.T) {
 // A node was away while another one joined, and of those that it knows nobody is there. The new one must be able to
 // speak with it all the same, or both wait for ever; what the new one says of the cluster counts for nothing yet.
 func TestNodeThatJoinedMeanwhile(t *testing.T) {
+	t.Parallel()
 	nodes, users := secured(t, 3)
 	token := makeToken(t, nodes, users[0], 1, time.Hour)
 	away := nodes[2]
@@ -324,8 +326,7 @@ func TestNodeThatJoinedMeanwhile(t *testing.T) {
 		return tableNow(t.Context(), newer.node.running())
 	})
 	index := newer.node.table.Load().Index
-	nodes[0].stop()
-	nodes[1].stop()
+	stopTogether(nodes[:2])
 	away = start(t, away.node.cfg, secureLimits())
 	joined := newer.node.self().Node
 	until(t, "the two are connected", func() error {

@@ -97,6 +97,7 @@ func TestStandbyIsAdded(t *testing.T) {
 // A host with the addresses of members asks them itself, and none of the three that come
 // at once under one host name is in the way of another.
 func TestHostsJoinByThemselves(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 2, defaultLimits())
 	var hosts []*runningNode
 	for i := range 3 {
@@ -156,6 +157,7 @@ func TestHostsJoinWithASecret(t *testing.T) {
 // Of two hosts that ask at once for one name, which both were given, one gets it. The
 // other waits, says why, and comes in when it has another.
 func TestTwoJoinersWithOneName(t *testing.T) {
+	t.Parallel()
 	first := serving(t, defaultLimits())
 	var hosts []*runningNode
 	var configs []Config

@@ -17,6 +17,7 @@ import (
 // The answer that brought a node its certificate under a new root is lost, and while the node is away the former
 // root is retired. It comes back with a certificate that nobody trusts any more, and the key that all know.
 func TestCertificateOutlivedByItsNode(t *testing.T) {
+	t.Parallel()
 	if why := outlivesRoot(t, 20*time.Second); why != "" {
 		t.Error(why)
 	}
@@ -96,9 +97,7 @@ func missing(most time.Duration, ok func() error) string {
 func TestFortyDaysStopped(t *testing.T) {
 	t.Parallel()
 	nodes, users := secured(t, 3)
-	for _, r := range nodes {
-		r.stop()
-	}
+	stopTogether(nodes)
 	late := func() time.Time { return time.Now().Add(40 * 24 * time.Hour) }
 	for i, r := range nodes {
 		nodes[i] = startWith(t, r.node.cfg, secureLimits(), func(n *Node) { n.guard.now = late })
@@ -137,6 +136,7 @@ func TestFortyDaysStopped(t *testing.T) {
 // weeks. If it starts with one of the others alone, its certificate has ended and that one's is good; neither
 // is a majority, and both together must be.
 func TestSomeCertificatesEnded(t *testing.T) {
+	t.Parallel()
 	if why := halfExpired(t, 20*time.Second); why != "" {
 		t.Error(why)
 	}
@@ -147,9 +147,7 @@ func halfExpired(t *testing.T, most time.Duration) string {
 	nodes, _ := secured(t, 3)
 	begin := func(days int, which ...int) func() time.Time {
 		now := func() time.Time { return time.Now().Add(time.Duration(days) * 24 * time.Hour) }
-		for _, r := range nodes {
-			r.stop()
-		}
+		stopTogether(nodes)
 		for _, i := range which {
 			nodes[i] = startWith(t, nodes[i].node.cfg, secureLimits(), func(n *Node) { n.guard.now = now })
 		}

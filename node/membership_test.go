@@ -210,6 +210,7 @@ func TestTableAnswer(t *testing.T) {
 // yet, one that invites may be none of ours, and a member gives no orders. One would doubt
 // it because all of them come with the purpose of a peer.
 func TestEachSendersRight(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 2, defaultLimits())
 	r := nodes[0]
 	member := nodes[1].node.self()

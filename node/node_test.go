@@ -3,10 +3,13 @@ package node
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +22,14 @@ import (
 	"muster/shardmap"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain has testsAtOnce of the tests that say they may run at once, or as many as there are processors, if those
+// are more. The flag -parallel overrides it.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", strconv.Itoa(max(testsAtOnce, runtime.GOMAXPROCS(0)))); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // readyMax is how long a condition may take to come about on a busy machine.
 const readyMax = 20 * time.Second
@@ -55,7 +65,8 @@ func startWith(t testing.TB, c Config, l limits, look func(*Node)) *runningNode 
 // startLogging is startWith, and hands its log to a handler.
 func startLogging(t testing.TB, c Config, l limits, log slog.Handler, look func(*Node)) *runningNode {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	// It ends with the test, and so all nodes of one begin to stop before the first of them is waited for.
+	ctx, cancel := context.WithCancel(t.Context())
 	r := &runningNode{t: t, cancel: cancel, ended: make(chan error, 1)}
 	ready := make(chan struct{})
 	go func() {
@@ -75,14 +86,15 @@ func startLogging(t testing.TB, c Config, l limits, log slog.Handler, look func(
 	return r
 }
 
-// stopTogether has nodes begin to stop at the end of the test before the first of them is waited for: each
-// would hand over what it leads to one that is about to stop too, and wait for that.
-func stopTogether(t testing.TB, nodes []*runningNode) {
-	t.Cleanup(func() {
-		for _, r := range nodes {
-			r.cancel()
-		}
-	})
+// stopTogether has nodes begin to stop before the first of them is waited for: each would hand over what it leads
+// to one that is about to stop too, and wait for that.
+func stopTogether(nodes []*runningNode) {
+	for _, r := range nodes {
+		r.cancel()
+	}
+	for _, r := range nodes {
+		r.stop()
+	}
 }
 
 // serving runs a node alone and returns when it takes writes.

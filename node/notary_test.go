@@ -94,7 +94,6 @@ func securedWith(t *testing.T, n int, l limits, log slog.Handler, each func(i in
 		each(i, &c)
 		nodes, users = append(nodes, startLogging(t, c, l, log, func(*Node) {})), append(users, u)
 	}
-	stopTogether(t, nodes)
 	until(t, "certificates alone open the cluster", func() error {
 		for i, r := range nodes {
 			table := r.node.table.Load()
@@ -114,6 +113,7 @@ func securedWith(t *testing.T, n int, l limits, log slog.Handler, each func(i in
 // that founded the cluster. The others may have gone over to certificates alone while it was down, and
 // a crash may have left it nothing of that: they tell it only if they know it.
 func TestCertificateIsShownFromTheStart(t *testing.T) {
+	t.Parallel()
 	nodes, _ := secured(t, 2)
 	r := nodes[1]
 	own := r.node.notary.keys.own()
@@ -133,6 +133,7 @@ func TestCertificateIsShownFromTheStart(t *testing.T) {
 // administrator, and then let nobody in by the secret. All of it must come about by itself, because
 // nobody is there who would know how.
 func TestFoundingMakesCertificates(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			nodes, users := secured(t, n)
@@ -469,8 +470,8 @@ func TestNobodyHoldsTheWrappingKey(t *testing.T) {
 	p := certified(t, 3)
 	before, _ := p.nodes[0].node.table.Load().Security.Issuing()
 	late := func() time.Time { return time.Now().Add(21 * 24 * time.Hour) } // two thirds of their time are over
+	stopTogether(p.nodes)
 	for i, r := range p.nodes {
-		r.stop()
 		name := filepath.Join(r.node.cfg.Data, tlsDir, "wrap-"+trust.WrapKeyID(before.WrapKey).String()+".key")
 		if err := os.Remove(name); err != nil {
 			t.Fatalf("node %d: %v", i, err)

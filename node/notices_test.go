@@ -83,6 +83,7 @@ func TestNoticesOfADay(t *testing.T) {
 // say another thing each time that it is asked: it must not decide how large the
 // log gets either.
 func TestFoundingAndTheLog(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

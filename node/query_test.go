@@ -15,6 +15,7 @@ import (
 // half of a command, not even one whose answer is so long that it is read beside
 // later writes.
 func TestGetAtOneMoment(t *testing.T) {
+	t.Parallel()
 	r := serving(t, defaultLimits())
 	cl := r.library()
 	const keys, writes, size = 40, 60, 20 << 10
@@ -82,6 +83,7 @@ func beside(t *testing.T, atLeast int, write func(i int) error) (done func() boo
 // write without those that were acknowledged before it began. One would doubt
 // it: the page is read beside later writes, slot after slot.
 func TestPageAtOneMoment(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	cfg.Groups = 1 // all slots
 	r := start(t, cfg, defaultLimits())

@@ -80,6 +80,7 @@ func (r *runningNode) endsRemoved(c Config) {
 // was stopped meanwhile. It would look for its peers for ever otherwise, with votes that
 // were counted once.
 func TestRemovedNodeEnds(t *testing.T) {
+	t.Parallel()
 	first := serving(t, defaultLimits())
 	t.Run("while it runs", func(t *testing.T) {
 		host, c := joined(t, first)
@@ -168,6 +169,7 @@ func TestNodeThatWasAwayLearnsOfOthers(t *testing.T) {
 // knows nothing of, and only that copy could tell it. It learns of it by what is said to
 // it.
 func TestReplacedMetaReplicaIsMade(t *testing.T) {
+	t.Parallel()
 	first := serving(t, defaultLimits())
 	away, c := joined(t, first)
 	id, was := away.node.self().Node, away.metaReplica()
@@ -225,13 +227,12 @@ func replaceCopy(t *testing.T, first *runningNode, id raft.NodeID, was raft.Repl
 // All nodes come back under other addresses at once, a node that joined among them. Each
 // was given one of the new addresses; the table has all of them in the end.
 func TestAllMoveAtOnce(t *testing.T) {
+	t.Parallel()
 	first := serving(t, defaultLimits())
 	second, two := joined(t, first)
 	third, three := joined(t, first)
 	one := first.node.cfg
-	for _, r := range []*runningNode{first, second, third} {
-		r.stop()
-	}
+	stopTogether([]*runningNode{first, second, third})
 	addrs := freeAddrs(t, 3)
 	one.Listen, two.Listen, three.Listen = addrs[0], addrs[1], addrs[2]
 	two.Join, three.Join = addrs[:1], addrs[:1]

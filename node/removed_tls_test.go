@@ -18,6 +18,7 @@ const removedWithin = 10 * time.Second
 // A node that was removed has a certificate that is good for weeks, and whoever runs it may not want to leave. What it
 // has open ends, to and from each member, and nobody lets it in again, as what and for what ever it comes.
 func TestRemovedNodeIsCutOff(t *testing.T) {
+	t.Parallel()
 	if wrong := removedStays(t); wrong != "" {
 		t.Error(wrong)
 	}

@@ -14,6 +14,7 @@ import (
 // Somebody has stolen a voter's certificate with its key, or has found a way to speak in its name, and asks to be made
 // an administrator. A member's name must not be enough for that: only the key that makes certificates is.
 func TestResetNeedsTheWrappingKey(t *testing.T) {
+	t.Parallel()
 	if wrong := unprovenReset(t); wrong != "" {
 		t.Error(wrong)
 	}

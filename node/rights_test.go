@@ -264,6 +264,7 @@ func first(b []byte, err error) []byte {
 
 // A user logs in with a password, and has for an hour what it may.
 func TestLoginByPassword(t *testing.T) {
+	t.Parallel()
 	p := certified(t, 1)
 	hash, err := login.Hash(rand.Reader, []byte("correct horse"), secureLimits().passwordRounds)
 	if err != nil {

@@ -199,6 +199,7 @@ func TestHalfClosed(t *testing.T) {
 // that serves all groups makes only short ones itself, and what it began is
 // taken back.
 func TestLongGets(t *testing.T) {
+	t.Parallel()
 	r := serving(t, defaultLimits())
 	s := r.client()
 	var keys []string

@@ -15,6 +15,7 @@ import (
 // would have no leader any more, after a restart neither, since the term is on
 // disk. It must be dropped, and counted where an operator looks.
 func TestForgedTermsOverConnections(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 3, defaultLimits())
 	r, liar := nodes[0], nodes[1]
 	self := liar.node.self()

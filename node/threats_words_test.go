@@ -240,6 +240,7 @@ func (l *lines) text() string {
 // Strangers that are refused, again and again and each in another way, must not decide how large the log
 // or the trail gets; and what they say must not make lines of its own there.
 func TestFloodOfRefusals(t *testing.T) {
+	t.Parallel()
 	if why := floodOfRefusals(t); why != "" {
 		t.Error(why)
 	}
