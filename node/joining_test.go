@@ -259,7 +259,7 @@ func joiningRunOf(seed uint64) string {
 // it. One would doubt it because the cluster takes it in before the host can know.
 func TestJoining(t *testing.T) {
 	t.Parallel()
-	if wrong := joiningRuns(3000); wrong != "" {
+	if wrong := joiningRuns(joiningSeeds); wrong != "" {
 		t.Fatal(wrong)
 	}
 }

@@ -61,7 +61,7 @@ func TestPlantedMembership(t *testing.T) {
 	for name, find := range map[string]func() string{
 		bugNotDialledBack: func() string { return joinsFrom(serving(t, defaultLimits()), freeAddrs(t, 1)[0]) },
 		bugRemovedLetIn:   func() string { return removedHello(t) },
-		bugAsksUnnoted:    func() string { return joiningRuns(3000) },
+		bugAsksUnnoted:    func() string { return joiningRuns(joiningSeeds) },
 		bugFormerLast:     func() string { return crashedRotation(t) },
 	} {
 		setBug(name)
