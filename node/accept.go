@@ -365,7 +365,7 @@ func (d *door) hello(chain []*x509.Certificate, shown error) wire.AcceptConfig {
 		id.ClusterID = 0
 	}
 	c := wire.AcceptConfig{
-		Cluster: n.cfg.Cluster, ClusterID: id.ClusterID, Node: id.Node, Start: id.Life().Number, Advertise: n.addr,
+		Cluster: id.Cluster, ClusterID: id.ClusterID, Node: id.Node, Start: id.Life().Number, Advertise: n.addr,
 		Level: n.limits.level, ValueMax: uint32(n.cfg.ValueMax), WindowMax: shardmap.SessionWindowMax,
 		Secret: n.guard.secretNow(),
 		Admit: func(g *wire.Greeting) error {

@@ -24,7 +24,6 @@ const (
 // and asks them one thing.
 type caller struct {
 	// Set once.
-	cluster   string // name
 	addr      string // by which others reach this node
 	level     uint32 // of commands: the newest that this build understands
 	self      func() logstore.Identity
@@ -64,7 +63,7 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 	}
 	c := wire.DialConfig{
 		To: to, ToAddr: addr,
-		Purpose: purpose, Role: role, Cluster: l.cluster, ClusterID: id.ClusterID,
+		Purpose: purpose, Role: role, Cluster: id.Cluster, ClusterID: id.ClusterID,
 		Node: id.Node, Start: id.Life().Number, Advertise: l.addr, Level: l.level, Secret: l.guard.secretNow(),
 	}
 	// Before the hello, which the other side may use to ask about this connection.

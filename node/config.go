@@ -53,8 +53,11 @@ type Config struct {
 	Advertise string // HOST:PORT by which others reach this node; empty: what it listens on
 	Data      string // the data directory
 	Cluster   string // the cluster's name
-	Groups    int    // data groups of a new cluster
-	ValueMax  int    // largest value that a new cluster takes, in bytes
+	// AnyCluster: nobody has given that name. A data directory has one, and goes before it; a host that comes with a
+	// token takes the name of the token's cluster.
+	AnyCluster bool
+	Groups     int // data groups of a new cluster
+	ValueMax   int // largest value that a new cluster takes, in bytes
 	// Join are the hosts that found a cluster together, this one among them; without
 	// Expect, members of the cluster that is to take this host in. To a node that is in a
 	// cluster, where else its members may be.

@@ -6,10 +6,14 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -300,6 +304,72 @@ func TestJoiningByToken(t *testing.T) {
 	}
 	// The host itself is told, though its certificate is good for nothing else.
 	refused(t, "the end of the node", r.end(), wire.CodeRemoved, "empty data directory")
+}
+
+// Whoever has a token should need nothing else to join: not the name of the cluster, which its members say under the
+// token's root. A name that was given, and is another one, is refused with both; and a host that is started again, with
+// no name or with the right one, is of the cluster that it joined.
+func TestTokenTellsTheCluster(t *testing.T) {
+	t.Parallel()
+	named := testConfig(t)
+	named.Cluster = "prod"
+	first, user := securedAs(t, named, slog.New(slog.DiscardHandler), func(*Node) {})
+	nodes := []*runningNode{first}
+	token := makeToken(t, nodes, user, 5, time.Hour)
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// config is what a command line with a token makes, and --cluster if given.
+	config := func(given ...string) Config {
+		c, err := Load(Sources{
+			Flag: func(name string) (string, bool) { return strings.Join(given, ""), name == "cluster" && len(given) > 0 },
+			Env:  func(string) (string, bool) { return "", false },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Listen, c.Data, c.TokenFile, c.Join, c.Standby = "127.0.0.1:0", t.TempDir(), file, []string{first.addr}, true
+		return c
+	}
+	joined := func(r *runningNode) {
+		t.Helper()
+		until(t, "it is a member", func() error {
+			loop := r.node.running()
+			if loop == nil {
+				return r.node.notReady()
+			}
+			return tableNow(t.Context(), loop)
+		})
+		if id := r.node.self(); id.Cluster != "prod" {
+			t.Errorf("it is of cluster %q", id.Cluster)
+		}
+	}
+	r := start(t, config(), secureLimits())
+	joined(r)
+	again := config()
+	again.Data, again.TokenFile = r.node.cfg.Data, ""
+	r.stop()
+	r = start(t, again, secureLimits())
+	joined(r)
+	again = config("prod")
+	again.Data = r.node.cfg.Data
+	r.stop()
+	r = start(t, again, secureLimits())
+	joined(r)
+	other := config("test")
+	other.Data = r.node.cfg.Data
+	r.stop()
+	if err := run(t.Context(), other, slog.New(slog.DiscardHandler), secureLimits(), func(*Node, string) {}); err == nil || !strings.Contains(err.Error(), `it is of cluster "prod", --cluster says "test"`) {
+		t.Errorf("started again with another name: %v", err)
+	}
+	wrong := start(t, config("test"), secureLimits())
+	until(t, "it is refused with both names", func() error {
+		if why := wrong.node.notReady().Error(); !strings.Contains(why, `"prod"`) || !strings.Contains(why, `"test"`) {
+			return errors.New(why)
+		}
+		return nil
+	})
 }
 
 // A certificate by another root is worth nothing, though it has the right name in it: for a member, for

@@ -123,7 +123,13 @@ func (e *enrolment) identify() error {
 		return wire.NotReady("data directory "+e.cfg.Data, fmt.Sprintf("plan %016x was begun here and is not done", r.Plan),
 			"muster recover apply PLAN --data "+e.cfg.Data+" --yes, with the same plan as on the other survivors", 0)
 	}
-	if id.Cluster != e.cfg.Cluster {
+	switch {
+	case id.Cluster == "" && !e.cfg.AnyCluster:
+		id.Cluster = e.cfg.Cluster // it is on disk below: such a host waits
+	case id.Cluster != "" && e.cfg.AnyCluster:
+		e.cfg.Cluster = id.Cluster
+	}
+	if id.Cluster != "" && id.Cluster != e.cfg.Cluster {
 		return wire.WrongCluster(fmt.Sprintf("data directory %s", e.cfg.Data), fmt.Sprintf("it is of cluster %q, --cluster says %q", id.Cluster, e.cfg.Cluster),
 			fmt.Sprintf("give --cluster %s, or another --data", id.Cluster))
 	}
@@ -158,6 +164,9 @@ func (e *enrolment) identify() error {
 // newIdentity is that of a host whose data directory is empty.
 func (e *enrolment) newIdentity() logstore.Identity {
 	id := logstore.Identity{Stage: logstore.StageStandby, Cluster: e.cfg.Cluster, Node: raft.NodeID(randomNumber())}
+	if e.cfg.AnyCluster && e.cfg.TokenFile != "" {
+		id.Cluster = "" // that of the token's root, whose members say what it is called
+	}
 	if e.cfg.founds() {
 		id.Stage = logstore.StageFounding
 		for _, a := range e.cfg.Join {

@@ -135,7 +135,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.inquiry.node, n.inquiry.wanted, n.inquiry.missed = n, make(chan suspicion, inquiriesMax), make(map[logstore.Replica]bool)
 	n.door = newDoor(n, listener)
 	n.door.shedding.refusal = answersLate(n.name).Append(nil)
-	n.caller = &caller{cluster: c.Cluster, addr: n.addr, level: l.level, self: n.self, table: n.table.Load, attesting: &n.attesting, guard: &n.guard, keyBytes: l.keyBytes}
+	n.caller = &caller{addr: n.addr, level: l.level, self: n.self, table: n.table.Load, attesting: &n.attesting, guard: &n.guard, keyBytes: l.keyBytes}
 	n.enrolment = enrolment{
 		cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, name: n.name, level: l.level, notices: &n.notices, ended: &n.ended,
 		ask: n.askFounder, askMember: n.askMember, invitations: make(chan struct{}, 1),

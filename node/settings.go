@@ -54,8 +54,8 @@ var Settings = []Setting{
 		func(c *Config, v []string) error { c.Advertise = v[0]; return nil }},
 	{"data", Text, "muster-data", "the directory `DIR` in which this node keeps its data; created if missing",
 		func(c *Config, v []string) error { c.Data = v[0]; return nil }},
-	{"cluster", Text, "muster", "the cluster's `NAME`; nodes and clients with another name are turned away",
-		func(c *Config, v []string) error { c.Cluster = v[0]; return nil }},
+	{"cluster", Text, "muster", "the cluster's `NAME`; nodes and clients with another name are turned away. Without it a host with --token-file takes the name of the token's cluster, and one that is started again keeps its own",
+		func(c *Config, v []string) error { c.Cluster, c.AnyCluster = v[0], false; return nil }},
 	{"groups", Number, "8", "`N` data groups, 1 to 4096, in a new cluster; an existing one keeps its own",
 		func(c *Config, v []string) (err error) { c.Groups, err = number(v[0]); return }},
 	{"value-max", Number, "1048576", "a new cluster takes values of up to `BYTES`, at most 16777216; an existing one keeps its own limit",
@@ -189,6 +189,7 @@ type Sources struct {
 // overrides the default. Its errors name the source. It does not call [Config.Check].
 func Load(from Sources) (Config, error) {
 	c := Default()
+	c.AnyCluster = true
 	if from.File != "" {
 		if err := c.loadFile(from.File); err != nil {
 			return Config{}, err

@@ -143,14 +143,23 @@ func (e *enrolment) met(addr string, g *wire.Greeting) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.identity.Stage != logstore.StageStandby {
+	next := e.identity
+	if next.Cluster == "" {
+		if err := checkName(c.Cluster); err != nil {
+			return wire.BadRequest("node "+c.Node.String(), "the name of its cluster: "+err.Error(), "run a release of muster there")
+		}
+		next.Cluster = c.Cluster
+	} else if next.Stage != logstore.StageStandby {
 		return nil // the hello has compared the clusters
 	}
+	if next.Stage == logstore.StageStandby {
+		next = bound(next, c.ClusterID, []wire.NodeAddr{{Node: c.Node, Addr: addr}})
+	}
 	if bug(bugAsksUnnoted) {
-		e.identity = bound(e.identity, c.ClusterID, []wire.NodeAddr{{Node: c.Node, Addr: addr}})
+		e.identity = next
 		return nil
 	}
-	return e.write(bound(e.identity, c.ClusterID, []wire.NodeAddr{{Node: c.Node, Addr: addr}}))
+	return e.write(next)
 }
 
 // write takes over an identity once it is on disk. e.mu is held.
