@@ -448,6 +448,11 @@ func TestCutOffRefusesUsers(t *testing.T) {
 	l.cutOffAfter = 10 * aliveWithin // long enough for an election on a busy machine
 	nodes := founders(t, 2, l)
 	r := nodes[0]
+	read := func() error {
+		_, _, err := r.client().ask(wire.TypeGet, 0, getBody(wire.ReadLocal, "k"))
+		return err
+	}
+	until(t, "the key's group says which slots it owns", read) // alone the node would never hear that
 	r.enact(someSecurity())
 	s := r.asUser(adminUser)
 	asks := func() error {
@@ -475,10 +480,9 @@ func TestCutOffRefusesUsers(t *testing.T) {
 	refused(t, "Doctor by another", err, wire.CodeUnauthorized, "it needs read on cluster")
 	// In a cluster without users nobody is refused for that: local reads go on.
 	r.enact(shardmap.Security{})
-	until(t, "a read where everything is open", func() error { // its group may have just been made
-		_, _, err := r.client().ask(wire.TypeGet, 0, getBody(wire.ReadLocal, "k"))
-		return err
-	})
+	if err := read(); err != nil {
+		t.Errorf("a read where everything is open: %v", err)
+	}
 }
 
 // Users may come while the secret counts too. They must be answered for as long as there is contact: one would
