@@ -61,12 +61,16 @@ func TestLogRange(t *testing.T) {
 	if pages == 0 || len(got) < writes {
 		t.Errorf("got %d entries in %d answers", len(got), pages+1)
 	}
-	seen := make(map[uint32]bool)
+	checksums := make(map[uint32]bool)
 	for i, e := range got {
-		if e.Index != uint64(i)+1 || seen[e.Checksum] {
+		if e.Index != uint64(i)+1 {
 			t.Fatalf("entry %d is %+v", i, e)
 		}
-		seen[e.Checksum] = true
+		checksums[e.Checksum] = true
+	}
+	// Of so many entries two have the same checksum of 32 bits in one run of five hundred.
+	if len(checksums) < len(got)-2 {
+		t.Errorf("%d entries have %d checksums", len(got), len(checksums))
 	}
 	if kind := got[0].Kind; kind != raft.EntryNoOp {
 		t.Errorf("the first entry is a %s", kind)
