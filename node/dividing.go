@@ -23,9 +23,7 @@ const (
 )
 
 const (
-	// countStep is how many keys of a group are counted at a time, for one or two milliseconds of
-	// the goroutine that serves all groups, and countPause what lies between two such times.
-	countStep  = 20_000
+	// countPause is what lies between two times at which keys are counted.
 	countPause = 5 * time.Millisecond
 	// staleAfter is how old what was heard may be and still count as known.
 	staleAfter = 10 * time.Second
@@ -44,14 +42,10 @@ type dividing struct {
 	// heard is what the divider of the cluster said last; nil: nothing yet.
 	heard atomic.Pointer[heardLimits]
 
-	// Owned by the goroutine that owns the host.
-	ledHere map[raft.GroupID]uint64 // data groups, with the term
-	newest  uint64                  // term of a divider that was heard of
-	counted int                     // the group whose keys were counted last, by its place in the table
+	groups quota.Groups // owned by the goroutine that owns the host
 
 	// Owned by run.
 	core     quota.Divider
-	followed *shardmap.Table
 	number   uint64                 // of the last question
 	asked    map[uint64]raft.NodeID // questions on their way
 	counting bool                   // a group is being counted, or to be
@@ -66,7 +60,7 @@ type heardLimits struct {
 
 func (d *dividing) init(n *Node) {
 	d.node, d.mail = n, newMailbox()
-	d.ledHere, d.asked = make(map[raft.GroupID]uint64), make(map[uint64]raft.NodeID)
+	d.asked = make(map[uint64]raft.NodeID)
 	d.ways.node, d.ways.what = n, "questions about limits"
 	d.ways.within, d.ways.silence, d.ways.bytesMax, d.ways.questionsMax = usageMax, usageSilence, usageBytesMax, usagesMax
 	d.ways.took, d.ways.over = d.took, func(_ raft.NodeID, q pending, _ error) {
@@ -76,15 +70,12 @@ func (d *dividing) init(n *Node) {
 
 // led is told by the host when the lead of a group comes here, or goes: then term is 0.
 func (d *dividing) led(g raft.GroupID, term uint64) {
-	switch {
-	case g == 0:
-		d.divides.Store(term != 0)
-		d.mail.post(func(time.Duration) { d.core.Lead(term) })
-	case term == 0:
-		delete(d.ledHere, g)
-	default:
-		d.ledHere[g] = term
+	if g != 0 {
+		d.groups.Led(g, term)
+		return
 	}
+	d.divides.Store(term != 0)
+	d.mail.post(func(time.Duration) { d.core.Lead(term) })
 }
 
 // run owns the divider.
@@ -98,7 +89,9 @@ func (d *dividing) run() {
 		for _, f := range d.mail.take() {
 			f(now)
 		}
-		d.follow()
+		if d.core.Follow(n.table.Load()) {
+			d.counting = true
+		}
 		if d.counting && now >= d.countAt {
 			d.counting, d.countAt = false, now+countPause
 			loop.Post(d.count)
@@ -114,40 +107,20 @@ func (d *dividing) run() {
 	}
 }
 
-// follow tells the divider of a table that is new.
-func (d *dividing) follow() {
-	t := d.node.table.Load()
-	if t == nil || t == d.followed {
-		return
+// replicasOf returns how a host's replica of a group is found.
+func replicasOf(h *repl.Host) func(raft.GroupID) quota.Group {
+	return func(g raft.GroupID) quota.Group {
+		if on, ok := h.Machine(g).(*machine.Map); ok {
+			return on
+		}
+		return nil
 	}
-	if d.followed == nil || !slices.Equal(t.Security.Limits, d.followed.Security.Limits) {
-		d.counting = true
-	}
-	d.followed = t
-	var groups []raft.GroupID
-	for i := range t.Groups {
-		groups = append(groups, t.Groups[i].ID)
-	}
-	var nodes []raft.NodeID
-	for i := range t.Nodes {
-		nodes = append(nodes, t.Nodes[i].ID)
-	}
-	d.core.Set(machine.QuotaLimits(t.Security.Limits), groups, nodes)
 }
 
-// count has some keys counted of one replica, and comes again until all replicas here have counted all.
+// count has some keys counted, and comes again until all replicas here have counted all.
 func (d *dividing) count(h *repl.Host) {
-	t := d.node.table.Load()
-	if t == nil {
-		return
-	}
-	for i := range t.Groups {
-		at := (d.counted + i) % len(t.Groups)
-		if m, ok := h.Machine(t.Groups[at].ID).(*machine.Map); ok && !m.CountLimits(countStep) {
-			d.counted = at + 1
-			d.mail.post(func(time.Duration) { d.counting = true })
-			return
-		}
+	if t := d.node.table.Load(); t != nil && !d.groups.Count(t, replicasOf(h)) {
+		d.mail.post(func(time.Duration) { d.counting = true })
 	}
 }
 
@@ -190,27 +163,11 @@ func (d *dividing) took(number uint64, t wire.Type, body []byte) error {
 
 // answer takes what a divider says, and returns what the groups have that are led here.
 func (d *dividing) answer(h *repl.Host, now time.Duration, m *wire.Usage) wire.UsageAnswer {
-	a := wire.UsageAnswer{Term: m.Term, Round: m.Round}
-	if m.Term < d.newest {
-		return a // another node leads the meta group, and divides
+	a, heard := d.groups.Answer(now, m, replicasOf(h))
+	if heard {
+		d.heard.Store(&heardLimits{at: time.Now(), limits: m.Limits})
+		d.mail.post(func(time.Duration) { d.counting = true }) // there may be a replica that was made lately, or restored
 	}
-	d.newest = m.Term
-	d.heard.Store(&heardLimits{at: time.Now(), limits: m.Limits})
-	orders := make(map[raft.GroupID]*wire.UsageOrder, len(m.Orders))
-	for i := range m.Orders {
-		orders[m.Orders[i].Group] = &m.Orders[i]
-	}
-	for g, term := range d.ledHere {
-		on, ok := h.Machine(g).(*machine.Map)
-		if !ok {
-			continue
-		}
-		if r, ok := on.Usage(term, now, m, orders[g]); ok {
-			a.Reports = append(a.Reports, r)
-		}
-	}
-	d.mail.post(func(time.Duration) { d.counting = true }) // there may be a replica that was made lately, or restored
-	slices.SortFunc(a.Reports, func(x, y wire.UsageReport) int { return int(x.Group) - int(y.Group) })
 	return a
 }
 

@@ -43,7 +43,7 @@ func (l *Limits) follow() {
 	}
 	l.limits = limits
 	l.of.State.Tallies().Count(PrefixesOf(limits))
-	l.leader.Set(QuotaLimits(limits))
+	l.leader.Set(quota.LimitsOf(limits))
 }
 
 // PrefixesOf returns the prefixes that have a limit.
@@ -53,15 +53,6 @@ func PrefixesOf(limits []shardmap.Limit) shardmap.Prefixes {
 		list[i] = limits[i].Prefix
 	}
 	return shardmap.NewPrefixes(list)
-}
-
-// QuotaLimits returns limits as package quota has them.
-func QuotaLimits(limits []shardmap.Limit) []quota.Limit {
-	list := make([]quota.Limit, len(limits))
-	for i, l := range limits {
-		list[i] = quota.Limit{Prefix: l.Prefix, Keys: l.Keys, Bytes: l.Bytes, Rate: l.Rate}
-	}
-	return list
 }
 
 // lead says in which term the group is led here. Before an entry of that term is applied, what is there
@@ -119,15 +110,13 @@ func (l *Limits) Proposed(ticket, index uint64) { l.leader.Proposed(ticket, inde
 // Withdrawn implements [repl.Limiter].
 func (l *Limits) Withdrawn(ticket uint64) { l.leader.Withdrawn(ticket) }
 
-// CountLimits counts what there is of each prefix, about so many keys at a time, and reports whether all
-// of them are counted.
+// CountLimits implements [quota.Group].
 func (l *Limits) CountLimits(keys int) (done bool) {
 	l.follow()
 	return l.of.State.Tallies().Step(keys)
 }
 
-// Usage takes what the meta group's leader asks of the group, of which order is this group's part, or
-// nil, and returns what the group has, if it is led here in that term and the question is no old one.
+// Usage implements [quota.Group].
 func (l *Limits) Usage(term uint64, now time.Duration, m *wire.Usage, order *wire.UsageOrder) (wire.UsageReport, bool) {
 	l.follow()
 	l.lead(term)

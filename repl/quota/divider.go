@@ -7,6 +7,7 @@ import (
 
 	"muster/raft"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 const (
@@ -24,6 +25,8 @@ const (
 
 // Divider is the part of the leader of the meta group.
 type Divider struct {
+	followed *shardmap.Table // whose limits, groups and nodes these are; nil: they were set
+
 	term   uint64 // 0: the meta group is not led here
 	limits []*limit
 	groups []raft.GroupID
@@ -67,7 +70,7 @@ type cell struct {
 // Lead says in which term the meta group is led here; 0: it is not.
 func (d *Divider) Lead(term uint64) {
 	if d.term != term {
-		*d = Divider{term: term, groups: d.groups, nodes: d.nodes, limits: d.limits}
+		*d = Divider{followed: d.followed, term: term, groups: d.groups, nodes: d.nodes, limits: d.limits}
 		for i, l := range d.limits {
 			d.limits[i] = newLimit(l.Limit)
 		}
@@ -76,6 +79,26 @@ func (d *Divider) Lead(term uint64) {
 
 func newLimit(l Limit) *limit {
 	return &limit{Limit: l, most: l.most(), cells: make(map[raft.GroupID]*cell)}
+}
+
+// Follow takes the limits, groups and nodes of the table that the node has now. It reports whether the limits
+// are others than those of the table before, so that there may be something to count.
+func (d *Divider) Follow(t *shardmap.Table) (counts bool) {
+	if t == nil || t == d.followed {
+		return false
+	}
+	counts = d.followed == nil || !slices.Equal(t.Security.Limits, d.followed.Security.Limits)
+	d.followed = t
+	var groups []raft.GroupID
+	for i := range t.Groups {
+		groups = append(groups, t.Groups[i].ID)
+	}
+	var nodes []raft.NodeID
+	for i := range t.Nodes {
+		nodes = append(nodes, t.Nodes[i].ID)
+	}
+	d.Set(LimitsOf(t.Security.Limits), groups, nodes)
+	return counts
 }
 
 // Set says which limits there are, by prefix, which data groups, and which nodes may lead them.

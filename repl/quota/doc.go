@@ -23,7 +23,8 @@
 // leader charges that when it sees it, so it does not add up.
 //
 // It does not count what is there ([muster/shardmap.Tallies] does), nor does it send anything or know a clock.
-// Start reading with leader.go, then divider.go. docs/decisions/0033-limits.md says why.
+// Start reading with leader.go, then divider.go; groups.go has what a node does for all groups that it leads.
+// docs/decisions/0033-limits.md says why.
 //
 // # Duties of the owner of a Leader
 //
@@ -34,10 +35,17 @@
 //     stands, or that it is not proposed after all: [Leader.Proposed], [Leader.Withdrawn].
 //  4. Hand in what the divider asks: [Leader.Take].
 //
+// # Duties of the owner of a Groups
+//
+//  1. Say which data groups are led at the node: [Groups.Led].
+//  2. Hand in what a divider asks, and send the answer: [Groups.Answer].
+//  3. Call [Groups.Count] after each answer, and when [Divider.Follow] says so, again and again with pauses,
+//     until all is counted.
+//
 // # Duties of the owner of a Divider
 //
 //  1. Say whether the meta group is led here, with an entry of the term applied: [Divider.Lead]; and
-//     which limits, groups and nodes there are: [Divider.Set].
+//     which table the node has: [Divider.Follow].
 //  2. Call [Divider.Turn] after each of these calls and at the latest at the time that it returned, and
 //     send what it returns, which may be lost.
 //  3. Hand in the answers: [Divider.Took].

@@ -69,6 +69,15 @@ type Limit struct {
 	Rate   uint32 // keys written per second
 }
 
+// LimitsOf returns the limits of a table, by prefix.
+func LimitsOf(limits []shardmap.Limit) []Limit {
+	list := make([]Limit, len(limits))
+	for i, l := range limits {
+		list[i] = Limit{Prefix: l.Prefix, Keys: l.Keys, Bytes: l.Bytes, Rate: l.Rate}
+	}
+	return list
+}
+
 // limitMax bounds a limit within the core: sums of so many groups' amounts fit.
 const limitMax = 1 << 46
 

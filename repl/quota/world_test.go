@@ -37,7 +37,7 @@ type worldNode struct {
 	divider Divider
 	leaders []*Leader // by group
 	terms   []uint64  // in which it believes to lead the groups
-	newest  uint64    // term of a divider that was heard of
+	groups  Groups
 }
 
 type worldGroup struct {
@@ -196,29 +196,32 @@ func (w *world) deliver() {
 		if err := m.Read(l.ask.Append(nil)); err != nil {
 			panic(err)
 		}
-		if m.Term < n.newest {
+		for g, x := range w.groups {
+			n.groups.Led(x.id, n.terms[g])
+		}
+		a, heard := n.groups.Answer(w.now, m, func(id raft.GroupID) Group { return worldReplica{w, l.to, int(id) - 1} })
+		if !heard {
 			continue
 		}
-		n.newest = m.Term
-		a := &wire.UsageAnswer{Term: m.Term, Round: m.Round}
-		for g := range w.groups {
-			if n.terms[g] == 0 {
-				continue
-			}
-			var order *wire.UsageOrder
-			for i := range m.Orders {
-				if m.Orders[i].Group == w.groups[g].id {
-					order = &m.Orders[i]
-				}
-			}
-			if r, ok := w.at(l.to, g).Take(w.now, m, order); ok {
-				r.Group = w.groups[g].id
-				a.Reports = append(a.Reports, r)
-			}
-		}
-		w.send(letter{to: l.from, from: l.to, answer: a})
+		w.send(letter{to: l.from, from: l.to, answer: &a})
 	}
 }
+
+// worldReplica is the replica of a group at a node.
+type worldReplica struct {
+	w    *world
+	n, g int
+}
+
+// Usage implements [Group].
+func (r worldReplica) Usage(_ uint64, now time.Duration, m *wire.Usage, order *wire.UsageOrder) (wire.UsageReport, bool) {
+	report, ok := r.w.at(r.n, r.g).Take(now, m, order)
+	report.Group = r.w.groups[r.g].id
+	return report, ok
+}
+
+// CountLimits implements [Group]: the world always knows what there is.
+func (worldReplica) CountLimits(int) bool { return true }
 
 func (w *world) fault() {
 	switch w.IntN(150) {
@@ -270,7 +273,7 @@ func (w *world) fault() {
 				w.nodes[x.leader].terms[g] = x.term
 			}
 		}
-		fresh.newest = w.nodes[n].newest
+		fresh.groups.divider = w.nodes[n].groups.divider
 		w.nodes[n] = fresh
 		if w.meta == n {
 			w.term++
