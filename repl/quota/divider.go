@@ -115,6 +115,8 @@ func (d *Divider) Set(limits []Limit, groups []raft.GroupID, nodes []raft.NodeID
 		}
 		made[i] = l
 	}
+	// The round that is under way asks for a limit that is gone, and has no orders for it.
+	d.changed = d.changed || len(made) < len(d.limits) && !bug("a round goes on that asks for a limit that is gone")
 	d.limits, d.groups, d.nodes = made, slices.Clone(groups), slices.Clone(nodes)
 	slices.Sort(d.groups)
 	for _, l := range d.limits {
