@@ -112,6 +112,9 @@ type row struct {
 	// counted: given is what the divider has given since ceiling began. A limit that was taken
 	// away and made again begins anew here, where the divider may have seen nothing of that.
 	counted bool
+	// anew has the kinds of which there is a limit since the last Sync: their ceilings, which nobody has
+	// divided, begin at what there is.
+	anew [kinds]bool
 	// The amounts that dropped slots had: since the round, and since the round before it.
 	went, wentBefore amount
 
@@ -146,7 +149,13 @@ func (l *Leader) Set(limits []Limit) {
 		if rows[i] = l.row(limits[i].Prefix); rows[i] == nil {
 			rows[i] = &row{prefix: limits[i].Prefix}
 		}
-		rows[i].most = limits[i].most()
+		most := limits[i].most()
+		for k := range most {
+			if most[k] > 0 && rows[i].most[k] == 0 {
+				rows[i].anew[k] = true
+			}
+		}
+		rows[i].most = most
 	}
 	l.rows = rows
 }
@@ -202,7 +211,13 @@ func (l *Leader) Sync(i int, t shardmap.Tally) {
 				r.went[k] += went[k]
 			}
 		}
+		for k, used := range r.used() {
+			if r.anew[k] {
+				r.ceiling[k] = used
+			}
+		}
 	}
+	r.anew = [kinds]bool{}
 }
 
 // Refusal says why a write is not admitted.
