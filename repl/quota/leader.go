@@ -321,6 +321,9 @@ func burst(share int64) int64 {
 	if share == 0 {
 		return 0
 	}
+	if bug("a leader keeps several seconds of its rate") {
+		share *= 6
+	}
 	return max(share, thousandths)
 }
 

@@ -13,6 +13,7 @@ func TestWorldFindsPlantedBugs(t *testing.T) {
 		"allotment taken back before that is confirmed",
 		"limit that is made again is given all once more",
 		"a round is whole that some have not answered",
+		"a leader keeps several seconds of its rate",
 	} {
 		SetBug(name)
 		var err error

@@ -98,6 +98,7 @@ func (x *chaos) init(c *cluster) {
 	c.services.init()
 	c.security.init()
 	c.users.init()
+	c.limits.init()
 }
 
 func (x *chaos) stop() {

@@ -165,10 +165,12 @@ func (t *truth) applied(n *node, e raft.Entry) *truthEntry {
 		if t.group != 0 && e.Kind == raft.EntryNormal {
 			line.outcome, line.key = t.model.apply(t, e)
 			t.c.users.applied(n, t, e)
+			t.c.limits.applied(line.key, e.ID.Term)
 			line.outcome.changed(func(s shardmap.Slot) { t.changed[s] = append(t.changed[s], i) })
 		}
 		if t.group != 0 && e.Kind == raft.EntryTime {
 			t.model.expire(t, e)
+			t.c.limits.applied(outcomeKey{}, e.ID.Term)
 		}
 		t.entries = append(t.entries, line)
 		t.digests = append(t.digests, 0)

@@ -177,6 +177,11 @@ func (cl *simClient) beginOne() {
 		cl.submit(o)
 		return
 	}
+	if c.limits.draws() {
+		c.limits.begin(o)
+		cl.submit(o)
+		return
+	}
 	o.cell = c.history.cell(c)
 	o.key = o.cell.key(c)
 	slot := shardmap.SlotOf(o.key)

@@ -153,6 +153,7 @@ type cluster struct {
 	services services
 	security security
 	users    users
+	limits   limits
 	builds   builds
 	paces    paces
 	flaws    flaws
@@ -180,6 +181,7 @@ func Run(o Options) (r Result) {
 	c.services.draw(c)
 	c.security.draw(c)
 	c.users.draw(c)
+	c.limits.draw(c)
 	defer func() {
 		r = c.result
 		c.close()
@@ -522,6 +524,7 @@ func (c *cluster) healAll() {
 	c.services.settle()
 	c.security.end()
 	c.users.end()
+	c.limits.end()
 	c.until("all replicas have applied the same", settleWithin, c.settled)
 	endSoon(c)
 	c.until("all replicas have applied the same, and what was due has ended", settleWithin, c.settled)
@@ -630,7 +633,7 @@ func (c *cluster) picture() string {
 	for _, t := range c.truth {
 		s += fmt.Sprintf("group %d: %d applied, %s\n", t.group, len(t.entries), describe(t.committed()))
 	}
-	s += c.order.picture() + c.shuffle.picture() + c.security.picture() + c.watches.missing()
+	s += c.order.picture() + c.shuffle.picture() + c.security.picture() + c.limits.picture() + c.watches.missing()
 	for _, cl := range c.clients {
 		for _, o := range cl.open {
 			s += fmt.Sprintf("c%d: open since %.3f s: %s\n", cl.id, o.began.Seconds(), o)

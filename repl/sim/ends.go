@@ -69,6 +69,7 @@ func (l *slotLife) timed() bool {
 // put records what an entry does to a key.
 func (l *slotLife) put(t *truth, index uint64, kind shardmap.EventKind, version uint64, key string, before, after *state) {
 	k := len(l.spans) - 1
+	t.c.limits.put(key, before, after)
 	l.keys[key] = append(l.keys[key], keyVersion{span: k, index: index, state: *after, ended: kind == shardmap.EventExpired, seen: t.c.now})
 	if before.there || after.there {
 		l.events = append(l.events, slotEvent{span: k, index: index, kind: kind, key: key, version: version, number: after.number, size: after.size, before: *before})

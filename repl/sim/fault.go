@@ -112,6 +112,11 @@ const (
 	CutOff    // a node refuses users, since it does not hear of the meta group
 	RightEnds // a stream ends, since its user may not have it any more
 
+	// Limits of prefixes, in runs that have them; see limits.go.
+	Limits     // a limit comes, goes, or is another one
+	LimitOver  // a write is refused for good
+	LimitWaits // a write is to come again, because it is not known whether it fits
+
 	faults
 )
 
@@ -131,6 +136,7 @@ var faultNames = [faults]string{
 	Members: "members", Nodes: "nodes", Slots: "slots", Targets: "targets",
 	Secure: "secure", CalendarLeaps: "calendar-leaps", CertificateEnds: "certificate-ends", RootTurns: "root-turns", TokenUsed: "token-used", TokenOver: "token-over",
 	Users: "users", CutOff: "cut-off", RightEnds: "right-ends",
+	Limits: "limits", LimitOver: "limit-over", LimitWaits: "limit-waits",
 }
 
 func (f Fault) String() string { return faultNames[f] }

@@ -33,6 +33,7 @@ func (k *known) changed(t *shardmap.Table) {
 		k.n.c.flaws.told(k.n, t)
 		k.n.c.security.table(t)
 		k.n.c.users.table(t)
+		k.n.c.limits.table(t)
 	}
 	k.table = t
 	k.n.lawful.tableChanged(t)
@@ -43,6 +44,7 @@ func (k *known) changed(t *shardmap.Table) {
 	}
 	k.n.carries.plan(0)
 	k.n.creds.plan(0)
+	k.n.divides.plan(0)
 	if k.n.host != nil {
 		k.follow(t)
 	}
@@ -154,7 +156,7 @@ type shownTable struct {
 // yet. Where no slot moves, tables record neither that nor changes of memberships, so both
 // are made up.
 func (k *known) show() *shardmap.Table {
-	c, x, table := k.n.c, &k.shown, k.table
+	c, x, table := k.n.c, &k.shown, k.kept()
 	if _, ok := k.n.replica(0); table == nil && (!ok || k.lent) {
 		// In a process each node has a copy of group 0, and keeps its table while it gets
 		// another replica.
@@ -195,14 +197,15 @@ type intendedTable struct {
 // for the table of a later moment, which differs from the one at the founding.
 // What a map owns must not follow from it.
 func (k *known) intended() *shardmap.Table {
-	if k.table == nil {
+	table := k.kept()
+	if table == nil {
 		return nil
 	}
-	x, groups := &k.intends, len(k.table.Groups)
-	if x.of == k.table && x.epochs == k.shown.epochs {
+	x, groups := &k.intends, len(table.Groups)
+	if x.of == table && x.epochs == k.shown.epochs {
 		return x.table
 	}
-	t := *k.table
+	t := *table
 	t.Groups = slices.Clone(t.Groups)
 	if !k.n.c.shuffle.active {
 		t.Slots = [shardmap.Slots]raft.GroupID{}
@@ -221,8 +224,19 @@ func (k *known) intended() *shardmap.Table {
 			t.Slots[s] = 1 + (g.ID-1+raft.GroupID(uint64(s)*k.shown.epochs))%raft.GroupID(groups)
 		}
 	}
-	*x = intendedTable{&t, k.table, k.shown.epochs}
+	*x = intendedTable{&t, table, k.shown.epochs}
 	return x.table
+}
+
+// kept returns the table that the node goes by; nil if there is none yet. In a run with limits a node without a copy
+// of group 0 knows what others know: in a process each has one, and admits nothing without a look at it.
+func (k *known) kept() *shardmap.Table {
+	if k.n.c.limits.active {
+		if _, ok := k.n.replica(0); !ok || k.table == nil && k.lent {
+			return k.n.c.newestTable()
+		}
+	}
+	return k.table
 }
 
 // topology is what package node answers to a request for the table; nil if it does not

@@ -247,7 +247,7 @@ func (o *op) finish(err error) {
 		c.result.Answered++
 	case errors.As(err, &e) && e.Code == wire.CodeMaybeApplied, o.call.Maybe:
 		c.history.unknown(o)
-	case errors.As(err, &none), errors.As(err, &e) && (e.Code == wire.CodeUnavailable || e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeBusy || e.Code == wire.CodeMoved || e.Code == wire.CodeFull || e.Code == wire.CodeUnauthorized && c.users.active || e.Code == wire.CodeLevel && c.builds.mixed()):
+	case errors.As(err, &none), errors.As(err, &e) && (e.Code == wire.CodeUnavailable || e.Code == wire.CodeNotLeader || e.Code == wire.CodeNotReady || e.Code == wire.CodeBusy || e.Code == wire.CodeMoved || e.Code == wire.CodeFull || e.Code == wire.CodeOverLimit || e.Code == wire.CodeUnauthorized && c.users.active || e.Code == wire.CodeLevel && c.builds.mixed()):
 		// A definite no. I9: from here on the write must never take effect.
 		if !o.reads() {
 			c.lives.of(o.command.Slot).never(o)

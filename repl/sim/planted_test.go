@@ -18,6 +18,7 @@ import (
 	"muster/repl/machine"
 	"muster/repl/mover"
 	"muster/repl/notary"
+	"muster/repl/quota"
 	"muster/repl/rights"
 	"muster/repl/watch"
 	"muster/repl/wire"
@@ -39,6 +40,7 @@ const (
 	tooShort  = "20 s of processor time are not enough; found by package client's own tests"
 	tooFew    = "20 s of processor time are not enough; found by package watch's own tests"
 	tooBusy   = "20 s of processor time are not enough since clients do more; a minute is"
+	tooApart  = "20 s of processor time are not enough; found by the worlds of package quota"
 	notTwo    = "two replicas would have to be wrong at a time; found by package repl's own tests"
 	notSent   = "the simulator cuts the streams of such snapshots; found by package repl's own tests"
 	notFound  = "20 s of processor time are not enough; nothing else finds it"
@@ -151,6 +153,13 @@ var plantedBugs = []struct {
 	{"list outside a grant", access.SetBug, ""},
 	{"stream kept after its right", machine.SetBug, ""},
 	{"lease of another revoked", shardmap.SetBug, ""},
+	{"allotment kept after the lead was lost", quota.SetBug, ""},
+	{"what left a group is free at once", quota.SetBug, tooApart},
+	{"allotment taken back before that is confirmed", quota.SetBug, ""},
+	{"limit that is made again is given all once more", quota.SetBug, tooApart},
+	{"a round is whole that some have not answered", quota.SetBug, ""},
+	{"a round goes on that asks for a limit that is gone", quota.SetBug, ""},
+	{"a leader keeps several seconds of its rate", quota.SetBug, tooApart},
 	{"fenced replica serves", repl.SetBug, ""},
 	{"fence not durable", repl.SetBug, ""},
 	{"rebuilt from a replica that differs", repl.SetBug, notTwo},
@@ -220,6 +229,14 @@ var needs = map[string][]Fault{
 	"list outside a grant":              {Secure, Users},
 	"stream kept after its right":       {Secure, Users},
 	"lease of another revoked":          {Secure, Users},
+
+	"allotment kept after the lead was lost":             {Limits},
+	"what left a group is free at once":                  {Limits, Slots},
+	"allotment taken back before that is confirmed":      {Limits},
+	"limit that is made again is given all once more":    {Limits},
+	"a round is whole that some have not answered":       {Limits},
+	"a round goes on that asks for a limit that is gone": {Limits},
+	"a leader keeps several seconds of its rate":         {Limits},
 
 	"check result of a dead checker counted": {Targets},
 	"a new leader allows heartbeats no time": {Targets},
