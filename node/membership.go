@@ -43,8 +43,8 @@ func answerTable(c *connection, r repl.Reply) {
 // metaLeading is who leads the meta group, as far as its replica here knows.
 type metaLeading struct {
 	node raft.NodeID // 0: nobody
-	// own: it is this node, and it has applied an entry of its term: its table is as
-	// new as any.
+	// own: it is this node, and it has applied an entry of its term, and is not fenced: its
+	// table is right, and as new as any.
 	own bool
 }
 
@@ -56,7 +56,7 @@ func metaLead(loop *repl.Loop) (m metaLeading, ok bool) {
 				continue
 			}
 			s := &g.Status
-			m = metaLeading{node: leader(&g), own: s.Role == raft.RoleLeader && g.Applied.Term == s.Term && g.Stopped == ""}
+			m = metaLeading{node: leader(&g), own: s.Role == raft.RoleLeader && g.Applied.Term == s.Term && g.Stopped == "" && g.Fenced == nil}
 		}
 	})
 	return m, ok

@@ -11,8 +11,8 @@ import (
 	"muster/shardmap"
 )
 
-// led returns the node that leads a group, once one does and its membership is settled,
-// and the group as that node sees it.
+// led returns the node that leads a group, once one does that is not fenced and its membership is
+// settled, and the group as that node sees it.
 func led(t *testing.T, nodes []*runningNode, g raft.GroupID) (leads *runningNode, view repl.GroupView) {
 	t.Helper()
 	until(t, "the group has a leader whose membership is settled", func() error {
@@ -24,7 +24,7 @@ func led(t *testing.T, nodes []*runningNode, g raft.GroupID) (leads *runningNode
 			}
 			loop.Ask(func(h *repl.Host) {
 				for _, v := range h.View() {
-					if v.Replica.Group == g && v.Status.Role == raft.RoleLeader && v.Status.Settled && v.Applied.Term == v.Status.Term {
+					if v.Replica.Group == g && v.Status.Role == raft.RoleLeader && v.Status.Settled && v.Applied.Term == v.Status.Term && v.Fenced == nil {
 						leads, view, found = r, v, true
 					}
 				}

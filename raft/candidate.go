@@ -23,7 +23,7 @@ func (r *replica) preCampaign() {
 	if r.term+1 >= TermLimit {
 		return
 	}
-	r.askVoters(Message{Type: MsgPreVote, Term: r.term + 1})
+	r.askVoters(Message{Type: MsgPreVote, Term: r.term + 1, Reject: lacks(r)})
 	r.record(vote{from: r.config.Self, granted: true})
 }
 
@@ -71,6 +71,9 @@ func (r *replica) stepPreVote(m *Message) {
 		r.send(m.From, Message{Type: MsgPreVoteAnswer, Term: m.Term})
 		return
 	}
+	if (m.Reject || bug("log borne for nobody")) && bearsTo(r, m) {
+		r.called = true
+	}
 	if r.term > 0 { // a no carries it, and there is no term 0
 		r.send(m.From, Message{Type: MsgPreVoteAnswer, Reject: true})
 	}
@@ -111,6 +114,7 @@ func (r *replica) stepVote(m *Message) {
 func (r *replica) stepVoteAnswer(m *Message) {
 	switch {
 	case r.role == RolePreCandidate && m.Type == MsgPreVoteAnswer && (m.Reject || m.Term == r.term+1):
+		r.refused = r.refused || m.Reject
 	case r.role == RoleCandidate && m.Type == MsgVoteAnswer && m.Term == r.term:
 	default:
 		return

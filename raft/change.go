@@ -300,7 +300,7 @@ func (l *leader) settleMembership() {
 func (l *leader) promote() {
 	r := l.replica
 	m := r.members.now()
-	if len(m.Learners) == 0 || l.transfer.to != 0 || l.changing() {
+	if len(m.Learners) == 0 || l.handsOver() != nil || l.changing() {
 		return
 	}
 	// Several may be promoted at once, and then majorities before and after need not

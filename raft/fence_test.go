@@ -159,3 +159,158 @@ func TestNoTransferToTheFenced(t *testing.T) {
 		t.Errorf("it does not hand over after the end of the fence: %v", err)
 	}
 }
+
+// A fenced replica bears its log if a voter that may lead lacks what is in it: it stands for
+// election at its next timeout, once. Any other question leaves it alone: it would
+// disturb an election that another one can win, or a leader that there is.
+func TestFencedBearsItsLog(t *testing.T) {
+	longer := []Entry{entry(3, 4), entry(3, 5)}
+	call := Message{Type: MsgPreVote, From: 3, To: 2, Term: 4, Log: LogID{3, 3}, Reject: true}
+	with := func(change func(*Message)) Message {
+		m := call
+		change(&m)
+		return m
+	}
+	for _, c := range []struct {
+		name   string
+		call   Message
+		before func(*Group)
+		after  func(*Group)
+		stands bool
+	}{
+		{"a voter that lacks entries", call, nil, nil, true},
+		{"one whose log is of an earlier term", with(func(m *Message) { m.Log = LogID{2, 9} }), nil, nil, true},
+		{"one that does not call", with(func(m *Message) { m.Reject = false }), nil, nil, false},
+		{"one that lacks nothing", with(func(m *Message) { m.Log = LogID{3, 5} }), nil, nil, false},
+		{"one with more", with(func(m *Message) { m.Log = LogID{3, 6} }), nil, nil, false},
+		{"one of an earlier term", with(func(m *Message) { m.Term = 3 }), nil, nil, false},
+		{"a learner", with(func(m *Message) { m.From = 4 }), nil, nil, false},
+		{"one that needs a state", with(func(m *Message) { m.Log = LogID{1, 1} }), nil, nil, false},
+		{"while a leader is heard", call, func(g *Group) { step(t, g, Message{Type: MsgHeartbeat, From: 1, To: 2, Term: 3}) }, nil, false},
+		{"a leader comes", call, nil, func(g *Group) { step(t, g, Message{Type: MsgHeartbeat, From: 1, To: 2, Term: 3}) }, false},
+		{"fenced anew", call, nil, func(g *Group) { g.Unfence(); g.Fence() }, false},
+		{"short of what it may have acknowledged", call, func(g *Group) { g.Resume(3, LogID{3, 6}) }, nil, false},
+	} {
+		g := newGroup(t, Config{Self: 2}, Restored{
+			State: HardState{Term: 3, Commit: 2}, Membership: Membership{Voters: voters(1, 2, 3), Learners: voters(4), Next: 5},
+			Base: LogID{2, 2}, Terms: []TermRun{{3, 3}}, Last: LogID{3, 5}, Applied: 2, Tail: append([]Entry{entry(3, 3)}, longer...),
+		})
+		g.Fence()
+		for range 2 * ElectionTicksDefault { // whom it heard last it hears no more
+			g.Tick()
+		}
+		g.Synced(g.Ready().Number)
+		if c.before != nil {
+			c.before(g)
+		}
+		one(t, say(t, g, c.call), MsgPreVoteAnswer)
+		if c.after != nil {
+			c.after(g)
+		}
+		asks := 0
+		for range 8 * ElectionTicksDefault {
+			if g.Tick(); g.Status().Role == RolePreCandidate {
+				asks++
+			}
+			rd := g.Ready()
+			g.Synced(rd.Number)
+			for _, m := range rd.Messages {
+				if m.Type == MsgPreVote && m.Reject {
+					t.Errorf("%s: it calls for more itself", c.name)
+				}
+			}
+		}
+		if (asks > 0) != c.stands || asks > 2*ElectionTicksDefault {
+			t.Errorf("%s: it stands for %d ticks, want it to: %t", c.name, asks, c.stands)
+		}
+		if r := g.Status().Role; r != RoleFollower {
+			t.Errorf("%s: it ends as %s", c.name, r)
+		}
+	}
+}
+
+// A fenced replica that was elected to bear its log takes nothing, gives the others what it has,
+// and hands over to the one that is not fenced, which may lead from then on.
+func TestBearerHandsOver(t *testing.T) {
+	g := follower(t)
+	g.Fence()
+	step(t, g, Message{Type: MsgPreVote, From: 1, To: 2, Term: 4, Log: LogID{2, 2}, Reject: true})
+	for g.Status().Role != RolePreCandidate {
+		g.Tick()
+	}
+	say(t, g, Message{Type: MsgPreVoteAnswer, From: 1, Term: 4})
+	say(t, g, Message{Type: MsgVoteAnswer, From: 1, Term: 4})
+	st := g.Status()
+	if st.Role != RoleLeader || !st.Fenced || st.Last != (LogID{4, 4}) {
+		t.Fatalf("it is %s, fenced %t, last %s", st.Role, st.Fenced, st.Last)
+	}
+	if _, err := g.Propose(0, proposal(1, 1)); !errors.Is(err, ErrTransferring) {
+		t.Errorf("it takes a proposal: %v", err)
+	}
+	step(t, g, Message{Type: MsgAppendAnswer, From: 3, To: 2, Term: 4, Log: LogID{4, 4}})
+	step(t, g, Message{Type: MsgHeartbeatAnswer, From: 3, To: 2, Term: 4, Reject: true})
+	said := say(t, g, Message{Type: MsgAppendAnswer, From: 1, Term: 4, Log: LogID{3, 3}, Commit: 2, Conflict: LogID{2, 2}, Reject: true})
+	if a := one(t, said, MsgAppend); a.To != 1 || len(a.Entries) != 2 || a.Entries[0].ID != (LogID{3, 3}) {
+		t.Errorf("the one that called gets %+v", a)
+	}
+	var asked []ReplicaID
+	step(t, g, Message{Type: MsgAppendAnswer, From: 1, To: 2, Term: 4, Log: LogID{4, 4}})
+	for range ElectionTicksDefault {
+		rd := g.Ready()
+		g.Synced(rd.Number)
+		for _, m := range rd.Messages {
+			if m.Type == MsgTimeoutNow {
+				asked = append(asked, m.To)
+			}
+		}
+		if n := len(rd.Committed); n > 0 {
+			g.Applied(rd.Committed[n-1].ID.Index)
+		}
+		g.Tick()
+	}
+	if st := g.Status(); st.Role != RoleFollower || len(asked) == 0 || asked[0] != 1 {
+		t.Errorf("it is %s, and asked %v to lead", st.Role, asked)
+	}
+}
+
+// A voter that may lead calls for a longer log only if it lacks something: it knows so
+// from the others after a start, or a voter has refused it. A replica that can't lead with more
+// either does not call.
+func TestCallForALog(t *testing.T) {
+	calls := func(g *Group) (call bool) {
+		for range 2 * ElectionTicksDefault {
+			g.Tick()
+		}
+		for _, m := range g.Ready().Messages {
+			if m.Type == MsgPreVote {
+				call = m.Reject // the last one counts
+			}
+		}
+		return call
+	}
+	floor := LogID{3, 4}
+	for _, c := range []struct {
+		name  string
+		do    func(*Group)
+		calls bool
+	}{
+		{"nobody has answered", func(*Group) {}, false},
+		{"short of the floor", func(g *Group) { g.Resume(3, floor) }, true},
+		{"refused", func(g *Group) {
+			g.Campaign()
+			step(t, g, Message{Type: MsgPreVoteAnswer, From: 1, To: 2, Term: 3, Reject: true})
+		}, true},
+		{"refused, and heard a leader since", func(g *Group) {
+			g.Campaign()
+			step(t, g, Message{Type: MsgPreVoteAnswer, From: 1, To: 2, Term: 3, Reject: true})
+			step(t, g, Message{Type: MsgHeartbeat, From: 1, To: 2, Term: 3})
+		}, false},
+		{"fenced", func(g *Group) { g.Resume(3, floor); g.Fence() }, false},
+	} {
+		g := follower(t)
+		c.do(g)
+		if got := calls(g); got != c.calls {
+			t.Errorf("%s: it calls: %t, want %t", c.name, got, c.calls)
+		}
+	}
+}

@@ -51,6 +51,7 @@ func (r *replica) obey(from ReplicaID) error {
 	}
 	// Another replica leads in this term, so an election under way here is lost.
 	r.hint = hint{}
+	r.refused, r.called = false, false
 	if r.role != RoleFollower {
 		r.becomeFollower(r.term, from)
 	}

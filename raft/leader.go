@@ -22,6 +22,7 @@ func (r *replica) becomeLeader() {
 	r.role, r.lead = RoleLeader, r.config.Self
 	r.votes = nil
 	r.hint = hint{}
+	r.refused, r.called = false, false
 	r.questions.lose(&r.out)
 	l := &leader{
 		replica:   r,

@@ -7,7 +7,7 @@ type MessageType uint8
 
 // Candidate and electorate.
 const (
-	MsgPreVote       MessageType = 1 // would you vote for me? Log: my last id. Term: the one I would take
+	MsgPreVote       MessageType = 1 // would you vote for me? Log: my last id. Term: the one I would take. Reject: my log may lack entries, see fence.go
 	MsgPreVoteAnswer MessageType = 2 // Reject, or not
 	MsgVote          MessageType = 3 // vote for me. Log: my last id. Sent after the sync of my own vote
 	MsgVoteAnswer    MessageType = 4 // Reject, or not. Sent after the sync

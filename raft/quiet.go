@@ -77,11 +77,15 @@ func (l *leader) rest() bool {
 // stand for election. Without it a learner or a fenced voter that was started anew
 // would never learn that it has a leader, nor how much is committed. Its PreVote
 // asks for an election that it does not want; it ignores the answers, and they
-// bind nobody.
+// bind nobody. A voter that only lacks entries calls for them with it, see fence.go.
 func (r *replica) call() {
-	r.timer.reset()
+	if r.role == RoleFollower {
+		r.timer.reset()
+	} else {
+		r.becomeFollower(r.term, 0) // its campaign, to bear its log, has failed
+	}
 	if r.term+1 < TermLimit {
-		r.askVoters(Message{Type: MsgPreVote, Term: r.term + 1})
+		r.askVoters(Message{Type: MsgPreVote, Term: r.term + 1, Reject: lacks(r)})
 	}
 }
 

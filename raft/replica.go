@@ -29,6 +29,8 @@ type replica struct {
 	timer     timer
 	resting   bool
 	fenced    bool // it does not lead, see [Group.Fence]
+	refused   bool // a voter has refused it a pre-vote since it last heard a leader
+	called    bool // a voter that may lead lacks what is here, see fence.go
 	hint      hint
 	questions questions
 	preferred ReplicaID // who should lead; 0: nobody
@@ -50,18 +52,22 @@ func (r *replica) awaitLeader() {
 	// must ask again, elsewhere.
 	r.lead = 0
 	r.questions.lose(&r.out)
-	if r.electable() {
+	switch {
+	case r.electable(), r.called && able(r):
+		r.called = false // one call is one campaign
 		r.preCampaign()
-	} else if r.fenced || find(r.members.now().Learners, r.config.Self) >= 0 {
+	case r.fenced || lacks(r) || find(r.members.now().Learners, r.config.Self) >= 0:
 		r.call()
 	}
 }
 
-// electable reports whether this replica may stand for election: it is a voter and
-// not fenced, its disk could keep its own vote, and its log is all that it may have
-// acknowledged.
-func (r *replica) electable() bool {
-	return (!r.fenced || bug("fenced replica leads")) && r.complete(r.log.last) && (r.members.mayVote(r.config.Self) || bug("removed node still votes")) && !r.syncs.stalled(r.ticks)
+// electable reports whether this replica may stand for election, to lead and serve.
+func (r *replica) electable() bool { return (!r.fenced || bug("fenced replica leads")) && able(r) }
+
+// able reports whether a replica can stand for election, fenced or not: it is a voter,
+// its disk could keep its own vote, and its log is all that it may have acknowledged.
+func able(r *replica) bool {
+	return r.complete(r.log.last) && (r.members.mayVote(r.config.Self) || bug("removed node still votes")) && !r.syncs.stalled(r.ticks)
 }
 
 // send queues m to leave at once, in the present term if it names none.

@@ -36,7 +36,9 @@ import (
 // If nobody can tell which replica is right, all are fenced, and stay in the second
 // stage until a person says whose state is to be trusted ([Audits.Trust]): that one begins
 // with its own snapshot and is elected, and the others get its state. They also get the state
-// of a replica that was away meanwhile, if that one is elected ([fence.undecided]).
+// of a replica that was away meanwhile, if that one is elected ([fence.undecided]). A replica
+// that is to be elected and lacks entries which only fenced ones have gets these first: one of
+// them leads for a moment, to bear its log (raft/fence.go), and shows its state to nobody meanwhile.
 
 // fenceStage is how far a replica has come that is fenced.
 type fenceStage uint8
@@ -172,9 +174,17 @@ func (k *fence) serves() bool { return k == nil || bug("fenced replica serves") 
 // told takes the word of the leader on whose state is right.
 func (k *fence) told(v *wire.AuditVerdict) { k.sources = v.Sources }
 
-// undecided reports whether it is still unknown whose state is right. It is known once another
-// replica leads in a later term than that of the comparison, because no fenced replica is elected:
-// either a person has trusted that one, or it was away and nothing was found wrong with it.
+// gives reports whether another replica may have the state. Those that ask this one because it
+// leads rely on it: a leader may be one that only bears its log.
+func (k *fence) gives() bool {
+	return k.serves() || bug("bearer taken for right") && k.group.role == raft.RoleLeader
+}
+
+// undecided reports whether nobody is known yet who may have a state that is right. One that
+// leads in a later term than that of the comparison may: either a person has trusted it, or it was
+// away and nothing was found wrong with it. It is no proof, because a replica that is fenced may lead
+// too, for a moment, to bear its log. What proves it is the state itself: only a replica that is not
+// fenced gives one ([fence.gives]), of whatever build it is.
 func (k *fence) undecided() bool {
 	g := k.group
 	switch {

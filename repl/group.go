@@ -457,6 +457,9 @@ func (g *group) roleChanged(rd raft.Ready) {
 		g.audit.leadership(false)
 	}
 	if was != raft.RoleLeader && g.role == raft.RoleLeader {
+		if g.fence != nil {
+			g.host.cfg.Log.Info("fenced replica bears its log", "group", g.replica.Group, "term", rd.State.Term)
+		}
 		g.clock.begin()
 		g.wants.leadership(true)
 		g.audit.leadership(true)

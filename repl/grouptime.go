@@ -63,7 +63,9 @@ func (c *clock) begin() {
 		c.start += raft.GroupTime(c.group.host.now)
 	}
 	c.told = c.start
-	c.machine, _ = c.group.machine.(Expirer)
+	if c.group.fence == nil { // else [fence.lift] does it
+		c.machine, _ = c.group.machine.(Expirer)
+	}
 	c.ask()
 }
 

@@ -56,7 +56,7 @@ func (l *mending) vouch(a *wire.RepairAnswer) (logstore.Replica, bool) {
 	case g != nil && g.stopped == nil:
 		s := g.core.Status()
 		a.Commit = min(s.Commit, s.Durable, o.Last.Index)
-		if g.fence.serves() {
+		if g.fence.gives() {
 			a.Snapshot = g.applied.Index
 		}
 	case g == nil && m.damage.Promises:

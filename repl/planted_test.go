@@ -41,6 +41,12 @@ func TestPlantedBugs(t *testing.T) {
 			return wrong
 		}},
 		{bugWornKept, func() string { return sentWorn(t) }},
+		{"bearer taken for right", func() (wrong string) {
+			for seed := uint64(0); seed < 8 && wrong == ""; seed++ {
+				wrong = trustsLoneLog(t, seed)
+			}
+			return wrong
+		}},
 		{"rebuild forgets entries", func() string { return rebuiltWrongly(t) }},
 		{"snapshot of a wrong state leaves", func() (wrong string) {
 			for seed := uint64(0); seed < 8 && wrong == ""; seed++ {

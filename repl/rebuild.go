@@ -39,7 +39,7 @@ func (k *fence) seek() {
 }
 
 // ask asks a replica that agreed with the others for its state. Without word of any, as after
-// a restart, it asks the leader: no fenced replica leads.
+// a restart, it asks the leader. One that is fenced, and leads to bear its log, gives none.
 func (k *fence) ask() {
 	g := k.group
 	sources := slices.DeleteFunc(slices.Clone(k.sources), func(n raft.NodeID) bool { return n == g.host.cfg.Self || !g.livesOn(n) })

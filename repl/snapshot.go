@@ -151,7 +151,7 @@ func (k *snapshots) unprovable() bool {
 }
 
 func (k *snapshots) newest() (logstore.Snapshot, bool) {
-	if !k.group.fence.serves() {
+	if !k.group.fence.gives() {
 		return logstore.Snapshot{}, false
 	}
 	all := k.group.host.cfg.Store.Snapshots(k.group.replica)
@@ -232,7 +232,7 @@ func (h *Host) SnapshotSent(o *SnapshotStream, err error) {
 // replica that asked for it. If there is none, one is made first. It says
 // whether that can be.
 func (k *snapshots) give(to raft.Member, index uint64) bool {
-	if k.group.stopped != nil || k.group.gone || !k.group.fence.serves() {
+	if k.group.stopped != nil || k.group.gone || !k.group.fence.gives() {
 		return false
 	}
 	if k.group.applied.Index < index {

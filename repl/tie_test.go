@@ -150,8 +150,6 @@ func TestUndecidedWaitsForAPerson(t *testing.T) {
 		w.audited.Every = auditPolicy.Every
 		w.until("both are fenced", func() bool { return fenceOf(w.wrong) != nil && fenceOf(w.right) != nil })
 		w.until("both have noted it", func() bool { return len(w.wrong.store.Fences()) > 0 && len(w.right.store.Fences()) > 0 })
-		w.until("nobody leads", func() bool { return w.leader(1) == nil })
-		w.back() // who was away lacks what the two have, and can't lead
 		undecided := func(when string) {
 			t.Helper()
 			w.until("nobody leads", func() bool { return w.leader(1) == nil })
@@ -187,6 +185,7 @@ func TestUndecidedWaitsForAPerson(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.until("the one that is trusted leads", func() bool { return w.right.host.groups[1].role == raft.RoleLeader })
+		w.back()
 		w.until("the other has its state", w.alike)
 		w.write(1, 3)
 		w.until("all are alike", w.alike)
@@ -282,6 +281,32 @@ func TestThirdEndsATie(t *testing.T) {
 	}
 }
 
+// The third comes back when the two wait for a person already, and lacks entries that only these
+// have. One of them brings them, and nothing is wrong with the third: it leads, and the two get its
+// state.
+func TestThirdIsBroughtWhatItLacks(t *testing.T) {
+	for seed := range uint64(8) {
+		w := newTie(t, seed, 3, seed%2 == 0)
+		spoil(w.wrong, rewritten)
+		w.snapshot(w.wrong)
+		w.audited.Every = auditPolicy.Every
+		w.until("nobody leads", func() bool { return fenceOf(w.wrong) != nil && fenceOf(w.right) != nil && w.leader(1) == nil })
+		third := w.nodes[2]
+		third.start()
+		w.until("it leads", func() bool {
+			n := w.leader(1)
+			if n != nil && n != third && fenceOf(n) == nil {
+				t.Fatalf("seed %d: node %d leads first", seed, n.id)
+			}
+			return n == third
+		})
+		w.until("all are alike", w.alike)
+		if !w.begins(w.wrong) || !w.begins(w.right) || !w.begins(third) {
+			t.Errorf("seed %d: they hold %v, %v and %v, before it was %v", seed, stateOf(w.wrong).history, stateOf(w.right).history, stateOf(third).history, w.values)
+		}
+	}
+}
+
 // An undecided replica that is down while another one is trusted finds that out when it returns,
 // though nobody writes and nothing is compared.
 func TestTrustReachesWhoWasAway(t *testing.T) {
@@ -347,5 +372,137 @@ func TestNewLeaderCompares(t *testing.T) {
 	c.until("it compares", func() bool { return c.counts().Entries > before })
 	if took := c.now - at; took > auditPatience {
 		t.Errorf("it compares after %s", took)
+	}
+}
+
+// loneLog is a group of three whose third replica has a state that is wrong, also on disk, and the
+// first entry of its own term, which nobody else has.
+type loneLog struct {
+	*auditedCluster
+	bearer *testNode
+	values []uint64   // that all had before
+	last   raft.LogID // of the bearer's log
+}
+
+// newLoneLog has some nodes of the group started with the note of a fence.
+func newLoneLog(t *testing.T, seed uint64, found logstore.FenceFound, fenced ...int) *loneLog {
+	c := newAuditedOf(t, seed, 3, whenAsked)
+	c.until("all groups are led", func() bool { return c.leader(0) != nil && c.leader(1) != nil && c.leader(2) != nil })
+	c.readyToAudit(20)
+	w := &loneLog{auditedCluster: c, bearer: c.nodes[2], values: slices.Clone(stateOf(c.nodes[2]).history)}
+	spoil(w.bearer, rewritten)
+	w.snapshot(w.bearer)
+	at := w.bearer.host.groups[1].applied
+	c.until("the third leads, and the others don't know", func() bool {
+		g := w.bearer.host.groups[1]
+		if g.role == raft.RoleLeader && g.state.Term > at.Term {
+			w.last = g.core.Status().Last
+			for _, n := range c.nodes[:2] {
+				if n.host.groups[1].core.Status().Last.Index >= w.last.Index {
+					t.Fatalf("node %d has the entry already", n.id)
+				}
+			}
+			return true
+		}
+		if lead := c.leader(1); lead != nil && lead.host.groups[1].core.Transferee() == 0 {
+			_ = lead.host.groups[1].core.Transfer(3) // again if it can't be now
+			lead.host.groups[1].touch()
+		}
+		return false
+	})
+	for i, n := range c.nodes {
+		if slices.Contains(fenced, i) {
+			if err := n.store.WriteFence(logstore.Fence{Replica: n.host.groups[1].replica, At: at, Found: found, What: "for this test"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.turn()
+		n.kill()
+	}
+	for _, n := range c.nodes {
+		n.start()
+	}
+	c.until("each has heard the others", func() bool {
+		for _, n := range c.nodes {
+			if g := n.host.groups[1]; g == nil || g.hold != nil {
+				return false
+			}
+		}
+		return true
+	})
+	for i, n := range c.nodes {
+		g := n.host.groups[1]
+		if last := g.core.Status().Last; (last == w.last) != (n == w.bearer) || g.floor != w.last && n != w.bearer || (g.fence != nil) != slices.Contains(fenced, i) {
+			t.Fatalf("node %d: last %s, floor %s, fence %+v; the bearer's is %s", n.id, last, g.floor, g.fence, w.last)
+		}
+	}
+	return w
+}
+
+// ends waits until the group is whole again, with a state of before, and returns what goes wrong.
+func (w *loneLog) ends() (wrong string) {
+	bore, term := false, uint64(0)
+	for range 200_000 {
+		g := w.bearer.host.groups[1]
+		if g.role == raft.RoleLeader && g.fence != nil && g.state.Term > term {
+			bore, term = true, g.state.Term
+			if got := readsLocally(w.bearer); got != "damaged" {
+				return fmt.Sprintf("as a bearer it answers a read with %q", got)
+			}
+		}
+		if w.alike() {
+			break
+		}
+		w.step()
+	}
+	switch {
+	case !bore:
+		return "it never leads to bear its log"
+	case !w.alike():
+		return "the replicas don't become alike"
+	}
+	w.write(1, 3)
+	w.until("all are alike", w.alike)
+	for _, n := range w.nodes {
+		if h := stateOf(n).history; !slices.Equal(h[:len(w.values)], w.values) {
+			return fmt.Sprintf("node %d holds %v, before it was %v", n.id, h, w.values)
+		}
+	}
+	return ""
+}
+
+// trustsLoneLog has all three wait for a person, who trusts one that lacks an entry.
+func trustsLoneLog(t *testing.T, seed uint64) (wrong string) {
+	w := newLoneLog(t, seed, logstore.FenceUndecided, 0, 1, 2)
+	for range 5000 {
+		w.step()
+		if n := w.leader(1); n != nil {
+			return fmt.Sprintf("node %d leads, and nobody has decided", n.id)
+		}
+	}
+	if err := w.nodes[1].host.Audits.Trust(1); err != nil {
+		t.Fatal(err)
+	}
+	return w.ends()
+}
+
+// The only replica with all of the log is fenced, and the others know from it what they lack. Nobody
+// could be elected, and a person's word changed nothing. It leads for a moment, brings the entry
+// to the one that is trusted, and shows nobody its state, which is wrong.
+func TestTrustOfOneThatLacksEntries(t *testing.T) {
+	for seed := range uint64(8) {
+		if wrong := trustsLoneLog(t, seed); wrong != "" {
+			t.Errorf("seed %d: %s", seed, wrong)
+		}
+	}
+}
+
+// The same where the others are known to be right: power is lost before anybody else has what a
+// leader wrote last, and that one is fenced.
+func TestFencedReplicaAloneHasTheLog(t *testing.T) {
+	for seed := range uint64(8) {
+		if wrong := newLoneLog(t, seed, logstore.FenceByComparison, 2).ends(); wrong != "" {
+			t.Errorf("seed %d: %s", seed, wrong)
+		}
 	}
 }

@@ -238,6 +238,48 @@ func (c *Check) commits(r *Replica, s *seen, rd *raft.Ready) {
 	}
 }
 
+// bearing is what a fenced replica may do because of a call for its log.
+type bearing struct {
+	fenced bool // it was fenced as its last Ready was taken
+	called bool // by a replica that lacks what it has
+	stands bool // because of that, this once
+	leads  bool
+}
+
+// fenced: a replica that must not lead stands for election only when it is called on to bear its
+// log, once for a call. As a leader it proposes nothing but the first entry of its term, and
+// the end of a joint change. It calls for nobody's log.
+func (c *Check) fenced(r *Replica, rd *raft.Ready) {
+	b := &r.bearing
+	if rd.Role != raft.RoleFollower && r.role == raft.RoleFollower {
+		b.stands, b.called = b.called, false
+	}
+	switch {
+	case rd.Role == raft.RoleLeader && r.outgoing < 0:
+		if b.leads, r.outgoing = true, 0; !b.stands {
+			c.broken("replica %d is fenced and begins to lead in term %d, and nobody has called for its log", r.ID, rd.State.Term)
+		}
+	case rd.Role == raft.RoleFollower:
+		b.stands, b.leads = false, false
+	}
+	for _, e := range rd.Entries {
+		if !b.leads || e.ID.Term != rd.State.Term {
+			continue
+		}
+		m, err := raft.ReadMembership(e.Payload())
+		if ends := e.Kind == raft.EntryMembership && err == nil && len(m.Outgoing) == 0; e.Kind != raft.EntryNoOp && !ends {
+			c.broken("replica %d is fenced, leads to bear its log, and proposes %s", r.ID, e.ID)
+		}
+	}
+	for _, m := range rd.Messages {
+		// What waited to be taken when it was fenced may be a call.
+		if m.Type == raft.MsgPreVote && m.Reject && b.fenced {
+			c.broken("replica %d is fenced and calls for a longer log", r.ID)
+		}
+	}
+	b.fenced = true
+}
+
 // leader: I1, one leader per term; I3, a leader holds all that was committed.
 func (c *Check) leader(id raft.ReplicaID, s *seen, rd *raft.Ready) {
 	term := rd.State.Term

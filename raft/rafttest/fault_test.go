@@ -307,8 +307,11 @@ func (n *run) settle() {
 			n.Start(r)
 		}
 		r.Hold = false
-		n.Unfence(r)
 		r.Group.Prefer(0)
+	}
+	n.leaveOne()
+	for _, r := range n.Replicas {
+		n.Unfence(r)
 	}
 	n.pass(30 * n.Config.ElectionTicks)
 	lead := n.leader()
@@ -344,6 +347,43 @@ func (n *run) settle() {
 			n.Check.broken("replica %d ends with %s, commit %d, applied %d, leader %d; the leader %d with %s",
 				id, st.Last, st.Commit, st.Applied, st.Leader, lead.ID, want.Last)
 		}
+	}
+}
+
+// leaveOne fences all replicas but one, a voter of the longest log. It must come to lead, if it
+// needs no state for that: a fenced replica would give it none.
+func (n *run) leaveOne() {
+	n.Run()
+	newest := n.Replicas[0].Group.Status()
+	for _, r := range n.Replicas[1:] {
+		if st := r.Group.Status(); st.Last.NewerOrEqual(newest.Last) {
+			newest = st
+		}
+	}
+	voters := newest.Membership.Voters
+	if newest.Joint || len(voters) == 0 {
+		return
+	}
+	one := n.Replicas[voters[n.r.IntN(len(voters))].Replica-1]
+	last := one.Group.Status().Last
+	for _, r := range n.Replicas {
+		if r.Disk.Snapshot.Base.Index > last.Index || !r.Group.Status().Membership.Votes(one.ID) {
+			return // one of them, elected, would have a state to give, or another membership
+		}
+	}
+	for _, r := range n.Replicas {
+		if r != one {
+			n.Fence(r)
+		}
+	}
+	n.Unfence(one)
+	n.pass(40 * n.Config.ElectionTicks)
+	n.count["one may lead"]++
+	if newest.Last != last {
+		n.count["one may lead, and lacks entries"]++
+	}
+	if lead := n.leader(); lead != one {
+		n.Check.broken("replica %d alone may lead, and does not: %+v", one.ID, one.Group.Status())
 	}
 }
 

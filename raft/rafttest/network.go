@@ -50,9 +50,9 @@ type Replica struct {
 	Machine Snapshot
 	// Fenced: it must not lead. The fence is its owner's and outlives its process.
 	Fenced bool
-	// outgoing is how many ticks it has led since it was fenced, if it led then; -1: it
-	// did not, or no longer leads.
+	// outgoing is how many ticks it has led fenced; -1: it does not.
 	outgoing int
+	bearing  bearing
 	// Hold keeps Readies from being synced until Sync is called.
 	Hold  bool
 	Taken []raft.Ready // not synced yet, in order
@@ -120,7 +120,8 @@ func (n *Network) Start(r *Replica) {
 		panic(err)
 	}
 	r.Group = g
-	if r.outgoing = -1; r.Fenced {
+	r.outgoing, r.bearing = -1, bearing{}
+	if r.Fenced {
 		g.Fence()
 	}
 	r.term, r.lead, r.role = r.Disk.State.Term, 0, raft.RoleFollower
@@ -135,7 +136,7 @@ func (n *Network) Fence(r *Replica) {
 	if r.Fenced {
 		return
 	}
-	r.Fenced, r.outgoing = true, -1
+	r.Fenced, r.outgoing, r.bearing = true, -1, bearing{}
 	if r.Group != nil {
 		if r.Group.Status().Role == raft.RoleLeader {
 			r.outgoing = 0
@@ -146,7 +147,7 @@ func (n *Network) Fence(r *Replica) {
 
 // Unfence lets r lead again.
 func (n *Network) Unfence(r *Replica) {
-	r.Fenced, r.outgoing = false, -1
+	r.Fenced, r.outgoing, r.bearing = false, -1, bearing{}
 	if r.Group != nil {
 		r.Group.Unfence()
 	}
@@ -184,15 +185,16 @@ func (n *Network) Heal() { clear(n.blocked) }
 func (n *Network) Take(r *Replica) {
 	rd := r.Group.Ready()
 	n.Check.Ready(r, &rd)
+	if r.Fenced {
+		n.Check.fenced(r, &rd)
+	}
+	if rd.Role != raft.RoleLeader {
+		r.outgoing = -1
+	}
 	st := r.Group.Status()
 	if st.Term != r.term || rd.Lead != r.lead || rd.Role != r.role {
 		r.term, r.lead, r.role = st.Term, rd.Lead, rd.Role
 		n.say("%d: %s in term %d, leader %d", r.ID, rd.Role, st.Term, rd.Lead)
-	}
-	if rd.Role != raft.RoleLeader {
-		r.outgoing = -1
-	} else if r.Fenced && r.outgoing < 0 {
-		n.Check.broken("replica %d is fenced and begins to lead in term %d", r.ID, st.Term)
 	}
 	if rd.Install != nil {
 		r.Machine = n.snapshots[rd.Install.Base]
@@ -313,7 +315,10 @@ func (n *Network) Hand(m raft.Message) (taken bool) {
 		return false
 	}
 	n.say("%s", &told{m})
-	err := n.Replicas[m.To-1].Group.Step(m)
+	to := n.Replicas[m.To-1]
+	calls := m.Type == raft.MsgPreVote && m.Reject && to.Fenced && !m.Log.NewerOrEqual(to.Group.Status().Last)
+	err := to.Group.Step(m)
+	to.bearing.called = to.bearing.called || calls && err == nil
 	if err != nil {
 		n.say("%d: %v", m.To, err)
 		n.Check.Refused(m, err)

@@ -40,7 +40,7 @@ func TestRandom(t *testing.T) {
 	t.Logf("%v", total)
 	for _, what := range []string{"crash", "part synced", "drop", "twice", "reorder", "phase", "split", "block", "slow disk", "truncated", "read", "read lost",
 		"refused busy", "fetch", "new leader", "rejected append", "proposal", "transfer", "transfer vote", "prefer", "change", "refused change", "joint", "promotion",
-		"leader removes itself", "leader demotes itself", "demotion", "explicit promotion", "repeated change", "stale change", "lagging learner", "fence", "fenced leader", "unfence", "follower read", "compact", "snapshot", "install", "hint", "hint taken back", "short tick", "asked by a short tick", "quiet", "wake", "stall", "lie", "term out of reach"} {
+		"leader removes itself", "leader demotes itself", "demotion", "explicit promotion", "repeated change", "stale change", "lagging learner", "fence", "fenced leader", "unfence", "bearer", "bearer hands over", "one may lead", "one may lead, and lacks entries", "follower read", "compact", "snapshot", "install", "hint", "hint taken back", "short tick", "asked by a short tick", "quiet", "wake", "stall", "lie", "term out of reach"} {
 		if total[what] == 0 {
 			t.Errorf("%q never happened", what)
 		}
@@ -201,8 +201,12 @@ func (n *run) take(r *Replica) {
 	before := r.Group.Status()
 	s := n.Check.replicas[r.ID]
 	end := s.base.Index + uint64(len(s.log))
+	bears := r.bearing.leads
 	n.Take(r)
 	rd := r.Taken[len(r.Taken)-1]
+	if r.bearing.leads {
+		n.countBearer(r, &rd, bears)
+	}
 	n.hints.taken(r, &rd)
 	if len(rd.Entries) > 0 && rd.Entries[0].ID.Index <= end {
 		n.count["truncated"]++
@@ -241,6 +245,18 @@ func (n *run) take(r *Replica) {
 	}
 	n.count["read lost"] += len(r.ReadsLost)
 	r.Reads, r.ReadsLost = nil, nil
+}
+
+// countBearer counts what a fenced replica does that leads to bear its log.
+func (n *run) countBearer(r *Replica, rd *raft.Ready, before bool) {
+	if !before {
+		n.count["bearer"]++
+	}
+	for _, m := range rd.Messages {
+		if m.Type == raft.MsgTimeoutNow && !n.Replicas[m.To-1].Fenced {
+			n.count["bearer hands over"]++
+		}
+	}
 }
 
 func (n *run) deliver() {

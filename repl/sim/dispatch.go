@@ -102,6 +102,7 @@ func (n *node) handle(e *event) bool {
 	switch e.kind {
 	case evMessage:
 		n.known.spoken(raft.NodeID(e.from))
+		n.c.flaws.calls(n, &e.envelope)
 		n.host.Receive(raft.NodeID(e.from), &e.envelope)
 	case evBeat:
 		n.known.spoken(raft.NodeID(e.from))

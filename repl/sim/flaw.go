@@ -33,6 +33,8 @@ type flaw struct {
 	fencedAt raft.LogID    // as of which entry
 	life     uint32        // of the process in which it was
 	noted    bool          // the fence is, or was, on disk
+	leads    time.Duration // from when on the replica has led while it was fenced; 0: it does not
+	called   bool          // a voter has called for its log, and it has not led since
 	asked    time.Duration // when something was last written, where nobody else writes
 	strikes  int           // how often a node is to crash while the replica is fenced
 	stopped  bool          // the group, or the process, stopped by itself
@@ -60,6 +62,7 @@ type flaws struct {
 	relayed  relayed // the last one
 	passedOn *origin // of the answer that is on its way to a client through another node
 	written  map[snapshotName]oddSnapshot
+	bearers  int // fenced replicas that came to lead, to bear their logs
 	doubted  int // operations and listings that were not checked
 	held     int // snapshots that did not leave
 	made     map[madeFlaw]bool

@@ -31,15 +31,16 @@ func TestStateFaults(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var sum FlawCounts
-	doubted, panics := 0, 0
+	bearers, doubted, panics := 0, 0, 0
 	runEach(t, *fromFlag, count, Options{Flaws: true}, func(r *Result) {
 		mu.Lock()
 		defer mu.Unlock()
 		sum.Add(&r.Flaws.Counts)
+		bearers += r.Flaws.Bearers
 		doubted += r.Flaws.Doubted
 		panics += r.Flaws.Panics
 	})
-	t.Logf("%d states that became wrong: %s; %d operations that were not checked; %d processes that ended with a panic", sum.Total(), &sum, doubted, panics)
+	t.Logf("%d states that became wrong: %s; %d times a fenced replica bore its log; %d operations that were not checked; %d processes that ended with a panic", sum.Total(), &sum, bearers, doubted, panics)
 	if t.Failed() || count < 20 {
 		return
 	}
@@ -47,6 +48,9 @@ func TestStateFaults(t *testing.T) {
 		if k < FlawLookup && sum.Of(k) == 0 {
 			t.Errorf("no state became wrong by: %s", k)
 		}
+	}
+	if bearers == 0 {
+		t.Error("no fenced replica bore its log")
 	}
 	// What is written over in time is found by nobody, and shows nothing.
 	if gone := sum.Ended(FlawVanished); gone*10 > sum.Total() {

@@ -53,6 +53,7 @@ func (e FlawEnd) String() string { return flawEndNames[e] }
 // FlawResult is what came of the flaws of a run.
 type FlawResult struct {
 	Counts  FlawCounts
+	Bearers int // fenced replicas that came to lead, to bear their logs
 	Doubted int // operations that were not checked
 	Panics  int // processes that ended by what was wrong
 }

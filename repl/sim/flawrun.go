@@ -35,6 +35,10 @@ const (
 	trustEvery = 5 * time.Second
 	// stepDownWithin is after how long a fenced replica no longer leads.
 	stepDownWithin = 2 * electionTimeout
+	// strikeKinds are how many ways there are in which nodes crash while a replica is fenced.
+	strikeKinds = 4
+	// behindMax bounds how long a node is cut off that is to lack what a fenced replica has.
+	behindMax = time.Second
 )
 
 // run makes states wrong, one after the other, while clients work.
@@ -48,7 +52,7 @@ func (x *flaws) run() {
 		x.round()
 	}
 	x.acknowledge()
-	c.result.Flaws = FlawResult{x.counts, x.doubted, x.panics}
+	c.result.Flaws = FlawResult{x.counts, x.bearers, x.doubted, x.panics}
 }
 
 // round makes one flaw, and waits until it is over.
@@ -169,12 +173,39 @@ func (x *flaws) await() {
 			c.fail("I17: fenced at %.3f s, and not whole again within %s: %s\n%s", f.fenced.Seconds(), rebuildWithin, f, c.picture())
 		case f.fenced > 0 && f.strikes > 0 && c.chance.below(20) == 0:
 			f.strikes--
+			switch c.chance.below(strikeKinds) {
+			case 0: // what a leader wrote last may be on its own disk alone
+				for _, n := range c.nodes {
+					n.crash(c.chaos.power())
+				}
+				continue
+			case 1:
+				f.outrun(lead)
+				continue
+			}
 			if v := c.chaos.victim(); v != nil && c.chance.below(3) == 0 {
 				n = v
 			}
 			n.crash(c.chaos.power())
 		}
 	}
+}
+
+// outrun has all nodes but the leader's and that of the fenced replica fall behind, and then the
+// leader's crash: of those that are live the fenced replica alone may have what is committed.
+func (f *flaw) outrun(lead *node) {
+	c := f.node.c
+	if lead == nil || lead == f.node {
+		return
+	}
+	for _, n := range c.nodes {
+		if n != lead && n != f.node {
+			c.net.isolate(n.index)
+		}
+	}
+	c.run(c.chance.between(tick, behindMax))
+	lead.crash(c.chaos.power())
+	c.net.heal()
 }
 
 // within bounds how long the flaw may take to be found.
@@ -306,11 +337,12 @@ func (f *flaw) look(v *repl.GroupView) {
 		f.fenced, f.fencedAt, f.life, f.walked = c.now, v.Fenced.At, n.life, v.Fenced.Found == logstore.FenceByWalk
 		c.note(n.index, "fenced after %s (%v): %s", f.fenced-f.made, v.Fenced.Found, f)
 		f.onDisk()
+		if v.Status.Role == raft.RoleLeader {
+			f.leads = c.now
+		}
 	case v.Fenced != nil:
 		f.onDisk()
-		if v.Status.Role == raft.RoleLeader && c.now-f.fenced > stepDownWithin {
-			c.fail("I17: n%d leads group %d, fenced since %.3f s: %s", n.index, f.replica.Group, f.fenced.Seconds(), f)
-		}
+		f.lookAtLead(v)
 	case w == nil:
 	case f.fenced > 0 && f.onDisk():
 		c.fail("I17: n%d serves group %d, of which its disk says that it is fenced: %s", n.index, f.replica.Group, f)
@@ -345,9 +377,38 @@ func (f *flaw) look(v *repl.GroupView) {
 	}
 }
 
+// lookAtLead follows whether a fenced replica leads. One that led as it was fenced hands over. From
+// then on it leads only when it was called on to bear its log, each time for a moment.
+func (f *flaw) lookAtLead(v *repl.GroupView) {
+	n, c := f.node, f.node.c
+	switch {
+	case v.Status.Role != raft.RoleLeader:
+		f.leads = 0
+		return
+	case f.leads == 0 && !f.called:
+		c.fail("I17: n%d begins to lead group %d in term %d, is fenced since %.3f s, and nobody has called for its log: %s", n.index, f.replica.Group, v.Status.Term, f.fenced.Seconds(), f)
+	case f.leads == 0:
+		f.leads, f.called = c.now, false
+		c.flaws.bearers++
+		c.note(n.index, "leads group %d in term %d to bear its log", f.replica.Group, v.Status.Term)
+	}
+	if c.now-f.leads > stepDownWithin {
+		c.fail("I17: n%d leads group %d since %.3f s, fenced since %.3f s: %s", n.index, f.replica.Group, f.leads.Seconds(), f.fenced.Seconds(), f)
+	}
+}
+
+// calls notes a voter's call for the log of the replica, which may be fenced already.
+func (x *flaws) calls(n *node, e *wire.Envelope) {
+	f, m := x.open, &e.Message
+	if f != nil && f.node == n && f.replica.Group == e.Group && f.replica.ID == m.To && m.Type == raft.MsgPreVote && m.Reject {
+		f.called = true
+	}
+}
+
 // ended is the end of a node's process. A fence that is not on disk goes with it.
 func (x *flaws) ended(n *node) {
 	if f := x.open; f != nil && f.node == n && f.fenced > 0 && n.store != nil {
+		f.leads, f.called = 0, false
 		if f.onDisk(); !f.noted {
 			f.fenced = 0
 		}
