@@ -186,6 +186,9 @@ func (t *truth) durable(id raft.LogID) func(raft.Member) bool {
 // disk: a quorum of the membership in force there, or of a later one by which a leader
 // already counts.
 func (t *truth) decided(n *node, id raft.LogID) {
+	if t.gone {
+		return // nodes that have heard of that have removed their replicas, and the entry with them
+	}
 	in := t.durable(id)
 	now := t.founding()
 	if k := len(t.configs); k > 0 {
