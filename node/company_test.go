@@ -350,7 +350,7 @@ func (l *refusedLines) count() int {
 	return l.n
 }
 
-// Whoever replaces files may replace one of them only, or by the wrong one. A node must go on with what it has, say
+// A person may replace one of the files only, or by the wrong one. A node must go on with what it has, say
 // once in its log what it has found, and in doctor for as long as that is so, and take the files once they fit.
 func TestCompanyFilesThatDoNotFit(t *testing.T) {
 	s, other := newShop(t, "Shop CA", time.Now().AddDate(5, 0, 0)), newShop(t, "Other CA", time.Now().AddDate(5, 0, 0))

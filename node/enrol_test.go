@@ -306,7 +306,7 @@ func TestJoiningByToken(t *testing.T) {
 	refused(t, "the end of the node", r.end(), wire.CodeRemoved, "empty data directory")
 }
 
-// Whoever has a token should need nothing else to join: not the name of the cluster, which its members say under the
+// A token should be all that is needed to join: the cluster's name is said by its members, under the
 // token's root. A name that was given, and is another one, is refused with both; and a host that is started again, with
 // no name or with the right one, is of the cluster that it joined.
 func TestTokenTellsTheCluster(t *testing.T) {

@@ -221,7 +221,7 @@ func serviceFiles(t *testing.T) string {
 			return fmt.Sprintf("%s: status %d, want %d with %q; %s", c.what, r.status, status, want, r.stderr)
 		}
 	}
-	// What another process writes has no mode to look at.
+	// A pipe has no mode that matters: another process writes it.
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)

@@ -272,7 +272,7 @@ func (c *Check) fenced(r *Replica, rd *raft.Ready) {
 		}
 	}
 	for _, m := range rd.Messages {
-		// What waited to be taken when it was fenced may be a call.
+		// A message that waited to be taken when it was fenced may be a call.
 		if m.Type == raft.MsgPreVote && m.Reject && b.fenced {
 			c.broken("replica %d is fenced and calls for a longer log", r.ID)
 		}

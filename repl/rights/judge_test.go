@@ -64,7 +64,7 @@ func TestJudgeForgets(t *testing.T) {
 	}
 }
 
-// What a member passes on is held to the rights of whoever the member names.
+// A request that a member passes on is held to the rights of the user that the member names.
 func TestJudgeForwarded(t *testing.T) {
 	if wrong := forwardedWrong(); wrong != "" {
 		t.Error(wrong)

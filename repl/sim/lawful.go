@@ -36,7 +36,7 @@ type lawful struct {
 	reviews   bool // it is about to look at what is open
 	slept     bool // its host was suspended since it looked last
 
-	// What is known of it beside the cores, by the world's clock.
+	// Known beside the cores, by the world's clock.
 	sure           bool
 	sureAt         time.Duration // when it asked, the last time that it came to be sure of its table
 	stood, resumed time.Duration // when it stood still last
