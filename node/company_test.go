@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -23,6 +24,8 @@ import (
 	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/trust"
+	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // shop is a company's CA, which knows nothing of muster.
@@ -447,5 +450,61 @@ func TestCompanyCertificateNearItsEndIsTold(t *testing.T) {
 				t.Errorf("%s: %v does not say %q", c.what, notes, want)
 			}
 		}
+	}
+}
+
+// A client begins its handshake while hosts with a company's certificates found a cluster, and says hello once that has
+// certificates of its own. It was asked for none under the cluster's root, so it must come again: as a guest it
+// may do nothing, and a library would keep the connection.
+func TestClientAskedTooEarly(t *testing.T) {
+	if wrong := askedTooEarly(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// askedTooEarly says what becomes of such a client; "" if it is told to come again.
+func askedTooEarly(t *testing.T) (wrong string) {
+	s := newShop(t, "Shop CA", time.Now().AddDate(5, 0, 0))
+	said := make(chan error, 1)
+	securedWith(t, 2, secureLimits(), slog.DiscardHandler, func(i int, c *Config) {
+		newShopFiles(t, s).give(c)
+		if i == 1 { // the other one waits for it
+			go func() { said <- helloAcrossFounding(c.Join[0]) }()
+		}
+	})
+	err := <-said
+	if e := (*wire.Error)(nil); !errors.As(err, &e) || e.Code != wire.CodeNotReady {
+		return fmt.Sprintf("the hello ends with %v, want not-ready", err)
+	}
+	return ""
+}
+
+// helloAcrossFounding shakes hands with a node again and again until it names roots of its cluster, and then says hello
+// over the connection before.
+func helloAcrossFounding(addr string) error {
+	var before *wire.TLSConn
+	for {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		named := false
+		config := new(trust.Holder).Client(anybody)
+		config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			named = len(asked.AcceptableCAs) > 0
+			return new(tls.Certificate), nil
+		}
+		over, err := wire.TLSClient(conn, config)
+		switch {
+		case err != nil:
+			return err
+		case named && before == nil:
+			return errors.New("it has certificates at once")
+		case named:
+			_, err := wire.ClientHello(before, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Cluster: "muster", Level: shardmap.Level, Window: shardmap.SessionWindowMax})
+			return err
+		}
+		before = over
 	}
 }

@@ -387,10 +387,15 @@ func (g *guard) admitClient(d *door, w *wire.Greeting) *wire.Error {
 		if g.speech() == speaksOff {
 			return wire.Unauthorized(node, "its cluster has no TLS yet", "give --secret-file with the cluster's secret, or --insecure if it has none; muster ca create gives it TLS")
 		}
-		return wire.NotReady(node, "it has no certificate yet", "try again", startedRetry)
+		return uncertified(node)
 	}
 	w.Standing = wire.SenderGuest
 	return nil
+}
+
+// uncertified tells a client that comes before there are certificates.
+func uncertified(node string) *wire.Error {
+	return wire.NotReady(node, "it has no certificate yet", "try again", startedRetry)
 }
 
 // admitPeer is admit for a connection in a node's name. That the node is a member is for the door to say.

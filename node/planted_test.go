@@ -78,6 +78,9 @@ func TestPlantedKeptByFormerFiles(t *testing.T) {
 	mustFind(t, setBug, bugKeptByFormerFiles, companyExchanged)
 }
 
+// The test of clients that come while there are no certificates must find one that stays a guest.
+func TestPlantedAskedTooEarly(t *testing.T) { mustFind(t, setBug, bugAskedTooEarly, askedTooEarly) }
+
 // The test of foundings must find members whose connections go on by the secret until that has had its time.
 func TestPlantedKeptBySecret(t *testing.T) {
 	setBug(bugKeptBySecret)
