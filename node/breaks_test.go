@@ -201,13 +201,21 @@ func TestTableOfAUser(t *testing.T) {
 	}
 }
 
-// rulesTold tells what a user without rights sees of the rules.
-func rulesTold(t *testing.T) string {
-	p := certified(t, 1)
+// lookers starts nodes, and returns clients of those that may look into the cluster, and that of a user without rights.
+func lookers(t *testing.T, n int) (p *people, may map[string]*client.Client, mayNot *client.Client) {
+	t.Helper()
+	p = certified(t, n)
 	p.user(shardmap.UserCreate, "rob")
 	p.user(shardmap.UserCreate, "eve")
 	p.role(shardmap.RoleCreate, "viewer", grant("read", "cluster"))
 	p.roles("eve", []string{"viewer"}, nil)
+	may = map[string]*client.Client{"the administrator": p.admin, "a viewer": p.client(p.certificate("eve"), client.ForwardWhenCut)}
+	return p, may, p.client(p.certificate("rob"), client.ForwardWhenCut)
+}
+
+// rulesTold tells what a user without rights sees of the rules.
+func rulesTold(t *testing.T) string {
+	_, may, mayNot := lookers(t, 1)
 	seen := func(c *client.Client) int {
 		a, _, err := c.Table(t.Context(), "")
 		if err != nil {
@@ -218,12 +226,12 @@ func rulesTold(t *testing.T) string {
 		}
 		return len(a.Security.Users) + len(a.Security.Roles)
 	}
-	for who, c := range map[string]*client.Client{"the administrator": p.admin, "who may look": p.client(p.certificate("eve"), client.ForwardWhenCut)} {
+	for who, c := range may {
 		if n := seen(c); n != 5 {
 			t.Errorf("%s sees %d users and roles, want 5", who, n)
 		}
 	}
-	if n := seen(p.client(p.certificate("rob"), client.ForwardWhenCut)); n != 0 {
+	if n := seen(mayNot); n != 0 {
 		return fmt.Sprintf("a user without rights sees %d users and roles", n)
 	}
 	return ""
@@ -239,11 +247,7 @@ func TestSlotsOfAUser(t *testing.T) {
 
 // countsTold tells what a user without rights sees of what slots have in them.
 func countsTold(t *testing.T) string {
-	p := certified(t, 2)
-	p.user(shardmap.UserCreate, "rob")
-	p.user(shardmap.UserCreate, "eve")
-	p.role(shardmap.RoleCreate, "viewer", grant("read", "cluster"))
-	p.roles("eve", []string{"viewer"}, nil)
+	p, may, mayNot := lookers(t, 2)
 	until(t, "a key is set", func() error { return setOne(t, p.admin, "secret") })
 	slot := shardmap.SlotOf([]byte("secret"))
 	group := p.nodes[0].node.table.Load().Slots[slot]
@@ -260,12 +264,12 @@ func countsTold(t *testing.T) string {
 		}
 		return v
 	}
-	for who, c := range map[string]*client.Client{"the administrator": p.admin, "who may look": p.client(p.certificate("eve"), client.ForwardWhenCut)} {
+	for who, c := range may {
 		if v := seen(c); v.Keys != 1 || v.Bytes == 0 {
 			t.Errorf("%s sees %d keys with %d bytes", who, v.Keys, v.Bytes)
 		}
 	}
-	if v := seen(p.client(p.certificate("rob"), client.ForwardWhenCut)); v.Keys != 0 || v.Bytes != 0 {
+	if v := seen(mayNot); v.Keys != 0 || v.Bytes != 0 {
 		return fmt.Sprintf("a user without rights sees %d keys with %d bytes", v.Keys, v.Bytes)
 	}
 	return ""
@@ -412,16 +416,17 @@ func suspendedRules(t *testing.T) string {
 	}
 	behind.Store(true)
 	jumped.Store(true)
-	for end := time.Now().Add(5 * contactPause); ; time.Sleep(contactPause / 20) {
+	wrong := missing(5*contactPause, func() error {
 		err := asks()
 		if e := (*wire.Error)(nil); errors.As(err, &e) && strings.Contains(e.State, "can't know who may do what any more") {
-			break
+			return nil
 		} else if err != nil {
 			t.Fatalf("got %v", err)
 		}
-		if time.Now().After(end) {
-			return "it still answers users"
-		}
+		return errors.New("it still answers users")
+	})
+	if wrong != "" {
+		return wrong
 	}
 	behind.Store(false)
 	until(t, "it answers again", asks)

@@ -300,20 +300,14 @@ func formerCACuts(t *testing.T) string {
 	}
 	c.recheck(t)
 	late := c.nodes[2].node.self().Node
-	var wrong string
-	deadline := time.Now().Add(2 * recheckPause)
-	for ; time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		wrong = ""
+	return missing(2*recheckPause, func() error {
 		for i, r := range c.nodes[:2] {
 			if r.node.transport.Connected(late) || r.hears(late) {
-				wrong = fmt.Sprintf("node %d is connected with node 2: dialled by it %t", i, r.hears(late))
+				return fmt.Errorf("node %d is connected with node 2: dialled by it %t", i, r.hears(late))
 			}
 		}
-		if wrong == "" {
-			break
-		}
-	}
-	return wrong
+		return nil
+	})
 }
 
 // hears reports whether a member is connected to this node by its certificate.

@@ -53,8 +53,8 @@ type Config struct {
 	Advertise string // HOST:PORT by which others reach this node; empty: what it listens on
 	Data      string // the data directory
 	Cluster   string // the cluster's name
-	// AnyCluster: nobody has given that name. A data directory has one, and goes before it; a host that comes with a
-	// token takes the name of the token's cluster.
+	// AnyCluster is set if Cluster is only the default. The name in the data directory replaces it then, and so does
+	// that of a token's cluster when a host joins by the token.
 	AnyCluster bool
 	Groups     int // data groups of a new cluster
 	ValueMax   int // largest value that a new cluster takes, in bytes

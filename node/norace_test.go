@@ -2,7 +2,7 @@
 
 package node
 
-// testsAtOnce may be more than the processors: these tests wait more than they compute.
+// testsAtOnce may exceed the number of processors, because these tests spend most of their time waiting.
 const testsAtOnce = 4
 
 // joiningSeeds is how many worlds a host joins in.

@@ -2,9 +2,9 @@
 
 package node
 
-// testsAtOnce is no more than the processors of a small machine: with the detector these tests compute more than they
-// wait.
+// testsAtOnce is the number of processors of a small machine. With the detector these tests spend more time computing
+// than waiting, so running more at once gains nothing.
 const testsAtOnce = 2
 
-// joiningSeeds is a tenth of what runs without the detector, which has nothing to watch: each world is one goroutine.
+// joiningSeeds is a tenth of the number without the detector. Each world is one goroutine, so there is no race to find.
 const joiningSeeds = 300

@@ -102,8 +102,8 @@ func (s *errand) slotViews(ctx context.Context, t *shardmap.Table, runs ...shard
 	return v, silent
 }
 
-// uncounted returns why this user is not told how much is in slots: answers have nothing of it then, and would read as
-// if slots were empty. It is nil also where that can't be found out.
+// uncounted returns why this user is not told how much slots hold, or nil if the user is told, or if that can't be
+// found out. Without it the zeros in the answers would read as empty slots.
 func (s *errand) uncounted(ctx context.Context) (why error) {
 	for _, verb := range []access.Verbs{access.Read, access.Admin} {
 		err := s.with(ctx, func(ctx context.Context) error {

@@ -158,14 +158,14 @@ func (g *Gate) wait(until time.Time, turns func(now time.Time) *[]*gateTurn) err
 	over := time.NewTimer(time.Until(until))
 	defer over.Stop()
 	select {
-	case <-t.ready: // also where both are
+	case <-t.ready:
 		return nil
 	case <-over.C:
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if t.in == nil {
-		return nil // its place came with the end of its time
+		return nil // it got its place just as its time ran out
 	}
 	g.take(t)
 	return fmt.Errorf("too many handshakes at once: no turn before the hello's time was over: %w", os.ErrDeadlineExceeded)
