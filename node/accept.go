@@ -328,7 +328,7 @@ func (d *door) greet(below net.Conn) (net.Conn, *wire.Greeting, error) {
 	case !speech.takesPlain():
 		return nil, nil, o.Refuse(below, plainHere(n.name))
 	}
-	g, err := o.ServerHello(below, d.hello(nil, nil))
+	g, err := o.ServerHello(below, d.hello(nil, nil, false))
 	return below, g, err
 }
 
@@ -352,19 +352,7 @@ func (d *door) greetTLS(below net.Conn, o *wire.Opening) (net.Conn, *wire.Greeti
 	if shown == nil {
 		conn.Peer = peer
 	}
-	hello := d.hello(chain, shown)
-	if admit := hello.Admit; !certified && !bug(bugAskedTooEarly) {
-		// A client that was asked for a certificate before users had any would stay a guest, whatever its user has
-		// by now.
-		hello.Admit = func(g *wire.Greeting) error {
-			err := admit(g)
-			if err == nil && g.Hello.Role == wire.RoleClient && g.Standing == wire.SenderGuest {
-				return uncertified("node " + n.name)
-			}
-			return err
-		}
-	}
-	g, err := inner.ServerHello(conn, hello)
+	g, err := inner.ServerHello(conn, d.hello(chain, shown, certified || bug(bugAskedTooEarly) && n.guard.certified()))
 	if err == nil && g.Sender() != wire.SenderGuest {
 		conn.LetIn()
 	}
@@ -372,8 +360,9 @@ func (d *door) greetTLS(below net.Conn, o *wire.Opening) (net.Conn, *wire.Greeti
 }
 
 // hello is what this node says of itself to a host that dials it, which has shown a chain of
-// certificates. shown is why they prove nothing, if they don't.
-func (d *door) hello(chain []*x509.Certificate, shown error) wire.AcceptConfig {
+// certificates. shown is why they prove nothing, if they don't. certified reports whether this node had a certificate
+// of its cluster when it asked for them.
+func (d *door) hello(chain []*x509.Certificate, shown error, certified bool) wire.AcceptConfig {
 	n := d.node
 	id := n.self()
 	if waiting(&id) {
@@ -386,7 +375,7 @@ func (d *door) hello(chain []*x509.Certificate, shown error) wire.AcceptConfig {
 		Level: n.limits.level, ValueMax: uint32(n.cfg.ValueMax), WindowMax: shardmap.SessionWindowMax,
 		Secret: n.guard.secretNow(),
 		Admit: func(g *wire.Greeting) error {
-			if e := n.guard.admit(d, g, chain, shown); e != nil {
+			if e := n.guard.admit(d, g, chain, shown, certified); e != nil {
 				return e
 			}
 			return d.admit(g)

@@ -235,9 +235,9 @@ const (
 )
 
 // admit decides what a connection that speaks in this protocol has proven, after its hello. shown is
-// why its certificate proves nothing; nil if it does, or without TLS. It may set the greeting's standing.
+// why its certificate proves nothing; nil if it does, or without TLS. certified is described with [door.hello]. It may set the greeting's standing.
 // Roles have their own rules behind this: see [door.admit].
-func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, shown error) *wire.Error {
+func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, shown error, certified bool) *wire.Error {
 	if !w.TLS() {
 		return g.admitPlain(d, w)
 	}
@@ -264,7 +264,7 @@ func (g *guard) admit(d *door, w *wire.Greeting, chain []*x509.Certificate, show
 	}
 	switch h.Role {
 	case wire.RoleClient:
-		return g.admitClient(d, w)
+		return g.admitClient(d, w, certified)
 	case wire.RoleInviting:
 		if w.Peer.Name.Node != 0 {
 			return g.unpinned(&w.Peer)
@@ -371,7 +371,9 @@ func refusedAs(k standing.Kind, object string) *wire.Error {
 	return wire.Unauthorized(object, "it is "+k.String(), nextToken)
 }
 
-func (g *guard) admitClient(d *door, w *wire.Greeting) *wire.Error {
+// admitClient is admit for a client. One that was asked for a certificate before users had any has shown none, and
+// would stay a guest whatever its user has by now: it has to come again.
+func (g *guard) admitClient(d *door, w *wire.Greeting, certified bool) *wire.Error {
 	node := "node " + d.node.name
 	switch p := &w.Peer; {
 	case p.Name != (trust.Name{}) && p.Expired && p.Name.Kind == trust.KindUser:
@@ -380,22 +382,17 @@ func (g *guard) admitClient(d *door, w *wire.Greeting) *wire.Error {
 		return g.unpinned(p)
 	case p.Name != (trust.Name{}), w.KnowsSecret:
 		return nil
-	case g.speech() == speaksFirst || !g.certified():
+	case g.speech() == speaksFirst || !certified:
 		if e := d.node.enrolment.waits(node); e != nil {
 			return e
 		}
 		if g.speech() == speaksOff {
 			return wire.Unauthorized(node, "its cluster has no TLS yet", "give --secret-file with the cluster's secret, or --insecure if it has none; muster ca create gives it TLS")
 		}
-		return uncertified(node)
+		return wire.NotReady(node, "it has no certificate yet", "try again", startedRetry)
 	}
 	w.Standing = wire.SenderGuest
 	return nil
-}
-
-// uncertified tells a client that comes before there are certificates.
-func uncertified(node string) *wire.Error {
-	return wire.NotReady(node, "it has no certificate yet", "try again", startedRetry)
 }
 
 // admitPeer is admit for a connection in a node's name. That the node is a member is for the door to say.
