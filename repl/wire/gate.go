@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// unprovenBurst is how many handshakes of one host a gate lets begin at once whose diallers have proven
-	// nothing yet, and unprovenRate how many more in each second. Whoever is let in has its back: a thousand
-	// clients of one host that come back together are held up by nothing but each other.
+	// unprovenBurst is how many handshakes one host may begin at once before their diallers have proven
+	// anything, and unprovenRate how many more in each second. A dialler that is let in no longer counts, so a
+	// thousand clients of one host that come back together wait for nothing but each other.
 	unprovenBurst = 64
 	unprovenRate  = 100
 	unprovenPrice = time.Second / unprovenRate
-	// gateHostsMax is how many hosts a gate keeps account of, each for itself. All above that have one account.
+	// gateHostsMax is how many hosts have an account of their own. All others share one.
 	gateHostsMax = 1024
 )
 
@@ -49,7 +49,6 @@ type Gate struct {
 
 // gateHost is one host, with the turns of its handshakes that begin.
 type gateHost struct {
-	from  netip.Prefix
 	turns []*gateTurn // oldest first
 	asks  bool        // it is in the gate's hosts
 	// paid is when all that it has begun without proving anything is paid for.
@@ -143,7 +142,7 @@ func (g *Gate) host(from netip.Prefix, now time.Time) *gateHost {
 			return h
 		}
 	}
-	h := &gateHost{from: from, paid: now}
+	h := &gateHost{paid: now}
 	g.known[from] = h
 	return h
 }
