@@ -31,6 +31,8 @@
 //	checking.work      health.ProbesMax at most     Node   Node.close
 //	watching.run       1                            Node   Node.close
 //	laws.run           1                            Node   Node.close
+//	appeals.run        1                            Node   Node.close
+//	appeals.current    1 at most                    Node   the meta group has answered, or callTimeout
 //	way.run            1 per node, of each ways     Node   the connection was silent, or Node.close
 //	way.read           1 per node, of each ways     run    the connection ends
 //	besides            restorersMax, at the start   Node   all replicas are restored
@@ -153,6 +155,7 @@ type guarding struct {
 	guard   guard     // how its connections are protected
 	company company   // what its company's CA has given it
 	laws    laws      // what users may do
+	appeals appeals   // what they were refused by a table that may be behind
 	notary  authority // which certificates there are
 	resets  resets    // what whoever owns the directory asks for
 	logins  logins    // who has which password

@@ -73,6 +73,11 @@ func TestPlantedMembership(t *testing.T) {
 	}
 }
 
+// The test of a right that was just given must find a node that refuses by the table that it happens to have.
+func TestPlantedDeniedAtOnce(t *testing.T) {
+	mustFind(t, rights.SetBug, "refused by a table that is behind", rightJustGiven)
+}
+
 // The test of an exchanged CA must find members whose connections are cut before others have taken their places.
 func TestPlantedKeptByFormerFiles(t *testing.T) {
 	mustFind(t, setBug, bugKeptByFormerFiles, companyExchanged)

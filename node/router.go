@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"fmt"
 
 	"muster/repl"
@@ -23,8 +24,7 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 	// A word about a stream is of whoever opened that: it ends with his right to it.
 	if to.stream == nil {
 		if e := authorize(c, h, body); e != nil {
-			c.refuse(c.accept(h), e)
-			c.node.trail.denied(c, h.Type, body, e)
+			deny(c, h, body, e)
 			return nil
 		}
 	}
@@ -45,6 +45,16 @@ func (c *connection) dispatch(h wire.Header, body []byte) error {
 	}
 	to.request(c, h, r, body)
 	return nil
+}
+
+// deny refuses a request that is not allowed; at once, if nothing that happens elsewhere could change that.
+func deny(c *connection, h wire.Header, body []byte, e *wire.Error) {
+	r := c.accept(h)
+	if c.judge.Appealable() && c.node.appeals.take(appeal{c, h, r, bytes.Clone(body), e}) {
+		return
+	}
+	c.refuse(r, e)
+	c.node.trail.denied(c, h.Type, body, e)
 }
 
 // dispatchWord handles a frame that counts only if it is the word of the member in whose

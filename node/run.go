@@ -131,6 +131,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.recruiter.node, n.resets.node = n, n
 	n.watching.init(n)
 	n.laws.init(n)
+	n.appeals.init(n)
 	n.logins.init(n)
 	n.inquiry.node, n.inquiry.wanted, n.inquiry.missed = n, make(chan suspicion, inquiriesMax), make(map[logstore.Replica]bool)
 	n.door = newDoor(n, listener)
@@ -311,6 +312,7 @@ func (n *Node) serve() error {
 	n.ended.Go(n.checking.run)
 	n.ended.Go(n.watching.run)
 	n.ended.Go(n.laws.run)
+	n.ended.Go(n.appeals.run)
 	n.ended.Go(n.scrub)
 	spoiling(n)
 	return nil

@@ -20,10 +20,13 @@
 //     tell [Confirmer.Confirmed] the time at which the waiting began. Call [Confirmer.Look] after that, and
 //     each second. If it says that something has changed, hold what is open to it again. Call
 //     [Confirmer.Slept] before it where the host was suspended.
+//  4. Do not tell anybody a refusal that is [Judge.Appealable] before the table is sure to have all that was committed
+//     when the request came: [Appeals] gathers such requests, and they are judged again then.
 //
 // # Where to look
 //
-// Start with judge.go; law.go has what it judges by, contact.go what is known of the meta group.
+// Start with judge.go; law.go has what it judges by, contact.go what is known of the meta group, appeals.go
+// what waits for that.
 // docs/decisions/0030-rights.md says why. Package node drives it in node/laws.go and node/authorize.go, and the
 // simulator in repl/sim/lawful.go.
 package rights

@@ -18,12 +18,15 @@ type Judge struct {
 	rules  *access.Rules      // by which it was asked last for a user; nil: it was not
 	epoch  uint64             // of these
 	denied access.Need        // the first need that is not met; its name aliases the request
-	no     bool
+	no     bool               // the last request was refused for it
 	meets  func(access.Need) bool
 }
 
 // retryAfter is after how long a client tries again that asked a node too soon.
 const retryAfter = 200 * time.Millisecond
+
+// appealRetry is after how long a client tries again whose request turned out to be allowed.
+const appealRetry = time.Millisecond
 
 // NewJudge returns a judge of the node of that name, which its errors show.
 func NewJudge(node string) *Judge {
@@ -41,6 +44,17 @@ func NewJudge(node string) *Judge {
 // Epoch returns the epoch of the rules to which a user's request was held last.
 func (j *Judge) Epoch() uint64 { return j.epoch }
 
+// bugDeniedAtOnce is planted to show that its tests find it: whoever was just given a right is told by a node that is a
+// moment behind that it has none.
+const bugDeniedAtOnce = "refused by a table that is behind"
+
+// Appealable reports whether the last refusal rests on what the law grants to a user, who may have been given more
+// by now: [Appeals].
+func (j *Judge) Appealable() bool { return j.no && !bug(bugDeniedAtOnce) }
+
+// Denied reports whether the last refusal says that a user lacks a right.
+func (j *Judge) Denied() bool { return j.no }
+
 // bugEarlyMay is planted to show that its test finds it: before a node has read who may do what, every
 // user may do all of it.
 const bugEarlyMay = "everything allowed before the table"
@@ -48,6 +62,7 @@ const bugEarlyMay = "everything allowed before the table"
 // Allows says why a request of p must not be carried out, or returns nil. law is nil before the first
 // table.
 func (j *Judge) Allows(p Principal, t wire.Type, body []byte, law *Law, c Contact) *wire.Error {
+	j.no = false
 	switch {
 	case p.Open:
 		return nil
@@ -58,7 +73,9 @@ func (j *Judge) Allows(p Principal, t wire.Type, body []byte, law *Law, c Contac
 	}
 	if p.Node != 0 {
 		j.rights, j.rules = nil, nil
-		return j.holds(p, t, body, law) // also while this node is cut off: it is how nodes find each other
+		e := j.holds(p, t, body, law) // also while this node is cut off: it is how nodes find each other
+		j.no = false                  // nobody grants anything to a node
+		return e
 	}
 	if e := c.silences(t, j.node); e != nil && !showsNode(t) {
 		return e
@@ -88,6 +105,7 @@ const bugForwardBlind = "forward without its principal"
 // AllowsForwarded is Allows of a request that a member passes on; body is that of a [wire.Forward]. The
 // member has said for whom, and is believed: it has let him in.
 func (j *Judge) AllowsForwarded(body []byte, law *Law, c Contact) *wire.Error {
+	j.no = false
 	p, t, request, err := wire.ForwardedBy(body)
 	switch {
 	case err != nil:
@@ -116,9 +134,9 @@ func showsNode(t wire.Type) bool {
 
 // holds says why a judge's rights are not enough for a request, or returns nil.
 func (j *Judge) holds(p Principal, t wire.Type, body []byte, law *Law) *wire.Error {
-	j.no = false
 	switch err := wire.Needs(t, body, j.meets); {
 	case err != nil:
+		j.no = false
 		return wire.BadBody(t, err)
 	case j.no:
 		return law.denies(p, t, &j.denied)

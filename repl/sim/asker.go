@@ -41,7 +41,7 @@ func (k *conn) request(e *event) {
 		return
 	}
 	if refusal := k.admits(e); refusal != nil {
-		k.Answer(r, wire.TypeError, refusal.Append(nil))
+		n.lawful.deny(&appeal{judge: k.judge, user: k.user, t: e.wtype, body: e.body, reply: r, first: refusal})
 		return
 	}
 	if k.hears(e) {

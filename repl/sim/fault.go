@@ -111,6 +111,7 @@ const (
 	Users     // a request is refused, since its user may not make it
 	CutOff    // a node refuses users, since it does not hear of the meta group
 	RightEnds // a stream ends, since its user may not have it any more
+	Reversals // a request that a node was about to refuse turns out to be allowed, by a newer table
 
 	// Limits of prefixes, in runs that have them; see limits.go.
 	Limits     // a limit comes, goes, or is another one
@@ -135,7 +136,7 @@ var faultNames = [faults]string{
 	Lies: "lies", LeaderStops: "leader-stops",
 	Members: "members", Nodes: "nodes", Slots: "slots", Targets: "targets",
 	Secure: "secure", CalendarLeaps: "calendar-leaps", CertificateEnds: "certificate-ends", RootTurns: "root-turns", TokenUsed: "token-used", TokenOver: "token-over",
-	Users: "users", CutOff: "cut-off", RightEnds: "right-ends",
+	Users: "users", CutOff: "cut-off", RightEnds: "right-ends", Reversals: "reversals",
 	Limits: "limits", LimitOver: "limit-over", LimitWaits: "limit-waits",
 }
 

@@ -75,7 +75,7 @@ func (p *post) forward(e *event) {
 		return
 	}
 	if refusal := n.lawful.admitsForward(e.body); refusal != nil {
-		k.Answer(r, wire.TypeError, refusal.Append(nil))
+		n.lawful.deny(&appeal{judge: n.lawful.judge, t: wire.TypeForward, body: e.body, reply: r, first: refusal})
 		return
 	}
 	h := wire.Header{Length: len(e.body), Type: wire.TypeForward, Deadline: uint32(max(1, e.within.Milliseconds())), Request: e.number}

@@ -35,6 +35,7 @@ type lawful struct {
 	under     bool // it is waiting until its table is of today
 	reviews   bool // it is about to look at what is open
 	slept     bool // its host was suspended since it looked last
+	appeals   rights.Appeals[*appeal]
 
 	// Known beside the cores, by the world's clock.
 	sure           bool
@@ -216,6 +217,82 @@ func (y *lawful) admitsForward(body []byte) *wire.Error {
 	}
 	x.judged(y.n, f.Principal, f.Type, f.Body, refusal)
 	return refusal
+}
+
+// appeal is a request that was refused by a table that may be behind: node/appeals.go.
+type appeal struct {
+	judge *rights.Judge      // that has refused it
+	user  shardmap.Principal // of the connection; none for what another node passes on
+	t     wire.Type
+	body  []byte
+	reply repl.Reply
+	first *wire.Error   // the refusal
+	asked time.Duration // when it came, by the world's clock
+}
+
+// deny refuses a request, at once or after another look.
+func (y *lawful) deny(a *appeal) {
+	a.asked, a.body = y.n.c.now, bytes.Clone(a.body)
+	if !a.judge.Appealable() || !y.appeals.Add(a) {
+		y.told(a, a.first, a.judge.Denied())
+		return
+	}
+	y.appeal()
+}
+
+// appeal asks whether the table is of today, if somebody waits for that.
+func (y *lawful) appeal() {
+	if !y.appeals.Begin() {
+		return
+	}
+	y.n.host.Read(repl.Read{Group: 0, AnyReplica: true, Deadline: y.n.ticks.now() + confirmWithin, Reply: repl.Reply{To: &appealed{y, y.n.life}}, Query: reached{}})
+}
+
+// appealed takes the answer to that.
+type appealed struct {
+	of   *lawful
+	life uint32
+}
+
+// Answer implements [repl.Replier].
+func (o *appealed) Answer(_ repl.Reply, t wire.Type, _ []byte) bool {
+	if o.of.n.life == o.life {
+		o.of.n.soon(0, func() { o.of.decide(t != wire.TypeError) })
+	}
+	return false
+}
+
+// Flush implements [repl.Replier].
+func (*appealed) Flush() {}
+
+// decide judges again what was refused. sure: the table has all that was committed when it was.
+func (y *lawful) decide(sure bool) {
+	for _, a := range y.appeals.Ended() {
+		var e *wire.Error
+		switch {
+		case !sure:
+			y.told(a, a.first, false)
+			continue
+		case a.t == wire.TypeForward:
+			e = y.judge.AllowsForwarded(a.body, y.law, y.contact)
+		default:
+			e = y.judge.Allows(rights.Principal{User: a.user}, a.t, a.body, y.law, y.contact)
+		}
+		if e == nil {
+			y.n.c.result.Fired[Reversals]++
+		}
+		y.told(a, rights.Review(addrOf(y.n.id), a.first, e), e != nil && y.judge.Denied())
+	}
+	y.appeal()
+	y.n.turn()
+}
+
+// told answers. final: the node says that its user lacks a right, and that it is sure of that.
+func (y *lawful) told(a *appeal, e *wire.Error, final bool) {
+	if final {
+		y.n.c.users.refused(y.n, a)
+	}
+	a.reply.To.Answer(a.reply, wire.TypeError, e.Append(nil))
 }
 
 // openStreams returns the streams that are open at the node's end, by number.

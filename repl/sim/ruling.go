@@ -121,6 +121,14 @@ func (x *users) judged(n *node, p shardmap.Principal, t wire.Type, body []byte, 
 	}
 }
 
+// refused checks a refusal that its user takes for an answer: the rules that it goes by were in force when it was asked
+// for, or later. Whoever was given a right before that must not hear that he lacks it.
+func (x *users) refused(n *node, a *appeal) {
+	if r := x.of(n.known.table.Security.Rules); r.until < a.asked {
+		x.c.fail("I19: n%d refuses a %s that came at %.3f s by rules of epoch %d, which were replaced at %.3f s: %v", n.index, a.t, a.asked.Seconds(), r.epoch, r.until.Seconds(), a.first)
+	}
+}
+
 // late says why a node must do nothing for a user now, or nothing: it was sure of its rules too long ago, or they were
 // in force too long ago.
 func (x *users) late(n *node) string {

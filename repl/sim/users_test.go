@@ -15,7 +15,7 @@ func TestUsers(t *testing.T) {
 	}
 	sum := runSeeds(t, 6000, count, Options{With: []Fault{Secure, Users}, Watched: true, Length: time.Minute})
 	t.Log(sum)
-	for _, f := range []Fault{Users, CutOff, RightEnds} {
+	for _, f := range []Fault{Users, CutOff, RightEnds, Reversals} {
 		if sum.fired[f] == 0 && !t.Failed() {
 			t.Errorf("no %s", f)
 		}
