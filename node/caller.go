@@ -73,6 +73,9 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 	}
 	if t := l.table(); t != nil && (role == wire.RolePeer || role == wire.RoleInviting) {
 		c.ClusterLevel = t.Level
+		if role == wire.RoleInviting && t.Security.Mode == shardmap.SecurityBoth {
+			l.inviting(&c)
+		}
 	}
 	g, err := wire.ClientHello(conn, c)
 	if err != nil {
@@ -80,6 +83,21 @@ func (l *caller) dial(ctx context.Context, to raft.NodeID, addr string, purpose 
 		return nil, nil, err
 	}
 	return kept, g, nil
+}
+
+// inviting prepares a hello with a host that is invited while the secret counts beside certificates. One that
+// has a token has no secret, and goes by what this node shows.
+func (l *caller) inviting(c *wire.DialConfig) {
+	c.Unproven = true
+	if l.guard.certified() {
+		return
+	}
+	c.Challenged = func(m *wire.Challenge) error {
+		if m.NeedsProof {
+			return nil
+		}
+		return wire.NotReady("node "+c.Node.String(), "it has no certificate yet by which a host with a token could know it", "try again in a moment", foundingPause)
+	}
 }
 
 // dialling returns a connection to use and close instead of conn, for a hello as a peer: this node

@@ -485,7 +485,7 @@ func (g *guard) checkDialled(chain []*x509.Certificate, to raft.NodeID, addr str
 		as = g.self().Node // any will do: the name is dropped below
 	}
 	p, err := g.verify(chain, as, addr)
-	if err != nil && role == wire.RoleJoining && g.token != nil {
+	if err != nil && !errors.Is(err, trust.ErrFounding) && role == wire.RoleJoining && g.token != nil {
 		p, err = g.byToken(chain)
 	}
 	v, cluster := g.view(), g.clusterID()
@@ -551,6 +551,8 @@ func (g *guard) dialledNobody(object string, role wire.Role, err error) error {
 		return wire.Unauthorized(object, found, "give that node a certificate of this cluster: remove it, and have it join anew")
 	case role == wire.RoleInviting:
 		return nil // a host that is of no cluster yet; it decides whether it follows
+	case role == wire.RoleJoining && g.token != nil && errors.Is(err, trust.ErrFounding):
+		return wire.NotReady(object, found, "wait, if it is of the cluster that the token is for; else check the addresses of --join", foundingPause)
 	case role == wire.RoleJoining && g.token != nil:
 		return wire.Unauthorized(object, found, "check the addresses of --join, and that the token is of that cluster")
 	case s == speaksOnly:

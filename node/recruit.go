@@ -234,6 +234,12 @@ func (m *recruiter) add(ctx context.Context, host string) (row wire.AddedNode) {
 	}
 	for until := time.Now().Add(inviteWait); ; {
 		a, refusal := m.invite(ctx, host)
+		if refusal != nil && passes(refusal.Code) && time.Now().Before(until) {
+			if !m.pauses(ctx) {
+				return refuse(refusal)
+			}
+			continue
+		}
 		if refusal != nil {
 			return refuse(refusal)
 		}
@@ -255,11 +261,19 @@ func (m *recruiter) add(ctx context.Context, host string) (row wire.AddedNode) {
 		if row.State == wire.JoinMember || time.Now().After(until) {
 			return row
 		}
-		select {
-		case <-ctx.Done():
+		if !m.pauses(ctx) {
 			return row
-		case <-time.After(inviteLook):
 		}
+	}
+}
+
+// pauses waits until it is time to look at a host again, and reports false if the node ends before.
+func (m *recruiter) pauses(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(inviteLook):
+		return true
 	}
 }
 

@@ -48,8 +48,11 @@ type DialConfig struct {
 	// it does not. A peer below it is refused.
 	ClusterLevel uint32
 	Window       uint32
-	Secret       []byte    // empty: none, then the other side must have none either
-	Rand         io.Reader // of nonces; nil: the system's
+	Secret       []byte // empty: none, then the other side must have none either
+	// Unproven: the other side may prove nothing, though there is a secret here. It is told nothing secret, and
+	// gets in by a token.
+	Unproven bool
+	Rand     io.Reader // of nonces; nil: the system's
 	// Challenged, if set, is called once the other side claims to be the wanted
 	// node, and before anything is proven. An error of it ends the hello.
 	Challenged func(c *Challenge) error

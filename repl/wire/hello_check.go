@@ -298,6 +298,9 @@ func (c *DialConfig) checkFriend(addr string, g *Greeting) *Error {
 // that is founded by now, and says so.
 func (c *DialConfig) checkProven(addr string, g *Greeting) *Error {
 	if m := &g.Challenge; !m.NeedsProof && len(c.Secret) > 0 && g.Peer == (trust.Proven{}) {
+		if g.TLS() && c.Unproven {
+			return nil
+		}
 		if g.TLS() {
 			return Unauthorized(nodeObject(m.Node, addr), "it has shown no certificate that counts here, and has no secret, so it can't prove to be of this cluster", nextNoProof)
 		}
