@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"muster/node/overview"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/machine"
@@ -77,7 +78,7 @@ func behindLevel(t *shardmap.Table) []wire.Problem {
 	}
 	p := wire.Problem{What: fmt.Sprintf("the cluster takes commands of level %d, though some nodes understand level %d", t.Level, newest)}
 	if len(older) == 0 {
-		p.Remedy = "wait a moment: the level rises by itself once all nodes have announced the newer one; if it does not, " + RemedyReport
+		p.Remedy = "wait a moment: the level rises by itself once all nodes have announced the newer one; if it does not, " + overview.RemedyReport
 		return []wire.Problem{p}
 	}
 	if more := len(older) - groupsNamedMax; more > 0 {

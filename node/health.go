@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"muster/logstore"
+	"muster/node/overview"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -48,7 +49,7 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 		switch v := known[g.ID]; {
 		case v != nil && v.Down():
 		case v != nil && v.Stopped != "":
-			p := wire.Problem{What: fmt.Sprintf("group %d has stopped on this node: %s", g.ID, v.Stopped), Remedy: RemedyReport}
+			p := wire.Problem{What: fmt.Sprintf("group %d has stopped on this node: %s", g.ID, v.Stopped), Remedy: overview.RemedyReport}
 			if v.Older {
 				p.Remedy = "keep all data directories; stop the nodes that were given older ones, and start them with the directories with which they last served the group, " +
 					"be these copies: what was acknowledged since is in no other; if they no longer exist, see muster recover --help"

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"muster/logstore"
+	"muster/node/overview"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -249,7 +250,7 @@ func remedy(m *repl.Mending, name map[raft.NodeID]string) string {
 	case m.Reopens:
 		return "check the disk and its cable: the replica opens by itself as soon as the disk returns what it refuses"
 	case m.Broken != "":
-		return RemedyReport
+		return overview.RemedyReport
 	case m.Barren && !m.Runs:
 		return fmt.Sprintf("not mended: %s have answered, and have no copy; keep all data directories; bring back a node that has one, or put the file back while its node is down, from a copy made since that node last stopped, never from an older one; if there is none any more, see muster recover --help", strings.Join(others, " and "))
 	case m.Damage.Where.Refused:

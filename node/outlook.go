@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"muster/node/overview"
 	"muster/raft"
 	"muster/raft/quorum"
 	"muster/repl/mover"
@@ -74,16 +75,10 @@ func (w *jobWatch) standing(now time.Time) (list []wire.DoctorJob) {
 	return list
 }
 
-// StuckJob is the problem with a job that stands still, for status and for doctor.
-func StuckJob(j *wire.DoctorJob) wire.Problem {
-	stood := time.Duration(j.StoodMs) * time.Millisecond
-	return wire.Problem{What: fmt.Sprintf("%s is stuck: for %s %s", j.Name, stood.Round(time.Second), j.Why), Remedy: j.Remedy}
-}
-
 // stuck returns the problems with jobs that have stood still for too long.
 func (w *jobWatch) stuck(now time.Time) (list []wire.Problem) {
 	for _, j := range w.standing(now) {
-		list = append(list, StuckJob(&j))
+		list = append(list, overview.StuckJob(&j))
 	}
 	return list
 }

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"muster/node/overview"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -52,19 +53,19 @@ func silent(node *wire.StatusNode, l *repl.Link, self string) wire.Problem {
 			Remedy: "see what keeps connections from it to " + self + ": a firewall, a route, a wrong --advertise of this node; muster doctor shows who reaches whom"}
 	case errors.As(l.Err, &elsewhere) && elsewhere.Challenge.Node != node.ID, errors.Is(l.Err, &wire.Error{Code: wire.CodeWrongCluster}):
 		return wire.Problem{What: fmt.Sprintf("%s is gone, %s: another node answers at its address, so its data directory was emptied or replaced", who, heard),
-			Remedy: RemedyReplaced + "; the others continue as long as each group has a majority without it"}
+			Remedy: overview.RemedyReplaced + "; the others continue as long as each group has a majority without it"}
 	case errors.As(l.Err, &refusal) && refusal.Retry() == wire.RetryNever:
 		return wire.Problem{What: fmt.Sprintf("%s does not speak with this node, %s: %s", who, heard, refusal), Remedy: "do what it says: " + refusal.Next}
 	case errors.Is(l.Err, syscall.ECONNREFUSED):
-		return wire.Problem{What: fmt.Sprintf("%s is dead, %s: nothing listens at its address", who, heard), Remedy: RemedyStart}
+		return wire.Problem{What: fmt.Sprintf("%s is dead, %s: nothing listens at its address", who, heard), Remedy: overview.RemedyStart}
 	case l.Connected:
 		return wire.Problem{What: fmt.Sprintf("%s is dead, %s: its system keeps the connection, and the process does not answer", who, heard),
-			Remedy: "check whether that process or its disk stands still; if it does not recover, stop it, and " + RemedyStart}
+			Remedy: "check whether that process or its disk stands still; if it does not recover, stop it, and " + overview.RemedyStart}
 	}
 	why := ""
 	if l.Err != nil {
 		why = ": " + l.Err.Error()
 	}
 	return wire.Problem{What: fmt.Sprintf("%s is dead, %s%s", who, heard, why),
-		Remedy: "check whether that host runs, and whether this one can reach it; if muster does not run there, " + RemedyStart + "; muster doctor shows who reaches whom"}
+		Remedy: "check whether that host runs, and whether this one can reach it; if muster does not run there, " + overview.RemedyStart + "; muster doctor shows who reaches whom"}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/overview"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -26,7 +27,7 @@ func TestSilentNodes(t *testing.T) {
 		status       wire.NodeStatus
 		what, remedy string
 	}{
-		{"nothing listens", repl.Link{Err: refusedDial}, 5 * time.Second, wire.NodeDead, "is dead, last heard of 5s ago: nothing listens at its address", RemedyStart},
+		{"nothing listens", repl.Link{Err: refusedDial}, 5 * time.Second, wire.NodeDead, "is dead, last heard of 5s ago: nothing listens at its address", overview.RemedyStart},
 		{"no answer to a dial", repl.Link{Err: os.ErrDeadlineExceeded}, 5 * time.Second, wire.NodeDead, "i/o timeout", "check whether that host runs"},
 		{"not dialled yet", repl.Link{}, 0, wire.NodeDead, "is dead, last heard of never", "check whether that host runs"},
 		{"stands still", repl.Link{Connected: true, RTT: 1, RTTAgo: 5 * time.Second, Waiting: 4 * time.Second}, 5 * time.Second, wire.NodeDead, "the process does not answer", "check whether that process or its disk stands still"},

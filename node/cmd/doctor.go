@@ -1,18 +1,15 @@
 package cmd
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"muster/raft"
-	"muster/repl/wire"
+	"muster/node/overview"
 )
 
 const (
@@ -46,50 +43,11 @@ A node's clock is ahead of this host's by "clock_ahead_ms", give or take "clock_
 	})
 }
 
-type findingRow struct {
-	Severity string `json:"severity"`
-	What     string `json:"what"`
-	Remedy   string `json:"remedy"`
-}
-
 type doctorRow struct {
-	OK       bool            `json:"ok"` // Invariant: no finding is an error
-	Findings []findingRow    `json:"findings"`
-	Nodes    []doctorNodeRow `json:"nodes"`
-	Links    []linkRow       `json:"links"`
-}
-
-type doctorNodeRow struct {
-	ID            string `json:"id"`
-	Name          string `json:"name"`
-	Addr          string `json:"addr"`
-	Answered      bool   `json:"answered"`
-	Version       string `json:"version"`
-	Start         uint64 `json:"start"`
-	UptimeS       uint64 `json:"uptime_s"`
-	SyncP50       uint64 `json:"sync_p50_us"`
-	SyncP99       uint64 `json:"sync_p99_us"`
-	SyncMax       uint64 `json:"sync_max_us"`
-	Syncs         uint64 `json:"syncs"` // that the figures are of
-	FreeBytes     uint64 `json:"free_bytes"`
-	LogBytes      uint64 `json:"log_bytes"`
-	NeededBytes   uint64 `json:"needed_bytes"`
-	SnapshotBytes uint64 `json:"snapshot_bytes"`
-	Full          bool   `json:"full"`
-	ClockAheadMs  int64  `json:"clock_ahead_ms"`
-	ClockUnsureMs int64  `json:"clock_unsure_ms"`
-}
-
-type linkRow struct {
-	From    string `json:"from"`
-	To      string `json:"to"`
-	Reached bool   `json:"reached"`
-	RTTus   uint64 `json:"rtt_us"` // 0: not measured yet
-	Heard   bool   `json:"heard"`
-	HeardMs uint64 `json:"heard_ms"`
-	Why     string `json:"why,omitempty"`
-
-	known bool // From has answered
+	OK       bool                `json:"ok"` // Invariant: no finding is an error
+	Findings []overview.Finding  `json:"findings"`
+	Nodes    []overview.Measured `json:"nodes"`
+	Links    []overview.Link     `json:"links"`
 }
 
 func runDoctor(con *console, c *cli.Context) error {
@@ -98,9 +56,9 @@ func runDoctor(con *console, c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	p := newPatient(status)
+	p := overview.NewPatient(status)
 	askAll(c.Context, s, p)
-	row := p.diagnose()
+	row := doctorRowOf(p)
 	if s.json {
 		err = s.printJSON(row)
 	} else {
@@ -112,14 +70,20 @@ func runDoctor(con *console, c *cli.Context) error {
 	return err
 }
 
+func doctorRowOf(p *overview.Patient) *doctorRow {
+	found := p.Diagnose()
+	ok := !slices.ContainsFunc(found, func(f overview.Finding) bool { return f.Severity == overview.SeverityError })
+	return &doctorRow{OK: ok, Findings: append([]overview.Finding{}, found...), Nodes: p.Measured(), Links: p.Links()}
+}
+
 // askAll asks every node at the same time, or some at a time if they are many.
-func askAll(ctx context.Context, s *errand, p *patient) {
+func askAll(ctx context.Context, s *errand, p *overview.Patient) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	var mu sync.Mutex // guards p
 	var asked sync.WaitGroup
 	slots := make(chan struct{}, doctorAtOnce)
-	for _, n := range p.nodes {
+	for _, n := range p.Nodes() {
 		asked.Add(1)
 		go func() {
 			defer asked.Done()
@@ -131,87 +95,22 @@ func askAll(ctx context.Context, s *errand, p *patient) {
 			a, err := s.client.Doctor(one, n.Addr)
 			ended := time.Now()
 			if err == nil && a.Node != n.ID {
-				err = fmt.Errorf("node %s %w", a.Node, errOtherNode)
+				err = fmt.Errorf("node %s %w", a.Node, overview.ErrOtherNode)
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				p.silent[n.ID] = err
+				p.Silent(n.ID, err)
 				return
 			}
-			p.answered(n.ID, a, began, ended)
+			p.Answered(n.ID, a, began, ended)
 		}()
 	}
 	asked.Wait()
 }
 
-// patient is a cluster under examination.
-type patient struct {
-	status  *wire.StatusAnswer
-	nodes   []wire.StatusNode
-	answers map[raft.NodeID]*wire.DoctorAnswer
-	silent  map[raft.NodeID]error // why a node could not be asked
-	// readings are the clocks of those that have answered and told theirs.
-	readings map[raft.NodeID]clockReading
-}
-
-func newPatient(status *wire.StatusAnswer) *patient {
-	nodes := slices.SortedFunc(slices.Values(status.Nodes), func(a, b wire.StatusNode) int { return cmp.Compare(a.Name, b.Name) })
-	return &patient{status: status, nodes: nodes, answers: map[raft.NodeID]*wire.DoctorAnswer{}, silent: map[raft.NodeID]error{}, readings: map[raft.NodeID]clockReading{}}
-}
-
-func (p *patient) name(id raft.NodeID) string { return nodeNames(p.nodes)(id) }
-
-// link returns what from says of its way to another node.
-func (p *patient) link(from, to raft.NodeID) (wire.DoctorLink, bool) {
-	if a := p.answers[from]; a != nil {
-		for _, l := range a.Links {
-			if l.To == to {
-				return l, true
-			}
-		}
-	}
-	return wire.DoctorLink{}, false
-}
-
-// links are all directed pairs.
-func (p *patient) links() []linkRow {
-	rows := []linkRow{}
-	for _, from := range p.nodes {
-		for _, to := range p.nodes {
-			if from.ID == to.ID {
-				continue
-			}
-			there, known := p.link(from.ID, to.ID)
-			back, heard := p.link(to.ID, from.ID)
-			rows = append(rows, linkRow{
-				From: from.Name, To: to.Name, known: known,
-				Reached: known && reaches(&there), RTTus: there.RTTMicros, Why: whyNot(&there),
-				Heard: heard && hears(&back), HeardMs: back.HeardMs,
-			})
-		}
-	}
-	return rows
-}
-
-func (p *patient) nodeRows() []doctorNodeRow {
-	rows := []doctorNodeRow{}
-	for _, n := range p.nodes {
-		r := doctorNodeRow{ID: n.ID.String(), Name: n.Name, Addr: n.Addr, Version: n.Version, Start: n.Start}
-		if a := p.answers[n.ID]; a != nil {
-			r.Answered, r.Version, r.Start, r.UptimeS = true, a.Version, a.Start, a.UptimeMs/1000
-			r.SyncP50, r.SyncP99, r.SyncMax, r.Syncs = a.Syncs.P50, a.Syncs.P99, a.Syncs.Max, a.Syncs.Count
-			r.FreeBytes, r.LogBytes, r.NeededBytes = a.Disk.Free, a.Disk.Log, a.Disk.Needed
-			r.SnapshotBytes, r.Full = a.Disk.Snapshots, a.Disk.Full
-			r.ClockAheadMs, r.ClockUnsureMs = p.readings[n.ID].ahead.Milliseconds(), p.readings[n.ID].unsure.Milliseconds()
-		}
-		rows = append(rows, r)
-	}
-	return rows
-}
-
-func printDoctor(s *errand, p *patient, row *doctorRow) error {
-	if len(p.nodes) > 1 {
+func printDoctor(s *errand, p *overview.Patient, row *doctorRow) error {
+	if len(p.Nodes()) > 1 {
 		if err := printMatrix(s, p, row.Links); err != nil {
 			return err
 		}
@@ -224,7 +123,7 @@ func printDoctor(s *errand, p *patient, row *doctorRow) error {
 		}
 		t.row(r.Name, r.Addr, r.Version, number(r.Start), (time.Duration(r.UptimeS) * time.Second).String(),
 			micros(r.SyncP50), micros(r.SyncP99), micros(r.SyncMax),
-			byteSize(r.FreeBytes), byteSize(r.LogBytes), byteSize(r.NeededBytes), byteSize(r.SnapshotBytes))
+			overview.ByteSize(r.FreeBytes), overview.ByteSize(r.LogBytes), overview.ByteSize(r.NeededBytes), overview.ByteSize(r.SnapshotBytes))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -242,16 +141,16 @@ func printDoctor(s *errand, p *patient, row *doctorRow) error {
 }
 
 // printMatrix prints who reaches whom, a line for each node that dials.
-func printMatrix(s *errand, p *patient, links []linkRow) error {
+func printMatrix(s *errand, p *overview.Patient, links []overview.Link) error {
 	head := []string{`FROM \ TO`}
-	for _, n := range p.nodes {
+	for _, n := range p.Nodes() {
 		head = append(head, n.Name)
 	}
 	t := newTable(s.out, head...)
 	i := 0
-	for _, from := range p.nodes {
+	for _, from := range p.Nodes() {
 		cells := []string{from.Name}
-		for _, to := range p.nodes {
+		for _, to := range p.Nodes() {
 			if from.ID == to.ID {
 				cells = append(cells, "-")
 				continue
@@ -259,11 +158,11 @@ func printMatrix(s *errand, p *patient, links []linkRow) error {
 			l := links[i]
 			i++
 			switch {
-			case !l.known:
+			case !l.Known:
 				cells = append(cells, "?")
 			case !l.Reached:
 				cells = append(cells, "CUT")
-			case p.answers[to.ID] != nil && !l.Heard:
+			case p.Heard(to.ID) && !l.Heard:
 				cells = append(cells, "UNHEARD")
 			default:
 				cells = append(cells, micros(l.RTTus))
@@ -290,14 +189,4 @@ func micros(us uint64) string {
 		d = d.Round(10 * time.Microsecond)
 	}
 	return d.String()
-}
-
-// byteSize is a number of bytes as people read it.
-func byteSize(n uint64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
-	f, i := float64(n), 0
-	for f >= 1024 && i < len(units)-1 {
-		f, i = f/1024, i+1
-	}
-	return strings.TrimSuffix(fmt.Sprintf("%.1f", f), ".0") + " " + units[i]
 }

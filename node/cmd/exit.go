@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
+	"muster/node/overview"
 	"muster/repl/client"
 	"muster/repl/wire"
 )
@@ -69,5 +69,5 @@ func statusOf(err error) exitStatus {
 
 // oneLine is err as the one line that a person sees.
 func oneLine(err error) string {
-	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	return overview.OneLine(err)
 }

@@ -1,4 +1,4 @@
-package cmd
+package overview
 
 import (
 	"fmt"
@@ -19,20 +19,20 @@ import (
 // waiting, nor a group whose nodes all run by starting them: the node knows what
 // came of its questions, and the doctor says what it says.
 func TestDoctorRemedies(t *testing.T) {
-	damaged := func(d wire.DoctorDamaged) func(*patient) {
+	damaged := func(d wire.DoctorDamaged) func(*Patient) {
 		d.Group, d.What, d.File = 3, "lost entries 5 to 7", "log/1.log"
-		return func(p *patient) { p.answers[2].Damaged = []wire.DoctorDamaged{d} }
+		return func(p *Patient) { p.answers[2].Damaged = []wire.DoctorDamaged{d} }
 	}
 	for _, tt := range []struct {
 		name       string
-		harm       func(p *patient)
+		harm       func(p *Patient)
 		what, want string // of the remedy
 	}{
 		{"no copy", damaged(wire.DoctorDamaged{Remedy: "not mended: n1 and n3 have answered, and have no copy"}), "damaged on n2", "have no copy"},
 		{"promises", damaged(wire.DoctorDamaged{Promises: true}), "damaged on n2", "keep its data directory"},
 		{"not said", damaged(wire.DoctorDamaged{}), "damaged on n2", "by itself"},
-		{"a majority damaged", func(p *patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, "no live majority", "there is none to start"},
-		{"a majority silent", func(p *patient) {
+		{"a majority damaged", func(p *Patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, "no live majority", "there is none to start"},
+		{"a majority silent", func(p *Patient) {
 			for _, id := range []raft.NodeID{1, 3} {
 				delete(p.answers, id)
 				p.silent[id] = os.ErrDeadlineExceeded
@@ -42,19 +42,19 @@ func TestDoctorRemedies(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := well()
 			tt.harm(p)
-			row := p.diagnose()
-			if !slices.ContainsFunc(row.Findings, func(f findingRow) bool {
+			found := p.Diagnose()
+			if !slices.ContainsFunc(found, func(f Finding) bool {
 				return strings.Contains(f.What, tt.what) && strings.Contains(f.Remedy, tt.want)
 			}) {
-				t.Errorf("got %+v, want %q with remedy %q", row.Findings, tt.what, tt.want)
+				t.Errorf("got %+v, want %q with remedy %q", found, tt.what, tt.want)
 			}
 		})
 	}
 }
 
 // says tells whether a finding of the severity has all of these words.
-func (d *doctorRow) says(severity string, words ...string) bool {
-	return slices.ContainsFunc(d.Findings, func(f findingRow) bool {
+func says(found []Finding, severity string, words ...string) bool {
+	return slices.ContainsFunc(found, func(f Finding) bool {
 		for _, w := range words {
 			if !strings.Contains(f.What, w) {
 				return false
@@ -69,106 +69,106 @@ func (d *doctorRow) says(severity string, words ...string) bool {
 func TestDoctorFindings(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
-		harm     func(p *patient)
+		harm     func(p *Patient)
 		severity string // empty: nothing is found
 		want     string
 	}{
-		{"well", func(*patient) {}, "", ""},
-		{"a service of which nothing is up", func(p *patient) {
+		{"well", func(*Patient) {}, "", ""},
+		{"a service of which nothing is up", func(p *Patient) {
 			p.answers[2].Notes = []wire.Problem{{What: `nothing of service "db" is up`, Remedy: "see muster service get db"}}
-		}, severityWarning, `service "db"`},
-		{"no answer", func(p *patient) {
+		}, SeverityWarning, `service "db"`},
+		{"no answer", func(p *Patient) {
 			delete(p.answers, 2)
 			p.silent[2] = os.ErrDeadlineExceeded
 			for _, id := range []raft.NodeID{1, 3} {
 				p.answers[id].Links[linkTo(p, id, 2)].HeardMs = 5000
 			}
-		}, severityError, "node n2 (10.0.0.2:4166) can't be asked"},
-		{"nothing listens", func(p *patient) {
+		}, SeverityError, "node n2 (10.0.0.2:4166) can't be asked"},
+		{"nothing listens", func(p *Patient) {
 			delete(p.answers, 2)
 			p.silent[2] = &client.ErrNoEndpoint{Endpoints: []string{"10.0.0.2:4166"}, Causes: []error{syscall.ECONNREFUSED}}
 			for _, id := range []raft.NodeID{1, 3} {
 				p.answers[id].Links[linkTo(p, id, 2)].HeardMs = 5000
 			}
-		}, severityError, "node n2 (10.0.0.2:4166) can't be asked: it accepts no connection at 10.0.0.2:4166 (connection refused)"},
-		{"no answer to this host alone", func(p *patient) { delete(p.answers, 2); p.silent[2] = os.ErrDeadlineExceeded }, severityWarning, "but n1, n3 can reach it"},
-		{"cut both ways", func(p *patient) {
+		}, SeverityError, "node n2 (10.0.0.2:4166) can't be asked: it accepts no connection at 10.0.0.2:4166 (connection refused)"},
+		{"no answer to this host alone", func(p *Patient) { delete(p.answers, 2); p.silent[2] = os.ErrDeadlineExceeded }, SeverityWarning, "but n1, n3 can reach it"},
+		{"cut both ways", func(p *Patient) {
 			p.answers[1].Links[0] = wire.DoctorLink{To: 2, Why: "no route"}
 			p.answers[2].Links[0] = wire.DoctorLink{To: 1, Why: "no route"}
-		}, severityError, "n1 does not reach n2 (no route)"},
-		{"cut one way", func(p *patient) { p.answers[1].Links[0].Connected = false }, severityError, "though n2 reaches n1: it is cut one way"},
-		{"a ping that waits", func(p *patient) { p.answers[3].Links[1].PingMs = 3000 }, severityError, "n3 does not reach n2 (a ping has waited for 3s)"},
-		{"unheard", func(p *patient) { p.answers[3].Links[1].HeardMs = 4000 }, severityError, "n3 has not heard n2 for 4s"},
-		{"just started", func(p *patient) { p.answers[3].Links[1].Connected = false; p.answers[3].UptimeMs = 300 }, "", ""},
-		{"slow", func(p *patient) { p.answers[1].Links[0].RTTMicros = 150_000 }, severityWarning, "n1 to n2 and back takes 150ms"},
-		{"an older self", func(p *patient) { p.answers[1].Links[0].Start = 9 }, severityError, "n2 runs with start counter 4, and n1 has seen 9"},
-		{"full", func(p *patient) { p.answers[1].Disk.Full = true }, severityError, "the disk of /data on n1 is full"},
-		{"nearly full", func(p *patient) { p.answers[1].Disk.Free = 1 << 20 }, severityWarning, "the disk of /data on n1 has 1 MiB free"},
-		{"stuck", func(p *patient) { p.answers[1].Syncs.UnderWayMs = 700 }, severityError, "has waited for 700ms"},
-		{"slow disk", func(p *patient) { p.answers[1].Syncs.P99 = 250_000 }, severityWarning, "takes 250ms or longer"},
-		{"versions", func(p *patient) { p.answers[3].Version = "0.2.0" }, severityWarning, "0.1.0 on n1, n2; 0.2.0 on n3"},
-		{"no leader", func(p *patient) { p.answers[1].Groups[0].Role = raft.RoleFollower }, severityError, "no leader in group 3"},
-		{"two leaders", func(p *patient) { p.answers[2].Groups[0].Role = raft.RoleLeader }, severityError, "group 3 has two leaders in term 7: n1 and n2"},
-		{"a leader that was", func(p *patient) {
+		}, SeverityError, "n1 does not reach n2 (no route)"},
+		{"cut one way", func(p *Patient) { p.answers[1].Links[0].Connected = false }, SeverityError, "though n2 reaches n1: it is cut one way"},
+		{"a ping that waits", func(p *Patient) { p.answers[3].Links[1].PingMs = 3000 }, SeverityError, "n3 does not reach n2 (a ping has waited for 3s)"},
+		{"unheard", func(p *Patient) { p.answers[3].Links[1].HeardMs = 4000 }, SeverityError, "n3 has not heard n2 for 4s"},
+		{"just started", func(p *Patient) { p.answers[3].Links[1].Connected = false; p.answers[3].UptimeMs = 300 }, "", ""},
+		{"slow", func(p *Patient) { p.answers[1].Links[0].RTTMicros = 150_000 }, SeverityWarning, "n1 to n2 and back takes 150ms"},
+		{"an older self", func(p *Patient) { p.answers[1].Links[0].Start = 9 }, SeverityError, "n2 runs with start counter 4, and n1 has seen 9"},
+		{"full", func(p *Patient) { p.answers[1].Disk.Full = true }, SeverityError, "the disk of /data on n1 is full"},
+		{"nearly full", func(p *Patient) { p.answers[1].Disk.Free = 1 << 20 }, SeverityWarning, "the disk of /data on n1 has 1 MiB free"},
+		{"stuck", func(p *Patient) { p.answers[1].Syncs.UnderWayMs = 700 }, SeverityError, "has waited for 700ms"},
+		{"slow disk", func(p *Patient) { p.answers[1].Syncs.P99 = 250_000 }, SeverityWarning, "takes 250ms or longer"},
+		{"versions", func(p *Patient) { p.answers[3].Version = "0.2.0" }, SeverityWarning, "0.1.0 on n1, n2; 0.2.0 on n3"},
+		{"no leader", func(p *Patient) { p.answers[1].Groups[0].Role = raft.RoleFollower }, SeverityError, "no leader in group 3"},
+		{"two leaders", func(p *Patient) { p.answers[2].Groups[0].Role = raft.RoleLeader }, SeverityError, "group 3 has two leaders in term 7: n1 and n2"},
+		{"a leader that was", func(p *Patient) {
 			p.answers[2].Groups[0].Role = raft.RoleLeader
 			p.answers[2].Groups[0].Term = 6
 		}, "", ""},
-		{"stopped", func(p *patient) { p.answers[2].Groups[0].Stopped = "broken" }, severityError, "group 3 has stopped on n2: broken"},
-		{"damaged", func(p *patient) {
+		{"stopped", func(p *Patient) { p.answers[2].Groups[0].Stopped = "broken" }, SeverityError, "group 3 has stopped on n2: broken"},
+		{"damaged", func(p *Patient) {
 			p.answers[2].Damaged = []wire.DoctorDamaged{{Group: 3, What: "lost entries 5 to 7", File: "log/1.log", Offset: 512, Record: "batch 2", Reason: "bad"}}
-		}, severityError, "group 3 is damaged on n2: lost entries 5 to 7 (log/1.log at offset 512: batch 2: bad)"},
-		{"damaged, the place is told", func(p *patient) {
+		}, SeverityError, "group 3 is damaged on n2: lost entries 5 to 7 (log/1.log at offset 512: batch 2: bad)"},
+		{"damaged, the place is told", func(p *Patient) {
 			p.answers[2].Damaged = []wire.DoctorDamaged{{Group: 3, What: "log/1.log is damaged at offset 512: batch 2: bad", File: "log/1.log", Offset: 512, Record: "batch 2", Reason: "bad"}}
-		}, severityError, "group 3 is damaged on n2: log/1.log is damaged at offset 512: batch 2: bad"},
-		{"a clock ahead", clock(2, 3*time.Second), severityWarning, "the clock of n2 is 3s ahead of those of most nodes"},
-		{"a clock behind", clock(3, -90*time.Second), severityWarning, "the clock of n3 is 1m30s behind those of most nodes"},
+		}, SeverityError, "group 3 is damaged on n2: log/1.log is damaged at offset 512: batch 2: bad"},
+		{"a clock ahead", clock(2, 3*time.Second), SeverityWarning, "the clock of n2 is 3s ahead of those of most nodes"},
+		{"a clock behind", clock(3, -90*time.Second), SeverityWarning, "the clock of n3 is 1m30s behind those of most nodes"},
 		{"a clock within the limit", clock(2, clockMax), "", ""},
-		{"a clock, the answer took too long to tell", func(p *patient) { p.readings[2] = clockReading{"n2", 3 * time.Second, 2100 * time.Millisecond} }, "", ""},
-		{"this host's clock", func(p *patient) {
+		{"a clock, the answer took too long to tell", func(p *Patient) { p.readings[2] = clockReading{"n2", 3 * time.Second, 2100 * time.Millisecond} }, "", ""},
+		{"this host's clock", func(p *Patient) {
 			for id := range p.readings {
 				clock(id, -5*time.Second)(p)
 			}
-		}, severityWarning, "the clock of this host is 5s ahead of those of most nodes"},
-		{"this host's clock, of one node", func(p *patient) {
+		}, SeverityWarning, "the clock of this host is 5s ahead of those of most nodes"},
+		{"this host's clock, of one node", func(p *Patient) {
 			p.readings = nil
 			clock(1, 5*time.Second)(p)
-		}, severityWarning, "the clock of this host is 5s behind that of n1"},
-		{"two clocks", func(p *patient) {
+		}, SeverityWarning, "the clock of this host is 5s behind that of n1"},
+		{"two clocks", func(p *Patient) {
 			delete(p.readings, 3)
 			clock(2, 9*time.Second)(p)
-		}, severityWarning, "the clocks of n1 and n2 are 9s apart"},
-		{"nodes that don't tell their clocks", func(p *patient) { p.readings = nil }, "", ""},
-		{"a stuck job", func(p *patient) {
+		}, SeverityWarning, "the clocks of n1 and n2 are 9s apart"},
+		{"nodes that don't tell their clocks", func(p *Patient) { p.readings = nil }, "", ""},
+		{"a stuck job", func(p *Patient) {
 			p.answers[1].Stuck = []wire.DoctorJob{{ID: 12, StoodMs: 600_000, Name: "job 12 (drain n3)", Why: "it waits", Remedy: "muster job show 12"}}
 			p.answers[2].Stuck = []wire.DoctorJob{{ID: 12, StoodMs: 660_000, Name: "job 12 (drain n3)", Why: "it waits", Remedy: "muster job show 12"}}
-		}, severityError, "job 12 (drain n3) is stuck: for 11m0s it waits"},
-		{"what all nodes find", func(p *patient) {
+		}, SeverityError, "job 12 (drain n3) is stuck: for 11m0s it waits"},
+		{"what all nodes find", func(p *Patient) {
 			for _, a := range p.answers {
 				a.Findings = []wire.DoctorFinding{{Severe: true, What: "incident 5: group 3 holds something else", Remedy: "wait"}}
 			}
-		}, severityError, "incident 5: group 3 holds something else"},
-		{"what one node finds", func(p *patient) {
+		}, SeverityError, "incident 5: group 3 holds something else"},
+		{"what one node finds", func(p *Patient) {
 			p.answers[2].Findings = []wire.DoctorFinding{{What: "n2 has 9000 connections of clients", Remedy: "close some"}}
-		}, severityWarning, "n2 has 9000 connections of clients"},
-		{"no majority", func(p *patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, severityError, "no live majority of voters in group 3"},
-		{"no majority, and silence", func(p *patient) {
+		}, SeverityWarning, "n2 has 9000 connections of clients"},
+		{"no majority", func(p *Patient) { p.answers[1].Groups, p.answers[3].Groups = nil, nil }, SeverityError, "no live majority of voters in group 3"},
+		{"no majority, and silence", func(p *Patient) {
 			for _, id := range []raft.NodeID{1, 3} {
 				delete(p.answers, id)
 				p.silent[id] = os.ErrDeadlineExceeded
 			}
-		}, severityError, "no live majority of voters in group 3"},
+		}, SeverityError, "no live majority of voters in group 3"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := well()
 			tt.harm(p)
-			row := p.diagnose()
-			if row.OK != (tt.severity != severityError) || (tt.severity == "") != (len(row.Findings) == 0) {
-				t.Errorf("got %+v", row.Findings)
+			found := p.Diagnose()
+			if says(found, SeverityError) != (tt.severity == SeverityError) || (tt.severity == "") != (len(found) == 0) {
+				t.Errorf("got %+v", found)
 			}
-			if tt.severity != "" && !row.says(tt.severity, tt.want) {
-				t.Errorf("got %+v, want %s %q", row.Findings, tt.severity, tt.want)
+			if tt.severity != "" && !says(found, tt.severity, tt.want) {
+				t.Errorf("got %+v, want %s %q", found, tt.severity, tt.want)
 			}
-			for _, f := range row.Findings {
+			for _, f := range found {
 				// What a finding rests on is what others say: no reason to destroy anything.
 				if strings.Contains(f.Remedy, "empty its") {
 					t.Errorf("the remedy of %q would cost what is left: %s", f.What, f.Remedy)
@@ -185,19 +185,19 @@ func TestDoctorTellsOnce(t *testing.T) {
 		a.Stuck = []wire.DoctorJob{{ID: 12, StoodMs: 600_000 + 1000*uint64(id), Name: "job 12 (drain n3)", Why: "it waits", Remedy: "muster job show 12"}}
 		a.Findings = []wire.DoctorFinding{{What: "there are fewer groups (1) than servers (3)", Remedy: "muster group create"}}
 	}
-	row := p.diagnose()
-	want := []findingRow{
-		{severityError, "job 12 (drain n3) is stuck: for 10m3s it waits", "muster job show 12"},
-		{severityWarning, "there are fewer groups (1) than servers (3)", "muster group create"},
+	found := p.Diagnose()
+	want := []Finding{
+		{SeverityError, "job 12 (drain n3) is stuck: for 10m3s it waits", "muster job show 12"},
+		{SeverityWarning, "there are fewer groups (1) than servers (3)", "muster group create"},
 	}
-	if !slices.Equal(row.Findings, want) {
-		t.Errorf("got %+v, want %+v", row.Findings, want)
+	if !slices.Equal(found, want) {
+		t.Errorf("got %+v, want %+v", found, want)
 	}
 }
 
 // clock sets the clock of a node.
-func clock(id raft.NodeID, ahead time.Duration) func(*patient) {
-	return func(p *patient) {
+func clock(id raft.NodeID, ahead time.Duration) func(*Patient) {
+	return func(p *Patient) {
 		if p.readings == nil {
 			p.readings = map[raft.NodeID]clockReading{}
 		}
@@ -217,12 +217,12 @@ func TestClockReading(t *testing.T) {
 	}
 }
 
-func linkTo(p *patient, from, to raft.NodeID) int {
+func linkTo(p *Patient, from, to raft.NodeID) int {
 	return slices.IndexFunc(p.answers[from].Links, func(l wire.DoctorLink) bool { return l.To == to })
 }
 
 // well is a cluster of three nodes with one group, of which n1 leads.
-func well() *patient {
+func well() *Patient {
 	status := &wire.StatusAnswer{}
 	g := wire.StatusGroup{ID: 3}
 	var voters []wire.DoctorVoter
@@ -232,7 +232,7 @@ func well() *patient {
 		voters = append(voters, wire.DoctorVoter{Replica: raft.ReplicaID(id), Node: id})
 	}
 	status.Groups = []wire.StatusGroup{g}
-	p := newPatient(status)
+	p := NewPatient(status)
 	for id := raft.NodeID(1); id <= 3; id++ {
 		a := &wire.DoctorAnswer{Node: id, Version: "0.1.0", Start: 4, UptimeMs: 60_000,
 			Syncs: wire.DoctorSyncs{Count: 10, P50: 200, P99: 900, Max: 1000}, Disk: wire.DoctorDisk{Dir: "/data", Free: 10 << 30}}

@@ -1,4 +1,11 @@
-package node
+package overview
+
+import (
+	"fmt"
+	"time"
+
+	"muster/repl/wire"
+)
 
 // What a person should do about a problem that both status, which one node answers, and
 // doctor, which asks all nodes, can find. None of it destroys anything.
@@ -11,3 +18,9 @@ const (
 	// RemedyReport is for what must never happen, and nobody can mend on the spot.
 	RemedyReport = "keep the data directory and report it"
 )
+
+// StuckJob is the problem with a job that stands still, for status and for doctor.
+func StuckJob(j *wire.DoctorJob) wire.Problem {
+	stood := time.Duration(j.StoodMs) * time.Millisecond
+	return wire.Problem{What: fmt.Sprintf("%s is stuck: for %s %s", j.Name, stood.Round(time.Second), j.Why), Remedy: j.Remedy}
+}

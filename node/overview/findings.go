@@ -1,4 +1,4 @@
-package cmd
+package overview
 
 import (
 	"cmp"
@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"muster/logstore"
-	"muster/node"
 	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/wire"
@@ -39,11 +38,6 @@ const (
 	groupsNamedMax = 8
 )
 
-const (
-	severityError   = "error"
-	severityWarning = "warning"
-)
-
 func reaches(l *wire.DoctorLink) bool {
 	return l.Connected && l.PingMs <= uint64(pingMax.Milliseconds())
 }
@@ -62,9 +56,9 @@ func whyNot(l *wire.DoctorLink) string {
 	return l.Why
 }
 
-// diagnose says what is wrong with a cluster, worst first.
-func (p *patient) diagnose() *doctorRow {
-	e := &examination{patient: p}
+// Diagnose returns what is wrong with a cluster, worst first, errors before warnings.
+func (p *Patient) Diagnose() []Finding {
+	e := &examination{Patient: p}
 	e.groups()
 	e.damaged()
 	e.silentNodes()
@@ -75,23 +69,18 @@ func (p *patient) diagnose() *doctorRow {
 	e.stuck()
 	e.told()
 	e.notes()
-	slices.SortStableFunc(e.found, func(a, b findingRow) int { return cmp.Compare(a.Severity, b.Severity) })
-	ok := !slices.ContainsFunc(e.found, func(f findingRow) bool { return f.Severity == severityError })
-	found := e.found
-	if found == nil {
-		found = []findingRow{}
-	}
-	return &doctorRow{OK: ok, Findings: found, Nodes: p.nodeRows(), Links: p.links()}
+	slices.SortStableFunc(e.found, func(a, b Finding) int { return cmp.Compare(a.Severity, b.Severity) })
+	return e.found
 }
 
 // examination gathers findings.
 type examination struct {
-	*patient
-	found []findingRow
+	*Patient
+	found []Finding
 }
 
 func (e *examination) find(severity, remedy, format string, args ...any) {
-	e.found = append(e.found, findingRow{severity, fmt.Sprintf(format, args...), remedy})
+	e.found = append(e.found, Finding{severity, fmt.Sprintf(format, args...), remedy})
 }
 
 // stuck are jobs that show no progress. Each node knows only since when it has seen that, and
@@ -111,8 +100,8 @@ func (e *examination) stuck() {
 	}
 	for _, id := range slices.Sorted(maps.Keys(longest)) {
 		j := longest[id]
-		p := node.StuckJob(&j)
-		e.find(severityError, p.Remedy, "%s", p.What)
+		p := StuckJob(&j)
+		e.find(SeverityError, p.Remedy, "%s", p.What)
 	}
 }
 
@@ -130,9 +119,9 @@ func (e *examination) told() {
 				continue
 			}
 			said[x] = true
-			severity := severityWarning
+			severity := SeverityWarning
 			if x.Severe {
-				severity = severityError
+				severity = SeverityError
 			}
 			e.find(severity, x.Remedy, "%s", x.What)
 		}
@@ -144,7 +133,7 @@ func (e *examination) notes() {
 	for _, n := range e.nodes {
 		if a := e.answers[n.ID]; a != nil {
 			for _, note := range a.Notes {
-				e.find(severityWarning, note.Remedy, "%s", note.What)
+				e.find(SeverityWarning, note.Remedy, "%s", note.What)
 			}
 		}
 	}
@@ -165,16 +154,16 @@ func (e *examination) silentNodes() {
 			}
 		}
 		if len(by) > 0 {
-			e.find(severityWarning, "check whether this host can reach "+n.Addr,
+			e.find(SeverityWarning, "check whether this host can reach "+n.Addr,
 				"node %s (%s) can't be asked from here, but %s can reach it: %s", n.Name, n.Addr, strings.Join(by, ", "), unasked(err))
 			continue
 		}
 		if replaced(err) {
-			e.find(severityError, node.RemedyReplaced,
-				"node %s (%s) is gone: another one answers there, so its data directory was emptied or replaced: %s", n.Name, n.Addr, oneLine(err))
+			e.find(SeverityError, RemedyReplaced,
+				"node %s (%s) is gone: another one answers there, so its data directory was emptied or replaced: %s", n.Name, n.Addr, OneLine(err))
 			continue
 		}
-		e.find(severityError, "if muster does not run there, "+node.RemedyStart+"; if it runs, check whether it stands still, and whether anybody can reach "+n.Addr,
+		e.find(SeverityError, "if muster does not run there, "+RemedyStart+"; if it runs, check whether it stands still, and whether anybody can reach "+n.Addr,
 			"node %s (%s) can't be asked: %s", n.Name, n.Addr, unasked(err))
 	}
 }
@@ -185,7 +174,7 @@ func unasked(err error) string {
 	if none := (*client.ErrNoEndpoint)(nil); errors.As(err, &none) {
 		return "it accepts no connection at " + none.Found()
 	}
-	return oneLine(err)
+	return OneLine(err)
 }
 
 // replaced reports whether what answers at a member's address is not that
@@ -193,10 +182,11 @@ func unasked(err error) string {
 func replaced(err error) bool {
 	var refusal *wire.Error
 	errors.As(err, &refusal)
-	return errors.Is(err, errOtherNode) || refusal != nil && (refusal.Code == wire.CodeWrongCluster || refusal.Code == wire.CodeNotReady && refusal.RetryAfterMs == 0)
+	return errors.Is(err, ErrOtherNode) || refusal != nil && (refusal.Code == wire.CodeWrongCluster || refusal.Code == wire.CodeNotReady && refusal.RetryAfterMs == 0)
 }
 
-var errOtherNode = errors.New("answers there")
+// ErrOtherNode is why a node is silent at whose address another one answers.
+var ErrOtherNode = errors.New("answers there")
 
 // links looks at every directed pair whose both ends answer.
 func (e *examination) links() {
@@ -214,17 +204,17 @@ func (e *examination) links() {
 				if reaches(&back) {
 					and = fmt.Sprintf(", though %s reaches %s: it is cut one way", to.Name, from.Name)
 				}
-				e.find(severityError, fmt.Sprintf("see what keeps packets from %s to %s: a firewall, a route, a wrong --advertise", from.Name, to.Addr),
+				e.find(SeverityError, fmt.Sprintf("see what keeps packets from %s to %s: a firewall, a route, a wrong --advertise", from.Name, to.Addr),
 					"%s does not reach %s (%s)%s", from.Name, to.Name, cmp.Or(whyNot(&there), "no connection"), and)
 			case !hears(&back):
-				e.find(severityError, fmt.Sprintf("check whether %s stands still, and what keeps packets from it to %s", from.Name, to.Addr),
+				e.find(SeverityError, fmt.Sprintf("check whether %s stands still, and what keeps packets from it to %s", from.Name, to.Addr),
 					"%s has not heard %s %s, though there is a connection", to.Name, from.Name, lastHeard(&back))
 			case rtt > rttMax:
-				e.find(severityWarning, "see what is slow between the two; leaders are elected when an answer takes about a second",
+				e.find(SeverityWarning, "see what is slow between the two; leaders are elected when an answer takes about a second",
 					"%s to %s and back takes %v, longer than the %v between two heartbeats", from.Name, to.Name, rtt, rttMax)
 			}
 			if a := e.answers[to.ID]; there.Start > a.Start {
-				e.find(severityError, "stop it; then "+logstore.DoubtRemedy,
+				e.find(SeverityError, "stop it; then "+logstore.DoubtRemedy,
 					"%s runs with start counter %d, and %s has seen %d of it: its data directory is an older copy", to.Name, a.Start, from.Name, there.Start)
 			}
 		}
@@ -254,15 +244,15 @@ func (e *examination) disks() {
 		where := fmt.Sprintf("%s on %s", a.Disk.Dir, n.Name)
 		switch {
 		case a.Disk.Full:
-			e.find(severityError, "make room on that disk; the node accepts writes again by itself", "the disk of %s is full: %s free", where, byteSize(a.Disk.Free))
+			e.find(SeverityError, "make room on that disk; the node accepts writes again by itself", "the disk of %s is full: %s free", where, ByteSize(a.Disk.Free))
 		case a.Disk.Free > 0 && a.Disk.Free < freeMin:
-			e.find(severityWarning, "make room on that disk before it is full", "the disk of %s has %s free", where, byteSize(a.Disk.Free))
+			e.find(SeverityWarning, "make room on that disk before it is full", "the disk of %s has %s free", where, ByteSize(a.Disk.Free))
 		}
 		switch {
 		case under > syncStuck:
-			e.find(severityError, "check whether that disk still works; if not, stop the node", "a write to the disk of %s has waited for %v", where, under)
+			e.find(SeverityError, "check whether that disk still works; if not, stop the node", "a write to the disk of %s has waited for %v", where, under)
 		case p99 > syncP99Max:
-			e.find(severityWarning, "see what else uses that disk, or move the data directory to a faster one",
+			e.find(SeverityWarning, "see what else uses that disk, or move the data directory to a faster one",
 				"one write of a hundred to the disk of %s takes %v or longer", where, p99.Round(time.Millisecond))
 		}
 	}
@@ -282,7 +272,7 @@ func (e *examination) versions() {
 	for _, v := range slices.Sorted(maps.Keys(by)) {
 		all = append(all, fmt.Sprintf("%s on %s", v, strings.Join(by[v], ", ")))
 	}
-	e.find(severityWarning, "install the same release of muster on all", "nodes run different versions: %s", strings.Join(all, "; "))
+	e.find(SeverityWarning, "install the same release of muster on all", "nodes run different versions: %s", strings.Join(all, "; "))
 }
 
 // damaged lists replicas that lost something.
@@ -293,7 +283,7 @@ func (e *examination) damaged() {
 			continue
 		}
 		if a.Doubt != "" {
-			e.find(severityError, a.DoubtRemedy, "%s may have forgotten what it promised: %s", n.Name, a.Doubt)
+			e.find(SeverityError, a.DoubtRemedy, "%s may have forgotten what it promised: %s", n.Name, a.Doubt)
 		}
 		for _, d := range a.Damaged {
 			remedy := d.Remedy
@@ -305,14 +295,14 @@ func (e *examination) damaged() {
 				remedy = "leave it running, and check its disk: it recovers by itself"
 			}
 			if ofAny(&d) {
-				e.find(severityError, remedy, "the log of %s is damaged: %s", n.Name, placed(d))
+				e.find(SeverityError, remedy, "the log of %s is damaged: %s", n.Name, placed(d))
 				continue
 			}
-			e.find(severityError, remedy, "group %d is damaged on %s: %s", d.Group, n.Name, placed(d))
+			e.find(SeverityError, remedy, "group %d is damaged on %s: %s", d.Group, n.Name, placed(d))
 		}
 		for _, g := range a.Groups {
 			if g.Stopped != "" {
-				e.find(severityError, node.RemedyReport, "group %d has stopped on %s: %s", g.ID, n.Name, g.Stopped)
+				e.find(SeverityError, RemedyReport, "group %d has stopped on %s: %s", g.ID, n.Name, g.Stopped)
 			}
 		}
 	}
@@ -377,23 +367,23 @@ func (e *examination) groups() {
 		case len(w.leaders[w.term]) == 0:
 			leaderless = append(leaderless, id)
 		case len(w.leaders[w.term]) > 1:
-			e.find(severityError, "stop the cluster, keep all data directories and report it", "group %d has two leaders in term %d: %s and %s",
+			e.find(SeverityError, "stop the cluster, keep all data directories and report it", "group %d has two leaders in term %d: %s and %s",
 				id, w.term, e.name(w.leaders[w.term][0]), e.name(w.leaders[w.term][1]))
 		}
 	}
 	if len(minority) > 0 {
-		e.find(severityError, "start the nodes again that do not answer; what is damaged is named below", "no live majority of voters in %s", namedGroups(minority))
+		e.find(SeverityError, "start the nodes again that do not answer; what is damaged is named below", "no live majority of voters in %s", namedGroups(minority))
 	}
 	if len(broken) > 0 {
-		e.find(severityError, "keep all data directories, and every copy of them that was made since the nodes last stopped: this version can't bring back a group of which a majority has lost that; groups with other voters continue",
+		e.find(SeverityError, "keep all data directories, and every copy of them that was made since the nodes last stopped: this version can't bring back a group of which a majority has lost that; groups with other voters continue",
 			"a majority of voters has lost what it promised in %s, which can't continue", namedGroups(broken))
 	}
 	if len(hurt) > 0 {
-		e.find(severityError, "all its nodes answer, so there is none to start: repair its replicas that are named below; it continues by itself once a majority of them is whole",
+		e.find(SeverityError, "all its nodes answer, so there is none to start: repair its replicas that are named below; it continues by itself once a majority of them is whole",
 			"no live majority of voters in %s", namedGroups(hurt))
 	}
 	if len(leaderless) > 0 {
-		e.find(severityError, "wait for the election, 2 seconds; then see what is said of its replicas, and who does not reach whom", "no leader in %s", namedGroups(leaderless))
+		e.find(SeverityError, "wait for the election, 2 seconds; then see what is said of its replicas, and who does not reach whom", "no leader in %s", namedGroups(leaderless))
 	}
 }
 

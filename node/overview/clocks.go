@@ -1,4 +1,4 @@
-package cmd
+package overview
 
 import (
 	"cmp"
@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"muster/raft"
 	"muster/repl/wire"
 )
 
@@ -54,13 +53,13 @@ func (e *examination) clocks() {
 	most := byAhead[(len(all)-1)/2]
 	if len(all) == 2 {
 		if by, certain := all[0].apart(all[1]); certain {
-			e.find(severityWarning, remedyClock, "the clocks of %s and %s are %s apart", all[0].node, all[1].node, by.Abs().Round(time.Millisecond))
+			e.find(SeverityWarning, remedyClock, "the clocks of %s and %s are %s apart", all[0].node, all[1].node, by.Abs().Round(time.Millisecond))
 			return
 		}
 	}
 	for _, r := range all {
 		if by, certain := r.apart(most); certain {
-			e.find(severityWarning, remedyClock, "the clock of %s is %s those of most nodes", r.node, aheadOf(by))
+			e.find(SeverityWarning, remedyClock, "the clock of %s is %s those of most nodes", r.node, aheadOf(by))
 		}
 	}
 	if by, certain := most.apart(clockReading{}); certain {
@@ -68,7 +67,7 @@ func (e *examination) clocks() {
 		if len(all) == 1 {
 			whose = "that of " + most.node
 		}
-		e.find(severityWarning, remedyClock, "the clock of this host is %s %s", aheadOf(-by), whose)
+		e.find(SeverityWarning, remedyClock, "the clock of this host is %s %s", aheadOf(-by), whose)
 	}
 }
 
@@ -79,12 +78,4 @@ func aheadOf(by time.Duration) string {
 		way = "behind"
 	}
 	return fmt.Sprintf("%s %s", by.Abs().Round(time.Millisecond), way)
-}
-
-// answered notes what a node has answered, and the times at which it was asked and answered.
-func (p *patient) answered(id raft.NodeID, a *wire.DoctorAnswer, asked, answered time.Time) {
-	p.answers[id] = a
-	if r, ok := readingOf(p.name(id), a, asked, answered); ok {
-		p.readings[id] = r
-	}
 }
