@@ -143,12 +143,14 @@ func caExport(con *console, c *cli.Context) error {
 	}
 	text := string(trust.EncodeCertificates(ders...))
 	if s.json {
-		return s.printJSON(struct {
-			PEM string `json:"pem"`
-		}{text})
+		return s.printJSON(pemRow{text})
 	}
 	_, err = io.WriteString(s.out, text)
 	return err
+}
+
+type pemRow struct {
+	PEM string `json:"pem"`
 }
 
 type rootRow struct {
@@ -189,7 +191,7 @@ func caChange(action wire.AuthorityAction) func(*console, *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if action == wire.AuthorityRotate {
+		if action == wire.AuthorityRotate && con.call == nil {
 			renewUnder(c.Context, s, trust.RootID(a.Root))
 		}
 		if s.json {

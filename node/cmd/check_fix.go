@@ -17,13 +17,17 @@ func (s *errand) fix(ctx context.Context, k *comparison, agreed consent) error {
 	if len(plan) == 0 {
 		return nil // nothing to agree to
 	}
-	s.sayf("plan to rebuild the replicas that differ:")
-	for i := range plan[:min(len(plan), stepsShown)] {
-		s.sayf("  %s", plan[i].text)
+	p := proposal{lines: []string{"plan to rebuild the replicas that differ:"}}
+	for i := range plan {
+		p.binds = append(p.binds, []byte(plan[i].text))
+		if i < stepsShown {
+			p.lines = append(p.lines, "  "+plan[i].text)
+		}
 	}
 	if more := len(plan) - stepsShown; more > 0 {
-		s.sayf("  and the same in %d more groups", more)
+		p.lines = append(p.lines, fmt.Sprintf("  and the same in %d more groups", more))
 	}
+	s.propose(&p)
 	if agreed != consentGiven && !s.agrees(ctx) {
 		return notConfirmed()
 	}

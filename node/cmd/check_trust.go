@@ -108,12 +108,11 @@ func (s *errand) trust(ctx context.Context, k *comparison, id raft.GroupID, n *s
 	case !k.needsWord(id):
 		return withStatus(exitRefused, "group %d: it does not wait for anybody to say which replica is right; muster check --group %d says how it stands", id, id)
 	}
-	s.sayf("plan to trust one replica:")
 	text := fmt.Sprintf("the state that %s has of group %d, as its snapshot and log say, becomes that of the group", cmp.Or(n.Name, n.ID.String()), id)
 	if len(others) > 0 {
 		text += fmt.Sprintf("; %s get it, and keep what they hold now in aside/ of their data directories", strings.Join(others, ", "))
 	}
-	s.sayf("  %s", text)
+	s.propose(&proposal{lines: []string{"plan to trust one replica:", "  " + text}, binds: [][]byte{[]byte(text)}})
 	if agreed != consentGiven && !s.agrees(ctx) {
 		return notConfirmed()
 	}

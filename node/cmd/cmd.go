@@ -42,37 +42,46 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errs io.Writer)
 }
 
 // commands is the table of commands, in the order in which help shows them.
-func commands(con *console) []*cli.Command {
-	return []*cli.Command{
-		serveCommand(con),
-		demoCommand(con),
-		statusCommand(con),
-		kvCommand(con),
-		nodeCommand(con),
-		groupCommand(con),
-		leaseCommand(con),
-		serviceCommand(con),
-		slotCommand(con),
-		jobCommand(con),
-		settingCommand(con),
-		initCommand(con),
-		userCommand(con),
-		roleCommand(con),
-		authCommand(con),
-		namespaceCommand(con),
-		benchCommand(con),
-		doctorCommand(con),
-		checkCommand(con),
-		logCommand(con),
-		auditCommand(con),
-		recoverCommand(con),
-		wireCommand(con),
-		secretCommand(con),
-		tokenCommand(con),
-		caCommand(con),
-		certCommand(con),
-		versionCommand(con),
-		completionCommand(con),
+func commands(con *console) (all []*cli.Command) {
+	for _, make := range makers() {
+		all = append(all, make(con))
+	}
+	return all
+}
+
+// makers make the commands of the table, each with its verbs. A command belongs to one command line, or to one
+// request over HTTP: reading its options changes it.
+func makers() []func(*console) *cli.Command {
+	return []func(*console) *cli.Command{
+		serveCommand,
+		demoCommand,
+		statusCommand,
+		kvCommand,
+		nodeCommand,
+		groupCommand,
+		leaseCommand,
+		serviceCommand,
+		slotCommand,
+		jobCommand,
+		settingCommand,
+		initCommand,
+		userCommand,
+		roleCommand,
+		authCommand,
+		namespaceCommand,
+		benchCommand,
+		doctorCommand,
+		checkCommand,
+		logCommand,
+		auditCommand,
+		recoverCommand,
+		wireCommand,
+		secretCommand,
+		tokenCommand,
+		caCommand,
+		certCommand,
+		versionCommand,
+		completionCommand,
 	}
 }
 

@@ -19,6 +19,9 @@ type console struct {
 	terminal bool // out is one
 	watched  bool // err is a terminal: what stands there may be drawn anew
 	asks     bool // a person can be asked: in and err are terminals
+	// call is the request over HTTP that the command answers; nil on a command line. Such a command has no part in
+	// this host: neither files nor variables nor what is kept for its user.
+	call *apiCall
 
 	mu  sync.Mutex // guards err; a command's goroutines share it
 	err io.Writer
@@ -114,7 +117,7 @@ func (con *console) flush() error {
 	if err := con.out.Flush(); err != nil {
 		return fmt.Errorf("write output: %w", err)
 	}
-	return nil
+	return con.call.flush()
 }
 
 // fromInput names standard input, where a file or a value is wanted.
@@ -123,7 +126,10 @@ const fromInput = "-"
 // input opens what a command reads: the file of that name, or standard input where
 // it is [fromInput], with the name that errors are to call it. The caller closes it.
 func (con *console) input(name string) (in io.ReadCloser, shown string, err error) {
-	if name == fromInput {
+	switch {
+	case con.call != nil:
+		return io.NopCloser(con.in), con.call.inputName(), nil // whatever the name: no file is open to a request
+	case name == fromInput:
 		return io.NopCloser(con.in), "standard input", nil
 	}
 	f, err := os.Open(name)

@@ -29,6 +29,9 @@ func (con *console) open(c *cli.Context, connections int) (*errand, error) {
 
 // openAs is open with a client that has other options, too.
 func (con *console) openAs(c *cli.Context, connections int, with func(*client.Options)) (*errand, error) {
+	if con.call != nil {
+		return con.call.errand(con, c)
+	}
 	s := &errand{console: con}
 	var err error
 	if s.json, err = wantsJSON(c); err != nil {
@@ -95,6 +98,9 @@ func (con *console) openStatus(c *cli.Context) (*errand, *wire.StatusAnswer, err
 }
 
 func (s *errand) close() {
+	if s.call != nil {
+		return // others have the same client
+	}
 	s.refresh(time.Now())
 	s.client.Close()
 }
@@ -106,6 +112,14 @@ func (s *errand) with(ctx context.Context, f func(context.Context) error) error 
 	err := f(ctx)
 	s.answered = s.answered || err == nil
 	return err
+}
+
+// first returns the endpoint whose own copy is read, or "" for the node that a request over HTTP has come to.
+func (s *errand) first() string {
+	if len(s.endpoints) == 0 {
+		return ""
+	}
+	return s.endpoints[0]
 }
 
 // status asks the endpoint, or where there are several the first that answers.

@@ -102,13 +102,19 @@ func keysOf(c *cli.Context) ([][]byte, error) {
 	if err := wantArgs(c, 1, -1); err != nil {
 		return nil, err
 	}
-	var keys [][]byte
-	for _, a := range c.Args().Slice() {
-		if !slices.ContainsFunc(keys, func(k []byte) bool { return string(k) == a }) {
+	return distinctKeys(c.Args().Slice()), nil
+}
+
+// distinctKeys are texts as keys, each once.
+func distinctKeys(texts []string) (keys [][]byte) {
+	seen := make(map[string]bool, len(texts))
+	for _, a := range texts {
+		if !seen[a] {
+			seen[a] = true
 			keys = append(keys, []byte(a))
 		}
 	}
-	return keys, nil
+	return keys
 }
 
 func kvLocateCommand(con *console) *cli.Command {

@@ -2,7 +2,10 @@ package cmd
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
+	"hash"
 	"maps"
 	"slices"
 
@@ -40,21 +43,24 @@ func kvDel(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return con.request(c, func(ctx context.Context, s *errand) error {
-		deleted, err := s.client.Delete(ctx, keys...)
-		failed, err := partly(s, err, len(keys))
-		if err != nil {
-			return err
+	return con.request(c, func(ctx context.Context, s *errand) error { return delKeys(ctx, s, keys) })
+}
+
+// delKeys deletes keys, each slot's together. It prints what was deleted even if not all was.
+func delKeys(ctx context.Context, s *errand, keys [][]byte) error {
+	deleted, err := s.client.Delete(ctx, keys...)
+	failed, err := partly(s, err, len(keys))
+	if err != nil {
+		return err
+	}
+	o := outcome{deleted: new(int), failed: len(failed)}
+	for _, d := range deleted {
+		*o.deleted += d.Count
+		for _, k := range d.Keys {
+			o.written = append(o.written, writtenKey{k, d.Written})
 		}
-		o := outcome{deleted: new(int), failed: len(failed)}
-		for _, d := range deleted {
-			*o.deleted += d.Count
-			for _, k := range d.Keys {
-				o.written = append(o.written, writtenKey{k, d.Written})
-			}
-		}
-		return printWritten(s, &o)
-	})
+	}
+	return printWritten(s, &o)
 }
 
 // prefixBatch is how many keys of a prefix are deleted at once.
@@ -64,6 +70,7 @@ const prefixBatch = 1000
 type prefixPlan struct {
 	keys        int
 	first, last []byte
+	all         hash.Hash // of all keys
 	slots       map[shardmap.Slot]bool
 	groups      map[raft.GroupID]bool
 }
@@ -71,9 +78,12 @@ type prefixPlan struct {
 func (p *prefixPlan) add(i client.ListItem) {
 	if p.keys == 0 {
 		p.first = i.Key
+		p.all = sha256.New()
 		p.slots, p.groups = map[shardmap.Slot]bool{}, map[raft.GroupID]bool{}
 	}
 	p.keys++
+	p.all.Write(binary.AppendUvarint(nil, uint64(len(i.Key))))
+	p.all.Write(i.Key)
 	p.last = i.Key
 	p.slots[shardmap.SlotOf(i.Key)] = true
 	p.groups[i.Group] = true
@@ -101,8 +111,10 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 		s.sayf("nothing to delete: no key begins with %s", shown(prefix))
 		return d.print()
 	}
-	s.sayf("plan to delete all keys that begin with %s: %d keys in %d slots of %d groups", shown(prefix), p.keys, len(p.slots), len(p.groups))
-	s.sayf("  the first is %s, the last %s", shown(p.first), shown(p.last))
+	s.propose(&proposal{lines: []string{
+		fmt.Sprintf("plan to delete all keys that begin with %s: %d keys in %d slots of %d groups", shown(prefix), p.keys, len(p.slots), len(p.groups)),
+		fmt.Sprintf("  the first is %s, the last %s", shown(p.first), shown(p.last)),
+	}, binds: [][]byte{p.all.Sum(nil)}})
 	if consentOf(c) != consentGiven && !s.agrees(c.Context) {
 		return notConfirmed()
 	}

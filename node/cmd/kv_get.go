@@ -48,8 +48,20 @@ var (
 	readsLocals = []string{"linearizable", "local"}
 )
 
+// given are the options that a command was given: on a command line, or by a request over HTTP.
+type given interface {
+	IsSet(option string) bool
+	String(option string) string
+	Bool(option string) bool
+	Uint64(option string) uint64
+	Duration(option string) time.Duration
+}
+
 // readHow reads --read where any replica may be asked.
-func readHow(c *cli.Context) (o client.ReadOptions, err error) {
+func readHow(c *cli.Context) (client.ReadOptions, error) { return readsHow(c, c.Command.HelpName) }
+
+// readsHow is [readHow] of options that are not only those of a command line.
+func readsHow(c given, command string) (o client.ReadOptions, err error) {
 	switch r := c.String("read"); r {
 	case "linearizable":
 	case "follower":
@@ -57,7 +69,7 @@ func readHow(c *cli.Context) (o client.ReadOptions, err error) {
 	case "local":
 		o.Local = true
 	default:
-		return o, usagef("%s: --read %q; want linearizable, follower or local", c.Command.HelpName, r)
+		return o, usagef("%s: --read %q; want linearizable, follower or local", command, r)
 	}
 	return o, nil
 }
@@ -68,8 +80,8 @@ func readHowFlag() cli.Flag {
 }
 
 // readOptionsOf reads how fresh the answer of a get must be.
-func readOptionsOf(c *cli.Context) (o client.ReadOptions, err error) {
-	if o, err = readHow(c); err != nil {
+func readOptionsOf(c given) (o client.ReadOptions, err error) {
+	if o, err = readsHow(c, "muster kv get"); err != nil {
 		return o, err
 	}
 	if c.IsSet("max-stale") {
@@ -139,12 +151,12 @@ func kvGet(con *console, c *cli.Context) error {
 	}
 	return con.request(c, func(ctx context.Context, s *errand) error {
 		items, missing, err := s.client.Get(ctx, keys, o)
-		failed, err := partly(s, err, len(keys))
+		failed, err := gotPart(c.Context, s, keys, o, err)
 		if err != nil {
-			return firstOnly(s, o.Local, behind(c.Context, s, keys, o, err))
+			return err
 		}
 		if s.json {
-			err = printGotJSON(s, items, missing)
+			err = s.printJSON(gotRowsOf(items, missing))
 		} else {
 			err = printGot(s, formOf(c, len(keys), s.terminal), items)
 		}
@@ -162,11 +174,22 @@ func kvGet(con *console, c *cli.Context) error {
 	})
 }
 
+// gotPart is [partly] for keys that were read; rest says where the replica stands, if that is why.
+func gotPart(ctx context.Context, s *errand, keys [][]byte, o client.ReadOptions, err error) (failed map[int]bool, rest error) {
+	if err == nil {
+		return nil, nil
+	}
+	if failed, err = partly(s, err, len(keys)); err != nil {
+		return nil, firstOnly(s, o.Local, behind(ctx, s, keys, o, err))
+	}
+	return failed, nil
+}
+
 // firstOnly says of a local read that could not be made, where other endpoints
 // are given, why these were not asked.
 func firstOnly(s *errand, local bool, err error) error {
 	if local && len(s.endpoints) > 1 && (statusOf(err) == exitNoEndpoint || statusOf(err) == exitNoResult) {
-		return fmt.Errorf("--read local asks the first endpoint only, %s: %w", s.endpoints[0], err)
+		return fmt.Errorf("--read local asks the first endpoint only, %s: %w", s.first(), err)
 	}
 	return err
 }
@@ -184,7 +207,7 @@ func behind(ctx context.Context, s *errand, keys [][]byte, o client.ReadOptions,
 	defer cancel()
 	endpoint := ""
 	if o.Local {
-		endpoint = s.endpoints[0]
+		endpoint = s.first()
 	}
 	a, serr := s.client.Status(ctx, endpoint)
 	if serr != nil {
@@ -199,8 +222,8 @@ func behind(ctx context.Context, s *errand, keys [][]byte, o client.ReadOptions,
 	return err
 }
 
-func printGotJSON(s *errand, items []client.Item, missing [][]byte) error {
-	rows := gotRows{Items: []gotRow{}, Missing: []string{}}
+func gotRowsOf(items []client.Item, missing [][]byte) *gotRows {
+	rows := &gotRows{Items: []gotRow{}, Missing: []string{}}
 	for _, i := range items {
 		rows.Items = append(rows.Items, gotRow{pairText(i.Key, i.Value), i.Version, int(i.Slot), int(i.Group), raft.FormatLogID(i.Group, i.At)})
 	}
@@ -211,7 +234,7 @@ func printGotJSON(s *errand, items []client.Item, missing [][]byte) error {
 			rows.MissingBase64 = append(rows.MissingBase64, *encoded)
 		}
 	}
-	return s.printJSON(rows)
+	return rows
 }
 
 // gotForm is how values are printed for people.

@@ -86,12 +86,14 @@ func kvImport(con *console, c *cli.Context) error {
 	return err
 }
 
+type countsRow struct {
+	Written int `json:"written"`
+	Failed  int `json:"failed"`
+}
+
 func printCounts(s *errand, written, failed int) error {
 	if s.json {
-		return s.printJSON(struct {
-			Written int `json:"written"`
-			Failed  int `json:"failed"`
-		}{written, failed})
+		return s.printJSON(countsRow{written, failed})
 	}
 	t := newTable(s.out, "WRITTEN", "FAILED")
 	t.row(number(written), number(failed))

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"time"
 
@@ -18,6 +19,7 @@ shows one moment; the whole listing does not.
 
 With -o json one object per line: {"key":…,"value":…,"version":…}`,
 		Flags: []cli.Flag{
+			afterKeyFlag(),
 			&cli.IntFlag{Name: "limit", Usage: "at most `N` keys; 0: all"},
 			&cli.BoolFlag{Name: "keys", Usage: "without the values"},
 		},
@@ -35,9 +37,14 @@ func kvExportCommand(con *console) *cli.Command {
 
 The base64 form is for keys and values that are not valid UTF-8. --read local prints
 the first endpoint's own copy, which may lag.`,
-		Flags:  []cli.Flag{readFlag()},
+		Flags:  []cli.Flag{afterKeyFlag(), readFlag()},
 		Action: con.action(kvExport),
 	})
+}
+
+// afterKeyFlag continues a listing that has ended early.
+func afterKeyFlag() cli.Flag {
+	return &cli.StringFlag{Name: "after", DefaultText: "the first", Usage: "only keys that come after `K`"}
 }
 
 type lineRow struct {
@@ -81,6 +88,9 @@ func listItems(con *console, c *cli.Context, o client.ListOptions, form listForm
 		return err
 	}
 	defer s.close()
+	if c.IsSet("after") {
+		o.After = []byte(c.String("after"))
+	}
 	asJSON := s.json || form == listAsLines
 	head := []string{"KEY", "VERSION"}
 	if !o.KeysOnly {
@@ -95,7 +105,11 @@ func listItems(con *console, c *cli.Context, o client.ListOptions, form listForm
 			if !o.KeysOnly {
 				row.itemText = pairText(i.Key, i.Value)
 			}
-			return s.printJSON(row)
+			err := s.printJSON(row)
+			if s.call != nil {
+				s.call.mark(s.out, base64.StdEncoding.EncodeToString(i.Key))
+			}
+			return err
 		}
 		if rows == nil {
 			rows = newTable(s.out, head...)

@@ -53,14 +53,8 @@ func kvSet(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if (o.IfAbsent || o.HasVersion || o.HasValue) && len(pairs) > 1 {
-		return usagef("muster kv set: a condition takes one key and value, there are %d", len(pairs))
-	}
-	for _, p := range pairs {
-		if slot := shardmap.SlotOf(p.Key); o.Lease != 0 && slot != o.Lease.Slot() {
-			return usagef("muster kv set: --lease %s is of slot %d, key %s of slot %d; want keys of the lease's slot, as those with one {tag} are, or a lease that was granted for this key",
-				o.Lease, o.Lease.Slot(), shown(p.Key), slot)
-		}
+	if err := checkPairs(pairs, &o); err != nil {
+		return err
 	}
 	return con.request(c, func(ctx context.Context, s *errand) error {
 		if len(pairs) == 1 {
@@ -70,15 +64,26 @@ func kvSet(con *console, c *cli.Context) error {
 			}
 			return printWritten(s, &outcome{written: []writtenKey{{pairs[0].Key, w}}})
 		}
-		for i := range pairs {
-			pairs[i].SetOptions = client.SetOptions{TTL: o.TTL, HasTTL: o.HasTTL, Lease: o.Lease}
-		}
-		return setMany(ctx, s, pairs)
+		return setMany(ctx, s, pairs, &o)
 	})
 }
 
+// checkPairs refuses options that are not for such keys.
+func checkPairs(pairs []client.Pair, o *client.WriteOptions) error {
+	if (o.IfAbsent || o.HasVersion || o.HasValue) && len(pairs) > 1 {
+		return usagef("muster kv set: a condition takes one key and value, there are %d", len(pairs))
+	}
+	for _, p := range pairs {
+		if slot := shardmap.SlotOf(p.Key); o.Lease != 0 && slot != o.Lease.Slot() {
+			return usagef("muster kv set: --lease %s is of slot %d, key %s of slot %d; want keys of the lease's slot, as those with one {tag} are, or a lease that was granted for this key",
+				o.Lease, o.Lease.Slot(), shown(p.Key), slot)
+		}
+	}
+	return nil
+}
+
 // writeOptionsOf reads the condition of a set, and how long its keys last.
-func writeOptionsOf(c *cli.Context) (o client.WriteOptions, err error) {
+func writeOptionsOf(c given) (o client.WriteOptions, err error) {
 	o = client.WriteOptions{
 		IfAbsent: c.Bool("if-absent"), IfVersion: c.Uint64("if-version"), HasVersion: c.IsSet("if-version"), HasValue: c.IsSet("if-value"),
 		TTL: c.Duration("ttl"), HasTTL: c.IsSet("ttl"),
@@ -142,7 +147,7 @@ func (con *console) pairsOf(c *cli.Context) ([]client.Pair, error) {
 			return nil, usagef("muster kv set: key %s is given twice", shown([]byte(args[i])))
 		}
 		pair := client.Pair{Key: []byte(args[i]), Value: []byte(args[i+1])}
-		if args[i+1] == fromInput {
+		if args[i+1] == fromInput && con.call == nil {
 			if len(args) > 2 {
 				return nil, usagef("muster kv set: value - is standard input, which has the value of one key; there are %d keys", len(args)/2)
 			}
@@ -164,17 +169,20 @@ func (con *console) valueFrom(file string) ([]byte, error) {
 
 // setMany writes several keys, each slot's together. It prints what was
 // written even if not all was.
-func setMany(ctx context.Context, s *errand, pairs []client.Pair) error {
+func setMany(ctx context.Context, s *errand, pairs []client.Pair, o *client.WriteOptions) error {
+	for i := range pairs {
+		pairs[i].SetOptions = client.SetOptions{TTL: o.TTL, HasTTL: o.HasTTL, Lease: o.Lease}
+	}
 	written, err := s.client.SetMany(ctx, pairs)
 	failed, err := partly(s, err, len(pairs))
 	if err != nil {
 		return err
 	}
-	o := outcome{failed: len(failed)}
+	became := outcome{failed: len(failed)}
 	for i, p := range pairs {
 		if !failed[i] {
-			o.written = append(o.written, writtenKey{p.Key, written[i]})
+			became.written = append(became.written, writtenKey{p.Key, written[i]})
 		}
 	}
-	return printWritten(s, &o)
+	return printWritten(s, &became)
 }

@@ -47,18 +47,21 @@ func openSides(con *console, c *cli.Context) (left, right logSide, err error) {
 // openSide opens a data directory, a node at an address, or one that the
 // endpoints know by that name or id.
 func openSide(con *console, c *cli.Context, what string) (logSide, error) {
-	if info, err := os.Stat(what); err == nil && info.IsDir() {
-		return openDirSide(what)
-	}
-	if strings.ContainsAny(what, "/\\") {
-		return nil, checkDataDir(what)
+	if con.call == nil {
+		if info, err := os.Stat(what); err == nil && info.IsDir() {
+			return openDirSide(what)
+		}
+		if strings.ContainsAny(what, "/\\") {
+			return nil, checkDataDir(what)
+		}
 	}
 	s, err := con.open(c, 1)
 	if err != nil {
 		return nil, err
 	}
 	addr := what
-	if _, _, err := net.SplitHostPort(what); err != nil {
+	// A request over HTTP names a member: else this node would dial whatever address anybody asks it to.
+	if _, _, err := net.SplitHostPort(what); err != nil || con.call != nil {
 		if addr, err = addrOf(c.Context, s, what); err != nil {
 			s.close()
 			return nil, err
@@ -87,7 +90,11 @@ func addrOf(ctx context.Context, s *errand, what string) (string, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", withStatus(exitNotFound, "%s: no such node, and no such directory; the cluster has %s", shown([]byte(what)), strings.Join(names, ", "))
+		nor := ", and no such directory"
+		if s.call != nil {
+			nor = "" // none is looked for
+		}
+		return "", withStatus(exitNotFound, "%s: no such node%s; the cluster has %s", shown([]byte(what)), nor, strings.Join(names, ", "))
 	case 1:
 		return found[0], nil
 	}

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Setenv("MUSTER_HOME", dir)
 	status := m.Run()
+	apiStop()
 	os.RemoveAll(dir)
 	os.Exit(status)
 }

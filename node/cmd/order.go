@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type order struct {
 	// notes are the plan's lines of an order that is not about replicas: the meta group has
 	// no steps for such, and problems with replicas are none of its plan.
 	notes []string
+	// binds tells its plan from another one with the same command and steps; it may be empty.
+	binds []byte
 	// fits: the order is refused if its plan can't be carried out to its end. Its job would
 	// wait for a node that nobody may add.
 	fits bool
@@ -78,7 +81,7 @@ func (s *errand) carryOut(ctx context.Context, o *order, agreed consent) (*wire.
 		if err != nil {
 			return nil, err
 		}
-		s.showPlan(o, p)
+		s.propose(o.proposal(p))
 		if err := s.fits(ctx, o, p); err != nil {
 			return nil, err
 		}
@@ -166,6 +169,11 @@ func (s *errand) planOfNothing(ctx context.Context) (*wire.OrderAnswer, error) {
 // give has an order carried out as its plan for the table of index says; 0 if no plan
 // was shown.
 func (s *errand) give(ctx context.Context, o *order, index uint64) (a *wire.OrderAnswer, err error) {
+	if s.call.onlyPlans() {
+		// It takes effect at once, and is shown all the same where a plan is asked for.
+		s.propose(&proposal{lines: []string{"plan to " + o.what + ": no group changes"}, binds: [][]byte{o.command}})
+		return nil, notConfirmed()
+	}
 	err = s.with(ctx, func(ctx context.Context) error {
 		a, err = s.client.Order(ctx, o.command, index)
 		return err
@@ -203,8 +211,11 @@ func hasCode(err error, code wire.Code) bool {
 	return errors.As(err, &remote) && remote.Code == code
 }
 
-// agrees reports whether a person says yes to what was shown.
+// agrees reports whether somebody says yes to what was shown: a person or, over HTTP, a request that names it.
 func (s *errand) agrees(ctx context.Context) bool {
+	if s.call != nil {
+		return s.call.agrees()
+	}
 	return s.asks && s.confirmed(ctx, "carry it out?")
 }
 
@@ -212,41 +223,67 @@ func notConfirmed() error {
 	return withStatus(exitNotConfirmed, "the plan was shown and nothing was changed; give the command again with --yes to carry it out")
 }
 
-// showPlan prints, to standard error, what would be done: each step with its group, the
-// quorum before and after, and what one more lost node would cost.
-func (s *errand) showPlan(o *order, p *wire.OrderAnswer) {
+// proposal is a plan that somebody is to agree to.
+type proposal struct {
+	index uint64 // of the table that it was made for; 0: it is not about the table
+	lines []string
+	// binds is what the plan is known by: those of two plans are the same if they do the same.
+	binds [][]byte
+}
+
+// propose shows a plan: a person on standard error, a request in its answer.
+func (con *console) propose(p *proposal) {
+	if con.call != nil {
+		con.call.proposed(p)
+		return
+	}
+	for _, line := range p.lines {
+		con.sayf("%s", line)
+	}
+}
+
+// proposal is what would be done: each step with its group, the quorum before and after, and what one more lost node
+// would cost.
+func (o *order) proposal(p *wire.OrderAnswer) *proposal {
+	made := &proposal{index: p.Index, binds: [][]byte{o.command, []byte(o.skips), o.binds}}
+	sayf := func(format string, args ...any) { made.lines = append(made.lines, fmt.Sprintf(format, args...)) }
 	head := fmt.Sprintf("plan to %s, for the table of index %d:", o.what, p.Index)
 	if len(p.Steps)+len(o.notes) == 0 {
 		head += " no group changes"
 	}
-	s.sayf("%s", head)
+	sayf("%s", head)
 	for _, note := range o.notes {
-		s.sayf("  %s", note)
+		sayf("  %s", note)
 	}
-	for i, step := range p.Steps[:min(len(p.Steps), stepsShown)] {
-		s.sayf("%4d. %s", i+1, step.Text)
-		s.sayf("      %s", step.Risk)
+	for i, step := range p.Steps {
+		made.binds = append(made.binds, []byte(step.Text), []byte(step.Risk))
+		if i < stepsShown {
+			sayf("%4d. %s", i+1, step.Text)
+			sayf("      %s", step.Risk)
+		}
 	}
 	if more := len(p.Steps) - stepsShown; more > 0 {
-		s.sayf("      and %d more steps", more)
+		sayf("      and %d more steps", more)
 	}
 	if p.Bytes > 0 {
-		s.sayf("  new replicas are sent %s", showBytes(p.Bytes))
+		sayf("  new replicas are sent %s", showBytes(p.Bytes))
 	}
 	if o.skips != "" {
-		s.sayf("  --force skips a safety rule: %s", o.skips)
+		sayf("  --force skips a safety rule: %s", o.skips)
 	}
 	problems := p.Problems
 	if len(o.notes) > 0 {
 		problems = nil
 	}
 	for i, x := range problems {
-		s.sayf("  problem: %s", x.What)
+		made.binds = append(made.binds, []byte(x.What), []byte(x.Remedy))
+		sayf("  problem: %s", x.What)
 		// Mostly all groups have the same one.
 		if i+1 == len(problems) || problems[i+1].Remedy != x.Remedy {
-			s.sayf("   remedy: %s", x.Remedy)
+			sayf("   remedy: %s", x.Remedy)
 		}
 	}
+	return made
 }
 
 // showBytes is n bytes as people read it.
@@ -301,8 +338,11 @@ func (s *orderly) all(ctx context.Context, orders []order) (done int, err error)
 	if len(orders) == 0 {
 		return 0, nil // nothing to agree to: what was asked for is so already
 	}
-	if s.agreed != consentGiven && !s.asks {
-		return 0, s.onlyPlans(ctx, orders)
+	if s.agreed != consentGiven && !s.asks && (s.call == nil || len(orders) > 1) {
+		// A request agrees to all plans before the first is carried out: later ones are others by then.
+		if err := s.onlyPlans(ctx, orders); err != nil || !s.agrees(ctx) {
+			return 0, cmp.Or(err, notConfirmed())
+		}
 	}
 	for i := range orders {
 		if err := s.one(ctx, &orders[i]); err != nil {
@@ -315,19 +355,19 @@ func (s *orderly) all(ctx context.Context, orders []order) (done int, err error)
 	return len(orders), nil
 }
 
-// onlyPlans shows the plans of orders to which nobody can agree, each as if it were alone.
+// onlyPlans shows the plans of orders, each as if it were alone.
 func (s *orderly) onlyPlans(ctx context.Context, orders []order) error {
 	for i := range orders {
 		p, err := s.wholePlan(ctx, &orders[i])
 		if err != nil {
 			return err
 		}
-		s.showPlan(&orders[i], p)
+		s.propose(orders[i].proposal(p))
 		if err := s.fits(ctx, &orders[i], p); err != nil {
 			return err
 		}
 	}
-	return notConfirmed()
+	return nil
 }
 
 func (s *orderly) one(ctx context.Context, o *order) error {

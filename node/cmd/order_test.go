@@ -16,9 +16,9 @@ import (
 func TestShowPlan(t *testing.T) {
 	var stderr bytes.Buffer
 	s := &errand{console: &console{err: &stderr}}
-	s.showPlan(&order{what: "remove node n4", skips: forceSkips}, &wire.OrderAnswer{Index: 231, Bytes: 3 << 19,
+	s.propose((&order{what: "remove node n4", skips: forceSkips}).proposal(&wire.OrderAnswer{Index: 231, Bytes: 3 << 19,
 		Steps:    []wire.OrderStep{{Text: "group 1: add a learner on n5: n4 is draining", Risk: "quorum 2 of 3 voters, 3 live; one more lost node stops nothing"}},
-		Problems: []wire.Problem{{What: "group 2 has 2 of 3 replicas that may stay\x1b[2J", Remedy: "add a node"}, {What: "group 3 has 2 of 3", Remedy: "add a node"}, {What: "group 4 waits", Remedy: "wait"}}})
+		Problems: []wire.Problem{{What: "group 2 has 2 of 3 replicas that may stay\x1b[2J", Remedy: "add a node"}, {What: "group 3 has 2 of 3", Remedy: "add a node"}, {What: "group 4 waits", Remedy: "wait"}}}))
 	want := `plan to remove node n4, for the table of index 231:
    1. group 1: add a learner on n5: n4 is draining
       quorum 2 of 3 voters, 3 live; one more lost node stops nothing
@@ -34,12 +34,12 @@ func TestShowPlan(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", &stderr, want)
 	}
 	stderr.Reset()
-	s.showPlan(&order{what: "drain node n4"}, &wire.OrderAnswer{Index: 7, Steps: make([]wire.OrderStep, stepsShown+3)})
+	s.propose((&order{what: "drain node n4"}).proposal(&wire.OrderAnswer{Index: 7, Steps: make([]wire.OrderStep, stepsShown+3)}))
 	if got := stderr.String(); !strings.HasSuffix(got, "and 3 more steps\n") || strings.Count(got, "\n") != 2+2*stepsShown {
 		t.Errorf("a long plan: %d lines, the end is %q", strings.Count(got, "\n"), got[max(0, len(got)-60):])
 	}
 	stderr.Reset()
-	if s.showPlan(&order{what: "drain node n4"}, &wire.OrderAnswer{Index: 7}); stderr.String() != "plan to drain node n4, for the table of index 7: no group changes\n" {
+	if s.propose((&order{what: "drain node n4"}).proposal(&wire.OrderAnswer{Index: 7})); stderr.String() != "plan to drain node n4, for the table of index 7: no group changes\n" {
 		t.Errorf("an empty plan: %q", &stderr)
 	}
 }

@@ -178,7 +178,7 @@ func (s *errand) agreedIndex(c *cli.Context, o *order) (uint64, error) {
 	if err != nil || len(p.Steps)+len(p.Problems) == 0 {
 		return 0, err
 	}
-	s.showPlan(o, p)
+	s.propose(o.proposal(p))
 	if consentOf(c) == consentGiven {
 		return 0, nil // to any plan, should it become another one
 	}

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -64,7 +65,13 @@ func slotOrder(kind shardmap.JobKind) func(*console, *cli.Context) error {
 				return err
 			}
 		}
-		a, err := s.give(c.Context, &o, 0)
+		index := uint64(0)
+		if s.call.asksForPlan() {
+			if index, err = s.agreedMove(c.Context, &o, t, shardmap.SlotTarget{SlotRange: slots, To: group}); err != nil {
+				return err
+			}
+		}
+		a, err := s.give(c.Context, &o, index)
 		if err != nil {
 			return err
 		}
@@ -84,6 +91,56 @@ func slotsTo(verb string, kind shardmap.JobKind, t *shardmap.Table, targets []sh
 		to, ok := j.Target(targets[0].SlotRange.From)
 		return j.State.Finished() || ok && to.To == targets[0].To
 	}}, err
+}
+
+// agreedMove shows the plan of a move of slots where a request asks for it, and returns the index of the table that it
+// was made for. On a command line nobody is asked: a move puts no majority at risk, and can be undone.
+func (s *orderly) agreedMove(ctx context.Context, o *order, t *shardmap.Table, to shardmap.SlotTarget) (uint64, error) {
+	p, err := s.plan(ctx, o)
+	if err != nil {
+		return 0, err
+	}
+	targets := runsOf(t, to)
+	o.notes = rebalanceShown(t, s.knownViews(ctx, t, to.SlotRange), targets)
+	for _, g := range groupsIn(targets) {
+		if tg, ok := t.Group(g); ok {
+			voters := len(voterNames(t, &tg))
+			o.notes = append(o.notes, fmt.Sprintf("group %d: %d of %d voters are its quorum, before and after", g, voters/2+1, voters))
+		}
+	}
+	for _, x := range targets {
+		o.binds = fmt.Appendf(o.binds, "%s %d %d;", x.SlotRange.Short(), x.From, x.To)
+	}
+	s.propose(o.proposal(p))
+	if !s.agrees(ctx) {
+		return 0, notConfirmed()
+	}
+	return p.Index, nil
+}
+
+// runsOf are the parts of a run of slots that other groups own than the one that they are to go to.
+func runsOf(t *shardmap.Table, to shardmap.SlotTarget) (runs []shardmap.SlotTarget) {
+	for at := to.SlotRange.From; at <= to.SlotRange.To; at++ {
+		from := t.Slots[at]
+		last := len(runs) - 1
+		switch {
+		case from == to.To:
+		case last >= 0 && runs[last].From == from && runs[last].SlotRange.To+1 == at:
+			runs[last].SlotRange.To = at
+		default:
+			runs = append(runs, shardmap.SlotTarget{SlotRange: shardmap.SlotRange{From: at, To: at}, From: from, To: to.To})
+		}
+	}
+	return runs
+}
+
+// groupsIn are the groups that targets name, ascending.
+func groupsIn(targets []shardmap.SlotTarget) (groups []raft.GroupID) {
+	for _, x := range targets {
+		groups = append(groups, x.From, x.To)
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
 }
 
 // wantEmpty refuses an assignment of slots with something in them. The groups look again

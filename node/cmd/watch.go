@@ -104,6 +104,9 @@ func (p *watchPrinter[E]) print(e *E) error {
 	if err != nil {
 		return fmt.Errorf("write output: %w", err)
 	}
+	if p.call != nil {
+		p.call.mark(p.out, strings.Join(logIDsOf(p.events.Positions()), ","))
+	}
 	return p.flush()
 }
 

@@ -1,0 +1,214 @@
+package cmd
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"muster/repl/client"
+)
+
+// Commands over HTTP. A route is a command of the table: a request's fields become the command's arguments and
+// options, the command's own action runs in this process, and what it prints with -o json is the answer. So both have
+// one meaning, one form and one set of errors.
+//
+//	api_table.go   which commands, and what of each a request may set
+//	api_fields.go  from a request to fields of known types
+//	api_call.go    from fields to the command, with nothing of this host
+//	api_plan.go    plans, and the tokens that agree to them
+//	api_answer.go  from what the command prints to the answer: JSON, lines, events
+//	api_errors.go  how an error becomes a status and a body
+//	api_kv.go      get, set and del, which go to the client without a command
+//	api_openapi.go the description of all that
+//
+// Permission is decided by the nodes, for the user of the client that the [opener] gives.
+
+// opener returns the client that speaks for the user who made a request. Requests share it; it is not closed here.
+type opener func(*http.Request) (*client.Client, error)
+
+const (
+	// callsMax bounds the commands that run at a time, and streamsMax those among them that go on until their reader
+	// ends them.
+	callsMax   = 256
+	streamsMax = 1024
+)
+
+// apiServer answers requests over HTTP with commands.
+type apiServer struct {
+	open   opener
+	routes map[string]*apiRoute // by path, without the root
+	spec   []byte               // openapi.json
+
+	calls, streams chan struct{} // a place is taken while a command runs
+}
+
+// apiRoute is a row of the table, made ready.
+type apiRoute struct {
+	apiRow
+	path   string // "/api/v1/kv/get"
+	words  []string
+	make   func(*console) *cli.Command // of its first word
+	fields []apiField
+}
+
+// apiHandler answers the requests below [apiRoot].
+func apiHandler(open opener) http.Handler {
+	a := &apiServer{open: open, routes: map[string]*apiRoute{}, calls: make(chan struct{}, callsMax), streams: make(chan struct{}, streamsMax)}
+	routes := apiRoutes()
+	for _, rt := range routes {
+		a.routes[strings.TrimPrefix(rt.path, apiRoot)] = rt
+	}
+	a.spec = openAPI(routes)
+	return a
+}
+
+// apiRoutes are the rows of the table with what their commands say.
+func apiRoutes() (routes []*apiRoute) {
+	var all []*cli.Command
+	makers := makers()
+	for _, make := range makers {
+		all = append(all, make(&console{}))
+	}
+	for _, row := range apiTable() {
+		rt := &apiRoute{apiRow: row, words: strings.Fields(row.command)}
+		rt.path = apiRoot + strings.Join(rt.words, "/")
+		for i, c := range all {
+			if c.Name == rt.words[0] {
+				rt.make = makers[i]
+			}
+		}
+		rt.fields = fieldsOf(&rt.apiRow, leafOf(all, rt.words))
+		routes = append(routes, rt)
+	}
+	return routes
+}
+
+// ServeHTTP implements [http.Handler].
+func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := a.serve(w, r); err != nil {
+		writeError(w, err, nil)
+	}
+}
+
+func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) error {
+	name := strings.TrimPrefix(r.URL.Path, apiRoot)
+	if name == specName {
+		if r.Method != http.MethodGet {
+			return wrongMethod(w, reads)
+		}
+		w.Header().Set("Content-Type", typeJSON)
+		_, err := w.Write(a.spec)
+		return err
+	}
+	rt := a.routes[name]
+	if rt == nil {
+		return &apiError{status: http.StatusNotFound, code: "not-found", object: "path " + cut(r.URL.Path), text: "there is no such route", next: apiRoot + specName + " lists them", exit: exitNotFound}
+	}
+	if r.Method != string(rt.method) {
+		return wrongMethod(w, rt.method)
+	}
+	q := &apiRequest{route: rt, w: w, r: r}
+	var err error
+	if q.values, err = rt.values(w, r); err != nil {
+		return err
+	}
+	places := a.calls
+	if q.goesOn() {
+		places = a.streams
+	}
+	select {
+	case places <- struct{}{}:
+		defer func() { <-places }()
+	default:
+		return &apiError{status: http.StatusServiceUnavailable, code: "busy", object: "node", text: "as many requests are under way as there may be", next: "try again in a second", exit: exitNoResult, retry: 1000}
+	}
+	c, err := a.open(r)
+	if err != nil {
+		return unknownUser(err)
+	}
+	if rt.native != nil && !q.planned() {
+		return rt.native(a, q, c)
+	}
+	return q.run(c)
+}
+
+func wrongMethod(w http.ResponseWriter, want apiMethod) error {
+	w.Header().Set("Allow", string(want))
+	return &apiError{status: http.StatusMethodNotAllowed, code: "bad-request", object: "method", text: "want " + string(want), exit: exitUsage}
+}
+
+// apiRequest is one request for a route.
+type apiRequest struct {
+	route  *apiRoute
+	w      http.ResponseWriter
+	r      *http.Request
+	values []apiValue // of the route's fields
+}
+
+// value returns what the request gives for a field.
+func (q *apiRequest) value(name string) apiValue {
+	if i := q.route.field(name); i >= 0 {
+		return q.values[i]
+	}
+	return apiValue{}
+}
+
+// text returns the one text of a field; false if it is not given.
+func (q *apiRequest) text(name string) (string, bool) {
+	v := q.value(name)
+	if len(v.texts) == 0 {
+		return "", false
+	}
+	return v.texts[0], true
+}
+
+// on reports whether a switch is given as true.
+func (q *apiRequest) on(name string) bool {
+	text, ok := q.text(name)
+	return ok && isTrue(text)
+}
+
+// goesOn reports whether the command may go on for as long as its reader wants.
+func (q *apiRequest) goesOn() bool {
+	rt := q.route
+	return rt.lines && rt.method == reads || rt.command == "job wait" || rt.field(fieldWait) >= 0 && q.waits()
+}
+
+// waits reports whether the command waits for the job that it begins.
+func (q *apiRequest) waits() bool {
+	text, given := q.text(fieldName(optionNoWait))
+	return q.on(fieldWait) || given && !isTrue(text)
+}
+
+// planned reports whether the request is about a plan, or for a command that wants one.
+func (q *apiRequest) planned() bool {
+	_, token := q.text(fieldToken)
+	_, prefix := q.text("prefix")
+	return token || q.on(fieldPlan) || q.route.plans != plansNone && prefix
+}
+
+// timeout is how long one request to a node may take.
+func (q *apiRequest) timeout() (time.Duration, error) {
+	text, ok := q.text(fieldTimeout)
+	if !ok {
+		return timeoutDefault, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 || d > timeoutMax {
+		return 0, fieldErrorf(fieldTimeout, "%s; want more than 0 and at most %v", shown([]byte(text)), timeoutMax)
+	}
+	return d, nil
+}
+
+// within is the context of a request that asks nodes once.
+func (q *apiRequest) within() (context.Context, context.CancelFunc, error) {
+	d, err := q.timeout()
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(q.r.Context(), d)
+	return ctx, cancel, nil
+}

@@ -1,0 +1,194 @@
+package cmd
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"muster/repl/client"
+)
+
+// Get, set and del are what programs ask for all the time: they go to the client without a command in between, with
+// the options, the rows and the errors of the command. A test holds both to the same answers.
+
+// IsSet implements [given].
+func (q *apiRequest) IsSet(option string) bool { return q.value(fieldName(option)).given }
+
+// String implements [given].
+func (q *apiRequest) String(option string) string {
+	i := q.route.field(fieldName(option))
+	if i < 0 {
+		return ""
+	}
+	if v := &q.values[i]; len(v.texts) > 0 {
+		return v.texts[len(v.texts)-1]
+	}
+	return q.route.fields[i].otherwise
+}
+
+// Bool implements [given].
+func (q *apiRequest) Bool(option string) bool { return q.on(fieldName(option)) }
+
+// Uint64 implements [given].
+func (q *apiRequest) Uint64(option string) uint64 {
+	n, _ := strconv.ParseUint(q.String(option), 10, 64) // it was checked, or is not there
+	return n
+}
+
+// Duration implements [given].
+func (q *apiRequest) Duration(option string) time.Duration {
+	d, _ := time.ParseDuration(q.String(option)) // as above
+	return d
+}
+
+// errandOf is a call without a command, with its errand.
+func (q *apiRequest) errandOf(c *client.Client) (*apiCall, *errand, error) {
+	call := q.newCall(c)
+	d, err := q.timeout()
+	con := &console{out: &output{call.answer.writer()}, err: &call.notes, call: call}
+	return call, &errand{console: con, client: c, json: true, timeout: d}, err
+}
+
+// finishErrand answers with what an errand has printed, or its error.
+func finishErrand(call *apiCall, s *errand, err error) error {
+	if ferr := s.flush(); err == nil {
+		err = ferr
+	}
+	return call.finish(err)
+}
+
+func (a *apiServer) get(q *apiRequest, c *client.Client) error {
+	keys := distinctKeys(q.value("key").texts)
+	o, err := readOptionsOf(q)
+	if err != nil {
+		return q.route.apiErrorOf(err)
+	}
+	ctx, cancel, err := q.within()
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	items, missing, err := c.Get(ctx, keys, o)
+	if err != nil {
+		return q.gotPart(c, keys, o, items, missing, err)
+	}
+	line, err := marshalLine(gotRowsOf(items, missing))
+	if err != nil {
+		return q.route.apiErrorOf(err)
+	}
+	status := http.StatusOK
+	if len(missing) > 0 {
+		status = quietStatus(q.route, exitNotFound)
+	}
+	writeLine(q.w, status, line)
+	return nil
+}
+
+// gotPart answers where some keys, or all, could not be read.
+func (q *apiRequest) gotPart(c *client.Client, keys [][]byte, o client.ReadOptions, items []client.Item, missing [][]byte, err error) error {
+	call, s, terr := q.errandOf(c)
+	if terr != nil {
+		return terr
+	}
+	if _, err = gotPart(q.r.Context(), s, keys, o, err); err == nil {
+		if err = s.printJSON(gotRowsOf(items, missing)); err == nil {
+			err = errQuiet(exitPartly)
+		}
+	}
+	return finishErrand(call, s, err)
+}
+
+func (a *apiServer) set(q *apiRequest, c *client.Client) error {
+	o, err := writeOptionsOf(q)
+	if err != nil {
+		return q.route.apiErrorOf(err)
+	}
+	pairs, err := q.pairs()
+	if err == nil {
+		err = checkPairs(pairs, &o)
+	}
+	if err != nil {
+		return q.route.apiErrorOf(err)
+	}
+	ctx, cancel, err := q.within()
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if len(pairs) > 1 {
+		call, s, err := q.errandOf(c)
+		if err != nil {
+			return err
+		}
+		return finishErrand(call, s, setMany(ctx, s, pairs, &o))
+	}
+	w, err := c.Set(ctx, pairs[0].Key, pairs[0].Value, o)
+	if err != nil {
+		return q.route.apiErrorOf(err)
+	}
+	line, err := marshalLine(writtenRowOf(&outcome{written: []writtenKey{{pairs[0].Key, w}}}))
+	if err != nil {
+		return q.route.apiErrorOf(err)
+	}
+	writeLine(q.w, http.StatusOK, line)
+	return nil
+}
+
+// pairs reads the keys and values of a set: key and value, or items.
+func (q *apiRequest) pairs() (pairs []client.Pair, err error) {
+	key, hasKey := q.text("key")
+	value, hasValue := q.text("value")
+	items := q.value(q.route.file.name)
+	switch {
+	case items.given && (hasKey || hasValue):
+		return nil, fieldErrorf("items", "key or value is given too; want items, or one key with its value")
+	case !items.given && !hasValue:
+		return nil, fieldErrorf("value", "it is missing; want the value of the key")
+	case !items.given:
+		return []client.Pair{{Key: []byte(key), Value: []byte(value)}}, nil
+	}
+	seen := map[string]bool{}
+	err = eachElement("items", items.raw, func(element []byte) error {
+		var p pairReader
+		if err := eachOwnField(element, p.only); err != nil {
+			return err
+		}
+		switch {
+		case !p.hasKey:
+			return errNoKey
+		case !p.hasValue:
+			return usagef("no value")
+		case seen[string(p.key)]:
+			return usagef("key %s is given twice", shown(p.key))
+		case len(pairs) == apiKeysMax:
+			return usagef("more than %d elements", apiKeysMax)
+		}
+		seen[string(p.key)] = true
+		pairs = append(pairs, client.Pair{Key: p.key, Value: p.value})
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, fieldErrorf("items", "%s", oneLine(err))
+	case len(pairs) == 0:
+		return nil, fieldErrorf("items", "it is empty; want keys with their values")
+	}
+	return pairs, nil
+}
+
+func (a *apiServer) del(q *apiRequest, c *client.Client) error {
+	keys := distinctKeys(q.value("key").texts)
+	if q.on(optionYes) {
+		return fieldErrorf(optionYes, "keys need no consent; want it with prefix alone")
+	}
+	ctx, cancel, err := q.within()
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	call, s, err := q.errandOf(c)
+	if err != nil {
+		return err
+	}
+	return finishErrand(call, s, delKeys(ctx, s, keys))
+}
