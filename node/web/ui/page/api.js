@@ -1,0 +1,273 @@
+// How the page speaks to the cluster. It outlives the node that it came from: it knows
+// the addresses of all members, asks the one that answered last, and goes to the next
+// one when that does not answer.
+import { store } from "./lib.js";
+import { route } from "./commands.js";
+
+// How long a node may take to begin its answer, in ms. Behind a plan stands the asking of all
+// groups, so it is longer than any healthy answer.
+const answerMax = 20_000;
+// How long a stream may be silent, in ms, until its node counts as gone: nodes send a
+// comment each few seconds.
+const silenceMax = 15_000;
+// How long a node that did not answer is asked last, in ms.
+const avoidedFor = 5_000;
+
+const tokenKey = "muster.token";
+const membersKey = "muster.members";
+
+// session is who the page speaks for: {token, user, expires}, or null. The token is in
+// memory and in the session's storage of this tab, which ends with the tab.
+export const session = store(read(tokenKey));
+// asked says that the cluster wants a login before it answers.
+export const loginWanted = store(false);
+// via is the member that answered last: {origin, name}.
+export const via = store({ origin: location.origin, name: "" });
+
+let members = read(membersKey) || [];
+const avoided = new Map(); // origin → until when it is asked last
+
+function read(key) {
+  try {
+    return JSON.parse(sessionStorage.getItem(key));
+  } catch {
+    return null;
+  }
+}
+
+function keep(key, value) {
+  try {
+    if (value == null) sessionStorage.removeItem(key);
+    else sessionStorage.setItem(key, JSON.stringify(value));
+  } catch {
+    // A browser that keeps nothing asks for the password again after a reload.
+  }
+}
+
+// learn takes the members as the overview or the list of nodes has them.
+export function learn(nodes) {
+  const next = nodes
+    .filter((n) => n.addr && n.status !== "standby")
+    .map((n) => ({ name: n.name, origin: `${location.protocol}//${n.addr}` }));
+  if (!next.length || JSON.stringify(next) === JSON.stringify(members)) return;
+  members = next;
+  keep(membersKey, members);
+  const now = via.get();
+  const named = members.find((m) => m.origin === now.origin);
+  if (named && named.name !== now.name) via.set(named);
+}
+
+export const knownMembers = () => members;
+
+// origins are the members in the order in which they are asked: the one that answered
+// last, then the one that served the page, then the others.
+function origins() {
+  const all = [via.get().origin, location.origin, ...members.map((m) => m.origin)];
+  const now = Date.now();
+  const late = (o) => (avoided.get(o) || 0) > now;
+  const unique = [...new Set(all)];
+  return [...unique.filter((o) => !late(o)), ...unique.filter(late)];
+}
+
+function answered(origin) {
+  avoided.delete(origin);
+  if (via.get().origin !== origin) via.set(members.find((m) => m.origin === origin) || { origin, name: "" });
+}
+
+function silent(origin) {
+  avoided.set(origin, Date.now() + avoidedFor);
+  if (via.get().origin !== origin) return;
+  const next = origins()[0];
+  via.set(members.find((m) => m.origin === next) || { origin: next, name: "" });
+}
+
+// Refused is an answer that says no, with the fields of the wire: code, object, text,
+// state, next.
+export class Refused extends Error {
+  constructor(status, error, plan) {
+    super(error.text || `the node answered ${status}`);
+    this.status = status;
+    this.code = error.code || String(status);
+    this.object = error.object;
+    this.state = error.state;
+    this.next = error.next;
+    this.plan = plan; // what would be done, where a plan is wanted or the one given is stale
+  }
+}
+
+// Lost is no answer at all.
+export class Lost extends Error {}
+
+function headers(more) {
+  const h = { ...more };
+  const s = session.get();
+  if (s) h.Authorization = "Bearer " + s.token;
+  return h;
+}
+
+// send asks one member after the other until one answers. What only reads is asked again
+// elsewhere. A change is not: whether it arrived is not known then, and the caller says so.
+async function send(r, { accept = "application/json", signal, extra } = {}) {
+  let last;
+  for (const origin of origins()) {
+    const stop = new AbortController();
+    const timer = setTimeout(() => stop.abort(), answerMax);
+    try {
+      const response = await fetch(origin + r.path, {
+        method: r.method,
+        headers: headers({ Accept: accept, ...(r.body ? { "Content-Type": "application/json" } : {}), ...extra }),
+        body: r.body,
+        signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
+        cache: "no-store",
+        credentials: "omit",
+        redirect: "error",
+      });
+      answered(origin);
+      return { response, origin, stop };
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      silent(origin);
+      last = origin;
+      if (r.method !== "GET" && !r.safe) {
+        throw new Lost(`${nameOf(origin)} gave no answer: it may or may not have been done. Look first, then try again; the page asks another node now.`);
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+  throw new Lost(`no node answers, ${nameOf(last)} the last that was asked; the page goes on trying`);
+}
+
+export const nameOf = (origin) => members.find((m) => m.origin === origin)?.name || new URL(origin).host;
+
+async function refusal(response) {
+  let body = {};
+  try {
+    body = await response.json();
+  } catch {
+    // Not an answer of the API: what is between may have made it. The status has to do.
+  }
+  if (response.status === 401) {
+    if (session.get()) forget();
+    loginWanted.set(true);
+  }
+  return new Refused(response.status, body.error || {}, body.plan);
+}
+
+// ask carries a command out and returns what its -o json prints: for commands that print
+// lines a list of them.
+export async function ask(command, args, { signal, plan, token } = {}) {
+  const r = route(command, token ? { ...args, plan_token: token } : args, { plan });
+  r.safe = plan;
+  const { response } = await send(r, { signal });
+  if (!response.ok) throw await refusal(response);
+  const text = await response.text();
+  const kind = response.headers.get("Content-Type") || "";
+  if (kind.includes("ndjson")) return text.split("\n").filter(Boolean).map((l) => JSON.parse(l));
+  return text ? JSON.parse(text) : null;
+}
+
+// A page that was left may be kept by the browser, to go back to, with its streams open;
+// over HTTP/1.1 there are only six connections to a node for all pages. So they are closed
+// until it is seen again.
+let away = false;
+const streams = new Set();
+addEventListener("pagehide", () => {
+  away = true;
+  for (const s of streams) s.abort();
+});
+addEventListener("pageshow", () => (away = false));
+
+// follow reads server-sent events until signal ends it: heard(event) for each, which is
+// {id, event, data}, and lost(true) or lost(false) as the stream is interrupted and goes
+// on. It goes on where it was, on another member if need be, because the ids are good on all.
+export async function follow(path, { signal, heard, lost = () => {} }) {
+  let id = "";
+  let wait = 0;
+  while (!signal.aborted) {
+    let origin = "";
+    if (away) await new Promise((seen) => addEventListener("pageshow", seen, { once: true }));
+    try {
+      const sent = await send({ method: "GET", path }, { signal, accept: "text/event-stream", extra: id ? { "Last-Event-ID": id } : {} });
+      origin = sent.origin;
+      if (!sent.response.ok) throw await refusal(sent.response);
+      lost(false);
+      await events(sent, (e) => {
+        if (e.id) id = e.id;
+        wait = 0;
+        heard(e);
+      });
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof Refused) {
+        lost(true, error);
+        if (error.status >= 400 && error.status < 500 && error.status !== 429) return;
+      }
+    }
+    if (signal.aborted) return;
+    if (away) continue;
+    if (origin) silent(origin);
+    lost(true);
+    // The first try elsewhere is at once: the verdict must not wait for a timer.
+    await new Promise((done) => setTimeout(done, wait));
+    wait = Math.min(2000, wait * 2 + 100);
+  }
+}
+
+// events reads one answer of server-sent events to its end, or until it is silent too long.
+async function events({ response, stop }, heard) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  let event = { id: "", event: "message", data: [] };
+  let timer = setTimeout(() => stop.abort(), silenceMax);
+  streams.add(stop);
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      clearTimeout(timer);
+      timer = setTimeout(() => stop.abort(), silenceMax);
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      for (const l of lines) {
+        const text = l.endsWith("\r") ? l.slice(0, -1) : l;
+        if (text === "") {
+          if (event.data.length) heard({ ...event, data: event.data.join("\n") });
+          event = { id: "", event: "message", data: [] };
+          continue;
+        }
+        const at = text.indexOf(":");
+        if (at === 0) continue;
+        const name = at < 0 ? text : text.slice(0, at);
+        const body = at < 0 ? "" : text.slice(at + 1).replace(/^ /, "");
+        if (name === "data") event.data.push(body);
+        else if (name === "event" || name === "id") event[name] = body;
+      }
+    }
+  } finally {
+    clearTimeout(timer);
+    streams.delete(stop);
+    reader.cancel().catch(() => {});
+  }
+}
+
+export async function login(user, password) {
+  const { response } = await send({ method: "POST", path: "/api/v1/auth/login", body: JSON.stringify({ user, password }), safe: true });
+  if (!response.ok) throw await refusal(response);
+  const s = await response.json();
+  keep(tokenKey, s);
+  session.set(s);
+  loginWanted.set(false);
+}
+
+export function forget() {
+  keep(tokenKey, null);
+  session.set(null);
+}
+
+// rawAt asks one member, and no other, for a path as it stands.
+export async function rawAt(origin, path, signal) {
+  const response = await fetch(origin + path, { headers: headers({ Accept: "text/plain" }), signal, cache: "no-store", credentials: "omit" });
+  if (!response.ok) throw await refusal(response);
+  return response.text();
+}
