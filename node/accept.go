@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"muster/logstore"
+	"muster/node/web"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -27,6 +28,7 @@ type door struct {
 	node     *Node // that they are connected to
 	listener net.Listener
 	shedding shedding // what is refused of connections whose answers are late
+	web      webDoor  // those that speak HTTP
 
 	mu    sync.Mutex
 	conns map[net.Conn]*connection // guarded by mu; nil during the hello
@@ -124,6 +126,9 @@ func (d *door) rechecks() {
 // close stops accepting, and ends all connections. The node's context has ended.
 func (d *door) close() {
 	d.listener.Close()
+	if d.web.Door != nil {
+		d.web.Close()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for conn, c := range d.conns {
@@ -186,8 +191,20 @@ func (d *door) recognize(conn net.Conn) {
 	d.seats.recognize(&d.node.limits, conn)
 }
 
+// greeted is a connection after its first words: a client or member that has said hello, or HTTP, which follows.
+type greeted struct {
+	conn  net.Conn       // used in the place of the one below
+	hello *wire.Greeting // nil: http is set
+	http  *web.Visitor
+}
+
 // attend says hello, then reads from the connection until it ends.
 func (d *door) attend(below net.Conn) {
+	d.receive(below, func() (greeted, error) { return d.greet(below) })
+}
+
+// receive is attend for a connection that greet says hello to.
+func (d *door) receive(below net.Conn, greet func() (greeted, error)) {
 	n := d.node
 	leave := func() {}
 	defer func() {
@@ -199,12 +216,18 @@ func (d *door) attend(below net.Conn) {
 		delete(d.creds, below)
 		d.mu.Unlock()
 	}()
-	conn, g, err := d.greet(below)
+	said, err := greet()
 	if err != nil {
 		n.notices.refused(err)
 		n.trail.turnedAway(below, err)
 		return
 	}
+	if said.http != nil {
+		left := d.receiveHTTP(below, said.http)
+		leave = left
+		return
+	}
+	conn, g := said.conn, said.hello
 	who := g.Sender()
 	bulk := who == wire.SenderBulk
 	var c *connection
@@ -311,25 +334,29 @@ func (d *door) fed(peer raft.NodeID) {
 // greet decides by the first bytes what protocol a connection speaks, and makes it say
 // who it is. This is the only place that does: every door of this port begins here. The
 // connection that it returns is used in the place of the one below.
-func (d *door) greet(below net.Conn) (net.Conn, *wire.Greeting, error) {
+func (d *door) greet(below net.Conn) (greeted, error) {
 	n := d.node
 	o, err := wire.ReadOpening(below)
 	if err != nil {
-		return nil, nil, err
+		return greeted{}, err
 	}
 	speech := n.guard.speech()
 	switch {
 	case o.TLS() && speech == speaksPlain:
-		return nil, nil, o.Refuse(below, tlsHere(n.name))
+		return greeted{}, o.Refuse(below, tlsHere(n.name))
 	case o.TLS():
 		return d.greetTLS(below, o)
+	case o.HTTP() && speech.takesPlain():
+		return d.greetHTTP(web.Resume(below, o.Begun()), below, nil)
+	case o.HTTP():
+		return greeted{}, refuseHTTP(below, n.limits.linger)
 	case !o.Ours():
-		return nil, nil, o.Foreign(below.RemoteAddr())
+		return greeted{}, o.Foreign(below.RemoteAddr())
 	case !speech.takesPlain():
-		return nil, nil, o.Refuse(below, plainHere(n.name))
+		return greeted{}, o.Refuse(below, plainHere(n.name))
 	}
 	g, err := o.ServerHello(below, d.hello(nil, nil, false))
-	return below, g, err
+	return greeted{conn: below, hello: g}, err
 }
 
 // bugAskedTooEarly is planted to show that its test finds it: a client is a guest that was asked for a certificate
@@ -337,15 +364,22 @@ func (d *door) greet(below net.Conn) (net.Conn, *wire.Greeting, error) {
 const bugAskedTooEarly = "guest for want of certificates"
 
 // greetTLS is greet for a connection that begins with TLS: what is inside decides again.
-func (d *door) greetTLS(below net.Conn, o *wire.Opening) (net.Conn, *wire.Greeting, error) {
+func (d *door) greetTLS(below net.Conn, o *wire.Opening) (greeted, error) {
 	n := d.node
 	certified := n.guard.certified()
 	conn, inner, err := o.TLSServer(below, n.guard.holder.Naming(n.guard.server), n.guard.gate)
 	if err != nil {
-		return nil, nil, err
+		return greeted{}, err
+	}
+	if inner.HTTP() {
+		conn.BoundWrites(n.limits.web.WriteTime)
+		if begun := inner.Begun(); len(begun) > 0 {
+			return d.greetHTTP(web.Resume(conn.Conn, begun), below, conn)
+		}
+		return d.greetHTTP(conn.Conn, below, conn)
 	}
 	if !inner.Ours() {
-		return nil, nil, inner.Foreign(below.RemoteAddr())
+		return greeted{}, inner.Foreign(below.RemoteAddr())
 	}
 	chain := conn.ConnectionState().PeerCertificates
 	peer, shown := n.guard.verify(chain, 0, "")
@@ -356,7 +390,7 @@ func (d *door) greetTLS(below net.Conn, o *wire.Opening) (net.Conn, *wire.Greeti
 	if err == nil && g.Sender() != wire.SenderGuest {
 		conn.LetIn()
 	}
-	return conn, g, err
+	return greeted{conn: conn, hello: g}, err
 }
 
 // hello is what this node says of itself to a host that dials it, which has shown a chain of

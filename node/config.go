@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"muster/logstore"
 	"muster/logstore/vfs"
+	"muster/node/web"
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/registry"
@@ -80,6 +82,10 @@ type Config struct {
 	TokenFile   string // its first line is the token by which this host joins a cluster
 	CoreDumps   bool   // a crash may write the memory of the process to a file
 	Insecure    bool   // no TLS, and no secret although others can reach the address
+	// HTTPHosts are names and addresses, without ports, by which browsers know this node beside those that members have.
+	HTTPHosts []string
+	// API makes what is served below /api/v1/; nil: nothing is. It is part of the build and no setting.
+	API func(web.Opener) http.Handler
 	// TLSCert, TLSKey and TLSCA are files of this host's certificate by its company's CA, instead of
 	// one that the cluster makes.
 	TLSCert, TLSKey, TLSCA string

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"muster/node/login"
+	"muster/node/web"
 	"muster/repl/rights"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -39,6 +40,16 @@ type limits struct {
 	// guests bounds, in the same way, those that have proven nothing, and may ask for a
 	// certificate.
 	guests int
+	// visitors bounds, in the same way, the connections of HTTP that have asked for something and have not said who
+	// asks: those that get the page, or log in. webs bounds those that have.
+	visitors, webs int
+	// web is what HTTP may cost otherwise.
+	web web.Limits
+	// envoys bounds the callers over HTTP for whom this node has a client of the cluster, and envoysOfUser those of
+	// one user. outward bounds the connections that these clients make to other nodes.
+	envoys, envoysOfUser, outward int
+	// envoyIdle is after how long without a request such a client is closed.
+	envoyIdle time.Duration
 	// handshakes bounds how many handshakes of TLS of strangers are worked on at once.
 	handshakes int
 	// keyBytes is how many bytes a connection over TLS that this node has made carries in one direction
@@ -104,6 +115,7 @@ func defaultLimits() limits {
 	l := limits{
 		level:   shardmap.Level,
 		clients: 10_000, peers: 1_000, bulks: 256, strangers: 1_000, known: 1_000, founders: 2 * expectMax, guests: guestsDefault, handshakes: wire.HandshakesDefault(),
+		visitors: 256, webs: 1_000, web: web.DefaultLimits(), envoys: 256, envoysOfUser: 32, outward: 1_000, envoyIdle: time.Minute,
 		keyBytes: wire.KeyBytesMax, keyBytesEnd: wire.KeyBytesEnd,
 		bulkSilence: 30 * time.Second, founderSilence: callTimeout,
 		clientSilence: 60 * time.Second, peerSilence: 10 * time.Second,
@@ -145,9 +157,13 @@ func (l *limits) fit(descriptors uint64) {
 	l.known = min(l.known, left/8)
 	l.peers = min(l.peers, left/4)
 	l.bulks = min(l.bulks, left/8)
-	l.founders = min(l.founders, left/8)
-	l.guests = min(l.guests, left/8)
-	l.clients = min(l.clients, left-l.strangers-l.known-l.peers-l.bulks-l.founders-l.guests)
+	l.founders = min(l.founders, left/16)
+	l.guests = min(l.guests, left/16)
+	l.visitors = min(l.visitors, left/32)
+	l.webs = min(l.webs, max(left/32, 1))
+	l.outward = min(l.outward, left/32)
+	// What speaks for somebody over HTTP counts as a client, and takes no descriptor.
+	l.clients = min(l.clients, left-l.strangers-l.known-l.peers-l.bulks-l.founders-l.guests-l.visitors-l.webs-l.outward)
 }
 
 const (

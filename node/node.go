@@ -11,6 +11,8 @@
 //	door.accept        1                            Node   the listener closes
 //	door.rechecks      1                            Node   Node.close
 //	door.attend        1 per accepted connection    Node   the connection ends
+//	web.Door.Run       1, and those of package web  Node   Node.close
+//	envoys.run         1                            Node   Node.close
 //	connection.write   1 per accepted connection    Node   the connection ends
 //	Node.lister        listersMax                   Node   Node.close
 //	announcer.run      1                            Node   Node.close

@@ -2,12 +2,17 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"muster/node/login"
+	"muster/node/trail"
+	"muster/raft"
 	"muster/repl"
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -25,6 +30,7 @@ type logins struct {
 
 	queue    login.Queue
 	failures login.Failures
+	passing  sync.Mutex // held while the leader is asked for a certificate, for one who has shown his password here
 }
 
 func (l *logins) init(n *Node) { l.node = n }
@@ -36,11 +42,11 @@ func takeLogin(c *connection, h wire.Header, r repl.Reply, body []byte) {
 		return
 	}
 	l := &c.node.logins
-	from := sourceOf(c.conn)
+	from := sourceOf(c.conn.RemoteAddr())
 	network, wide := login.NetworkOf(from)
 	left, known := l.failures.Begin(time.Now(), q.Name, network)
 	if left > 0 {
-		e := wire.Busy("login", "the last one for this user from there, or from this network, failed or is under way, or too many have failed for this user", left)
+		e := loginHeldUp(left)
 		c.node.trail.done(c, wire.TypeLogin, l.noted(q.Name), 0, e)
 		c.refuse(r, e)
 		return
@@ -68,6 +74,16 @@ func takeLogin(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	})
 }
 
+// loginHeldUp refuses a login that has to wait for what others have done.
+func loginHeldUp(left time.Duration) *wire.Error {
+	return wire.Busy("login", "the last one for this user from there, or from this network, failed or is under way, or too many have failed for this user", left)
+}
+
+// wrongLogin is the one answer to a wrong name and to a wrong password: a stranger must not find out who is a user.
+func wrongLogin() *wire.Error {
+	return wire.Unauthorized("login", "wrong name or password", "try again, or ask an administrator for a new password")
+}
+
 // loginsBusy refuses a login that finds no place, or has lost it.
 func loginsBusy() *wire.Error {
 	return wire.Busy("login", fmt.Sprintf("%d others are under way, and more wait", login.AtOnce), login.BusyRetry)
@@ -89,6 +105,139 @@ func (l *logins) awaits(place *login.Place) bool {
 	return <-place.Turn() // it was told at this moment
 }
 
+// overHTTP shows a password to the leader of the meta group, which alone makes certificates, for somebody who asks this node
+// over HTTP. The leader knows only this node, so it could not tell guesses from logins: where another one leads, this node
+// looks at the password first, by its own table, and makes whoever fails wait here.
+func (l *logins) overHTTP(ctx context.Context, from net.Addr, q *wire.Login) (a *wire.LoginAnswer, e *wire.Error) {
+	n := l.node
+	loop := n.running()
+	if loop == nil {
+		return nil, n.notReady()
+	}
+	network, wide := login.NetworkOf(sourceOf(from))
+	left, known := l.failures.Begin(time.Now(), q.Name, network)
+	if left > 0 {
+		e = loginHeldUp(left)
+		l.tell(from, q.Name, e)
+		return nil, e
+	}
+	place := l.queue.Enter(wide, known)
+	if place == nil || !l.awaits(place) {
+		l.failures.Drop(q.Name, network)
+		return nil, loginsBusy()
+	}
+	defer l.queue.Leave()
+	if e := n.ledHere(loop); e == nil {
+		a, e = l.login(q, network)
+		l.tell(from, q.Name, e)
+		return a, e
+	} else if e.Code != wire.CodeNotLeader || e.LeaderNode == 0 {
+		l.failures.Drop(q.Name, network)
+		return nil, e
+	}
+	if e = l.fits(q, network); e == nil {
+		a, e = l.pass(ctx, q)
+	}
+	l.tell(from, q.Name, e)
+	return a, e
+}
+
+// tell has the trail note a login over HTTP.
+func (l *logins) tell(from net.Addr, name string, e *wire.Error) {
+	l.node.trail.outcome(trail.Event{From: from.String(), Door: doorHTTP, Type: wire.TypeLogin.String(), Object: l.noted(name), Verdict: trail.Allowed}, e)
+}
+
+// fits looks at a password by the table of this node. [login.Failures.Begin] has let it begin.
+func (l *logins) fits(q *wire.Login, network string) *wire.Error {
+	n := l.node
+	t := n.table.Load()
+	if t == nil {
+		l.failures.Drop(q.Name, network)
+		return n.notReady()
+	}
+	user, known := t.Security.UserNamed(q.Name)
+	fits, _ := login.Fits(&user.Password, q.Password, login.RoundsOf(t.Security.Users, n.limits.passwordRounds))
+	l.failures.End(time.Now(), fits && known, q.Name, network)
+	if !fits || !known {
+		return wrongLogin()
+	}
+	return nil
+}
+
+// pass has the leader make a certificate for a password that fits. One login of this node after the other: the leader
+// looks at one of a network at a time.
+func (l *logins) pass(ctx context.Context, q *wire.Login) (*wire.LoginAnswer, *wire.Error) {
+	n := l.node
+	l.passing.Lock()
+	defer l.passing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, loginWaitMax+callTimeout)
+	defer cancel()
+	for {
+		lead, ok := metaLead(n.running())
+		if !ok || lead.node == 0 {
+			return nil, wire.Unavailable("login", "nobody is known to lead the meta group")
+		}
+		a, err := n.caller.login(ctx, lead.node, n.addrOf(lead.node), q)
+		e, refused := refusalIn(err)
+		switch {
+		case err == nil:
+			return a, nil
+		case !refused:
+			return nil, wire.Unavailable("login", shorten(err.Error()))
+		case e.Retry() != wire.RetrySameNode || e.RetryAfterMs == 0:
+			return nil, e
+		}
+		select {
+		case <-time.After(time.Duration(e.RetryAfterMs) * time.Millisecond):
+		case <-ctx.Done():
+			return nil, e
+		case <-n.ctx.Done():
+			return nil, e
+		}
+	}
+}
+
+// login shows a password to the node that leads the meta group, as a guest.
+func (l *caller) login(ctx context.Context, to raft.NodeID, addr string, q *wire.Login) (*wire.LoginAnswer, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	below, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer below.Close()
+	defer closeWith(ctx, below)()
+	conn, err := l.guard.dialFor(quick(below), to, addr, nil)
+	if err != nil {
+		return nil, err
+	}
+	g, err := wire.ClientHello(conn, wire.DialConfig{
+		To: to, ToAddr: addr, Purpose: wire.PurposeClient, Role: wire.RoleClient, Cluster: l.self().Cluster, Level: l.level,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := new(wire.LoginAnswer)
+	return a, l.ask(ctx, conn, g, wire.TypeLogin, q, a)
+}
+
+// session shows a password to whoever looks at it, and makes a session of the certificate that it gets.
+func (l *logins) session(ctx context.Context, from net.Addr, user string, password []byte) (*trust.Session, *wire.Error) {
+	n := l.node
+	key, request, err := trust.NewKeyAndRequest(rand.Reader)
+	if err != nil {
+		return nil, wire.Unavailable("login", err.Error())
+	}
+	a, e := l.overHTTP(ctx, from, &wire.Login{Name: user, Password: password, Request: request})
+	if e != nil {
+		return nil, e
+	}
+	s, err := trust.NewSession(a.Certificate, key)
+	if err != nil {
+		return nil, wire.Unavailable("node "+n.name, err.Error())
+	}
+	return s, nil
+}
+
 // noted is whom the trail says that a login was for. What is no user's name may be a password,
 // typed where the name should be.
 func (l *logins) noted(name string) string {
@@ -101,8 +250,8 @@ func (l *logins) noted(name string) string {
 }
 
 // sourceOf is the address that a connection comes from, without the port.
-func sourceOf(conn net.Conn) string {
-	addr := conn.RemoteAddr().String()
+func sourceOf(from net.Addr) string {
+	addr := from.String()
 	if host, _, err := net.SplitHostPort(addr); err == nil {
 		return host
 	}
@@ -139,8 +288,7 @@ func (l *logins) login(q *wire.Login, network string) (*wire.LoginAnswer, *wire.
 	fits, _ := login.Fits(&user.Password, q.Password, login.RoundsOf(security.Users, n.limits.passwordRounds))
 	looked, ok = true, fits && known
 	if !ok {
-		// One answer for both: a stranger must not find out who is a user.
-		return nil, wire.Unauthorized("login", "wrong name or password", "try again, or ask an administrator for a new password")
+		return nil, wrongLogin()
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 	defer cancel()

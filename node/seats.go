@@ -19,6 +19,9 @@ type seats struct {
 	// known have shown by their first words that they are likely to be members, and have yet to prove it:
 	// strangers can't take the places of these.
 	known crowd
+	// visitors speak HTTP, have asked for something, and have not said yet who asks. Of webs one has.
+	visitors crowd
+	webs     int
 }
 
 // crowd is connections of which one too many ends the oldest. That is for connections

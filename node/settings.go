@@ -88,6 +88,8 @@ var Settings = []Setting{
 		func(c *Config, v []string) (err error) { c.Checks, err = programs(v); return }},
 	{"check-range", List, "", "a network `CIDR`, or an address, that targets of checks and webhooks must be in; may be given several times; by default any address but link-local and unspecified ones",
 		func(c *Config, v []string) (err error) { c.CheckRanges, err = ranges(v); return }},
+	{"http-host", List, "", "a name `HOST` without port, by which browsers know this node beside the addresses that members have; may be given several times. Requests of HTTP for other hosts are refused",
+		func(c *Config, v []string) error { c.HTTPHosts = v; return nil }},
 	{"core-dumps", Switch, "", "let a crash write the memory of the process to a file, and other processes of the same user look into it: its keys too",
 		func(c *Config, v []string) (err error) { c.CoreDumps, err = truth(v[0]); return }},
 	{"insecure", Switch, "", "speak without TLS, and serve also an address that is not loopback without a secret",

@@ -237,6 +237,7 @@ const (
 	doorSelf    = "node"
 	doorHello   = "hello" // nobody knows yet which
 	doorClient  = "client"
+	doorHTTP    = "http"
 	doorPeer    = "peer"
 	doorBulk    = "bulk"
 	doorJoining = "joining"
@@ -297,7 +298,11 @@ func (t *trailing) by(c *connection, e trail.Event) trail.Event {
 // done notes what became of something that was asked over a connection, unless that is told
 // elsewhere: at the leader, or at the next attempt.
 func (t *trailing) done(c *connection, kind wire.Type, object string, index uint64, e *wire.Error) {
-	event := trail.Event{Type: kind.String(), Object: object, Verdict: trail.Allowed, Index: index}
+	t.outcome(t.by(c, trail.Event{Type: kind.String(), Object: object, Verdict: trail.Allowed, Index: index}), e)
+}
+
+// outcome notes what became of what an event tells of; what its sender asks again is not noted.
+func (t *trailing) outcome(event trail.Event, e *wire.Error) {
 	if e != nil {
 		switch e.Code {
 		case wire.CodeNotLeader, wire.CodeNotReady, wire.CodeBusy:
@@ -308,7 +313,7 @@ func (t *trailing) done(c *connection, kind wire.Type, object string, index uint
 			event.Verdict, event.Why = trail.Refused, e.Error()
 		}
 	}
-	t.note(t.by(c, event))
+	t.note(event)
 }
 
 // asked notes a read or a write that was let in, if the policy wants it. Everyone who asks for

@@ -14,6 +14,15 @@ import (
 // those of another protocol.
 const ALPN = "muster"
 
+// What HTTP names by ALPN, in its versions 2 and 1.1. A listener takes them beside [ALPN].
+const (
+	ALPNHTTP2 = "h2"
+	ALPNHTTP1 = "http/1.1"
+)
+
+// HTTP reports whether a handshake has settled that HTTP follows.
+func HTTP(negotiated string) bool { return negotiated == ALPNHTTP2 || negotiated == ALPNHTTP1 }
+
 // Limits of what a peer shows. Whoever runs a handshake must bound what it reads by
 // itself, as the hello does: the library reads up to 256 KiB of certificates, and
 // makes up to 80 bytes of each byte of those that consist of empty names, before
@@ -72,11 +81,13 @@ func (h *Holding) Root() RootID {
 
 // Server is the setting of a listener. A handshake succeeds with whatever
 // certificate the client shows, or none: who it is, is for the caller to
-// ask ([Trusted.Verify] about the state's PeerCertificates) once it is over.
+// ask ([Trusted.Verify] about the state's PeerCertificates) once it is over. So is whether what follows agrees with
+// the protocol that was named, if any: a client of HTTP need not name one.
 func (h *Holder) Server() *tls.Config {
 	c := common()
+	c.NextProtos = append(c.NextProtos, ALPNHTTP2, ALPNHTTP1)
 	c.ClientAuth = tls.RequestClientCert
-	c.VerifyConnection = checkState
+	c.VerifyConnection = checkShown
 	c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		if shown := h.Get().shownTo(hello.SupportedProtos); shown != nil {
 			return shown, nil
@@ -165,11 +176,16 @@ func common() *tls.Config {
 	return c
 }
 
-// checkState checks what holds for each peer, whoever it is.
+// checkState checks what holds for each node that is dialled, whoever it is.
 func checkState(s tls.ConnectionState) error {
 	if s.NegotiatedProtocol != ALPN {
 		return &Error{Field: "protocol", Found: shown(s.NegotiatedProtocol), Want: ALPN + "; check the address and port"}
 	}
+	return checkShown(s)
+}
+
+// checkShown bounds what a peer shows, whoever it is.
+func checkShown(s tls.ConnectionState) error {
 	size := 0
 	for _, c := range s.PeerCertificates {
 		size += len(c.Raw)

@@ -160,10 +160,8 @@ func handshakeRefused(t testing.TB) {
 	}{
 		{"a client of TLS 1.2", server.Server(), lax(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }), "version"},
 		{"a server of TLS 1.2", lax(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }), server.Client(anybody), "version"},
-		{"a client of HTTP", server.Server(), lax(func(c *tls.Config) { c.NextProtos = []string{"h2"} }), "application protocol"},
+		{"a client of something else", server.Server(), lax(func(c *tls.Config) { c.NextProtos = []string{"ftp"} }), "application protocol"},
 		{"a server of HTTP", lax(func(c *tls.Config) { c.NextProtos = []string{"h2"} }), server.Client(anybody), "application protocol"},
-		{"a client without a protocol", server.Server(), lax(func(c *tls.Config) { c.NextProtos = nil }), "protocol: found"},
-		{"a client with neither protocol nor certificate", server.Server(), lax(func(c *tls.Config) { c.NextProtos, c.Certificates = nil, nil }), "protocol: found"},
 		{"a server without a protocol", lax(func(c *tls.Config) { c.NextProtos = nil }), server.Client(anybody), "protocol: found"},
 		{"a server with a foreign root", foreign.Server(), server.Client(verifies(server)), "certificate's root"},
 		{"a server that founds", founding(w).Server(), server.Client(verifies(server)), "no certificate of a cluster"},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"muster/raft"
@@ -263,6 +264,8 @@ type Opening struct {
 	bytes [PreambleSize]byte
 	read  int       // of bytes
 	until time.Time // the hello must be over
+	// http reports that the handshake of TLS has settled that HTTP follows, of which nothing was read.
+	http bool
 }
 
 // ReadOpening reads the first bytes of conn, at least one, within
@@ -293,6 +296,22 @@ func (o *Opening) TLS() bool { return o.bytes[0] == tlsHandshake }
 // Ours reports whether this protocol begins so. TLS, HTTP and RESP begin with a
 // byte below 0x80.
 func (o *Opening) Ours() bool { return o.bytes[0] == preambleMagic[0] }
+
+// methods are how a request of HTTP may begin; the last is how a connection of HTTP/2 does.
+var methods = [...]string{"GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "OPTIONS ", "PATCH ", "CONNECT ", "TRACE ", "PRI * "}
+
+// HTTP reports whether HTTP begins so: with the name of a method, or because the handshake of TLS has settled it. RESP
+// begins with a sign, or with a command that is no method, and has its place beside it.
+func (o *Opening) HTTP() bool {
+	begun := string(o.bytes[:o.read])
+	return o.http || slices.ContainsFunc(methods[:], func(m string) bool {
+		n := min(len(m), len(begun))
+		return n > 0 && m[:n] == begun[:n]
+	})
+}
+
+// Begun returns what was read of the connection: whoever serves it has to read this first.
+func (o *Opening) Begun() []byte { return o.bytes[:o.read] }
 
 // Foreign is the error of a connection from addr that speaks something else.
 func (o *Opening) Foreign(addr net.Addr) error {

@@ -20,6 +20,7 @@ func TestPlantedBugs(t *testing.T) {
 		"proof without preamble":            func(t *testing.T) string { return changedOnTheWay(t) },
 		"proof without welcome":             func(t *testing.T) string { return changedOnTheWay(t) },
 		"hello without the exporter":        relayedTLS,
+		"ALPN not looked at":                alpnDisagrees,
 		"handshakes served oldest first":    gateStarves,
 		"no account of unproven handshakes": gateUnpaid,
 		"no places for members":             membersPass,

@@ -390,8 +390,8 @@ func TestTLSStrangers(t *testing.T) {
 		{"and hangs up", says("\x16\x03\x01", false), []string{"EOF"}},
 		{"a handshake without end", says("\x16\x03\x01\x40\x00\x01\x00\xff\xff"+strings.Repeat("\x00", 1<<20), true), []string{"16384 bytes of a handshake"}},
 		{"TLS 1.2", over(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }, ""), []string{"versions"}},
-		{"another protocol by ALPN", over(func(c *tls.Config) { c.NextProtos = []string{"h2"}; c.VerifyConnection = nil }, ""), []string{"h2"}},
-		{"no protocol by ALPN", over(func(c *tls.Config) { c.NextProtos, c.VerifyConnection = nil, nil }, ""), []string{"protocol"}},
+		{"another protocol by ALPN", over(func(c *tls.Config) { c.NextProtos = []string{"ftp"}; c.VerifyConnection = nil }, ""), []string{"ftp"}},
+		{"no protocol by ALPN", over(func(c *tls.Config) { c.NextProtos, c.VerifyConnection = nil, nil }, "\xedmus\x03\x03\x01\x00"), []string{"ALPN"}},
 		{"HTTP inside", over(func(*tls.Config) {}, "GET / HTTP/1.1\r\n\r\n"), []string{"speaks something else", "GET /"}},
 		{"silence inside", over(func(*tls.Config) {}, ""), []string{"said nothing"}},
 		{"TLS inside", over(func(*tls.Config) {}, "\x16\x03\x01\x00\x05hello"), []string{"speaks something else"}},
@@ -421,6 +421,59 @@ func TestTLSStrangers(t *testing.T) {
 			<-done
 		})
 	}
+}
+
+// What follows a handshake is what both sides have settled in it, or it is refused: else somebody could have a browser say
+// to a node what the node takes for a member's words, or a member say what is taken for a browser's. HTTP alone need not
+// be named, and may be told by its first bytes, as without TLS.
+func TestALPNAgrees(t *testing.T) {
+	if wrong := alpnDisagrees(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// alpnDisagrees tells what is taken for something that the handshake has not settled.
+func alpnDisagrees(t *testing.T) string {
+	const ours, http, resp = "\xedmus\x03\x03\x01\x00", "GET / HTTP/1.1\r\n\r\n", "*1\r\n$4\r\nPING\r\n"
+	for _, c := range []struct {
+		named []string
+		says  string
+		want  string // "": it is refused
+	}{
+		{[]string{trust.ALPN}, ours, "ours"},
+		{[]string{trust.ALPN}, http, ""},
+		{[]string{trust.ALPN}, resp, ""},
+		{[]string{trust.ALPN, "http/1.1"}, ours, "ours"},
+		{[]string{"http/1.1"}, http, "HTTP"},
+		{[]string{"http/1.1"}, ours, "HTTP"}, // which refuses it
+		{[]string{"h2", "http/1.1"}, http, "HTTP"},
+		{nil, http, "HTTP"},
+		{nil, resp, "else"},
+		{nil, ours, ""},
+	} {
+		dc, ac := pair(t)
+		go func() {
+			config := selfSigned(t).Client(nil)
+			config.NextProtos, config.VerifyConnection = c.named, nil
+			over := tls.Client(dc, config)
+			_, _ = over.Write([]byte(c.says)) // what the other side makes of it is looked at
+		}()
+		r := serveTLS(ac, selfSigned(t), wire.NewGate(1))
+		got := ""
+		switch {
+		case r.err != nil:
+		case r.inner.Ours():
+			got = "ours"
+		case r.inner.HTTP():
+			got = "HTTP"
+		default:
+			got = "else"
+		}
+		if got != c.want {
+			return fmt.Sprintf("named %q, said %q: it is taken for %q (%v), want %q", c.named, c.says, got, r.err, c.want)
+		}
+	}
+	return ""
 }
 
 // A handshake that waits for a silent stranger must not keep others from theirs, however

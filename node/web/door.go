@@ -1,0 +1,397 @@
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"muster/repl/client"
+	"muster/repl/wire"
+	"muster/shardmap/access"
+)
+
+// Opener returns the client of the cluster that speaks for whoever made a request. Requests of one caller share it. It
+// lives as long as the request does, and longer if others use it; the caller does not close it. The error is a
+// [*wire.Error]: unauthorized where nobody has said who he is, busy where there are too many.
+type Opener func(r *http.Request) (*client.Client, error)
+
+// Kind is what a path serves, which says who may ask and from where.
+type Kind uint8
+
+const (
+	// API is for whoever has said who he is. What that may do, the cluster decides. Where there is no TLS it is served to
+	// this host alone.
+	API Kind = iota
+	// Page has no secrets and is for everybody, who may come by a link from anywhere. Without TLS, for this host alone.
+	Page
+	// Figures are for whoever may read the cluster, who may say who he is with each request (Basic).
+	Figures
+	// Profile is for whoever administers the cluster. Without TLS, for this host alone.
+	Profile
+	// Health is for everybody, by whatever name the host is asked.
+	Health
+)
+
+// near reports whether a kind is served to this host alone where there is no TLS.
+func (k Kind) near() bool { return k == API || k == Page || k == Profile }
+
+// Mount is a handler and its path.
+type Mount struct {
+	Path    string // one, or with a slash at its end all below it
+	Kind    Kind
+	Handler http.Handler
+}
+
+// Mounts is what hangs below the door.
+type Mounts struct {
+	API  func(Opener) http.Handler // "/api/v1/"; nil: none
+	More []Mount
+}
+
+// Caller is who makes a request, as the node has found out for it.
+type Caller struct {
+	User  string    // empty: nobody in particular
+	Open  bool      // nobody is asked who he is, and everything is allowed
+	Roles []string  // of the user; not to be changed
+	Ends  time.Time // of what was shown; zero: it does not end
+	// May reports whether the rules of this moment allow verbs on the cluster.
+	May func(verbs access.Verbs) *wire.Error
+	// Client returns a client that speaks for the caller, until Release.
+	Client func() (*client.Client, error)
+	// Release is called once, when the request is over.
+	Release func()
+}
+
+// Config is what a door goes by. Its functions are called by any goroutine.
+type Config struct {
+	Limits Limits
+	Mounts Mounts
+	Addr   net.Addr // that the node listens on
+	// Places are those of this moment.
+	Places func() *Places
+	// Identify says who makes a request; basic: also by a name and password in it. The error is unauthorized where nothing
+	// was shown that counts.
+	Identify func(r *http.Request, v *Visitor, basic bool) (*Caller, *wire.Error)
+	// Login looks at a password.
+	Login func(ctx context.Context, v *Visitor, user string, password []byte) (*Session, *wire.Error)
+	Log   *slog.Logger
+}
+
+// Door serves the connections of one node that speak HTTP.
+type Door struct {
+	// Set once.
+	config Config
+	server *http.Server
+	queue  *queue
+	mounts []Mount // the longest path first
+	slow   answers
+	bodies atomic.Int64 // bytes of the large bodies that arrive
+
+	running sync.RWMutex // each request that is served holds it for reading
+	closed  atomic.Bool  // the door serves no more
+
+	mu       sync.Mutex
+	visitors map[net.Conn]*Visitor // guarded by mu: those that are served
+}
+
+// New returns a door. It serves once [Door.Run] runs.
+func New(c Config) *Door {
+	d := &Door{config: c, queue: newQueue(c.Addr), visitors: make(map[net.Conn]*Visitor)}
+	d.mounts = slices.Clone(c.Mounts.More)
+	if c.Mounts.API != nil {
+		d.mounts = append(d.mounts, Mount{"/api/v1/", API, c.Mounts.API(open)})
+	}
+	slices.SortStableFunc(d.mounts, func(a, b Mount) int { return len(b.Path) - len(a.Path) })
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	l := &c.Limits
+	d.server = &http.Server{
+		Handler: d, Protocols: protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: l.Streams, MaxReadFrameSize: 16 << 10},
+		ReadHeaderTimeout: l.HeaderTime, IdleTimeout: l.IdleTime, MaxHeaderBytes: l.HeaderBytes,
+		ConnContext: d.connected, ConnState: d.state, BaseContext: func(net.Listener) context.Context { return context.Background() },
+		// What strangers do is no reason for a line each.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	return d
+}
+
+// open implements [Opener].
+func open(r *http.Request) (*client.Client, error) {
+	c, ok := r.Context().Value(callerKey{}).(*Caller)
+	if !ok {
+		return nil, nobody()
+	}
+	return c.Client()
+}
+
+// nobody refuses a request that says nothing of who makes it.
+func nobody() *wire.Error {
+	return wire.Unauthorized("request", "it does not say who makes it", "log in: POST "+pathLogin+", then send the token with each request (Authorization: Bearer TOKEN); or show a user's certificate in the handshake")
+}
+
+// Run serves until [Door.Close].
+func (d *Door) Run() {
+	over := make(chan struct{})
+	var sweeps sync.WaitGroup
+	sweeps.Go(func() { d.sweeps(over) })
+	_ = d.server.Serve(d.queue) // it ends when it is closed, and not before
+	close(over)
+	sweeps.Wait()
+	d.running.Lock() // until the last handler has returned
+	defer d.running.Unlock()
+}
+
+// Close ends all connections. Run returns then.
+func (d *Door) Close() {
+	d.closed.Store(true)
+	d.queue.end()
+	_ = d.server.Close() // only that of the queue can fail, which does not
+}
+
+// sweeps ends answers that nobody reads.
+func (d *Door) sweeps(over <-chan struct{}) {
+	within := d.config.Limits.WriteTime
+	every := time.NewTicker(within / 4)
+	defer every.Stop()
+	for {
+		select {
+		case <-over:
+			return
+		case now := <-every.C:
+			d.slow.sweep(now.Add(-within))
+		}
+	}
+}
+
+// Serve serves a connection until it ends, and closes it.
+func (d *Door) Serve(v *Visitor) {
+	v.gone, v.hereAddr = make(chan struct{}), here(v.Conn)
+	d.mu.Lock()
+	d.visitors[v.Conn] = v
+	d.mu.Unlock()
+	if err := d.queue.put(v.Conn); err != nil {
+		v.Conn.Close()
+		d.state(v.Conn, http.StateClosed)
+	}
+	<-v.gone
+}
+
+// connected gives the requests of a connection their visitor.
+func (d *Door) connected(ctx context.Context, conn net.Conn) context.Context {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return context.WithValue(ctx, visitorKey{}, d.visitors[conn])
+}
+
+// state notes that a connection has ended.
+func (d *Door) state(conn net.Conn, s http.ConnState) {
+	if s != http.StateClosed && s != http.StateHijacked {
+		return
+	}
+	d.mu.Lock()
+	v := d.visitors[conn]
+	delete(d.visitors, conn)
+	d.mu.Unlock()
+	if v != nil {
+		v.leave.Do(func() { close(v.gone) })
+	}
+}
+
+// here is the address that a connection came to, without the port.
+func here(conn net.Conn) string {
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn()
+	}
+	host, _, err := net.SplitHostPort(conn.LocalAddr().String())
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+// ServeHTTP implements [http.Handler]: the way of each request.
+func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d.running.RLock()
+	defer d.running.RUnlock()
+	if d.closed.Load() {
+		panic(http.ErrAbortHandler)
+	}
+	v := visitorOf(r.Context())
+	if r.ProtoMajor > 1 {
+		a := d.slow.begin(w)
+		defer d.slow.end(a, d.config.Limits.WriteTime)
+		w = a
+	}
+	defer d.broken(r)
+	places, m := d.config.Places(), d.mountOf(r.URL.Path)
+	d.bound(w, r, m)
+	allowed, e := "", v.arrived.do(v.Arrive)
+	if e != nil {
+		w.Header().Set("Connection", "close")
+	}
+	if e == nil && m.Kind != Health {
+		e = d.checkPlace(v, r, m.Kind)
+	}
+	if e == nil {
+		allowed, e = places.checkOrigin(v, r, m.Kind)
+	}
+	places.guard(w.Header(), m.Kind, allowed)
+	switch {
+	case e != nil:
+		WriteError(w, e)
+	case r.Method == http.MethodOptions && allowed != "":
+		preflight(w)
+	case m.Path == pathLogin:
+		d.login(w, r, v)
+	case m.Handler == nil && m.Path == "":
+		WriteError(w, wire.NotFound("path", "nothing is served there", "see /ui/ or /api/v1/"))
+	default:
+		d.serve(w, r, v, m)
+	}
+}
+
+// broken tells the log of a handler that has panicked. Its connection ends, which says so to the other side.
+func (d *Door) broken(r *http.Request) {
+	if p := recover(); p != nil {
+		if p != http.ErrAbortHandler {
+			d.config.Log.Error("handler of HTTP panicked", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// own are the paths that the door itself serves.
+var own = []Mount{{Path: pathLogin, Kind: API}, {Path: pathWhoami, Kind: API}}
+
+// mountOf returns what serves a path; one without a path if nothing does.
+func (d *Door) mountOf(path string) *Mount {
+	for i := range own {
+		if own[i].Path == path {
+			return &own[i]
+		}
+	}
+	for i := range d.mounts {
+		m := &d.mounts[i]
+		if m.Path == path || strings.HasSuffix(m.Path, "/") && strings.HasPrefix(path, m.Path) {
+			return m
+		}
+	}
+	return &Mount{}
+}
+
+// bugFarPage is planted to show that its test finds it: where nobody is asked who he is, the page is there for the
+// whole network.
+const bugFarPage = "page without TLS on any address"
+
+// checkPlace refuses a request that has come by a way, or for a host, by which its path is not served.
+func (d *Door) checkPlace(v *Visitor, r *http.Request, k Kind) *wire.Error {
+	if k.near() && !v.TLS && !v.Near && !bug(bugFarPage) {
+		return wire.Unauthorized("request without TLS", "this cluster has no TLS, so page and API are served on loopback addresses of the node's own host alone", "ask on that host, or give the cluster TLS: docs/operating.md")
+	}
+	return d.config.Places().checkHost(r.Host, v.hereAddr)
+}
+
+// serve brings a request to its handler, once it is known who makes it, if that matters.
+func (d *Door) serve(w http.ResponseWriter, r *http.Request, v *Visitor, m *Mount) {
+	if m.Kind == Page || m.Kind == Health {
+		m.Handler.ServeHTTP(w, r)
+		return
+	}
+	c, e := d.config.Identify(r, v, m.Kind == Figures)
+	if e == nil {
+		defer c.Release()
+		e = v.proven.do(v.Prove)
+	} else if e.Code == wire.CodeUnauthorized {
+		if m.Kind == Figures {
+			w.Header().Set("WWW-Authenticate", `Basic realm="muster", charset="UTF-8"`)
+		} else {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+		}
+		writeError(w, http.StatusUnauthorized, e)
+		return
+	}
+	switch {
+	case e != nil:
+	case m.Kind == Figures:
+		e = c.May(access.Read)
+	case m.Kind == Profile:
+		e = c.May(access.Admin)
+	}
+	switch {
+	case e != nil:
+		WriteError(w, e)
+	case m.Path == pathWhoami:
+		whoami(w, r, c)
+	case m.Kind != API:
+		m.Handler.ServeHTTP(w, r)
+	default:
+		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
+		d.serveAPI(w, r, m)
+	}
+}
+
+// bugAnyBody is planted to show that its test finds it: a body may be as large as its sender likes, and take as long.
+const bugAnyBody = "body without bounds"
+
+// bound bounds the size and the time of a body, before anything is decided about its request: one that is refused is read
+// to its end too, or to the end of its time.
+func (d *Door) bound(w http.ResponseWriter, r *http.Request, m *Mount) {
+	if r.ContentLength == 0 || bug(bugAnyBody) {
+		return
+	}
+	atMost := d.config.Limits.SmallBytes
+	if m.Kind == API && m.Handler != nil {
+		atMost = d.config.Limits.BodyBytes
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(d.config.Limits.BodyTime)) // the writers of net/http have deadlines
+	r.Body = &body{ReadCloser: http.MaxBytesReader(w, r.Body, atMost), control: control}
+}
+
+// body is the body of a request. Once it has arrived its connection may be silent: an answer may go on for hours.
+type body struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+func (b *body) Read(p []byte) (n int, err error) {
+	n, err = b.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = b.control.SetReadDeadline(time.Time{}) // as in bound
+	}
+	return n, err
+}
+
+// serveAPI brings a request to the API, once there is room for its body.
+func (d *Door) serveAPI(w http.ResponseWriter, r *http.Request, m *Mount) {
+	l := &d.config.Limits
+	size := r.ContentLength
+	if size < 0 {
+		size = l.BodyBytes
+	}
+	switch {
+	case size > l.BodyBytes:
+		WriteError(w, wire.TooLarge("body", fmt.Sprintf("%d bytes, the limit is %d", size, l.BodyBytes), "send less at once"))
+		return
+	case size > l.SmallBytes:
+		defer d.bodies.Add(-size)
+		if d.bodies.Add(size) > l.BodiesBytes {
+			WriteError(w, wire.Busy("body", "as much arrives already as this node takes at once", time.Second))
+			return
+		}
+	}
+	m.Handler.ServeHTTP(w, r)
+}

@@ -1,0 +1,232 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"muster/node/web"
+	"muster/repl/trust"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// webDoor is the connections of a node that speak HTTP, and who asks over them.
+type webDoor struct {
+	// Set once, before the node accepts connections.
+	*web.Door
+	node   *Node
+	envoys envoys
+	basics basics
+
+	places atomic.Pointer[placesOf]
+}
+
+// placesOf is the places of a table.
+type placesOf struct {
+	table  *shardmap.Table // nil: none was known
+	places *web.Places
+}
+
+// begin makes the door. The node's listener is at addr.
+func (w *webDoor) begin(n *Node, addr net.Addr) {
+	w.node = n
+	w.envoys.init(n)
+	w.basics.init()
+	w.Door = web.New(web.Config{
+		Limits: n.limits.web, Mounts: n.door.mounts(), Addr: addr, Log: n.log,
+		Places: w.placesNow, Identify: w.identify, Login: w.login,
+	})
+}
+
+// mounts are what this node serves over HTTP.
+func (d *door) mounts() web.Mounts {
+	return web.Mounts{API: d.node.cfg.API}
+}
+
+// placesNow are the hosts as which this node is asked, and the pages that may ask it, by the newest table.
+func (w *webDoor) placesNow() *web.Places {
+	n := w.node
+	t := n.known()
+	if p := w.places.Load(); p != nil && p.table == t {
+		return p.places
+	}
+	addrs := []string{n.addr}
+	if t != nil {
+		for i := range t.Nodes {
+			addrs = append(addrs, t.Nodes[i].Addr)
+		}
+	}
+	names := n.cfg.HTTPHosts
+	if host, _, err := net.SplitHostPort(n.cfg.Listen); err == nil && !isUnspecified(host) {
+		names = append(names[:len(names):len(names)], host)
+	}
+	p := &placesOf{t, web.NewPlaces(addrs, names)}
+	w.places.Store(p)
+	return p.places
+}
+
+// greetHTTP takes a connection that speaks HTTP: conn, over t where there is TLS. below is what has the seat.
+func (d *door) greetHTTP(conn, below net.Conn, t *wire.TLSConn) (greeted, error) {
+	n := d.node
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return greeted{}, err
+	}
+	v := &web.Visitor{Conn: conn, From: below.RemoteAddr(), Near: loopback(below.LocalAddr()) && loopback(below.RemoteAddr())}
+	if t == nil {
+		v.Conn = &boundConn{Conn: conn, below: below, within: n.limits.web.WriteTime}
+		return greeted{http: v}, nil
+	}
+	v.TLS = true
+	t.WearsAt(n.limits.keyBytesEnd, func() { time.AfterFunc(0, func() { below.Close() }) }) // whoever reads or writes calls it
+	if chain := t.ConnectionState().PeerCertificates; len(chain) > 0 {
+		if v.Peer, v.Shown = n.guard.verify(chain, 0, ""); v.Shown != nil {
+			v.Peer = trust.Proven{}
+		}
+	}
+	v.Prove = func() *wire.Error { // the rest of it is in receiveHTTP
+		t.LetIn()
+		return nil
+	}
+	return greeted{http: v}, nil
+}
+
+// loopback reports whether an address is one of this host alone.
+func loopback(addr net.Addr) bool {
+	a, err := netip.ParseAddrPort(addr.String())
+	return err == nil && a.Addr().Unmap().IsLoopback()
+}
+
+// boundConn is a connection each of whose writes waits for the other side no longer than within.
+type boundConn struct {
+	net.Conn
+	below  net.Conn
+	within time.Duration
+}
+
+// Write implements [net.Conn].
+func (c *boundConn) Write(p []byte) (int, error) { return wire.WriteWithin(c.below, p, c.within) }
+
+// webSeat is the seat of a connection of HTTP. door.mu guards it.
+type webSeat struct {
+	leave func() // gives it up; nil: it is among the strangers
+	over  bool   // the connection has ended; a request of it may run on for a moment, and changes nothing
+}
+
+// bugVisitorsUnbounded is planted to show that its test finds it: connections of HTTP need no seat.
+const bugVisitorsUnbounded = "no seats for HTTP"
+
+// receiveHTTP serves a connection until it ends. It stays among the strangers until its first request has come. What it
+// returns gives up the seat that it has then; its caller holds mu.
+func (d *door) receiveHTTP(below net.Conn, v *web.Visitor) (leave func()) {
+	n, letIn, seat := d.node, v.Prove, new(webSeat)
+	v.Arrive = func() *wire.Error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if seat.over {
+			return errSeatOver
+		}
+		d.seats.unseat(below)
+		if !bug(bugVisitorsUnbounded) {
+			d.seats.visitors.add(below, n.limits.visitors)
+		}
+		seat.leave = func() { d.seats.visitors.remove(below) }
+		if v.Peer.Name.Kind == trust.KindUser {
+			d.creds[below] = credential{v.Peer, wire.SenderClient} // it ends with that
+		}
+		return nil
+	}
+	v.Prove = func() *wire.Error {
+		if letIn != nil {
+			_ = letIn() // it has nothing to refuse
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if seat.over {
+			return errSeatOver
+		}
+		if d.seats.webs >= n.limits.webs {
+			return wire.Busy("node "+n.name, fmt.Sprintf("it has %d connections of HTTP, the limit is %d", d.seats.webs, n.limits.webs), time.Second)
+		}
+		d.seats.visitors.remove(below)
+		d.seats.webs++
+		seat.leave = func() { d.seats.webs-- }
+		return nil
+	}
+	d.web.Serve(v)
+	return func() {
+		seat.over = true
+		if seat.leave != nil {
+			seat.leave()
+		}
+	}
+}
+
+// errSeatOver refuses a request whose connection has ended.
+var errSeatOver = wire.Busy("connection", "it has ended", time.Second)
+
+// plainHTTP is what a node that wants TLS answers to HTTP without.
+const plainHTTP = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
+	"This port speaks TLS 1.3 alone: use https.\n"
+
+// refuseHTTP tells a client of HTTP why it is not let in.
+func refuseHTTP(conn net.Conn, within time.Duration) error {
+	_, err := wire.WriteWithin(conn, []byte(plainHTTP), within)
+	if err == nil {
+		linger(conn, within)
+	}
+	return fmt.Errorf("hello from %s: %w: HTTP without TLS", conn.RemoteAddr(), wire.ErrForeign)
+}
+
+// identify says who makes a request.
+func (w *webDoor) identify(r *http.Request, v *web.Visitor, basic bool) (*web.Caller, *wire.Error) {
+	if text := web.Bearer(r); text != "" {
+		if !v.TLS && !w.open() {
+			return nil, wire.Unauthorized("request without TLS", "its token could be read on the way", "use https")
+		}
+		return w.envoys.byToken(text, v)
+	}
+	if name, password, ok := r.BasicAuth(); ok && basic && v.TLS {
+		return w.basic(r.Context(), v, name, password)
+	}
+	switch {
+	case v.Shown != nil && errors.Is(v.Shown, trust.ErrNone), v.Shown == nil && v.Peer.Name == (trust.Name{}):
+	case v.Shown != nil:
+		return nil, wire.Unauthorized("certificate of the connection", shorten(v.Shown.Error()), nextCredential)
+	default:
+		return w.envoys.byCertificate(v)
+	}
+	if w.open() {
+		return w.envoys.byNobody(v)
+	}
+	return nil, wire.Unauthorized("request", "it does not say who makes it", "log in (POST /api/v1/auth/login) and send the token with each request (Authorization: Bearer), or show a user's certificate in the handshake")
+}
+
+// open reports whether this node asks nobody who he is. Where a secret lets clients in, HTTP has nothing to prove it by, and
+// is for nobody.
+func (w *webDoor) open() bool {
+	g := &w.node.guard
+	s := g.speech()
+	t := w.node.table.Load()
+	return (s == speaksPlain || s == speaksOff) && len(g.secret) == 0 && (t == nil || t.Security.Mode == shardmap.SecurityOff)
+}
+
+// login looks at a password, and makes a session of what it gets for that.
+func (w *webDoor) login(ctx context.Context, v *web.Visitor, user string, password []byte) (*web.Session, *wire.Error) {
+	if w.open() {
+		return nil, wire.BadRequest("login", "this cluster asks nobody who he is", "send requests without a token; docs/security.md says how a cluster gets users")
+	}
+	if !v.TLS {
+		return nil, wire.Unauthorized("login", "a password is not taken without TLS", "use https")
+	}
+	s, e := w.node.logins.session(ctx, v.From, user, password)
+	if e != nil {
+		return nil, e
+	}
+	return &web.Session{Token: s.String(), User: user, Ends: s.Certificate.NotAfter.UTC().Format(time.RFC3339)}, nil
+}
