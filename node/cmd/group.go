@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"muster/node/overview"
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -29,35 +30,10 @@ With -o json: ` + groupForm,
 		groupOrderCommand(con, "promote", shardmap.JobPromote))
 }
 
-type replicaRow struct {
-	ID    string `json:"id"`
-	Node  string `json:"node"`
-	Role  string `json:"role"`
-	Match uint64 `json:"match"`
-	State string `json:"state"`
-
-	unknown bool // to the answering node
-}
-
-type groupRow struct {
-	ID       int          `json:"id"`
-	Leader   string       `json:"leader"` // empty: none is known
-	Term     uint64       `json:"term"`
-	Commit   string       `json:"commit"`
-	Slots    int          `json:"slots"`
-	Replicas []replicaRow `json:"replicas"`
-}
+type groupRow = overview.GroupRow
 
 func groupRows(groups []wire.StatusGroup, name func(raft.NodeID) string) []groupRow {
-	rows := make([]groupRow, 0, len(groups))
-	for _, g := range groups {
-		r := groupRow{int(g.ID), name(g.Leader), g.Term, raft.FormatLogID(g.ID, g.Commit), int(g.Slots), []replicaRow{}}
-		for _, p := range g.Replicas {
-			r.Replicas = append(r.Replicas, replicaRow{number(p.ID), name(p.Node), p.Role.String(), p.Match, p.State.String(), p.State == wire.ReplicaUnknown})
-		}
-		rows = append(rows, r)
-	}
-	return rows
+	return overview.GroupRows(groups, name)
 }
 
 func groupList(con *console, c *cli.Context) error {
@@ -79,7 +55,7 @@ func (s *errand) groupRows(ctx context.Context) ([]groupRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	return groupRows(mergeGroups(statusOfAll(ctx, s, status)), nodeNames(status.Nodes)), nil
+	return groupRows(overview.MergeGroups(statusOfAll(ctx, s, status)), nodeNames(status.Nodes)), nil
 }
 
 func printGroups(s *errand, rows []groupRow) error {
@@ -101,7 +77,7 @@ func groupTable(s *errand, rows []groupRow) error {
 				head = make([]string, len(head))
 			}
 			match, state := number(r.Match), r.State
-			if r.unknown {
+			if r.Unknown {
 				match, state = "-", "-" // its leader knows
 			}
 			t.row(append(head, r.ID, r.Node, r.Role, match, state)...)
@@ -132,42 +108,4 @@ func statusOfAll(ctx context.Context, s *errand, first *wire.StatusAnswer) []*wi
 	}
 	done.Wait()
 	return append([]*wire.StatusAnswer{first}, slices.DeleteFunc(answers, func(a *wire.StatusAnswer) bool { return a == nil })...)
-}
-
-// mergeGroups takes of each group what its leader says of it: the answer of the
-// highest term, and in a term that of the node which names itself the leader.
-func mergeGroups(answers []*wire.StatusAnswer) []wire.StatusGroup {
-	type said struct {
-		group wire.StatusGroup
-		leads bool
-	}
-	best := map[raft.GroupID]said{}
-	for _, a := range answers {
-		for _, g := range a.Groups {
-			now := said{g, g.Leader != 0 && g.Leader == a.Self}
-			old, ok := best[g.ID]
-			if !ok || g.Term > old.group.Term || g.Term == old.group.Term && now.leads {
-				best[g.ID] = now
-			}
-		}
-	}
-	for _, a := range answers { // that its replica is damaged each node knows best
-		for _, g := range a.Groups {
-			for _, r := range g.Replicas {
-				if r.State != wire.ReplicaDamaged {
-					continue
-				}
-				replicas := best[g.ID].group.Replicas
-				if i := slices.IndexFunc(replicas, func(o wire.StatusReplica) bool { return o.ID == r.ID }); i >= 0 {
-					replicas[i].State = wire.ReplicaDamaged
-				}
-			}
-		}
-	}
-	var groups []wire.StatusGroup
-	for _, b := range best {
-		groups = append(groups, b.group)
-	}
-	slices.SortFunc(groups, func(a, b wire.StatusGroup) int { return int(a.ID) - int(b.ID) })
-	return groups
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"muster/node/overview"
 	"muster/shardmap"
 )
 
@@ -57,50 +57,9 @@ With -o json: ` + jobForm,
 		}))
 }
 
-type jobRow struct {
-	ID         string  `json:"id"`
-	Kind       string  `json:"kind"`
-	State      string  `json:"state"`
-	Done       uint64  `json:"done"`
-	Total      uint64  `json:"total"`
-	Unit       string  `json:"unit"`
-	Bytes      *uint64 `json:"bytes,omitempty"` // of jobs that move slots, as BytesTotal
-	BytesTotal *uint64 `json:"bytes_total,omitempty"`
-	Node       string  `json:"node,omitempty"`  // its name or, where it has none, its id
-	Group      *int    `json:"group,omitempty"` // of jobs that are about one
-	Why        string  `json:"why,omitempty"`
-}
+type jobRow = overview.JobRow
 
-func jobRowOf(j *shardmap.Job) jobRow {
-	r := jobRow{ID: number(j.ID), Kind: j.Kind.String(), State: j.State.String(), Done: j.Done, Total: j.Total, Unit: j.Unit(), Node: j.Name, Why: j.Why}
-	if j.Kind.AboutSlots() {
-		bytes, total := j.Bytes, j.BytesTotal
-		r.Bytes, r.BytesTotal = &bytes, &total
-	}
-	if j.Cancelled {
-		r.Why = strings.TrimSuffix("it is being cancelled: "+r.Why, ": ")
-	}
-	if r.Node == "" && j.Node != 0 {
-		r.Node = j.Node.String()
-	}
-	if j.Kind.AboutGroup() {
-		g := int(j.Group)
-		r.Group = &g
-	}
-	return r
-}
-
-// what is a job for a sentence: "job 12 (drain n4)".
-func (r *jobRow) what() string {
-	s := "job " + r.ID + " (" + r.Kind
-	if r.Group != nil {
-		s += " group " + number(*r.Group)
-	}
-	if r.Node != "" {
-		s += " " + r.Node
-	}
-	return s + ")"
-}
+func jobRowOf(j *shardmap.Job) jobRow { return overview.JobRowOf(j) }
 
 // endOf is what a command ends with that has waited for a job.
 func endOf(j *shardmap.Job) error {
@@ -108,9 +67,9 @@ func endOf(j *shardmap.Job) error {
 		return nil
 	}
 	r := jobRowOf(j)
-	text := r.what() + " has failed"
+	text := r.What() + " has failed"
 	if j.State == shardmap.JobCancelled {
-		text = r.what() + " was cancelled"
+		text = r.What() + " was cancelled"
 	}
 	if j.Why != "" {
 		text += ": " + j.Why

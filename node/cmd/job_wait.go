@@ -100,7 +100,7 @@ func progressLine(j *shardmap.Job, bytes uint64) string {
 		full := int(float64(min(done, total)) / float64(total) * barCells)
 		bar = strings.Repeat("#", full) + bar[full:]
 	}
-	line := fmt.Sprintf("%s [%s] %d of %d %s", r.what(), bar, j.Done, j.Total, r.Unit)
+	line := fmt.Sprintf("%s [%s] %d of %d %s", r.What(), bar, j.Done, j.Total, r.Unit)
 	switch {
 	case r.Bytes != nil && *r.BytesTotal > 0:
 		line += fmt.Sprintf(", %s of %s", showBytes(*r.Bytes), showBytes(*r.BytesTotal))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"muster/node/overview"
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -31,29 +32,9 @@ func nodeCommand(con *console) *cli.Command {
 		nodeWeightCommand(con))
 }
 
-type nodeRow struct {
-	ID      string            `json:"id"`
-	Name    string            `json:"name"`
-	Addr    string            `json:"addr"`
-	Role    string            `json:"role"`
-	Status  string            `json:"status"`
-	Version string            `json:"version"`
-	Level   uint32            `json:"level"`  // of commands: the newest that it understands
-	Weight  uint32            `json:"weight"` // how large a part of the data it should hold, compared with the others
-	Labels  map[string]string `json:"labels"`
-}
+type nodeRow = overview.NodeRow
 
-func nodeRows(nodes []wire.StatusNode) []nodeRow {
-	rows := make([]nodeRow, 0, len(nodes))
-	for _, n := range nodes {
-		r := nodeRow{n.ID.String(), n.Name, n.Addr, n.Role.String(), n.Status.String(), n.Version, n.Level, n.Weight, map[string]string{}}
-		for _, l := range n.Labels {
-			r.Labels[l.Key] = l.Value
-		}
-		rows = append(rows, r)
-	}
-	return rows
-}
+func nodeRows(nodes []wire.StatusNode) []nodeRow { return overview.NodeRows(nodes) }
 
 // nodeNames tells each node's name by its id.
 func nodeNames(nodes []wire.StatusNode) func(raft.NodeID) string {
