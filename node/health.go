@@ -64,10 +64,10 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 		}
 	}
 	if len(minority) > 0 {
-		list = append(list, wire.Problem{What: named(minority, "has", "have") + " no majority of voters alive", Remedy: "bring back the nodes that are named below; it continues by itself once enough of them are back; if they are gone for good, see muster recover --help"})
+		list = append(list, wire.Problem{What: named(minority, "has", "have") + " " + overview.NoMajority, Remedy: "bring back the nodes that are named below; it continues by itself once enough of them are back; if they are gone for good, see muster recover --help"})
 	}
 	if len(leaderless) > 0 {
-		list = append(list, wire.Problem{What: named(leaderless, "has", "have") + " no leader", Remedy: "wait for the election, 2 seconds; then muster doctor asks every node, and says what is wrong"})
+		list = append(list, wire.Problem{What: named(leaderless, "has", "have") + " " + overview.NoLeader, Remedy: "wait for the election, 2 seconds; then muster doctor asks every node, and says what is wrong"})
 	}
 	if len(undecided) > 0 {
 		list = append(list, wire.Problem{What: named(undecided, "has", "have") + " no leader, and no election ends that: nobody can say which replicas are right", Remedy: "decide which replica is to be trusted, as is said of each below"})

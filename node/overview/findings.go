@@ -57,30 +57,46 @@ func whyNot(l *wire.DoctorLink) string {
 }
 
 // Diagnose returns what is wrong with a cluster, worst first, errors before warnings.
-func (p *Patient) Diagnose() []Finding {
+func (p *Patient) Diagnose() (list []Finding) {
+	for _, f := range p.examine() {
+		list = append(list, f.Finding)
+	}
+	return list
+}
+
+func (p *Patient) examine() []judged {
 	e := &examination{Patient: p}
-	e.groups()
-	e.damaged()
-	e.silentNodes()
-	e.links()
-	e.disks()
-	e.clocks()
-	e.versions()
-	e.stuck()
-	e.told()
-	e.notes()
-	slices.SortStableFunc(e.found, func(a, b Finding) int { return cmp.Compare(a.Severity, b.Severity) })
+	for _, part := range []struct {
+		look func(*examination)
+		rank rank
+	}{
+		{(*examination).groups, rankGroups},
+		{(*examination).damaged, rankDamage},
+		{(*examination).silentNodes, rankNodes},
+		{(*examination).links, rankLinks},
+		{(*examination).disks, rankLinks},
+		{(*examination).clocks, rankRest},
+		{(*examination).versions, rankRest},
+		{(*examination).stuck, rankRest},
+		{(*examination).told, rankDamage},
+		{(*examination).notes, rankRest},
+	} {
+		e.rank = part.rank
+		part.look(e)
+	}
+	slices.SortStableFunc(e.found, func(a, b judged) int { return cmp.Compare(a.Severity, b.Severity) })
 	return e.found
 }
 
 // examination gathers findings.
 type examination struct {
 	*Patient
-	found []Finding
+	found []judged
+	rank  rank // of what is being looked at
 }
 
 func (e *examination) find(severity, remedy, format string, args ...any) {
-	e.found = append(e.found, Finding{severity, fmt.Sprintf(format, args...), remedy})
+	e.found = append(e.found, judged{Finding: Finding{severity, fmt.Sprintf(format, args...), remedy}, rank: e.rank})
 }
 
 // stuck are jobs that show no progress. Each node knows only since when it has seen that, and
@@ -155,7 +171,7 @@ func (e *examination) silentNodes() {
 		}
 		if len(by) > 0 {
 			e.find(SeverityWarning, "check whether this host can reach "+n.Addr,
-				"node %s (%s) can't be asked from here, but %s can reach it: %s", n.Name, n.Addr, strings.Join(by, ", "), unasked(err))
+				"node %s (%s) can't be asked from here, but %s can reach it: %s", n.Name, n.Addr, strings.Join(by, ", "), Unasked(err))
 			continue
 		}
 		if replaced(err) {
@@ -164,13 +180,13 @@ func (e *examination) silentNodes() {
 			continue
 		}
 		e.find(SeverityError, "if muster does not run there, "+RemedyStart+"; if it runs, check whether it stands still, and whether anybody can reach "+n.Addr,
-			"node %s (%s) can't be asked: %s", n.Name, n.Addr, unasked(err))
+			"node %s (%s) can't be asked: %s", n.Name, n.Addr, Unasked(err))
 	}
 }
 
-// unasked is why a node gave no answer. What a caller could do about its endpoints does
+// Unasked is why a node gave no answer. What a caller could do about its endpoints does
 // not belong there: a finding has a remedy of its own.
-func unasked(err error) string {
+func Unasked(err error) string {
 	if none := (*client.ErrNoEndpoint)(nil); errors.As(err, &none) {
 		return "it accepts no connection at " + none.Found()
 	}
@@ -349,7 +365,7 @@ func (e *examination) groups() {
 			if e.brokePromise(v, id) {
 				broke++
 			}
-			if w.working[v] {
+			if w.working[v] || e.unasked[v] {
 				live++
 			}
 			if e.answers[v] == nil {
@@ -364,6 +380,8 @@ func (e *examination) groups() {
 			hurt = append(hurt, id)
 		case live <= len(w.voters)/2:
 			minority = append(minority, id)
+		case len(w.leaders[w.term]) == 0 && slices.ContainsFunc(w.voters, func(v raft.NodeID) bool { return e.unasked[v] }):
+			// One of those that nobody has asked may lead.
 		case len(w.leaders[w.term]) == 0:
 			leaderless = append(leaderless, id)
 		case len(w.leaders[w.term]) > 1:
@@ -372,7 +390,7 @@ func (e *examination) groups() {
 		}
 	}
 	if len(minority) > 0 {
-		e.find(SeverityError, "start the nodes again that do not answer; what is damaged is named below", "no live majority of voters in %s", namedGroups(minority))
+		e.find(SeverityError, "start the nodes again that do not answer; what is damaged is named below", noLiveMajority+"%s", namedGroups(minority))
 	}
 	if len(broken) > 0 {
 		e.find(SeverityError, "keep all data directories, and every copy of them that was made since the nodes last stopped: this version can't bring back a group of which a majority has lost that; groups with other voters continue",
@@ -380,12 +398,18 @@ func (e *examination) groups() {
 	}
 	if len(hurt) > 0 {
 		e.find(SeverityError, "all its nodes answer, so there is none to start: repair its replicas that are named below; it continues by itself once a majority of them is whole",
-			"no live majority of voters in %s", namedGroups(hurt))
+			noLiveMajority+"%s", namedGroups(hurt))
 	}
 	if len(leaderless) > 0 {
-		e.find(SeverityError, "wait for the election, 2 seconds; then see what is said of its replicas, and who does not reach whom", "no leader in %s", namedGroups(leaderless))
+		e.find(SeverityError, "wait for the election, 2 seconds; then see what is said of its replicas, and who does not reach whom", noLeaderIn+"%s", namedGroups(leaderless))
 	}
 }
+
+// How findings about groups begin.
+const (
+	noLiveMajority = "no live majority of voters in "
+	noLeaderIn     = "no leader in "
+)
 
 // ofAny reports whether it is not known which replica was damaged: it may be any
 // of the node's.

@@ -65,6 +65,7 @@ type Patient struct {
 	nodes   []wire.StatusNode
 	answers map[raft.NodeID]*wire.DoctorAnswer
 	silent  map[raft.NodeID]error // why a node could not be asked
+	unasked map[raft.NodeID]bool  // nobody has asked it, so its silence says nothing
 	// readings are the clocks of those that have answered and told theirs.
 	readings map[raft.NodeID]clockReading
 }
@@ -72,7 +73,7 @@ type Patient struct {
 // NewPatient returns the patient that a status is about. Nobody has answered yet.
 func NewPatient(status *wire.StatusAnswer) *Patient {
 	nodes := slices.SortedFunc(slices.Values(status.Nodes), func(a, b wire.StatusNode) int { return cmp.Compare(a.Name, b.Name) })
-	return &Patient{status: status, nodes: nodes, answers: map[raft.NodeID]*wire.DoctorAnswer{}, silent: map[raft.NodeID]error{}, readings: map[raft.NodeID]clockReading{}}
+	return &Patient{status: status, nodes: nodes, answers: map[raft.NodeID]*wire.DoctorAnswer{}, silent: map[raft.NodeID]error{}, unasked: map[raft.NodeID]bool{}, readings: map[raft.NodeID]clockReading{}}
 }
 
 // Nodes returns all nodes by name. The caller changes nothing in them.

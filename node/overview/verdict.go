@@ -1,0 +1,179 @@
+package overview
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"muster/repl/wire"
+)
+
+// Verdict is what all findings come to.
+type Verdict string
+
+// Verdicts, best first.
+const (
+	VerdictOK      Verdict = "ok"
+	VerdictWarning Verdict = "warning" // all works; a person should look after something
+	VerdictError   Verdict = "error"   // something does not work
+)
+
+// SeverityNote is that of what a status calls worth knowing. A cluster is well with it. The doctor
+// finds none.
+const SeverityNote = "note"
+
+// What the problems of a status have in common with findings of the doctor. A node writes them, and
+// a merged list tells by them what is said twice.
+const (
+	// NoMajority is what is said of groups of which too few voters live.
+	NoMajority = "no majority of voters alive"
+	// NoLeader is what is said of groups that nobody leads.
+	NoLeader = "no leader"
+)
+
+// rank orders findings of one severity: what stops most comes first. A cause comes before what
+// follows from it, unless that stops a group.
+type rank int
+
+const (
+	rankGroups rank = iota // a group does not serve
+	rankDamage             // something was lost, or may have been
+	rankNodes              // a node is not there
+	rankLinks              // ways and disks
+	rankRest
+	rankHearsay // what a node says that does not lead the meta group, and no other does
+)
+
+// judged is a finding with its place among the others.
+type judged struct {
+	Finding
+	rank rank
+}
+
+// severities in the order in which they are shown.
+var severities = []string{SeverityError, SeverityWarning, SeverityNote}
+
+// headline is what a finding is about. Two nodes that tell of one thing have seen it for different
+// times, and may give different reasons: that stands behind it.
+func headline(what string) string {
+	for _, end := range []string{", last heard", ": ", "; "} {
+		what, _, _ = strings.Cut(what, end)
+	}
+	return what
+}
+
+// aboutNode is how a finding about a node that is not there begins.
+func aboutNode(n *wire.StatusNode) string { return fmt.Sprintf("node %s (%s) ", n.Name, n.Addr) }
+
+// findings merges what the nodes say in their statuses with what the doctor finds, worst first.
+// first is the status that is believed before the others.
+func findings(statuses []*wire.StatusAnswer, doctor []judged) []Finding {
+	m := merger{at: map[string]int{}}
+	for i, a := range statuses {
+		m.status(a, i == 0)
+		if i == 0 {
+			for _, f := range doctor {
+				m.doctor(a, f)
+			}
+		}
+	}
+	slices.SortStableFunc(m.list, func(a, b judged) int {
+		return cmp.Or(cmp.Compare(slices.Index(severities, a.Severity), slices.Index(severities, b.Severity)), cmp.Compare(a.rank, b.rank))
+	})
+	list := make([]Finding, len(m.list))
+	for i, f := range m.list {
+		list[i] = f.Finding
+	}
+	return list
+}
+
+// merger gathers findings, each once.
+type merger struct {
+	list []judged
+	at   map[string]int // by headline: where in list it stands
+}
+
+// add adds a finding about something, or makes the one that is there as severe.
+func (m *merger) add(about string, f judged) {
+	i, ok := m.at[about]
+	switch {
+	case !ok:
+		m.at[about] = len(m.list)
+		m.list = append(m.list, f)
+	case slices.Index(severities, f.Severity) < slices.Index(severities, m.list[i].Severity):
+		m.list[i].Severity = f.Severity
+		m.list[i].rank = min(m.list[i].rank, f.rank)
+	}
+}
+
+// status adds what a node says. A node speaks of itself as this node, and of none but itself; with
+// others beside it that needs its name.
+func (m *merger) status(a *wire.StatusAnswer, believed bool) {
+	name := nameOf(a.Nodes, a.Self)
+	named := func(p wire.Problem) wire.Problem {
+		return wire.Problem{What: strings.ReplaceAll(p.What, "this node", name), Remedy: strings.ReplaceAll(p.Remedy, "this node", name)}
+	}
+	known := rankDamage // what stands before the dead nodes in a status is worse than they are
+	for _, p := range a.Problems {
+		p := named(p)
+		f := judged{Finding{SeverityError, p.What, p.Remedy}, known}
+		switch {
+		case strings.Contains(p.What, NoMajority), strings.Contains(p.What, NoLeader):
+			f.rank = rankGroups
+		case slices.ContainsFunc(a.Nodes, func(n wire.StatusNode) bool { return strings.HasPrefix(p.What, aboutNode(&n)) }):
+			f.rank, known = rankNodes, rankRest
+		}
+		about := headline(p.What)
+		if _, told := m.at[about]; !believed && !told {
+			f.What, f.rank = name+" says: "+p.What, rankHearsay
+		}
+		m.add(about, f)
+	}
+	if !believed {
+		return // its notes follow from the same table
+	}
+	for _, p := range a.Notes {
+		p := named(p)
+		m.add(headline(p.What), judged{Finding{SeverityNote, p.What, p.Remedy}, rankRest})
+	}
+}
+
+// doctor adds a finding, unless the status that is believed has told of the same thing in other
+// words, and knows more of it.
+func (m *merger) doctor(a *wire.StatusAnswer, f judged) {
+	told := func(p wire.Problem) bool {
+		for i := range a.Nodes {
+			if n := aboutNode(&a.Nodes[i]); strings.HasPrefix(p.What, n) && strings.HasPrefix(f.What, n) {
+				return true
+			}
+		}
+		if f.rank != rankGroups {
+			return false
+		}
+		groups, ok := strings.CutPrefix(f.What, noLiveMajority)
+		if ok {
+			return strings.HasPrefix(p.What, groups+" ") && strings.Contains(p.What, NoMajority)
+		}
+		groups, ok = strings.CutPrefix(f.What, noLeaderIn)
+		return ok && strings.HasPrefix(p.What, groups+" ") && strings.Contains(p.What, NoLeader)
+	}
+	if f.Severity == SeverityError && slices.ContainsFunc(a.Problems, told) {
+		return
+	}
+	m.add(headline(f.What), f)
+}
+
+// judge is the verdict on findings, worst first, its reason and what to do next. well says what is
+// well if there are none.
+func judge(list []Finding, well string) (v Verdict, reason, next string) {
+	if len(list) > 0 {
+		switch list[0].Severity {
+		case SeverityError:
+			return VerdictError, list[0].What, list[0].Remedy
+		case SeverityWarning:
+			return VerdictWarning, list[0].What, list[0].Remedy
+		}
+	}
+	return VerdictOK, well, "nothing needs to be done"
+}
