@@ -95,10 +95,23 @@ func (d *door) recheck() {
 }
 
 // dismiss ends a connection that has no place here any more, c over conn: it gets what it has asked for before, for
-// a moment, and is told why. It does not wait. A goroutine that the node waits for calls it.
+// a moment, and is told why; what a client asks from now on is refused for it. It does not wait. A goroutine that the
+// node waits for calls it.
 func (d *door) dismiss(c *connection, conn net.Conn, e *wire.Error) {
+	if !c.leaving.CompareAndSwap(nil, e) {
+		return
+	}
 	d.node.ended.Go(func() {
+		came := time.NewTimer(onItsWayMax)
+		defer came.Stop()
 		settle(c, lastAnswersMax)
+		if c.standing == wire.SenderClient {
+			select {
+			case <-came.C:
+			case <-c.idle: // it has ended by itself
+			case <-d.node.ctx.Done():
+			}
+		}
 		c.refuse(repl.Reply{To: c}, e)
 		c.end()
 		time.AfterFunc(d.node.limits.linger, func() { conn.Close() }) // whether it has read that or not
@@ -108,6 +121,10 @@ func (d *door) dismiss(c *connection, conn net.Conn, e *wire.Error) {
 // lastAnswersMax is for how long a connection that has no place here any more gets answers to what it has
 // asked before: so a user that withdraws its own certificates hears that this is done.
 const lastAnswersMax = 500 * time.Millisecond
+
+// onItsWayMax is for how long such a connection of a client is read from at least: what was sent before its client could
+// hear anything is refused then. One that ends without an answer may have been applied, as far as its client knows.
+const onItsWayMax = 100 * time.Millisecond
 
 // rechecks calls recheck again and again, until the node ends: a certificate ends without a word.
 func (d *door) rechecks() {

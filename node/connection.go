@@ -37,6 +37,9 @@ type connection struct {
 
 	// worn is set when the connection has carried more than it may; the reader sees to that, after what it has read.
 	worn atomic.Bool
+	// leaving is why the connection ends in a moment: nothing more of a client is admitted, so that it hears
+	// of each request what became of it. nil: it stays.
+	leaving atomic.Pointer[wire.Error]
 	// long counts the reads that wait for a lister, or are with one.
 	long atomic.Int32
 

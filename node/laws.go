@@ -178,11 +178,9 @@ func (l *laws) review() {
 	for _, c := range l.node.door.clients() {
 		switch e := l.outdated(c.who); {
 		case e != nil:
-			c.refuse(repl.Reply{To: c}, e)
-			c.end()
+			l.node.door.dismiss(c, c.conn, e)
 		case c.who.Open && now.Asked:
-			c.refuse(repl.Reply{To: c}, madeBefore())
-			c.end()
+			l.node.door.dismiss(c, c.conn, madeBefore())
 		case !c.who.Open:
 			l.reviewStreams(c)
 		}

@@ -78,6 +78,9 @@ func TestPlantedDeniedAtOnce(t *testing.T) {
 	mustFind(t, rights.SetBug, "refused by a table that is behind", rightJustGiven)
 }
 
+// The test of connections that are about to end must find one that takes requests until it does.
+func TestPlantedLeavingServed(t *testing.T) { mustFind(t, setBug, bugLeavingServed, leavesUnanswered) }
+
 // The test of an exchanged CA must find members whose connections are cut before others have taken their places.
 func TestPlantedKeptByFormerFiles(t *testing.T) {
 	mustFind(t, setBug, bugKeptByFormerFiles, companyExchanged)
