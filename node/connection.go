@@ -502,7 +502,7 @@ func (c *connection) accept(h wire.Header) repl.Reply {
 	c.node.door.shedding.waiting.Add(int64(size))
 	c.full = c.over()
 	c.mu.Unlock()
-	return repl.Reply{To: c, Request: h.Request, Size: size}
+	return repl.Reply{To: c, Request: h.Request, Size: size, Type: h.Type}
 }
 
 // handOn gives everything that was read to the loop, in one go for each kind.

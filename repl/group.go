@@ -382,7 +382,8 @@ func (g *group) gather(rd raft.Ready, base *logstore.Base) {
 		b.Writes = append(b.Writes, w)
 	}
 	g.unsynced++
-	b.readies = append(b.readies, pendingReady{group: g, number: rd.Number, afterSync: rd.AfterSync})
+	b.readies = append(b.readies, pendingReady{group: g, number: rd.Number, afterSync: rd.AfterSync, began: g.host.now, writes: g.commands.fresh})
+	g.commands.fresh = 0
 }
 
 // followMembers takes over the membership that is in force, where that is
@@ -468,6 +469,10 @@ func (g *group) roleChanged(rd raft.Ready) {
 
 // applyAll applies committed entries, and lets the machine look ahead.
 func (g *group) applyAll(entries []raft.Entry) error {
+	waited := len(entries) > 0 && g.commands.waiting.first() != nil
+	if waited {
+		g.host.Stages.applies()
+	}
 	machine, ok := g.machine.(Expecter)
 	for i, e := range entries {
 		if ok && g.fence == nil && i%machine.ExpectMax() == 0 {
@@ -476,6 +481,9 @@ func (g *group) applyAll(entries []raft.Entry) error {
 		if err := g.apply(e); err != nil {
 			return fmt.Errorf("apply %s: %w", raft.FormatLogID(g.replica.Group, e.ID), err)
 		}
+	}
+	if waited {
+		g.host.Stages.applied()
 	}
 	return nil
 }
@@ -504,6 +512,7 @@ func (g *group) apply(e raft.Entry) error {
 		if answer {
 			g.host.answers.scratch = body[:0]
 			g.host.answers.add(waiter.reply, t, body)
+			g.host.Stages.write(waiter)
 		}
 		g.audit.changed = true
 	default:

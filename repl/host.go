@@ -92,6 +92,8 @@ type pendingReady struct {
 	group     *group
 	number    uint64
 	afterSync []raft.Message
+	began     time.Duration // when the turn began that gathered it
+	writes    int           // how many commands of callers it has
 }
 
 // based says that a replica's log begins after an id: what is older than the
@@ -138,6 +140,8 @@ type Host struct {
 	Clock HostClock
 	// Hints takes the short ticks that its owner gives.
 	Hints Hints
+	// Stages is how long requests take.
+	Stages Stages
 
 	groups    map[raft.GroupID]*group
 	order     []*group // by group id: what is done for all is done in this order
@@ -187,6 +191,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	h.mending = mending{host: h, questions: questionNumbers(cfg.Chance)}
 	h.full.host, h.refused.host, h.fetching.host, h.beats.host, h.chores.host, h.Deferrals.host, h.Audits.host = h, h, h, h, h, h, h
 	h.Forwards.init(h)
+	h.Stages.init(h)
 	if err := h.lives.init(h); err != nil {
 		return nil, err
 	}
@@ -356,7 +361,7 @@ func (h *Host) Synced(b *Batch) {
 	h.underWay, h.full.underWay = false, 0
 	h.lives.batch = uint64(h.cfg.Store.SyncedBatch())
 	h.full.look()
-	b.report()
+	b.report(h)
 	h.lives.synced(b.introduced)
 	clear(b.introduced)
 	b.introduced, b.notes = b.introduced[:0], b.notes[:0]
@@ -370,15 +375,17 @@ func (h *Host) Synced(b *Batch) {
 	h.spare = b
 	if len(h.gathering.Writes) == 0 {
 		// Readies that had nothing to write only waited for those before.
-		h.gathering.report()
+		h.gathering.report(h)
 	}
 }
 
 // report tells the groups that their Readies are on disk.
-func (b *Batch) report() {
+func (b *Batch) report(h *Host) {
+	now := h.Stages.now()
 	for i := range b.readies {
 		p := &b.readies[i]
 		p.group.synced(p.number, p.afterSync)
+		h.Stages.took(WriteLog, p.began, now, p.writes)
 	}
 	clear(b.readies)
 	b.readies = b.readies[:0]
@@ -411,6 +418,7 @@ func (h *Host) Turn(now time.Duration) *Batch {
 	h.lives.turn()
 	h.beats.flush()
 	h.cfg.Transport.Flush()
+	h.Stages.turned()
 	h.answers.flush()
 	if h.underWay {
 		return nil

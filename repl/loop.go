@@ -87,6 +87,8 @@ func StartLoop(h *Host, tick time.Duration, rate int64) *Loop {
 		over:    make(chan struct{}),
 		failed:  make(chan error, 1),
 	}
+	l.syncs.times.span = syncWindow
+	h.Stages.clock = l.Now
 	l.ended.Add(3)
 	go l.run()
 	go l.writeLog()
@@ -397,9 +399,9 @@ func (l *Loop) writeLog() {
 				seldom = false
 				room.Reset(roomPause)
 			}
-			l.syncs.begin(time.Now())
+			l.syncs.begin(l.Now())
 			err := l.append(b, room.C)
-			l.syncs.end(time.Now())
+			l.syncs.end(l.Now())
 			if err != nil {
 				l.failed <- fmt.Errorf("write the log: %w", err)
 				for range l.batches { // so that run is never stuck

@@ -109,6 +109,11 @@ type Reply struct {
 	// Size is what the request counts against its connection's limit of
 	// bytes in flight, until it is answered.
 	Size int
+	// At is when the request was read off its connection, on the clock given to [Host.Turn];
+	// 0: it is the node's own, and nobody counts how long it takes.
+	At time.Duration
+	// Type is the request's, where a client or a member sent one.
+	Type wire.Type
 }
 
 // Proposal is a command on its way into a group's log.

@@ -18,6 +18,7 @@ type commandQueue struct {
 	queue      []Proposal
 	bytes      int          // Invariant: of queue
 	waiting    waiters      // all were proposed in this replica's own leadership
+	fresh      int          // of waiting, those whose commands no Ready has handed out yet
 	entries    []raft.Entry // scratch, for what is handed to the core
 	entryBytes int
 }
@@ -26,6 +27,7 @@ type commandQueue struct {
 type waiter struct {
 	index    uint64
 	deadline time.Duration // on the host's clock; 0: never
+	proposed time.Duration // on the host's clock: when the core took the command
 	reply    Reply
 }
 
@@ -180,7 +182,10 @@ func (q *commandQueue) offer() {
 				q.limiter.Proposed(p.ticket, id.Index+uint64(i))
 			}
 			if p.Reply.To != nil {
-				q.waiting.add(waiter{index: id.Index + uint64(i), deadline: p.Deadline, reply: p.Reply})
+				q.waiting.add(waiter{index: id.Index + uint64(i), deadline: p.Deadline, proposed: q.group.host.now, reply: p.Reply})
+				if q.group.host.Stages.queued(WriteQueue, &p.Reply) {
+					q.fresh++
+				}
 			}
 		}
 		q.bytes -= q.entryBytes
@@ -216,7 +221,7 @@ func (g *group) abandon() {
 	for _, w := range g.commands.waiting.all() {
 		g.host.answers.refuse(w.reply, wire.MaybeApplied(g.name(), "its leader changed while the command was under way"))
 	}
-	g.commands.waiting = waiters{}
+	g.commands.waiting, g.commands.fresh = waiters{}, 0
 	for _, p := range g.commands.queue {
 		g.host.answers.refuse(p.Reply, g.notLeader())
 	}

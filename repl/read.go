@@ -24,6 +24,7 @@ type readQueue struct {
 type readBatch struct {
 	number uint64
 	asked  moment // when the core was asked
+	timed  int    // how many of reads are not the node's own
 	reads  []Read
 }
 
@@ -125,7 +126,13 @@ func (q *readQueue) offer() {
 		q.lose(reads)
 		return
 	}
-	q.unconfirmed = append(q.unconfirmed, readBatch{number: q.number, asked: present(q.group.host), reads: reads})
+	timed := 0
+	for i := range reads {
+		if q.group.host.Stages.queued(ReadQueue, &reads[i].Reply) {
+			timed++
+		}
+	}
+	q.unconfirmed = append(q.unconfirmed, readBatch{number: q.number, asked: present(q.group.host), timed: timed, reads: reads})
 }
 
 // confirm takes the core's word that reads may be served from an index on.
@@ -138,6 +145,9 @@ func (q *readQueue) confirm(confirmed []raft.Read) {
 		for len(q.unconfirmed) > 0 && q.unconfirmed[0].number <= c.Number {
 			q.note(q.unconfirmed[0].asked, c.Index)
 			reads := q.unconfirmed[0].reads
+			stages := &q.group.host.Stages
+			began, ran := stages.now(), stages.reads.ran
+			stages.took(ReadConfirm, q.unconfirmed[0].asked.at, began, q.unconfirmed[0].timed)
 			for i := range reads {
 				r := &reads[i]
 				if expects && i%machine.ExpectMax() == 0 && c.Index <= q.group.applied.Index {
@@ -149,6 +159,7 @@ func (q *readQueue) confirm(confirmed []raft.Read) {
 				}
 				q.park(c.Index, r)
 			}
+			stages.took(ReadAnswer, began, stages.now(), stages.reads.ran-ran)
 			q.group.host.readRooms.give(reads)
 			q.unconfirmed = slices.Delete(q.unconfirmed, 0, 1) // in place: there are few
 		}
@@ -226,6 +237,7 @@ func (q *readQueue) run(r *Read) {
 	if r.Query.Run(q.group.machine, q.group.applied, r.Reply) {
 		q.group.host.answers.touched = append(q.group.host.answers.touched, r.Reply.To)
 	}
+	q.group.host.Stages.read(&r.Reply)
 }
 
 // expireWaits answers requests whose callers have stopped waiting, whatever they

@@ -179,7 +179,7 @@ type Now struct {
 // table as this node has it, founded. What is wrong with the request is answered at
 // once. Nothing of body is kept.
 func (q *Requests) Take(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
-	q.principal = q.Principal
+	q.principal, r.At = q.Principal, now.Host
 	q.take(h, body, r, table, now)
 }
 
@@ -214,7 +214,7 @@ func (q *Requests) TakeForward(h wire.Header, body []byte, r repl.Reply, table *
 		q.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
-	q.principal = f.Principal
+	q.principal, r.At = f.Principal, now.Host
 	q.take(wire.Header{Length: len(f.Body), Type: f.Type, Deadline: h.Deadline, Request: h.Request}, f.Body, r, table, now)
 }
 
