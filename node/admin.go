@@ -47,7 +47,9 @@ func answerCounters(c *connection, r repl.Reply) {
 			}
 			a.Rows = append(a.Rows, mendRows(h.Mends())...)
 			a.Rows = append(a.Rows, auditRows(h.Audits.Counts())...)
+			a.Rows = append(a.Rows, latencyRows(&h.Stages)...)
 		})
+		a.Rows = append(a.Rows, latencyOf(loop.Syncs().Lately).Rows(wire.LatencySyncs)...)
 		if t := c.node.table.Load(); t != nil && t.IncidentCount > 0 {
 			a.Rows = append(a.Rows, wire.CounterRow{Name: "incidents of the cluster", In: t.IncidentCount})
 		}
@@ -55,6 +57,15 @@ func answerCounters(c *connection, r repl.Reply) {
 		a.Rows = append(a.Rows, c.node.assigning.rows()...)
 	}
 	c.answerNow(r, wire.TypeCountersAnswer, a.Append(nil))
+}
+
+// latencyRows are how long requests took of late, as rows of the counters.
+func latencyRows(s *repl.Stages) []wire.CounterRow {
+	return append(latencyOf(s.Lately(repl.WriteWhole)).Rows(wire.LatencyWrites), latencyOf(s.Lately(repl.ReadWhole)).Rows(wire.LatencyReads)...)
+}
+
+func latencyOf(l repl.Lately) wire.Latency {
+	return wire.Latency{Count: l.Count, P50: l.P50, P99: l.P99}
 }
 
 // report is what this node tells about itself and the cluster, from what it knows. It

@@ -114,6 +114,9 @@ func (c *connection) AnswerPiece(r repl.Reply, t wire.Type, body []byte) (first 
 
 // answer queues the answer to a request, with flags.
 func answer(c *connection, r repl.Reply, t wire.Type, flags uint16, body []byte) (first bool) {
+	if t == wire.TypeError {
+		c.node.counters.Refused(r.Type, wire.CodeIn(body), 1)
+	}
 	// A large answer is copied before the lock is taken: others wait for it to answer, the
 	// goroutine that serves all groups among them.
 	if len(body) >= pieceFull {
@@ -429,6 +432,7 @@ func (c *connection) read() error {
 			if err == nil {
 				c.node.counters.In(h.Type, len(body))
 				if c.backlog.limited && c.backlog.refuses(h, c.node.door.shedding.refusal) {
+					c.node.counters.Refused(h.Type, wire.CodeBusy, 1)
 					continue
 				}
 				err = c.dispatch(h, body)

@@ -56,6 +56,16 @@ func (e *Error) Append(b []byte) []byte { return appendFields(b, e) }
 // Read reads the body.
 func (e *Error) Read(body []byte) error { return readFields(body, e) }
 
+// CodeIn returns the code of the refusal that a body holds, without reading the rest; 0 if it
+// holds none, or a code above 127.
+func CodeIn(body []byte) Code {
+	const list, listMask, numberMax = 0x90, 0xf0, 0x7f // of msgpack: a short list, whose first field is a small number
+	if len(body) < 2 || body[0]&listMask != list || body[1] > numberMax {
+		return 0
+	}
+	return Code(body[1])
+}
+
 // Error is one line, whatever the other side has put into its parts:
 //
 //	too-large: value of "cart/17": over the limit (1048577 bytes, the limit is 1048576); split it
