@@ -104,28 +104,35 @@ type view struct {
 	doubt   logstore.Doubt
 }
 
+func newView() *view {
+	return &view{heard: make(map[raft.NodeID]time.Duration), awaited: make(map[raft.NodeID]bool), stalled: make(map[raft.NodeID]bool)}
+}
+
 // view returns what the host knows, and false if the loop does not answer within
 // callTimeout: it has ended, or reads a replica that was just mended.
 func (p *report) view(loop *repl.Loop, table *shardmap.Table) (view, bool) {
-	v := &view{heard: make(map[raft.NodeID]time.Duration), awaited: make(map[raft.NodeID]bool), stalled: make(map[raft.NodeID]bool)}
-	if !inTurn(loop, func(h *repl.Host) {
-		v.groups, v.full, v.doubt = h.View(), h.Contacts().Fullness(), h.Doubt()
-		for i := range table.Nodes {
-			if ago, known := h.Contacts().Heard(table.Nodes[i].ID, loop.Now()); known {
-				v.heard[table.Nodes[i].ID] = ago
-			}
-			if h.Contacts().Stalled(table.Nodes[i].ID) {
-				v.stalled[table.Nodes[i].ID] = true
-			}
-			if h.Contacts().Awaited(table.Nodes[i].ID) {
-				v.awaited[table.Nodes[i].ID] = true
-			}
-		}
-	}) {
+	v := newView()
+	if !inTurn(loop, func(h *repl.Host) { v.look(h, loop.Now(), table) }) {
 		return view{}, false
 	}
 	v.ways(p.self().Node, table, p.transport.Link)
 	return *v, true
+}
+
+// look takes a view of the host, in one of its turns.
+func (v *view) look(h *repl.Host, now time.Duration, table *shardmap.Table) {
+	v.groups, v.full, v.doubt = h.View(), h.Contacts().Fullness(), h.Doubt()
+	for i := range table.Nodes {
+		if ago, known := h.Contacts().Heard(table.Nodes[i].ID, now); known {
+			v.heard[table.Nodes[i].ID] = ago
+		}
+		if h.Contacts().Stalled(table.Nodes[i].ID) {
+			v.stalled[table.Nodes[i].ID] = true
+		}
+		if h.Contacts().Awaited(table.Nodes[i].ID) {
+			v.awaited[table.Nodes[i].ID] = true
+		}
+	}
 }
 
 // status returns whether a node was heard of lately. While it is too soon to tell, the

@@ -174,7 +174,7 @@ func TestChecksFollowTargets(t *testing.T) {
 	var targets []*target
 	made := func() (all []uint64) {
 		for _, r := range nodes {
-			all = append(all, r.node.checking.counts().Probes)
+			all = append(all, probed(r.node))
 		}
 		return all
 	}
@@ -645,4 +645,10 @@ func TestNothingUp(t *testing.T) {
 			t.Errorf("got %s\nwant %s", got, tt.want)
 		}
 	}
+}
+
+// probed is how many probes a node has made.
+func probed(n *Node) uint64 {
+	k, _ := n.checking.counts(n.ctx)
+	return k.Probes
 }

@@ -19,10 +19,15 @@ func (s *incidents) policy() repl.AuditPolicy {
 
 // auditRows are what the audits of this node have counted.
 func auditRows(c repl.AuditCounts) []wire.CounterRow {
-	return countRows("audit: ", []countRow{
+	return countRows("audit: ", auditCounts(c))
+}
+
+// auditCounts are the counts of audits by their names.
+func auditCounts(c repl.AuditCounts) []countRow {
+	return []countRow{
 		{"entries written", c.Entries}, {"comparisons", c.Rounds}, {"replicas that differed", c.Differed}, {"ties", c.Ties},
 		{"walks", c.Walks}, {"faults found by walks", c.Faults}, {"replicas fenced", c.Fenced}, {"replicas rebuilt", c.Rebuilt},
-	})
+	}
 }
 
 // happened is told by the host of a replica whose state was found to be wrong, or is right again.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -233,10 +234,15 @@ func stuckMove(m *mover.StuckMove, now time.Duration, t *shardmap.Table) wire.Pr
 	return p
 }
 
+// counts returns what this node has carried; false if ctx ends before it is known.
+func (c *carrying) counts(ctx context.Context) (mover.CarryCounts, bool) {
+	return countsOf(ctx, &c.mail, func(time.Duration) mover.CarryCounts { return c.core.Counts() })
+}
+
 // rows are the counters of what this node has carried.
 func (c *carrying) rows() (rows []wire.CounterRow) {
-	var n mover.CarryCounts
-	if !c.mail.ask(c.node.ctx, func(time.Duration) { n = c.core.Counts() }) {
+	n, ok := c.counts(c.node.ctx)
+	if !ok {
 		return nil
 	}
 	for _, r := range []wire.CounterRow{

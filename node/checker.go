@@ -159,11 +159,7 @@ func takeChecks(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	})
 }
 
-// counts returns what the checker has done and has; all zero if the node stops.
-func (d *checking) counts() health.CheckerCounts {
-	var n health.CheckerCounts
-	if !d.mail.ask(d.node.ctx, func(time.Duration) { n = d.core.Counts() }) {
-		return health.CheckerCounts{} // run may still write to n
-	}
-	return n
+// counts returns what the checker has done and has; false if ctx ends before it is known.
+func (d *checking) counts(ctx context.Context) (health.CheckerCounts, bool) {
+	return countsOf(ctx, &d.mail, func(time.Duration) health.CheckerCounts { return d.core.Counts() })
 }

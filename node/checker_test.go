@@ -44,7 +44,8 @@ func TestDroppedProbesEnd(t *testing.T) {
 	busy := func(least, most uint64) func() error {
 		return func() error {
 			poll(wire.ChecksOf{Since: last, Until: last}) // or the checker drops all
-			if n, busy := d.counts(), uint64(d.busy.Load()); n.Running < least || n.Running > most || busy < least || busy > most {
+			n, _ := d.counts(d.node.ctx)
+			if busy := uint64(d.busy.Load()); n.Running < least || n.Running > most || busy < least || busy > most {
 				return fmt.Errorf("%d probes are counted, %d busy, want %d to %d", n.Running, busy, least, most)
 			}
 			return nil
@@ -68,9 +69,9 @@ func TestDroppedProbesEnd(t *testing.T) {
 	spec = registry.Spec{Type: registry.TypeTCP, Host: at.Addr().String(), Port: at.Port(), Timeout: time.Second, Interval: time.Second, Rise: 1, Fall: 1}
 	poll(wire.ChecksOf{Since: last, Until: last + 1, Rows: []wire.CheckRow{{Number: last + 1, Name: "other", Instance: "1", Check: 1, Spec: spec.AppendTo(nil)}}})
 	last++
-	before := d.counts()
+	before, _ := d.counts(d.node.ctx)
 	until(t, "another check is made", func() error {
-		n := d.counts()
+		n, _ := d.counts(d.node.ctx)
 		if n.Probes == before.Probes || n.Running > 0 || n.Failed > before.Failed {
 			return fmt.Errorf("%+v", n)
 		}

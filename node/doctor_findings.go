@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -193,6 +194,13 @@ func watchRooms(name string, r machine.WatchRooms) (list []wire.Problem) {
 // callTimeout: the loop has ended, or reads a replica that was just mended. Then f is not
 // called any more.
 func inTurn(loop *repl.Loop, f func(h *repl.Host)) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	return inTurnWithin(ctx, loop, f)
+}
+
+// inTurnWithin is [inTurn] until ctx ends.
+func inTurnWithin(ctx context.Context, loop *repl.Loop, f func(h *repl.Host)) bool {
 	done, late := make(chan struct{}), make(chan struct{}, 1)
 	late <- struct{}{}
 	loop.Post(func(h *repl.Host) {
@@ -203,13 +211,11 @@ func inTurn(loop *repl.Loop, f func(h *repl.Host)) bool {
 		default:
 		}
 	})
-	patience := time.NewTimer(callTimeout)
-	defer patience.Stop()
 	select {
 	case <-done:
 		return true
 	case <-loop.Over():
-	case <-patience.C:
+	case <-ctx.Done():
 	}
 	select {
 	case <-late:

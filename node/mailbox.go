@@ -60,6 +60,16 @@ func (b *mailbox) ask(ctx context.Context, f func(now time.Duration)) bool {
 	}
 }
 
+// countsOf has the owner of a mailbox count something. It reports false if ctx ends before that is
+// known.
+func countsOf[T any](ctx context.Context, b *mailbox, count func(now time.Duration) T) (n T, ok bool) {
+	counted := make(chan T, 1) // read only once it is whole: the owner may count after ctx has ended
+	if !b.ask(ctx, func(now time.Duration) { counted <- count(now) }) {
+		return n, false
+	}
+	return <-counted, true
+}
+
 // take returns what was posted since it was called last, in order.
 func (b *mailbox) take() []func(now time.Duration) {
 	b.mu.Lock()

@@ -26,7 +26,7 @@ func TestNothingIsTakenOfAnOwnerWhileItStops(t *testing.T) {
 		"down":     {&n.assigning.mail, func() { n.assigning.down() }},
 		"missed":   {&n.assigning.mail, func() { n.assigning.missed() }},
 		"rows":     {&n.assigning.mail, func() { n.assigning.rows() }},
-		"counts":   {&n.checking.mail, func() { n.checking.counts() }},
+		"counts":   {&n.checking.mail, func() { n.checking.counts(n.ctx) }},
 		"stuck":    {&n.carrying.mail, func() { n.carrying.stuck(new(shardmap.Table)) }},
 		"carriage": {&n.carrying.mail, func() { n.carrying.rows() }},
 	} {

@@ -263,10 +263,15 @@ func remedy(m *repl.Mending, name map[raft.NodeID]string) string {
 
 // mendRows are the counts of mending, as rows of the counters.
 func mendRows(c repl.MendCounts) []wire.CounterRow {
-	return countRows("damage: ", []countRow{
+	return countRows("damage: ", mendCounts(c))
+}
+
+// mendCounts are the counts of mending by their names.
+func mendCounts(c repl.MendCounts) []countRow {
+	return []countRow{
 		{"replicas found damaged while running", c.Found}, {"questions", c.Asked}, {"questions answered", c.Answered},
 		{"entries given back", c.Mended}, {"entries replaced", c.Replaced}, {"snapshots asked for", c.Snapshots}, {"replicas mended", c.Healed},
-	})
+	}
 }
 
 // countRow is a count and its name.

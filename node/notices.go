@@ -25,6 +25,9 @@ const (
 	noticeSize = 400
 )
 
+// noticeOfRefusal is what the rows of those who were turned away begin with.
+const noticeOfRefusal = "connections refused: "
+
 // refusedHungUp is the kind of those that went before they had said who they are.
 const refusedHungUp = "hung-up"
 
@@ -53,7 +56,7 @@ func (n *notices) refused(err error) {
 		return // this node closed it
 	}
 	kind := refusalKind(err)
-	n.say(slog.LevelInfo, "connections refused: "+kind, "connection refused", "kind", kind, "err", noticeText(err))
+	n.say(slog.LevelInfo, noticeOfRefusal+kind, "connection refused", "kind", kind, "err", noticeText(err))
 }
 
 // notCounted tells the operator that a connection's words in a member's name are

@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -14,13 +15,18 @@ import (
 // servicesShown is how many services without an instance that is up a doctor names.
 const servicesShown = 8
 
+// counts returns what the assigner has done and has; false if ctx ends before it is known.
+func (d *assigning) counts(ctx context.Context) (health.AssignerCounts, bool) {
+	return countsOf(ctx, &d.mail, func(time.Duration) health.AssignerCounts { return d.core.Counts() })
+}
+
 // rows are the counters of what this node has checked, and of what it has had checked.
 func (d *assigning) rows() (rows []wire.CounterRow) {
-	var a health.AssignerCounts
-	if !d.mail.ask(d.node.ctx, func(time.Duration) { a = d.core.Counts() }) {
+	a, ok := d.counts(d.node.ctx)
+	if !ok {
 		return nil
 	}
-	k := d.node.checking.counts()
+	k, _ := d.node.checking.counts(d.node.ctx)
 	for _, r := range slices.Concat([]wire.CounterRow{
 		{Name: "services: in groups led here", Out: a.Services},
 		{Name: "services: checks assigned", Out: a.Checks},

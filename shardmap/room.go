@@ -46,3 +46,36 @@ func SessionRooms(m *Map) (group, slot Room, of Slot) {
 	}
 	return group, slot, of
 }
+
+// Holdings is how much there is in the slots that a group serves.
+type Holdings struct {
+	Keys     int
+	Leases   int
+	Services int
+	Sessions Room
+}
+
+// HoldingsOf counts what a group has. It looks at each slot, and only the goroutine that applies
+// may call it.
+func HoldingsOf(m *Map) Holdings {
+	h := Holdings{Sessions: Room{"sessions", m.quota.sessions, m.quota.sessionsMax}}
+	count := func(st *slotState, k RecordKind) int {
+		if s := st.kind(k); s != nil {
+			return s.count
+		}
+		return 0
+	}
+	for _, page := range m.slots.Load().served {
+		if page == nil {
+			continue
+		}
+		for _, st := range page {
+			if st != nil {
+				h.Keys += st.records.count
+				h.Leases += count(st, KindLease)
+				h.Services += count(st, KindService)
+			}
+		}
+	}
+	return h
+}
