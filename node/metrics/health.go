@@ -35,6 +35,10 @@ func Live(s Source) http.Handler { return health(s.Alive, 0) }
 // condition with what was found and what to do.
 func Ready(s Source) http.Handler { return health(s.Ready, readyFor) }
 
+// bugEachAsks is planted to show that its test finds it: strangers have a majority asked as often as
+// they like.
+const bugEachAsks = "each who asks whether a node is ready has a majority asked"
+
 // answer is what was found of a node's health, once for all who ask at the same time.
 type answer struct {
 	done  chan struct{} // closed when conditions are there
@@ -51,7 +55,7 @@ func health(ask func(context.Context) []Condition, goodFor time.Duration) http.H
 	now := func(ctx context.Context) []Condition {
 		mu.Lock()
 		a := last
-		mine := a == nil
+		mine := a == nil || bug(bugEachAsks)
 		if !mine {
 			select {
 			case <-a.done:

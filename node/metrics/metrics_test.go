@@ -10,6 +10,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"runtime"
+	"runtime/trace"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +29,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type world struct {
 	collect func(p *Page)
 	ready   func(ctx context.Context) []Condition
-	asked   int // for whether it is ready; the handler asks once at a time
 }
 
 func (s *world) Collect(_ context.Context, p *Page) { s.collect(p) }
@@ -36,10 +37,7 @@ func (s *world) Alive(context.Context) []Condition {
 	return []Condition{{Name: "loop", Reason: "it stands still", Next: "restart it"}}
 }
 
-func (s *world) Ready(ctx context.Context) []Condition {
-	s.asked++
-	return s.ready(ctx)
-}
+func (s *world) Ready(ctx context.Context) []Condition { return s.ready(ctx) }
 
 func ask(h http.Handler, method, url string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
@@ -104,6 +102,17 @@ muster_peer_round_trip_seconds{node="2"} 0.00025
 
 // One scrape at a time is collected, and one that nobody reads holds up no other.
 func TestOneScrapeAtATime(t *testing.T) {
+	if wrong := scrapesBeside(); wrong != "" {
+		t.Error(wrong)
+	}
+	if w := ask(Scrapes(new(world)), http.MethodPost, "/metrics"); w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %d", w.Code)
+	}
+}
+
+// scrapesBeside scrapes while a scrape is collected, and again while it waits for its scraper. It
+// says what is wrong.
+func scrapesBeside() string {
 	collecting, goOn := make(chan struct{}), make(chan struct{})
 	s := &world{collect: func(p *Page) {
 		p.Yes(NodeMember, true)
@@ -113,25 +122,32 @@ func TestOneScrapeAtATime(t *testing.T) {
 	h := Scrapes(s)
 	slow := &stuck{header: http.Header{}, writing: make(chan struct{}), read: make(chan struct{})}
 	var ended sync.WaitGroup
+	defer ended.Wait()
 	ended.Go(func() { h.ServeHTTP(slow, httptest.NewRequest(http.MethodGet, "/metrics", nil)) })
+	defer close(slow.read)
 	<-collecting
-	if w := ask(h, http.MethodGet, "/metrics"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
-		t.Errorf("a second scrape meanwhile: %d, want 503 with when to come back", w.Code)
+	done := make(chan *httptest.ResponseRecorder, 1)
+	second := func() { done <- ask(h, http.MethodGet, "/metrics") }
+	ended.Go(second)
+	select {
+	case w := <-done:
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			return fmt.Sprintf("a second scrape meanwhile: %d, want 503 with when to come back", w.Code)
+		}
+	case <-collecting:
+		goOn <- struct{}{}
+		goOn <- struct{}{}
+		return "two scrapes are collected at once"
 	}
 	goOn <- struct{}{}
 	<-slow.writing // it is collected, and its scraper reads nothing
-	done := make(chan *httptest.ResponseRecorder)
-	go func() { done <- ask(h, http.MethodGet, "/metrics") }()
+	ended.Go(second)
 	<-collecting
 	goOn <- struct{}{}
 	if w := <-done; w.Code != http.StatusOK || strings.Count(w.Body.String(), "\nmuster_node_member 1\n") != 1 {
-		t.Errorf("a scrape beside one that nobody reads: %d %s", w.Code, w.Body)
+		return fmt.Sprintf("a scrape beside one that nobody reads: %d %s", w.Code, w.Body)
 	}
-	close(slow.read)
-	ended.Wait()
-	if w := ask(h, http.MethodPost, "/metrics"); w.Code != http.StatusMethodNotAllowed {
-		t.Errorf("POST: %d", w.Code)
-	}
+	return ""
 }
 
 // stuck is a scraper that does not read.
@@ -148,41 +164,71 @@ func (s *stuck) Write(b []byte) (int, error) {
 	return len(b), errors.New("it hung up")
 }
 
-// Anybody may ask whether a node is ready, and each answer costs a majority: many who ask at
-// once, or one after the other, must not become as many questions.
-func TestReadyIsAskedOnce(t *testing.T) {
-	const many = 50
-	asking, goOn := make(chan struct{}, many), make(chan struct{})
+// What the page of a node's health says, by whether it is asked for all of it.
+func TestHealthPage(t *testing.T) {
 	s := &world{ready: func(ctx context.Context) []Condition {
 		if _, bounded := ctx.Deadline(); !bounded {
 			t.Error("the question has no end")
 		}
-		asking <- struct{}{}
-		<-goOn
 		return []Condition{{Name: "member", OK: true}, {Name: "groups", Reason: "group 3 has no leader", Next: "muster status"}}
 	}}
-	h := Ready(s)
-	answers := make(chan *httptest.ResponseRecorder, many)
-	for range many {
-		go func() { answers <- ask(h, http.MethodGet, "/readyz") }()
-	}
-	<-asking
-	close(goOn)
-	for range many {
-		if w := <-answers; w.Code != http.StatusServiceUnavailable || w.Body.String() != "[-] groups: group 3 has no leader\n    next: muster status\n" {
-			t.Fatalf("%d %q", w.Code, w.Body)
+	for _, tt := range []struct {
+		h         http.Handler
+		url, want string
+	}{
+		{Ready(s), "/readyz", "[-] groups: group 3 has no leader\n    next: muster status\n"},
+		{Ready(s), "/readyz?verbose", "[+] member\n[-] groups: group 3 has no leader\n    next: muster status\n"},
+		{Live(s), "/livez", "[-] loop: it stands still\n    next: restart it\n"},
+	} {
+		if w := ask(tt.h, http.MethodGet, tt.url); w.Code != http.StatusServiceUnavailable || w.Body.String() != tt.want {
+			t.Errorf("%s: %d %q, want %q", tt.url, w.Code, w.Body, tt.want)
 		}
 	}
-	if w := ask(h, http.MethodGet, "/readyz?verbose"); w.Body.String() != "[+] member\n[-] groups: group 3 has no leader\n    next: muster status\n" {
-		t.Errorf("verbose: %q", w.Body)
+	s.ready = func(context.Context) []Condition { return []Condition{{Name: "member", OK: true, Reason: "node 3"}} }
+	if w := ask(Ready(s), http.MethodGet, "/readyz?verbose"); w.Code != http.StatusOK || w.Body.String() != "[+] member: node 3\nok\n" {
+		t.Errorf("of one that is ready: %d %q", w.Code, w.Body)
 	}
-	// On a slow machine some may have come after the answer had become too old.
-	if s.asked > many/2 {
-		t.Errorf("%d who asked at once became %d questions", many, s.asked)
+}
+
+// Anybody may ask whether a node is ready, and each answer costs a majority: many who ask at
+// once must not become as many questions.
+func TestReadyIsAskedOnce(t *testing.T) {
+	if wrong := manyAskReady(); wrong != "" {
+		t.Error(wrong)
 	}
-	if w := ask(Live(s), http.MethodGet, "/livez"); w.Code != http.StatusServiceUnavailable || w.Body.String() != "[-] loop: it stands still\n    next: restart it\n" {
-		t.Errorf("/livez: %d %q", w.Code, w.Body)
+}
+
+// manyAskReady asks many times while the first question is not answered. It says what is wrong.
+func manyAskReady() string {
+	const many = 50
+	asked, goOn := make(chan struct{}, many), make(chan struct{})
+	h := Ready(&world{ready: func(context.Context) []Condition {
+		asked <- struct{}{}
+		<-goOn
+		return []Condition{{Name: "member", OK: true}}
+	}})
+	began, answered := make(chan struct{}), make(chan int, many)
+	for range many {
+		go func() {
+			began <- struct{}{}
+			answered <- ask(h, http.MethodGet, "/readyz").Code
+		}()
 	}
+	for range many {
+		<-began
+	}
+	<-asked
+	close(goOn)
+	for range many {
+		if code := <-answered; code != http.StatusOK {
+			return fmt.Sprintf("one was answered %d", code)
+		}
+	}
+	// On a slow machine some may have come when the answer had become too old.
+	if n := len(asked) + 1; n > many/2 {
+		return fmt.Sprintf("%d who asked at once became %d questions", many, n)
+	}
+	return ""
 }
 
 // One profile at a time, of bounded length, and none that does not exist.
@@ -206,30 +252,68 @@ func TestProfiles(t *testing.T) {
 			t.Errorf("%q: %d %.200s, want %d with %q", tt.path, w.Code, w.Body, tt.code, tt.want)
 		}
 	}
-	// The one who asks hangs up after a while: then it ends too, and the next one is made.
-	ctx, hangUp := context.WithCancel(t.Context())
-	long := make(chan int)
-	go func() {
-		code := http.StatusConflict // with those that look whether it has begun
-		for code == http.StatusConflict && ctx.Err() == nil {
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, ProfilesPath+"trace?seconds=60", nil).WithContext(ctx))
-			code = w.Code
-		}
-		long <- code
-	}()
-	for end := time.Now().Add(20 * time.Second); ask(h, http.MethodGet, ProfilesPath+"heap").Code != http.StatusConflict; {
-		if time.Now().After(end) {
-			t.Fatal("two profiles are made at a time")
-		}
+	if wrong := profilesBeside(); wrong != "" {
+		t.Error(wrong)
 	}
+	if wrong := longProfile(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// profilesBeside asks for a profile while a trace is made, until whoever asked for the trace hangs
+// up. It says what is wrong.
+func profilesBeside() string {
+	h := Profiles()
+	hangUp, traced := tracing(h, "60")
+	for !trace.IsEnabled() {
+		runtime.Gosched()
+	}
+	beside := ask(h, http.MethodGet, ProfilesPath+"heap").Code
 	hangUp()
-	if code := <-long; code != http.StatusOK {
-		t.Errorf("the long one: %d", code)
+	if code := <-traced; code != http.StatusOK {
+		return fmt.Sprintf("the trace: %d", code)
+	}
+	if beside != http.StatusConflict {
+		return fmt.Sprintf("a profile while a trace is made: %d, want 409", beside)
 	}
 	if w := ask(h, http.MethodGet, ProfilesPath+"heap"); w.Code != http.StatusOK {
-		t.Errorf("after it: %d", w.Code)
+		return fmt.Sprintf("after the trace: %d", w.Code)
 	}
+	return ""
+}
+
+// longProfile asks for more seconds than there may be. It says what is wrong.
+func longProfile() string {
+	hangUp, traced := tracing(Profiles(), "61")
+	defer hangUp()
+	for {
+		select {
+		case code := <-traced:
+			if code != http.StatusBadRequest {
+				return fmt.Sprintf("61 seconds: %d, want 400", code)
+			}
+			return ""
+		default:
+		}
+		if trace.IsEnabled() {
+			hangUp()
+			<-traced
+			return "a trace of 61 seconds has begun"
+		}
+		runtime.Gosched()
+	}
+}
+
+// tracing asks for a trace, until it is there or the one who asks hangs up. traced gets the status.
+func tracing(h http.Handler, seconds string) (hangUp func(), traced <-chan int) {
+	ctx, hangUp := context.WithCancel(context.Background())
+	done := make(chan int, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, ProfilesPath+"trace?seconds="+seconds, nil).WithContext(ctx))
+		done <- w.Code
+	}()
+	return hangUp, done
 }
 
 // What Prometheus is told of an instance: where it is, and how it stands.

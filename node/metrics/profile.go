@@ -23,6 +23,12 @@ const (
 	profileBytesMax = 256 << 20
 )
 
+// Bugs that are planted to show that their tests find them.
+const (
+	bugManyProfiles = "profiles beside each other"
+	bugLongProfile  = "a profile for as long as somebody likes"
+)
+
 // Profiles answers with profiles of the process, for go tool pprof and go tool trace: profile and
 // trace, which take ?seconds=N, and those of package runtime/pprof, which are there at once and
 // with ?debug=1 or 2 are text. One is made at a time. They show what is in the process's memory,
@@ -45,6 +51,9 @@ func Profiles() http.Handler {
 		case <-free:
 			defer func() { free <- struct{}{} }()
 		default:
+			if bug(bugManyProfiles) {
+				break
+			}
 			http.Error(w, "another profile is being made; ask again when it is done", http.StatusConflict)
 			return
 		}
@@ -97,7 +106,7 @@ func profileOf(name string) http.HandlerFunc {
 // timed makes a profile for as many seconds as are asked for, or until nobody waits for it.
 func timed(w http.ResponseWriter, r *http.Request, start func(*bounded) error, stop func()) {
 	d, ok := seconds(r, "seconds", profileSeconds, profileSecondsMax)
-	if !ok {
+	if !ok && !bug(bugLongProfile) {
 		http.Error(w, fmt.Sprintf("seconds: want a whole number of 1 to %d", profileSecondsMax), http.StatusBadRequest)
 		return
 	}

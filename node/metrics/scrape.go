@@ -19,6 +19,10 @@ type Source interface {
 	Ready(ctx context.Context) []Condition
 }
 
+// bugManyScrapes is planted to show that its test finds it: whoever scrapes often has a node spend all
+// its time on that.
+const bugManyScrapes = "scrapes beside each other"
+
 // scrapeRetry is after how many seconds one should ask again who came during a scrape.
 const scrapeRetry = 1
 
@@ -34,6 +38,10 @@ func Scrapes(s Source) http.Handler {
 		select {
 		case page = <-free:
 		default:
+			if bug(bugManyScrapes) {
+				s.Collect(r.Context(), new(Page))
+				return
+			}
 			w.Header().Set("Retry-After", strconv.Itoa(scrapeRetry))
 			http.Error(w, "another scrape is under way; let one Prometheus ask this node, or let them ask at different times", http.StatusServiceUnavailable)
 			return
