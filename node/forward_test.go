@@ -1,10 +1,13 @@
 package node
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
+	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -212,4 +215,41 @@ func TestHostileForwards(t *testing.T) {
 	}
 	flood.Close()
 	<-over
+}
+
+// A client that reaches one node alone may watch what happens from now on, whether that node leads the groups or not. One
+// would doubt it: a watch begins once the groups have said that they serve its slots, and such a question is not passed on.
+func TestWatchThroughOneNode(t *testing.T) {
+	t.Parallel()
+	if wrong := watchesThroughOne(t, readyMax); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// watchesThroughOne tells through which node a watch does not begin within a time.
+func watchesThroughOne(t *testing.T, within time.Duration) string {
+	nodes, direct := cluster(t, 3, nil)
+	for i, r := range nodes {
+		c, err := client.Open(client.Options{Insecure: true, Endpoints: []string{r.addr}, Forward: client.ForwardAlways})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		w := c.Watch(ctx, client.WatchQuery{Prefix: []byte("seen/")})
+		var writing sync.WaitGroup
+		writing.Go(func() { // until one is seen
+			for n := 0; ctx.Err() == nil; n++ {
+				_, _ = direct.Set(ctx, fmt.Appendf(nil, "seen/%d/%d", i, n), []byte("v"), client.WriteOptions{})
+			}
+		})
+		_, err = w.Next()
+		cancel()
+		writing.Wait()
+		w.Close()
+		c.Close()
+		if err != nil {
+			return fmt.Sprintf("through node %d: %v", i+1, err)
+		}
+	}
+	return ""
 }

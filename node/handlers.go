@@ -73,7 +73,7 @@ var handlers = [...]handler{
 	wire.TypeWatch:        {request: (*connection).take},
 
 	wire.TypeStep:     {request: takeStep},
-	wire.TypeSlotView: {request: (*connection).take},
+	wire.TypeSlotView: {request: (*connection).take, flags: wire.FlagForward},
 
 	wire.TypeTableStream: {request: (*connection).take},
 	wire.TypeLeases:      {request: (*connection).take, flags: wire.FlagForward},

@@ -8,6 +8,7 @@ import (
 
 	"muster/repl"
 	"muster/repl/client"
+	"muster/repl/machine"
 	"muster/repl/notary"
 	"muster/repl/rights"
 	"muster/repl/standing"
@@ -215,4 +216,9 @@ func TestPlantedWorn(t *testing.T) {
 		}
 		t.Logf("%s: %s", c.bug, wrong)
 	}
+}
+
+// A watch through one node must not begin if the leader alone says which slots it serves.
+func TestPlantedViewOfLeader(t *testing.T) {
+	mustFind(t, machine.SetBug, "slot view of the leader alone", func(t *testing.T) string { return watchesThroughOne(t, 3*time.Second) })
 }

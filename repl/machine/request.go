@@ -232,10 +232,10 @@ func (q *Requests) ofGroup(h wire.Header, body []byte, read repl.Read, table *sh
 	q.reads = append(q.reads, read)
 }
 
-// passage is how a request is passed on, if its client asks for that; nil if not. It
+// passage is how a request is passed on, if its client asks for that and nodes pass on such requests; nil if not. It
 // keeps body.
 func (q *Requests) passage(h wire.Header, body []byte, g raft.GroupID, table *shardmap.Table) *repl.Passage {
-	if h.Flags&wire.FlagForward == 0 {
+	if h.Flags&wire.FlagForward == 0 || !h.Type.Forwards() {
 		return nil
 	}
 	return newPassage(wire.Forward{Principal: q.principal, Type: h.Type, Body: body}, g, table)

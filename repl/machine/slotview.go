@@ -8,15 +8,20 @@ import (
 )
 
 // slotView makes the question what a group has of some slots a read of that group. It is
-// linearizable: a move is carried on by what the answer says.
+// linearizable: a move is carried on by what the answer says. A client that can't reach the leader gets it of the replica
+// that it asks, by which it follows the group too.
 func (q *Requests) slotView(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
 	v := &slotViewQuery{of: q, bare: q.principal != 0 && q.Counts != nil && !q.Counts(q.principal) && !bug(bugCountsTold)}
 	if err := v.request.Read(body); err != nil {
 		q.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
-	q.ofGroup(h, body, repl.Read{Group: v.request.Group, Reply: r, Query: v}, table, now)
+	q.ofGroup(h, body, repl.Read{Group: v.request.Group, AnyReplica: anyReplica(h, wire.ReadLinearizable) && !bug(bugViewOfLeader), Reply: r, Query: v}, table, now)
 }
+
+// bugViewOfLeader is planted to show that its test finds it: the leader alone tells what it has of slots, also a client
+// that can't reach it.
+const bugViewOfLeader = "slot view of the leader alone"
 
 // bugCountsTold is planted to show that its test finds it: every user is told how many keys each slot has.
 const bugCountsTold = "slots' counts told to any user"
