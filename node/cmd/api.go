@@ -192,13 +192,12 @@ func (q *apiRequest) planned() bool {
 
 // timeout is how long one request to a node may take.
 func (q *apiRequest) timeout() (time.Duration, error) {
-	text, ok := q.text(fieldTimeout)
-	if !ok {
+	if !q.IsSet(fieldTimeout) {
 		return timeoutDefault, nil
 	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 || d > timeoutMax {
-		return 0, fieldErrorf(fieldTimeout, "%s; want more than 0 and at most %v", shown([]byte(text)), timeoutMax)
+	d := q.Duration(fieldTimeout)
+	if err := checkTimeout("muster "+q.route.command, d); err != nil {
+		return 0, q.route.apiErrorOf(err)
 	}
 	return d, nil
 }

@@ -119,7 +119,7 @@ func (a *apiAnswer) push() error {
 // pushNow sends what has gathered, a.mu held. The reader of a stream gets [streamWriteMax] for it: one that has gone
 // without a word, or reads too slowly, does not keep the command for ever.
 func (a *apiAnswer) pushNow() {
-	if a.err != nil {
+	if a.err != nil || a.began && len(a.buf) == 0 {
 		return
 	}
 	if !a.began {

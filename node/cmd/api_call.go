@@ -155,7 +155,7 @@ func (call *apiCall) errand(con *console, c *cli.Context) (*errand, error) {
 	if call.route.field(fieldTimeout) >= 0 {
 		d = c.Duration(fieldTimeout) // import has another one where none is given
 	}
-	return &errand{console: con, client: call.client, json: true, timeout: d}, checkTimeout(c, d)
+	return &errand{console: con, client: call.client, json: true, timeout: d}, checkTimeout(c.Command.HelpName, d)
 }
 
 // finish sends what is not sent yet: the rest of the rows, or the error.
@@ -184,7 +184,7 @@ func (call *apiCall) finish(err error) error {
 		return call.send(quietStatus(call.route, status))
 	}
 	body := &errorBody{Notes: call.notes.lines, Result: a.result()}
-	if call.agreement.stale || call.agreement.only {
+	if len(call.agreement.shown) > 0 && (call.agreement.stale || call.agreement.only) {
 		body.Plan = plan
 	}
 	writeError(call.w, call.route.apiErrorOf(err), body)

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,7 +43,8 @@ type errorRow struct {
 }
 
 func (e *apiError) row() *errorRow {
-	return &errorRow{e.code, e.object, e.text, e.state, e.next, int(e.exit), e.Error()}
+	// A secret may have been given in the place of something else, and what is wrong with that names it.
+	return &errorRow{e.code, hushed(e.object), hushed(e.text), hushed(e.state), hushed(e.next), int(e.exit), hushed(e.Error())}
 }
 
 // errorBody is the answer to a request that was not carried out, or not as a whole.
@@ -102,7 +104,11 @@ func (rt *apiRoute) apiErrorOf(err error) *apiError {
 	}
 	exit := statusOf(err)
 	of := exitStatuses[exit]
-	e := &apiError{status: of.status, code: of.code, object: rt.command, exit: exit, text: rt.inFields(oneLine(err))}
+	e := &apiError{status: of.status, code: of.code, object: rt.command, exit: exit}
+	field := ""
+	if e.text, field = rt.inFields(oneLine(err)); field != "" && exit == exitUsage {
+		e.object = "field " + field
+	}
 	e.message = e.text
 	switch remote := (*wire.Error)(nil); {
 	case exit == exitPartly && isQuiet(err):
@@ -145,9 +151,9 @@ func quietStatus(rt *apiRoute, exit exitStatus) int {
 
 var optionWord = regexp.MustCompile(`--([a-z][a-z-]*)`)
 
-// inFields words an error of a command line for a request: without the command's name, and with fields for options.
-// What stands in quotes is somebody's, and stays.
-func (rt *apiRoute) inFields(text string) string {
+// inFields words an error of a command line for a request: without the command's name, and with fields for options, of
+// which it returns the first. What stands in quotes is somebody's, and stays.
+func (rt *apiRoute) inFields(text string) (worded, first string) {
 	text = strings.TrimPrefix(text, "muster "+rt.command+": ")
 	var b strings.Builder
 	for len(text) > 0 {
@@ -156,7 +162,12 @@ func (rt *apiRoute) inFields(text string) string {
 			i = len(text)
 		}
 		b.WriteString(optionWord.ReplaceAllStringFunc(text[:i], func(word string) string {
-			if name := fieldName(word[2:]); rt.field(name) >= 0 {
+			name := fieldName(word[2:])
+			if word[2:] == rt.file.option {
+				name = rt.file.name
+			}
+			if rt.field(name) >= 0 {
+				first = cmp.Or(first, name)
 				return name
 			}
 			return word
@@ -171,7 +182,7 @@ func (rt *apiRoute) inFields(text string) string {
 		b.WriteString(quoted)
 		text = text[len(quoted):]
 	}
-	return b.String()
+	return b.String(), first
 }
 
 // writeError answers with an error, and what else is in body.

@@ -319,7 +319,7 @@ func (rt *apiRoute) readBody(w http.ResponseWriter, r *http.Request, values []ap
 	if body[0] != '{' {
 		return bad("not a JSON object")
 	}
-	return eachOwnField(body, func(name string, value []byte) error {
+	err = eachOwnField(body, func(name string, value []byte) error {
 		i := rt.field(name)
 		if i < 0 {
 			return rt.unknown(name)
@@ -331,17 +331,30 @@ func (rt *apiRoute) readBody(w http.ResponseWriter, r *http.Request, values []ap
 		values[i], err = rt.fields[i].read(value)
 		return err
 	})
+	switch own, twice := (*apiError)(nil), (*errTwice)(nil); {
+	case err == nil || errors.As(err, &own):
+		return err
+	case errors.As(err, &twice):
+		return fieldErrorf(twice.field, "given twice; want it once")
+	}
+	return bad("%v", err)
 }
 
 // read reads the JSON value of a field.
 func (f *apiField) read(value []byte) (v apiValue, err error) {
 	v.given = true
 	switch {
-	case f.kind == kindObject && value[0] == '{', f.kind == kindArray && value[0] == '[':
+	case f.kind == kindObject && value[0] == '{':
 		v.raw = value
 		return v, nil
-	case f.kind == kindLines && value[0] == '[':
-		return v, eachElement(f.name, value, func(element []byte) error {
+	case (f.kind == kindArray || f.kind == kindLines) && value[0] == '[':
+		err := eachElement(f.name, value, func(element []byte) error {
+			if element[0] != '{' {
+				return fieldErrorf(f.name, "an element is %s; want objects", typeOf(element))
+			}
+			if f.kind == kindArray {
+				return nil
+			}
 			// An element may have been written over several lines.
 			line := bytes.NewBuffer(v.raw)
 			if err := json.Compact(line, element); err != nil {
@@ -350,6 +363,10 @@ func (f *apiField) read(value []byte) (v apiValue, err error) {
 			v.raw = append(line.Bytes(), '\n')
 			return nil
 		})
+		if f.kind == kindArray {
+			v.raw = value
+		}
+		return v, inner(err)
 	case f.many && value[0] == '[':
 		err := eachElement(f.name, value, func(element []byte) error {
 			if len(v.texts) == apiKeysMax {

@@ -100,7 +100,7 @@ type (
 
 // openAPI describes the routes.
 func openAPI(routes []*apiRoute) []byte {
-	d := &describer{schemas: map[string]*schema{}}
+	d := &describer{schemas: map[string]*schema{}, types: map[string]reflect.Type{}}
 	s := spec{
 		OpenAPI: specVersion,
 		Info: specInfo{Title: "muster", Version: node.Version,
@@ -131,7 +131,10 @@ func openAPI(routes []*apiRoute) []byte {
 }
 
 // describer makes schemas, those of named types once.
-type describer struct{ schemas map[string]*schema }
+type describer struct {
+	schemas map[string]*schema
+	types   map[string]reflect.Type // what each is of: a name can be there in two packages
+}
 
 func (d *describer) operation(rt *apiRoute) *specOperation {
 	leaf := rt.make(&console{})
@@ -139,7 +142,8 @@ func (d *describer) operation(rt *apiRoute) *specOperation {
 		leaf = leafOf(leaf.Subcommands, rt.words[1:])
 	}
 	about, _, _ := strings.Cut(leaf.Description, "With -o json")
-	o := &specOperation{ID: operationID(rt.words), Tags: rt.words[:1], Summary: leaf.Usage, Description: strings.TrimSpace(rt.inFields(about)), Responses: map[string]*specResponse{}}
+	about, _ = rt.inFields(about)
+	o := &specOperation{ID: operationID(rt.words), Tags: rt.words[:1], Summary: leaf.Usage, Description: strings.TrimSpace(about), Responses: map[string]*specResponse{}}
 	body := &schema{Type: "object", Properties: map[string]*schema{}, Additional: false}
 	for i := range rt.fields {
 		f := &rt.fields[i]
@@ -298,7 +302,10 @@ func (d *describer) of(t reflect.Type) *schema {
 		if name == "" || t.NumField() == 0 {
 			return &schema{Type: "object"}
 		}
-		if d.schemas[name] == nil {
+		if of := d.types[name]; of != nil && of != t {
+			name = strings.ReplaceAll(t.String(), ".", "") // with the package
+		}
+		if d.types[name] = t; d.schemas[name] == nil {
 			s := &schema{Type: "object", Properties: map[string]*schema{}}
 			d.schemas[name] = s // before its fields: they may have it again
 			d.fields(t, s)

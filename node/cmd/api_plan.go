@@ -47,14 +47,14 @@ func (call *apiCall) agrees() bool {
 	return a.settled
 }
 
-// onlyPlans reports whether nothing may be changed: a plan is asked for. It is false of a nil call, a command line.
-func (call *apiCall) onlyPlans() bool { return call != nil && call.agreement.only }
-
 // asksForPlan reports whether the request is about a plan, also of a command that needs none. It is false of a nil
 // call, a command line.
 func (call *apiCall) asksForPlan() bool {
 	return call != nil && (call.agreement.only || call.agreement.token != "")
 }
+
+// wantsConsent reports whether the request is about a plan, and has not agreed to one yet: nothing may be changed.
+func (call *apiCall) wantsConsent() bool { return call.asksForPlan() && !call.agreement.settled }
 
 // digest is the token of the plans that were shown.
 func (a *agreement) digest() string {

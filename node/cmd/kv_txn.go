@@ -139,12 +139,17 @@ func eachOwnField(object []byte, f func(name string, value []byte) error) error 
 		}
 		name := string(text)
 		if seen[name] {
-			return fmt.Errorf("field %q is given twice", name)
+			return &errTwice{name}
 		}
 		seen[name] = true
 		return f(name, value)
 	})
 }
+
+// errTwice is returned for a field that an object has more than once.
+type errTwice struct{ field string }
+
+func (e *errTwice) Error() string { return fmt.Sprintf("field %q is given twice", e.field) }
 
 // eachElement calls f with each element of a JSON array. An error says in which element it is.
 func eachElement(name string, array []byte, f func(element []byte) error) error {

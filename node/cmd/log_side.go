@@ -44,6 +44,9 @@ func openSides(con *console, c *cli.Context) (left, right logSide, err error) {
 	return left, right, nil
 }
 
+// bugDialsAnybody is planted to show that its test finds it: a request has this node dial whatever address it names.
+const bugDialsAnybody = "addresses of requests are dialled"
+
 // openSide opens a data directory, a node at an address, or one that the
 // endpoints know by that name or id.
 func openSide(con *console, c *cli.Context, what string) (logSide, error) {
@@ -61,7 +64,7 @@ func openSide(con *console, c *cli.Context, what string) (logSide, error) {
 	}
 	addr := what
 	// A request over HTTP names a member: else this node would dial whatever address anybody asks it to.
-	if _, _, err := net.SplitHostPort(what); err != nil || con.call != nil {
+	if _, _, err := net.SplitHostPort(what); err != nil || con.call != nil && !bug(bugDialsAnybody) {
 		if addr, err = addrOf(c.Context, s, what); err != nil {
 			s.close()
 			return nil, err

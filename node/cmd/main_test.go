@@ -27,7 +27,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Setenv("MUSTER_HOME", dir)
 	status := m.Run()
-	apiStop()
 	os.RemoveAll(dir)
 	os.Exit(status)
 }

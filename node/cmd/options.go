@@ -179,12 +179,12 @@ func timeoutOf(c *cli.Context) (time.Duration, error) {
 			return 0, usagef("%s: MUSTER_TIMEOUT: %q is no duration; want %s", c.Command.HelpName, v, durationForm)
 		}
 	}
-	return d, checkTimeout(c, d)
+	return d, checkTimeout(c.Command.HelpName, d)
 }
 
-func checkTimeout(c *cli.Context, d time.Duration) error {
+func checkTimeout(command string, d time.Duration) error {
 	if d <= 0 || d > timeoutMax {
-		return usagef("%s: --timeout %v; want more than 0 and at most %v", c.Command.HelpName, d, timeoutMax)
+		return usagef("%s: --timeout %v; want more than 0 and at most %v", command, d, timeoutMax)
 	}
 	return nil
 }

@@ -169,10 +169,12 @@ func (s *errand) planOfNothing(ctx context.Context) (*wire.OrderAnswer, error) {
 // give has an order carried out as its plan for the table of index says; 0 if no plan
 // was shown.
 func (s *errand) give(ctx context.Context, o *order, index uint64) (a *wire.OrderAnswer, err error) {
-	if s.call.onlyPlans() {
-		// It takes effect at once, and is shown all the same where a plan is asked for.
+	if s.call.wantsConsent() {
+		// It takes effect at once, and has no plan but that; a request that asks for a plan gets this one.
 		s.propose(&proposal{lines: []string{"plan to " + o.what + ": no group changes"}, binds: [][]byte{o.command}})
-		return nil, notConfirmed()
+		if !s.agrees(ctx) {
+			return nil, notConfirmed()
+		}
 	}
 	err = s.with(ctx, func(ctx context.Context) error {
 		a, err = s.client.Order(ctx, o.command, index)

@@ -77,7 +77,7 @@ func (con *console) readPassword(c *cli.Context) ([]byte, error) {
 	if name == "" {
 		return nil, usagef("%s: --password-file: empty; want a FILE, or - for standard input", c.Command.HelpName)
 	}
-	if name != fromInput {
+	if name != fromInput && con.call == nil {
 		return node.ReadPassword(name)
 	}
 	b, from, err := con.contents(name, wire.PasswordMax+2, "the limit of a password and the end of its line")

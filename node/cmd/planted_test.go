@@ -48,3 +48,24 @@ func TestPlantedTokensStay(t *testing.T) {
 func TestPlantedEcho(t *testing.T) {
 	mustFind(t, bugEchoes, echoed)
 }
+
+// The tests of requests over HTTP must find arguments that are read as options.
+func TestPlantedAnyOption(t *testing.T) {
+	a := api(t)
+	mustFind(t, bugAnyOption, func(t *testing.T) string { return optionsInjected(t, a) })
+}
+
+// The tests of requests over HTTP must find fields that are passed over.
+func TestPlantedUnknownField(t *testing.T) {
+	a := api(t)
+	mustFind(t, bugUnknownField, func(t *testing.T) string { return unknownTaken(t, a) })
+}
+
+// The tests of requests over HTTP must find addresses that are dialled for anybody.
+func TestPlantedDialsAnybody(t *testing.T) {
+	a := api(t)
+	mustFind(t, bugDialsAnybody, func(t *testing.T) string { return dialledForRequest(t, a) })
+}
+
+// The tests of plans must find a token that counts for another plan.
+func TestPlantedStalePlan(t *testing.T) { mustFind(t, bugStalePlan, staleTaken) }
