@@ -40,7 +40,7 @@ func (w *webDoor) begin(n *Node, addr net.Addr) {
 	w.basics.init()
 	w.Door = web.New(web.Config{
 		Limits: n.limits.web, Mounts: n.door.mounts(), Addr: addr, Log: n.log,
-		Places: w.placesNow, Identify: w.identify, Login: w.login,
+		Places: w.placesNow, Open: w.open, Identify: w.identify, Login: w.login,
 	})
 }
 
@@ -79,7 +79,7 @@ func (d *door) greetHTTP(conn, below net.Conn, t *wire.TLSConn) (greeted, error)
 	}
 	v := &web.Visitor{Conn: conn, From: below.RemoteAddr(), Near: loopback(below.LocalAddr()) && loopback(below.RemoteAddr())}
 	if t == nil {
-		v.Conn = &boundConn{Conn: conn, below: below, within: n.limits.web.WriteTime}
+		v.Conn = web.Bound(conn, below, n.limits.web.WriteTime)
 		return greeted{http: v}, nil
 	}
 	v.TLS = true
@@ -101,16 +101,6 @@ func loopback(addr net.Addr) bool {
 	a, err := netip.ParseAddrPort(addr.String())
 	return err == nil && a.Addr().Unmap().IsLoopback()
 }
-
-// boundConn is a connection each of whose writes waits for the other side no longer than within.
-type boundConn struct {
-	net.Conn
-	below  net.Conn
-	within time.Duration
-}
-
-// Write implements [net.Conn].
-func (c *boundConn) Write(p []byte) (int, error) { return wire.WriteWithin(c.below, p, c.within) }
 
 // webSeat is the seat of a connection of HTTP. door.mu guards it.
 type webSeat struct {

@@ -30,20 +30,20 @@ type Opener func(r *http.Request) (*client.Client, error)
 type Kind uint8
 
 const (
-	// API is for whoever has said who he is. What that may do, the cluster decides. Where there is no TLS it is served to
-	// this host alone.
+	// API is for whoever has said who he is. What that may do, the cluster decides. Where nobody is asked, or there is no
+	// TLS, it is served to this host alone.
 	API Kind = iota
-	// Page has no secrets and is for everybody, who may come by a link from anywhere. Without TLS, for this host alone.
+	// Page has no secrets and is for everybody, who may come by a link from anywhere; for this host alone as API is.
 	Page
 	// Figures are for whoever may read the cluster, who may say who he is with each request (Basic).
 	Figures
-	// Profile is for whoever administers the cluster. Without TLS, for this host alone.
+	// Profile is for whoever administers the cluster; for this host alone as API is.
 	Profile
 	// Health is for everybody, by whatever name the host is asked.
 	Health
 )
 
-// near reports whether a kind is served to this host alone where there is no TLS.
+// near reports whether a kind is served to this host alone where nobody is asked who he is, or there is no TLS.
 func (k Kind) near() bool { return k == API || k == Page || k == Profile }
 
 // Mount is a handler and its path.
@@ -80,6 +80,8 @@ type Config struct {
 	Addr   net.Addr // that the node listens on
 	// Places are those of this moment.
 	Places func() *Places
+	// Open reports whether nobody is asked who he is.
+	Open func() bool
 	// Identify says who makes a request; basic: also by a name and password in it. The error is unauthorized where nothing
 	// was shown that counts.
 	Identify func(r *http.Request, v *Visitor, basic bool) (*Caller, *wire.Error)
@@ -95,6 +97,7 @@ type Door struct {
 	server *http.Server
 	queue  *queue
 	mounts []Mount // the longest path first
+	page   string  // path of the first page; empty: there is none
 	slow   answers
 	bodies atomic.Int64 // bytes of the large bodies that arrive
 
@@ -105,22 +108,35 @@ type Door struct {
 	visitors map[net.Conn]*Visitor // guarded by mu: those that are served
 }
 
+// bugStreams is planted to show that its test finds it: a connection may have any number of requests under way.
+const bugStreams = "streams without bound"
+
 // New returns a door. It serves once [Door.Run] runs.
 func New(c Config) *Door {
 	d := &Door{config: c, queue: newQueue(c.Addr), visitors: make(map[net.Conn]*Visitor)}
 	d.mounts = slices.Clone(c.Mounts.More)
 	if c.Mounts.API != nil {
-		d.mounts = append(d.mounts, Mount{"/api/v1/", API, c.Mounts.API(open)})
+		d.mounts = append(d.mounts, Mount{"/api/v1/", API, c.Mounts.API(Open)})
+	}
+	if i := slices.IndexFunc(d.mounts, func(m Mount) bool { return m.Kind == Page }); i >= 0 {
+		d.page = d.mounts[i].Path
 	}
 	slices.SortStableFunc(d.mounts, func(a, b Mount) int { return len(b.Path) - len(a.Path) })
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	l := &c.Limits
+	streams, headTime := l.Streams, l.HeaderTime
+	if bug(bugStreams) {
+		streams = 1 << 20
+	}
+	if bug(bugSilentStays) {
+		headTime = 0
+	}
 	d.server = &http.Server{
 		Handler: d, Protocols: protocols,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: l.Streams, MaxReadFrameSize: 16 << 10},
-		ReadHeaderTimeout: l.HeaderTime, IdleTimeout: l.IdleTime, MaxHeaderBytes: l.HeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streams, MaxReadFrameSize: 16 << 10},
+		ReadHeaderTimeout: headTime, IdleTimeout: l.IdleTime, MaxHeaderBytes: l.HeaderBytes,
 		ConnContext: d.connected, ConnState: d.state, BaseContext: func(net.Listener) context.Context { return context.Background() },
 		// What strangers do is no reason for a line each.
 		ErrorLog: log.New(io.Discard, "", 0),
@@ -128,8 +144,8 @@ func New(c Config) *Door {
 	return d
 }
 
-// open implements [Opener].
-func open(r *http.Request) (*client.Client, error) {
+// Open is the [Opener] of all that hangs below the door, but of pages and of what tells how healthy a node is.
+func Open(r *http.Request) (*client.Client, error) {
 	c, ok := r.Context().Value(callerKey{}).(*Caller)
 	if !ok {
 		return nil, nobody()
@@ -179,6 +195,13 @@ func (d *Door) sweeps(over <-chan struct{}) {
 // Serve serves a connection until it ends, and closes it.
 func (d *Door) Serve(v *Visitor) {
 	v.gone, v.hereAddr = make(chan struct{}), here(v.Conn)
+	// HTTP/2 has no time for its first request.
+	silent := time.AfterFunc(d.config.Limits.HeaderTime, func() {
+		if !v.asked.Load() && !bug(bugSilentStays) {
+			hangUp(v.Conn)
+		}
+	})
+	defer silent.Stop()
 	d.mu.Lock()
 	d.visitors[v.Conn] = v
 	d.mu.Unlock()
@@ -187,6 +210,17 @@ func (d *Door) Serve(v *Visitor) {
 		d.state(v.Conn, http.StateClosed)
 	}
 	<-v.gone
+}
+
+// bugSilentStays is planted to show that its test finds it: a connection that asks for nothing stays.
+const bugSilentStays = "silent visitor stays"
+
+// hangUp closes a connection, and waits for nobody, as that of TLS would.
+func hangUp(conn net.Conn) {
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn()
+	}
+	conn.Close()
 }
 
 // connected gives the requests of a connection their visitor.
@@ -230,6 +264,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	v := visitorOf(r.Context())
+	v.asked.Store(true)
 	if r.ProtoMajor > 1 {
 		a := d.slow.begin(w)
 		defer d.slow.end(a, d.config.Limits.WriteTime)
@@ -256,6 +291,9 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		preflight(w)
 	case m.Path == pathLogin:
 		d.login(w, r, v)
+	case r.URL.Path == "/" && d.page != "" && r.Method == http.MethodGet:
+		w.Header().Set("Location", d.page)
+		w.WriteHeader(http.StatusFound)
 	case m.Handler == nil && m.Path == "":
 		WriteError(w, wire.NotFound("path", "nothing is served there", "see /ui/ or /api/v1/"))
 	default:
@@ -298,8 +336,8 @@ const bugFarPage = "page without TLS on any address"
 
 // checkPlace refuses a request that has come by a way, or for a host, by which its path is not served.
 func (d *Door) checkPlace(v *Visitor, r *http.Request, k Kind) *wire.Error {
-	if k.near() && !v.TLS && !v.Near && !bug(bugFarPage) {
-		return wire.Unauthorized("request without TLS", "this cluster has no TLS, so page and API are served on loopback addresses of the node's own host alone", "ask on that host, or give the cluster TLS: docs/operating.md")
+	if k.near() && !v.Near && (!v.TLS || d.config.Open()) && !bug(bugFarPage) {
+		return wire.Unauthorized("request from another host", "where a cluster has no users, or a request no TLS, page and API are served on loopback addresses of the node's own host alone", "ask on that host, or give the cluster TLS: muster ca create")
 	}
 	return d.config.Places().checkHost(r.Host, v.hereAddr)
 }
@@ -315,6 +353,10 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, v *Visitor, m *Moun
 		defer c.Release()
 		e = v.proven.do(v.Prove)
 	} else if e.Code == wire.CodeUnauthorized {
+		if field(r, "Authorization") != "" {
+			// To look at what was shown costs a processor as much as a handshake does: the next try pays for one.
+			w.Header().Set("Connection", "close")
+		}
 		if m.Kind == Figures {
 			w.Header().Set("WWW-Authenticate", `Basic realm="muster", charset="UTF-8"`)
 		} else {
@@ -335,11 +377,8 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, v *Visitor, m *Moun
 		WriteError(w, e)
 	case m.Path == pathWhoami:
 		whoami(w, r, c)
-	case m.Kind != API:
-		m.Handler.ServeHTTP(w, r)
 	default:
-		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
-		d.serveAPI(w, r, m)
+		d.serveCaller(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)), m)
 	}
 }
 
@@ -375,8 +414,8 @@ func (b *body) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// serveAPI brings a request to the API, once there is room for its body.
-func (d *Door) serveAPI(w http.ResponseWriter, r *http.Request, m *Mount) {
+// serveCaller brings a request to its handler, once there is room for its body.
+func (d *Door) serveCaller(w http.ResponseWriter, r *http.Request, m *Mount) {
 	l := &d.config.Limits
 	size := r.ContentLength
 	if size < 0 {

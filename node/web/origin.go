@@ -109,10 +109,10 @@ func (p *Places) checkOrigin(v *Visitor, r *http.Request, k Kind) (allowed strin
 	}
 	origin, site := field(r, "Origin"), field(r, "Sec-Fetch-Site")
 	switch {
-	case bug(bugAnyOrigin):
-		return origin, nil
 	case origin != "" && strings.EqualFold(origin, scheme+r.Host):
 		return "", nil
+	case bug(bugAnyOrigin):
+		return origin, nil
 	case origin != "" && p.origins[origin] && strings.HasPrefix(origin, scheme):
 		return origin, nil
 	case origin == "" && (site == "" || site == "same-origin" || site == "none"):

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"muster/repl/trust"
 	"muster/repl/wire"
@@ -25,7 +27,8 @@ type Visitor struct {
 	// another seat, or refuses.
 	Arrive, Prove func() *wire.Error
 
-	hereAddr        string // the address that it came to, without the port. Set by Serve
+	hereAddr        string      // the address that it came to, without the port. Set by Serve
+	asked           atomic.Bool // it has sent a request
 	arrived, proven onceRefused
 	gone            chan struct{} // closed when the connection has ended
 	leave           sync.Once
@@ -57,6 +60,25 @@ func (r *resumed) Read(p []byte) (int, error) {
 	n := copy(p, r.begun)
 	r.begun = r.begun[n:]
 	return n, nil
+}
+
+// Bound returns a connection each of whose writes waits for the other side no longer than within. It writes to below.
+func Bound(conn, below net.Conn, within time.Duration) net.Conn {
+	return &bound{Conn: conn, below: below, within: within}
+}
+
+type bound struct {
+	net.Conn
+	below  net.Conn
+	within time.Duration
+}
+
+// Write implements [net.Conn].
+func (c *bound) Write(p []byte) (int, error) {
+	if bug(bugSlowReader) {
+		return c.below.Write(p)
+	}
+	return wire.WriteWithin(c.below, p, c.within)
 }
 
 // queue is a listener of connections that were accepted elsewhere.
