@@ -207,6 +207,7 @@ func apiTable() []apiRow {
 var apiWithout = map[string]string{
 	"serve":       "it is a process of this host",
 	"demo":        "it is a process of this host",
+	"top":         "GET /api/v1/overview answers the same, and GET /api/v1/events goes on",
 	"bench":       "it is a load of its own host, for minutes",
 	"log show":    "it reads the data directory of its own host",
 	"log verify":  "it reads the data directory of its own host",

@@ -82,10 +82,10 @@ func TestArrange(t *testing.T) {
 		{"version -o json", "version --output=json --"},
 
 		// What is refused.
-		{"", "!muster: a command is missing; want one of serve, demo, status, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
+		{"", "!muster: a command is missing; want one of serve, demo, status, top, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
 		{"kv", "!muster kv: a verb is missing; want one of set, get, del, incr, txn, list, watch, locate, import, export, or --help"},
-		{"-o json", "!muster: a command is missing; want one of serve, demo, status, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
-		{"vk get", `!muster: unknown command "vk"; want one of serve, demo, status, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion`},
+		{"-o json", "!muster: a command is missing; want one of serve, demo, status, top, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
+		{"vk get", `!muster: unknown command "vk"; want one of serve, demo, status, top, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion`},
 		{"kv got k", `!muster kv: unknown command "got"; want one of set, get, del, incr, txn, list, watch, locate, import, export`},
 		{"kv help got", `!muster kv: unknown command "got"; want one of set, get, del, incr, txn, list, watch, locate, import, export`},
 		{"kv get k -x", "!muster kv get: unknown option -x; see muster kv get --help, and put -- before an argument that begins with a dash"},

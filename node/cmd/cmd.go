@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/urfave/cli/v2"
 )
@@ -31,6 +32,7 @@ import (
 func Main(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	con := &console{in: in, out: newOutput(out), terminal: isTerminal(out), err: errs, watched: isPersons(errs)}
 	con.asks = con.watched && isPersons(in)
+	con.screen, _ = out.(*os.File)
 	err := runLine(ctx, con, args)
 	if ferr := con.out.Flush(); ferr != nil && err == nil {
 		err = fmt.Errorf("write output: %w", ferr)
@@ -56,6 +58,7 @@ func makers() []func(*console) *cli.Command {
 		serveCommand,
 		demoCommand,
 		statusCommand,
+		topCommand,
 		kvCommand,
 		nodeCommand,
 		groupCommand,

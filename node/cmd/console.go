@@ -16,9 +16,10 @@ import (
 type console struct {
 	in       io.Reader
 	out      *output
-	terminal bool // out is one
-	watched  bool // err is a terminal: what stands there may be drawn anew
-	asks     bool // a person can be asked: in and err are terminals
+	terminal bool     // out is one
+	watched  bool     // err is a terminal: what stands there may be drawn anew
+	asks     bool     // a person can be asked: in and err are terminals
+	screen   *os.File // what out writes to, if that is a file
 	// call is the request over HTTP that the command answers; nil on a command line. Such a command has no part in
 	// this host: neither files nor variables nor what is kept for its user.
 	call *apiCall

@@ -141,7 +141,7 @@ func TestForeignText(t *testing.T) {
 	t.Setenv("MUSTER_INSECURE", "true")
 	const planLines = 9 // head, step and risk, bytes, rule, problem and remedy, progress, error
 	for _, line := range []string{
-		"status", "status --counters", "node list", "group list", "slot list", "doctor", "check", "check --fix", "check --fix --yes", "check --acknowledge", "audit tail", "audit tail --node " + one, "audit verify", "audit verify --node " + evil, "kv list", "kv export", "kv locate " + "k",
+		"status", "status --counters", "top", "node list", "group list", "slot list", "doctor", "check", "check --fix", "check --fix --yes", "check --acknowledge", "audit tail", "audit tail --node " + one, "audit verify", "audit verify --node " + evil, "kv list", "kv export", "kv locate " + "k",
 		"kv get k", "kv set k v", "kv set a 1 b 2", "kv del k", "kv get k --after g1/1.1", "log diff no " + evil, "log diff " + addr + " " + addr,
 		"bench --op set --duration 10ms --warm-up 0s", "kv get " + evil, "kv set " + evil, "no\x1b[2Jcommand",
 		"auth whoami", "auth can-i read k", "auth can-i read " + evil, "user list", "user grant u " + evil, "user create u --no-password", "role list", "role create r",

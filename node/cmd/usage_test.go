@@ -103,6 +103,10 @@ func TestUsage(t *testing.T) {
 		{"kv locate", "muster kv locate: an argument is missing; want muster kv locate K"},
 		{"kv import", "muster kv import: an argument is missing; want muster kv import FILE|-"},
 		{"kv export --read never", `muster kv export: --read "never"; want linearizable or local`},
+		{"top now", `muster top: argument "now" is one too many; want muster top`},
+		{"top --every 10ms", "muster top: --every 10ms; want 1s to 5m0s"},
+		{"top --every soon", `muster top: invalid value "soon" for option --every; want a number with its unit, as 500ms, 10s or 1m30s`},
+		{"top -o xml", `muster top: --output "xml"; want table or json`},
 		{"status now", `muster status: argument "now" is one too many; want muster status`},
 		{"node list x", `muster node list: argument "x" is one too many; want muster node list`},
 		{"node", "muster node: a verb is missing; want one of list, add, remove, drain, undrain, promote, demote, label, weight"},
@@ -398,6 +402,7 @@ func TestNoCluster(t *testing.T) {
 	}{
 		{"kv get k --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
 		{"kv set k v --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1 (connection refused), 127.0.0.1:2 (connection refused); start a node there"},
+		{"top --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
 		{"bench --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
 		{"node drain n1 --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
 		{"node remove n1 --yes --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
