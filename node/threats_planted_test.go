@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"muster/node/login"
+	"muster/node/web"
 	"muster/repl/machine"
 	"muster/repl/rights"
 	"muster/repl/standing"
@@ -30,6 +31,7 @@ func TestPlantedThreats(t *testing.T) {
 		attack func(*testing.T) string
 	}{
 		{setBug, bugPlainTaken, sideDoors},
+		{web.SetBug, "figures and profiles without a right", watchedWithoutRight},
 		{setBug, bugUserAsPeer, sideDoors},
 		{setBug, bugUnsealed, secretBack},
 		{shardmap.SetBug, "session of another principal", sessionTheft},

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"muster/node/metrics"
 	"muster/node/web"
 	"muster/repl/trust"
 	"muster/repl/wire"
@@ -46,7 +47,19 @@ func (w *webDoor) begin(n *Node, addr net.Addr) {
 
 // mounts are what this node serves over HTTP.
 func (d *door) mounts() web.Mounts {
-	return web.Mounts{API: d.node.cfg.API}
+	n := d.node
+	seen := observed{n}
+	secure := func() bool {
+		t := n.table.Load()
+		return t != nil && t.Security.Mode != shardmap.SecurityOff
+	}
+	return web.Mounts{API: n.cfg.API, More: []web.Mount{
+		{Path: "/metrics", Kind: web.Figures, Handler: metrics.Scrapes(seen)},
+		{Path: "/sd/prometheus", Kind: web.Figures, Handler: metrics.Discovery(web.Open, secure)},
+		{Path: "/livez", Kind: web.Health, Handler: metrics.Live(seen)},
+		{Path: "/readyz", Kind: web.Health, Handler: metrics.Ready(seen)},
+		{Path: metrics.ProfilesPath, Kind: web.Profile, Handler: metrics.Profiles()},
+	}}
 }
 
 // placesNow are the hosts as which this node is asked, and the pages that may ask it, by the newest table.

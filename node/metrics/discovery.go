@@ -20,12 +20,15 @@ type target struct {
 	Labels  map[string]string `json:"labels"`
 }
 
+// servicesMax bounds the services that a request names: each is a request to the cluster.
+const servicesMax = 64
+
 // Discovery answers Prometheus with what there is to scrape (http_sd): with ?role=nodes the nodes of
 // the cluster, by themselves or with ?role=services the instances of services that have a host and
 // a port; &service=NAME, which may stand there several times, names those that are wanted.
 //
-// open returns the client that speaks for whoever asks: it sees those services that this user may
-// list. secure reports whether the nodes speak TLS.
+// open returns the client that speaks for whoever asks. A user who may read the named services
+// needs no right to list all. secure reports whether the nodes speak TLS.
 func Discovery(open func(*http.Request) (*client.Client, error), secure func() bool) http.Handler {
 	return reading(func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
@@ -36,6 +39,10 @@ func Discovery(open func(*http.Request) (*client.Client, error), secure func() b
 			find = func(c *client.Client) ([]target, error) { return members(r, c, secure()) }
 		default:
 			http.Error(w, fmt.Sprintf("role=%q: there are services and nodes", role), http.StatusBadRequest)
+			return
+		}
+		if n := len(q["service"]); n > servicesMax {
+			http.Error(w, fmt.Sprintf("%d services are named, the limit is %d: name none, and drop what is not wanted with relabel_configs", n, servicesMax), http.StatusBadRequest)
 			return
 		}
 		c, err := open(r)
@@ -92,13 +99,23 @@ func members(r *http.Request, c *client.Client, secure bool) ([]target, error) {
 // services are the instances of the wanted services, or of all if none are named.
 func services(r *http.Request, c *client.Client, wanted []string) ([]target, error) {
 	var list []target
+	if len(wanted) > 0 {
+		for _, name := range wanted {
+			item, err := c.Service(r.Context(), name, client.ReadOptions{})
+			if e := (*wire.Error)(nil); errors.As(err, &e) && e.Code == wire.CodeNotFound {
+				continue // it may come
+			} else if err != nil {
+				return nil, err
+			}
+			list = append(list, instances(item.Service)...)
+		}
+		return list, nil
+	}
 	for item, err := range c.Services(r.Context(), client.ReadOptions{}) {
 		if err != nil {
 			return nil, err
 		}
-		if s := item.Service; len(wanted) == 0 || slices.Contains(wanted, s.Name) {
-			list = append(list, instances(s)...)
-		}
+		list = append(list, instances(item.Service)...)
 	}
 	// They come slot by slot; in one order, nothing changes where nothing has.
 	slices.SortStableFunc(list, func(a, b target) int {
