@@ -18,11 +18,23 @@ func Metrics(t testing.TB, page string) { t.Helper(); run(t, page, 0, "check", "
 // Rules has the tool check a file of rules.
 func Rules(t testing.TB, rules string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "rules.yml") // it reads rules from files alone
-	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
+	run(t, "", 1, "check", "rules", file(t, rules))
+}
+
+// Test has the tool run tests of rules, as a file of its own form has them.
+func Test(t testing.TB, tests string) {
+	t.Helper()
+	run(t, "", 2, "test", "rules", file(t, tests))
+}
+
+// file keeps a text where the tool reads it: it reads rules from files alone.
+func file(t testing.TB, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "rules.yml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "", 1, "check", "rules", path)
+	return path
 }
 
 // run runs the tool, which may say so many lines beside its greeting of a file.
