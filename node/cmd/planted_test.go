@@ -23,6 +23,7 @@ func mustFind(t *testing.T, bug string, find func(*testing.T) string) {
 // The tests must find a command that prints what steers a terminal.
 func TestPlantedBugs(t *testing.T) {
 	mustFind(t, bugSteers, func(t *testing.T) string { return steered(t, evilNode(t)) })
+	mustFind(t, bugSteers, topSteered)
 }
 
 // The tests must find commands that take a path for a name.

@@ -144,6 +144,13 @@ func (c *Collector) Idle() bool {
 	return c.idle()
 }
 
+// over reports whether nobody collects any more, for good: the client was closed.
+func (c *Collector) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed != nil
+}
+
 func (c *Collector) idle() bool { return c.looking == 0 && time.Since(c.looked) >= linger }
 
 // collect asks in rounds until nobody looks any more.

@@ -63,7 +63,7 @@ func (f *Feed) Of(ask Asker) (*Collector, error) {
 			return c, nil
 		}
 	}
-	if c := f.of[ask]; c != nil {
+	if c := f.of[ask]; c != nil && !c.over() {
 		return c, nil
 	}
 	// A collector at which nobody looks ends by itself, and its client may be closed by now.
@@ -78,13 +78,6 @@ func (f *Feed) Of(ask Asker) (*Collector, error) {
 	c := NewCollector(ask)
 	f.of[ask] = c
 	return c, nil
-}
-
-// forget drops a collector whose client was closed: the next request comes with another client.
-func (f *Feed) forget(ask Asker) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.of, ask)
 }
 
 // enter counts a stream that begins; the caller calls leave when it ends.

@@ -514,4 +514,28 @@ func TestClosedClientEndsStreams(t *testing.T) {
 	if _, err := c.Next(t.Context(), 0); !errors.Is(err, client.ErrClosed) {
 		t.Errorf("got %v, want %v", err, client.ErrClosed)
 	}
+	if again, err := f.Of(cl); err != nil || again == c {
+		t.Errorf("a collector that has ended is handed out again: %v", err)
+	}
+}
+
+// A reader that goes away takes the collector of the others along as little as their rounds.
+func TestReaderGoesAlone(t *testing.T) {
+	w := newTown()
+	f := New()
+	defer f.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequest("GET", PathOverview, nil).WithContext(ctx)
+	before, err := f.Of(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := httptest.NewRecorder()
+	if err := f.serveOverview(gone, r, func(*http.Request) (Asker, error) { return w, nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("one who has gone got %v", err)
+	}
+	if after, _ := f.Of(w); after != before {
+		t.Error("the others have another collector")
+	}
 }

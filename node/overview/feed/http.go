@@ -73,13 +73,12 @@ func (f *Feed) mount(mux *http.ServeMux, open opener, fail func(http.ResponseWri
 }
 
 // collector returns the collector of the user of a request.
-func (f *Feed) collector(r *http.Request, open opener) (*Collector, func(), error) {
+func (f *Feed) collector(r *http.Request, open opener) (*Collector, error) {
 	cl, err := open(r)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	c, err := f.Of(cl)
-	return c, func() { f.forget(cl) }, err
+	return f.Of(cl)
 }
 
 // unavailable is the error of a request that found the collector closed.
@@ -91,13 +90,12 @@ func unavailable(err error) error {
 }
 
 func (f *Feed) serveOverview(w http.ResponseWriter, r *http.Request, open opener) error {
-	c, forget, err := f.collector(r, open)
+	c, err := f.collector(r, open)
 	if err != nil {
 		return err
 	}
 	m, err := c.Next(r.Context(), 0)
 	if err != nil {
-		forget()
 		return unavailable(err)
 	}
 	text, _ := m.Text()
@@ -128,7 +126,7 @@ func (f *Feed) serveEvents(w http.ResponseWriter, r *http.Request, open opener) 
 	if err != nil {
 		return err
 	}
-	c, forget, err := f.collector(r, open)
+	c, err := f.collector(r, open)
 	if err != nil {
 		return err
 	}
@@ -140,7 +138,6 @@ func (f *Feed) serveEvents(w http.ResponseWriter, r *http.Request, open opener) 
 	// The first overview comes before the answer begins: while none can be had there is an error.
 	first, err := c.Next(r.Context(), 0)
 	if err != nil {
-		forget()
 		return unavailable(err)
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
