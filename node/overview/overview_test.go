@@ -161,7 +161,7 @@ func TestVerdicts(t *testing.T) {
 		}, VerdictOK, "all 3 nodes", "nothing needs"},
 		{"nodes that can't be asked in this user's name", func(s *Sample) {
 			for _, id := range []raft.NodeID{1, 2} {
-				s.Answers[id] = &Answer{Err: ErrUnasked, Unasked: true}
+				s.Answers[id] = &Answer{Err: errors.New("not permitted"), Unasked: true}
 			}
 		}, VerdictOK, "all 3 nodes", "nothing needs"},
 		{"nobody answers", func(s *Sample) { s.Answers, s.Err = nil, errors.New("no endpoint accepted a connection") },

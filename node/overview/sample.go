@@ -1,7 +1,6 @@
 package overview
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -37,13 +36,10 @@ type Answer struct {
 	Asked, Answered time.Time
 	// Err is why it has not said all; nil if it has.
 	Err error
-	// Unasked reports whether the node could not be asked in the name of this user. Then its
-	// silence says nothing about it.
+	// Unasked reports whether the node could not be asked in the name of this user, as from a node
+	// that can't prove there who the user is. Then its silence says nothing about it.
 	Unasked bool
 }
-
-// ErrUnasked is why a node was not asked though it may be well: this user can't be spoken for there.
-var ErrUnasked = errors.New("nobody can ask it in the name of this user from here")
 
 // answer returns what a node has said; never nil.
 func (s *Sample) answer(id raft.NodeID) *Answer {

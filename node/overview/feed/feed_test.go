@@ -29,11 +29,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // town is a cluster of nodes that say what they are told to, in memory. Real ones are in
 // node/trial.
 type town struct {
-	mu     sync.Mutex
-	dead   map[string]bool // they answer nothing, until the context ends
-	denied error           // what a user is told that may not look into the cluster
-	asked  int             // questions of status
-	groups int
+	mu      sync.Mutex
+	dead    map[string]bool  // they answer nothing, until the context ends
+	denied  error            // what a user is told that may not look into the cluster
+	strange map[string]error // what one is told at a node that does not know who it is
+	asked   int              // questions of status
+	groups  int
 }
 
 func newTown() *town { return &town{dead: map[string]bool{}, groups: 1} }
@@ -54,6 +55,9 @@ func (w *town) ask(ctx context.Context, endpoint string) (raft.NodeID, error) {
 	defer w.mu.Unlock()
 	for id := raft.NodeID(1); id <= townNodes; id++ {
 		if a := addr(id); !w.dead[a] && (endpoint == "" || endpoint == a) {
+			if why := w.strange[a]; why != nil {
+				return 0, why
+			}
 			return id, ctx.Err()
 		}
 	}
@@ -280,6 +284,24 @@ func usersApart(t *testing.T) string {
 		}
 	}
 	return ""
+}
+
+// Where a user can't be spoken for at other nodes, their silence says nothing: the verdict is that of
+// the node that answers, and none is called dead.
+func TestNodesThatCantBeAsked(t *testing.T) {
+	w := newTown()
+	why := wire.Unauthorized("node", "n1 can't speak there for user ann", "log in and send the token")
+	w.strange = map[string]error{addr(2): why, addr(3): why}
+	c := NewCollector(w)
+	defer c.Close()
+	m, err := c.Next(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := m.Overview
+	if o.Verdict != overview.VerdictOK || o.Limited != "" || !o.Nodes[0].Answered || o.Nodes[1].Answered || !strings.Contains(o.Nodes[1].Why, "log in") {
+		t.Errorf("got %s: %s, limited %q, nodes %+v", o.Verdict, o.Reason, o.Limited, o.Nodes[:2])
+	}
 }
 
 // So many users at a time, and no more: then a user is told to come again.

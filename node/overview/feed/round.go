@@ -94,14 +94,16 @@ func (r *rounds) node(ctx context.Context, n *wire.StatusNode) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.told = r.told || a.Status != nil
+	// Every user may see a status. One that is refused it could not prove there who it is.
+	denied := &wire.Error{Code: wire.CodeUnauthorized}
+	a.Unasked = errors.Is(errs[0], denied) || errs[0] != nil && bug(bugUnnamed)
 	for _, err := range errs {
 		switch {
 		case err == nil:
-		case a.Status != nil && errors.Is(err, &wire.Error{Code: wire.CodeUnauthorized}):
+		case errors.Is(err, denied) && !a.Unasked:
 			r.sample.Limited = err
 		case a.Err == nil:
 			a.Err = err
-			a.Unasked = errors.Is(err, overview.ErrUnasked) || bug(bugUnnamed)
 		}
 	}
 	r.sample.Answers[n.ID] = a
