@@ -8,7 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"muster/repl/client"
+	"muster/node/overview/feed"
+	"muster/node/web"
 )
 
 // Commands over HTTP. A route is a command of the table: a request's fields become the command's arguments and
@@ -24,10 +25,8 @@ import (
 //	api_kv.go      get, set and del, which go to the client without a command
 //	api_openapi.go the description of all that
 //
-// Permission is decided by the nodes, for the user of the client that the [opener] gives.
-
-// opener returns the client that speaks for the user who made a request. Requests share it; it is not closed here.
-type opener func(*http.Request) (*client.Client, error)
+// Permission is decided by the nodes, for the user of the client that the [web.Opener] gives. Requests share that client;
+// it is not closed here.
 
 const (
 	// callsMax bounds the commands that run at a time, and streamsMax those among them that go on until their reader
@@ -38,7 +37,7 @@ const (
 
 // apiServer answers requests over HTTP with commands.
 type apiServer struct {
-	open   opener
+	open   web.Opener
 	routes map[string]*apiRoute // by path, without the root
 	spec   []byte               // openapi.json
 
@@ -54,8 +53,21 @@ type apiRoute struct {
 	fields []apiField
 }
 
-// apiHandler answers the requests below [apiRoot].
-func apiHandler(open opener) http.Handler {
+// apiHandler answers the requests below [apiRoot]: those for commands, and those for the overview.
+func apiHandler(open web.Opener) http.Handler {
+	commands, others := newAPI(open), http.NewServeMux()
+	feed.New().Mount(others, feed.Opener(open), func(w http.ResponseWriter, err error) { writeError(w, unknownUser(err), nil) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case feed.PathOverview, feed.PathEvents:
+			others.ServeHTTP(w, r)
+		default:
+			commands.ServeHTTP(w, r)
+		}
+	})
+}
+
+func newAPI(open web.Opener) *apiServer {
 	a := &apiServer{open: open, routes: map[string]*apiRoute{}, calls: make(chan struct{}, callsMax), streams: make(chan struct{}, streamsMax)}
 	routes := apiRoutes()
 	for _, rt := range routes {

@@ -57,6 +57,20 @@ func routeLines(routes []*apiRoute) string {
 		}
 		fmt.Fprintf(&b, "| `%s %s`%s | %s | %s |\n", rt.method, rt.path, marks, leaf.Usage, strings.Join(fields, " "))
 	}
+	for _, r := range apiOthers() {
+		marks, fields := "", []string{}
+		if r.events {
+			marks = " ⋮"
+		}
+		for i := range r.fields {
+			name := "`" + r.fields[i].name + "`"
+			if r.fields[i].need {
+				name += "*"
+			}
+			fields = append(fields, name)
+		}
+		fmt.Fprintf(&b, "| `%s %s`%s | %s | %s |\n", r.method, r.path, marks, r.about, strings.Join(fields, " "))
+	}
 	return b.String() + "\n"
 }
 
@@ -195,7 +209,7 @@ func TestHTTPExamples(t *testing.T) {
 	}
 	for _, at := range found {
 		line := strings.TrimSpace(text[at[0]:at[1]])
-		local := strings.ReplaceAll(line, "http://127.0.0.1:4166", a.http.URL)
+		local := strings.ReplaceAll(line, "http://127.0.0.1:4166", a.url)
 		out, err := exec.Command("sh", "-c", local).Output()
 		if err != nil {
 			t.Fatalf("%s: %v", line, err)

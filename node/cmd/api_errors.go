@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"muster/node/web"
 	"muster/repl/client"
 	"muster/repl/wire"
 )
@@ -31,52 +32,17 @@ func (e *apiError) Error() string {
 	return e.code + strings.TrimPrefix(w.Error(), wire.Code(0).String())
 }
 
-// errorRow is an error in an answer. All its fields are there, though some may be empty.
-type errorRow struct {
-	Code    string `json:"code"`
-	Object  string `json:"object"`
-	Text    string `json:"text"`
-	State   string `json:"state"`
-	Next    string `json:"next"`
-	Exit    int    `json:"exit"`    // what the command ends with
-	Message string `json:"message"` // all of it in one line
-}
-
-func (e *apiError) row() *errorRow {
+func (e *apiError) row() *web.Refusal {
 	// A secret may have been given in the place of something else, and what is wrong with that names it.
-	return &errorRow{e.code, hushed(e.object), hushed(e.text), hushed(e.state), hushed(e.next), int(e.exit), hushed(e.Error())}
+	return &web.Refusal{Code: e.code, Object: hushed(e.object), Text: hushed(e.text), State: hushed(e.state), Next: hushed(e.next), Exit: int(e.exit), Message: hushed(e.Error())}
 }
 
 // errorBody is the answer to a request that was not carried out, or not as a whole.
 type errorBody struct {
-	Error  *errorRow       `json:"error"`
+	Error  *web.Refusal    `json:"error"`
 	Notes  []string        `json:"notes,omitempty"`  // what the command has said besides
 	Plan   *planRow        `json:"plan,omitempty"`   // that nobody has agreed to
 	Result json.RawMessage `json:"result,omitempty"` // of what was done
-}
-
-// codeStatuses are the statuses of HTTP for the codes of the wire.
-var codeStatuses = map[wire.Code]int{
-	wire.CodeBadRequest:   http.StatusBadRequest,
-	wire.CodeTooLarge:     http.StatusRequestEntityTooLarge,
-	wire.CodeNotFound:     http.StatusNotFound,
-	wire.CodeConflict:     http.StatusConflict,
-	wire.CodeNotLeader:    http.StatusServiceUnavailable,
-	wire.CodeMoved:        http.StatusServiceUnavailable,
-	wire.CodeBusy:         http.StatusServiceUnavailable,
-	wire.CodeUnavailable:  http.StatusServiceUnavailable,
-	wire.CodeMaybeApplied: http.StatusGatewayTimeout,
-	wire.CodeUnauthorized: http.StatusForbidden,
-	wire.CodeWrongCluster: http.StatusBadGateway,
-	wire.CodeWrongVersion: http.StatusBadGateway,
-	wire.CodeDamaged:      http.StatusInternalServerError,
-	wire.CodeStaleSession: http.StatusGatewayTimeout,
-	wire.CodeUnknownNode:  http.StatusBadGateway,
-	wire.CodeLevel:        http.StatusConflict,
-	wire.CodeNotReady:     http.StatusServiceUnavailable,
-	wire.CodeFull:         http.StatusInsufficientStorage,
-	wire.CodeRemoved:      http.StatusGone,
-	wire.CodeOverLimit:    http.StatusTooManyRequests,
 }
 
 // exitStatuses are those for the errors that a command makes by itself, by the status that it ends with, and the codes
@@ -118,8 +84,8 @@ func (rt *apiRoute) apiErrorOf(err error) *apiError {
 	case errors.As(err, &remote):
 		e.code, e.object, e.text, e.state, e.next = remote.Code.String(), remote.Object, remote.Text, remote.State, remote.Next
 		e.retry = remote.RetryAfterMs
-		if status, ok := codeStatuses[remote.Code]; ok && exit != exitUsage {
-			e.status = status
+		if exit != exitUsage {
+			e.status = web.Status(remote.Code)
 		}
 	case errors.Is(err, context.DeadlineExceeded):
 		e.status, e.text = http.StatusGatewayTimeout, "no result in time: "+e.text

@@ -118,6 +118,10 @@ func openAPI(routes []*apiRoute) []byte {
 		}
 		s.Paths[rt.path] = specPath{strings.ToLower(string(rt.method)): d.operation(rt)}
 	}
+	s.Tags = append(s.Tags, specTag{"node's own", "what is no command"})
+	for _, other := range apiOthers() {
+		s.Paths[other.path] = specPath{strings.ToLower(string(other.method)): d.other(&other)}
+	}
 	d.of(reflect.TypeFor[errorBody]())
 	d.of(reflect.TypeFor[plannedRow]())
 	s.Components = specComponents{Schemas: d.schemas, SecuritySchemes: map[string]specScheme{
@@ -169,6 +173,34 @@ func (d *describer) operation(rt *apiRoute) *specOperation {
 		}
 	}
 	d.responses(rt, o)
+	return o
+}
+
+// other describes a route that is no command.
+func (d *describer) other(r *apiOther) *specOperation {
+	o := &specOperation{ID: r.id, Tags: []string{"node's own"}, Summary: r.about}
+	body := &schema{Type: "object", Properties: map[string]*schema{}, Additional: false}
+	for i := range r.fields {
+		f := &r.fields[i]
+		if r.method == reads {
+			o.Parameters = append(o.Parameters, f.parameter())
+			continue
+		}
+		if body.Properties[f.name] = f.schema(); f.need {
+			body.Required = append(body.Required, f.name)
+		}
+	}
+	if r.method == changes {
+		o.Body = &specBody{Required: true, Content: map[string]*specContent{typeJSON: {body}}}
+	}
+	kind := typeJSON
+	if r.events {
+		kind = typeEvents
+	}
+	o.Responses = map[string]*specResponse{
+		"200":     {Description: "done", Content: map[string]*specContent{kind: {d.of(reflect.TypeOf(r.answer))}}},
+		"default": {Description: "an error", Content: map[string]*specContent{typeJSON: {d.of(reflect.TypeFor[errorBody]())}}},
+	}
 	return o
 }
 

@@ -26,7 +26,7 @@ type eventStream struct {
 func (a *apiCluster) stream(t *testing.T, accept, last, route string, fields ...string) *eventStream {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, a.http.URL+apiRoot+route+query(fields...), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url+apiRoot+route+query(fields...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func (a *apiCluster) stream(t *testing.T, accept, last, route string, fields ...
 	if last != "" {
 		r.Header.Set(headerLastEvent, last)
 	}
-	resp, err := a.http.Client().Do(r)
+	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

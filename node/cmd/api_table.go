@@ -3,6 +3,9 @@ package cmd
 import (
 	"github.com/urfave/cli/v2"
 
+	"muster/node/overview"
+	"muster/node/overview/feed"
+	"muster/node/web"
 	"muster/repl/client"
 )
 
@@ -200,6 +203,30 @@ func apiTable() []apiRow {
 		{command: "ca retire", method: changes, args: []apiArg{{name: "root", about: "the id of the root, or what it begins with", need: true}}, answer: rootRow{}},
 		{command: "cert list", method: reads, answer: []certRow{}},
 		{command: "version", method: reads, answer: versionRow{}},
+	}
+}
+
+// apiOther is a route that is no command: it is described here, and served by what its package is.
+type apiOther struct {
+	method apiMethod
+	path   string
+	id     string
+	about  string
+	fields []apiField
+	answer any
+	events bool // it goes on, with server-sent events
+}
+
+// apiOthers are those routes.
+func apiOthers() []apiOther {
+	none := -1
+	after := apiField{name: "after", about: "the id of the last event of an earlier stream, which this one continues; as the header " + headerLastEvent, encoded: none}
+	return []apiOther{
+		{method: changes, path: apiRoot + "auth/login", id: "authLogin", about: "get a token of an hour by a password", answer: web.Session{},
+			fields: []apiField{{name: "user", need: true, about: "the name of the user", encoded: none}, {name: "password", kind: kindSecret, need: true, about: "the password", encoded: none}}},
+		{method: reads, path: apiRoot + "auth/whoami", id: "authWhoami", about: "print the user that the node takes the request for", answer: web.Whoami{}},
+		{method: reads, path: feed.PathOverview, id: "overview", about: "show what muster top shows: one verdict, its reason and the next command, nodes, groups, jobs and rates", answer: overview.Overview{}},
+		{method: reads, path: feed.PathEvents, id: "events", about: "tell of the overview whenever it is another one, and of what has changed", answer: overview.Overview{}, fields: []apiField{after}, events: true},
 	}
 }
 

@@ -18,35 +18,51 @@ import (
 	"testing"
 
 	"muster/node"
+	"muster/node/web"
 	"muster/repl/client"
 	"muster/repl/wire"
 )
 
-// A cluster of one node, in this process, is behind the routes here; what wants several is tested by node/trial.
+// A cluster of one node, in this process, answers requests here by its own door; what wants several nodes is tested by
+// node/trial.
 
-// apiCluster is a node with the routes in front of it.
+// apiCluster is such a node.
 type apiCluster struct {
 	*apiServer
-	http   *httptest.Server
-	addr   string // of the node
-	client *client.Client
+	commands *apiServer // answers with commands alone
+	url      string     // of the node
+	client   *client.Client
 }
 
-// api starts a node and the routes.
+// headerCommands asks a test's node to answer with a command also where there is a faster way.
+const headerCommands = "Test-Commands"
+
+// api starts a node.
 func api(t *testing.T) *apiCluster {
 	t.Helper()
+	a := new(apiCluster)
 	config := node.Default()
 	config.Name, config.Listen, config.Data, config.Groups, config.Insecure = "n1", "127.0.0.1:0", t.TempDir(), 2, true
+	config.API = func(open web.Opener) http.Handler {
+		a.apiServer, a.commands = newAPI(open), newAPI(open)
+		for _, rt := range a.commands.routes {
+			rt.native = nil
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get(headerCommands) != "" {
+				a.commands.ServeHTTP(w, r)
+			} else {
+				a.apiServer.ServeHTTP(w, r)
+			}
+		})
+	}
 	addr := nodeRuns(t, config)
-	c, err := client.Open(client.Options{Endpoints: []string{addr}, Insecure: true, Patience: timeoutDefault})
-	if err != nil {
+	a.url = "http://" + addr
+	var err error
+	if a.client, err = client.Open(client.Options{Endpoints: []string{addr}, Insecure: true, Patience: timeoutDefault}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
-	a := &apiCluster{addr: addr, client: c}
-	a.apiServer = apiHandler(func(*http.Request) (*client.Client, error) { return c, nil }).(*apiServer)
-	a.http = httptest.NewServer(a.apiServer)
-	t.Cleanup(a.http.Close)
+	t.Cleanup(func() { a.client.Close() })
 	return a
 }
 
@@ -80,14 +96,14 @@ func (a *apiCluster) post(t testing.TB, route, body string) httpAnswer {
 
 func (a *apiCluster) do(t testing.TB, method, route string, body []byte, headers ...string) httpAnswer {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, a.http.URL+apiRoot+route, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), method, a.url+apiRoot+route, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := a.http.Client().Do(r)
+	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +130,7 @@ func (r httpAnswer) is(t testing.TB, status int, into any) {
 }
 
 // refused checks that an answer is an error, and returns it.
-func (r httpAnswer) refused(t testing.TB, status int, code string) errorRow {
+func (r httpAnswer) refused(t testing.TB, status int, code string) web.Refusal {
 	t.Helper()
 	var body errorBody
 	r.is(t, status, &body)
@@ -146,13 +162,6 @@ func (a *apiCluster) state(t testing.TB) string {
 // bytes, the same status, and the same errors. Both are asked the same, one after the other.
 func TestFastRoutesAnswerAsCommands(t *testing.T) {
 	a := api(t)
-	slow := apiHandler(a.open).(*apiServer)
-	for _, rt := range slow.routes {
-		rt.native = nil
-	}
-	slowly := *a
-	slowly.http = httptest.NewServer(slow)
-	defer slowly.http.Close()
 	for _, body := range []string{`{"key":"a","value":"1"}`, `{"key":"b","value":"<&>\u2028"}`, `{"key_base64":"/wA=","value_base64":"//79"}`, `{"key":"gone","value":"x"}`} {
 		a.post(t, "kv/set", body).is(t, http.StatusOK, nil)
 	}
@@ -170,13 +179,13 @@ func TestFastRoutesAnswerAsCommands(t *testing.T) {
 		{"kv/set", `{"key":"","value":"2"}`}, {"kv/set", `{"key":"a","value":"2","if_absent":false}`},
 		{"kv/del", `{"key":"gone"}`}, {"kv/del", `{"key":["n1","n2","never"]}`}, {"kv/del", `{"key_base64":"/wE="}`}, {"kv/del", `{"key":""}`},
 	} {
-		ask := func(a *apiCluster) httpAnswer {
+		ask := func(headers ...string) httpAnswer {
 			if tt.route == "kv/get" {
-				return a.do(t, http.MethodGet, tt.route+"?"+tt.request, nil)
+				return a.do(t, http.MethodGet, tt.route+"?"+tt.request, nil, headers...)
 			}
-			return a.post(t, tt.route, tt.request)
+			return a.do(t, http.MethodPost, tt.route, []byte(tt.request), append(headers, "Content-Type", typeJSON)...)
 		}
-		fast, slow := ask(a), ask(&slowly)
+		fast, slow := ask(), ask(headerCommands, "1")
 		got, want := string(fast.body), string(slow.body)
 		if tt.route != "kv/get" {
 			got, want = varies.ReplaceAllString(got, "N"), varies.ReplaceAllString(want, "N")
@@ -249,7 +258,7 @@ func TestRoutesReachTheirCommands(t *testing.T) {
 		{"namespace/del", `{"prefix":"lim/"}`, 200, `{}`},
 		{"check", `{}`, 200, `{"groups":[…],"ok":true}`},
 		{"status?counters=true", "", 200, `{"cluster":…"counters":[…],"disk":{…}}`},
-		{"doctor", "", 200, `{"ok":true,"findings":[]…}`},
+		{"doctor", "", 200, `{"ok":true,"findings":[…],"nodes":[{…"answered":true…`},
 		{"log/diff?left=n1&right=n1", "", 200, `{"group":0,…"diverged":false}…`},
 		{"audit/tail?limit=1", "", 200, `{"seq":…}`},
 		{"audit/verify", "", 200, `{"ok":true,"node":"n1",…}`},
@@ -388,7 +397,7 @@ func TestErrorsHaveStatuses(t *testing.T) {
 	rt := &apiRoute{apiRow: apiRow{command: "kv set"}, path: "/x"}
 	for c := wire.Code(1); c.Known(); c++ {
 		e := rt.apiErrorOf(fmt.Errorf("set: %w", &wire.Error{Code: c, Object: "o", Text: "t", State: "s", Next: "n", RetryAfterMs: 1500}))
-		if codeStatuses[c] < 400 || e.status != codeStatuses[c] || e.row().Code != c.String() || e.exit != exitStatus(c.ExitStatus()) {
+		if web.Status(c) < 400 || e.status != web.Status(c) || e.row().Code != c.String() || e.exit != exitStatus(c.ExitStatus()) {
 			t.Errorf("%s: %d, %+v", c, e.status, e.row())
 		}
 	}
@@ -408,7 +417,7 @@ func TestErrorsHaveStatuses(t *testing.T) {
 	w = httptest.NewRecorder()
 	(&apiServer{open: func(*http.Request) (*client.Client, error) {
 		return nil, wire.Unauthorized("request", "it has no token", "log in")
-	}, routes: apiHandler(nil).(*apiServer).routes, calls: make(chan struct{}, 1)}).
+	}, routes: newAPI(nil).routes, calls: make(chan struct{}, 1)}).
 			ServeHTTP(w, httptest.NewRequest(http.MethodGet, apiRoot+"status", nil))
 	if w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), `"code":"unauthorized"`) {
 		t.Errorf("without a login: %d %s", w.Code, w.Body)

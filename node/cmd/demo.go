@@ -81,7 +81,7 @@ func runDemo(con *console, c *cli.Context) error {
 		config.Name, config.Listen, config.Cluster = fmt.Sprintf("n%d", i+1), addr, "demo"
 		config.Data = filepath.Join(dir, config.Name)
 		config.Join, config.Expect = addrs, demoNodes
-		config.FirstUser = first
+		config.FirstUser, config.API = first, apiHandler
 		go func() {
 			err := node.Run(nodes, config, log, func(string) {})
 			if err == nil && nodes.Err() == nil {

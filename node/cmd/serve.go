@@ -73,7 +73,7 @@ func runServe(con *console, c *cli.Context) error {
 	}
 	node.TuneCollector()
 	silenceLibraries()
-	config.FirstUser = firstUser(config.Cluster)
+	config.FirstUser, config.API = firstUser(config.Cluster), apiHandler
 	return node.Run(c.Context, config, slog.New(slog.NewTextHandler(con.err, nil)), func(string) {})
 }
 
