@@ -107,6 +107,9 @@ func keysOf(c *cli.Context) ([][]byte, error) {
 
 // distinctKeys are texts as keys, each once.
 func distinctKeys(texts []string) (keys [][]byte) {
+	if len(texts) == 1 {
+		return [][]byte{[]byte(texts[0])}
+	}
 	seen := make(map[string]bool, len(texts))
 	for _, a := range texts {
 		if !seen[a] {
