@@ -190,6 +190,7 @@ func (q *commandQueue) offer() {
 		}
 		q.bytes -= q.entryBytes
 	}
+	q.group.host.Stages.taken(WriteQueue)
 	clear(q.entries)
 	n := copy(q.queue, q.queue[done:])
 	clear(q.queue[n:])

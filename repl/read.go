@@ -132,6 +132,7 @@ func (q *readQueue) offer() {
 			timed++
 		}
 	}
+	q.group.host.Stages.taken(ReadQueue)
 	q.unconfirmed = append(q.unconfirmed, readBatch{number: q.number, asked: present(q.group.host), timed: timed, reads: reads})
 }
 

@@ -29,8 +29,9 @@ const stagesWindow = 5 * time.Second
 // what the host asks itself, is in none. A long answer to a read, which is made beside the
 // host, counts up to when it is handed to whoever makes it.
 //
-// All is counted by the goroutine that owns the host, in memory that nobody shares: an
-// observation is an addition and takes some nanoseconds. The clock is looked at once for all
+// All is counted by the goroutine that owns the host, in memory that nobody shares. What one read of
+// a connection brought came at one moment, and what one turn hands to the core was proposed at
+// one: neighbours that are alike are counted in one go, so most requests cost a comparison. The clock is looked at once for all
 // that one turn answers, or for each answeredMax of them, and twice for the entries that are
 // applied together. WriteLog and what begins with a turn go by the turn's clock.
 type Stages struct {
@@ -38,10 +39,18 @@ type Stages struct {
 	clock func() time.Duration // that of Turn, as it is now; nil: as it was when the turn began
 	host  *Host
 
-	times  [StageCount]recent
-	began  time.Duration // when the first of the entries at hand that are committed is applied
-	writes answered      // within this turn
-	reads  answered      // within this turn
+	times     [StageCount]recent
+	began     time.Duration // when the first of the entries at hand that are committed is applied
+	arrived   alike         // requests that the core takes in this turn
+	committed alike         // commands among these entries, since they were proposed
+	writes    answered      // within this turn
+	reads     answered      // within this turn
+}
+
+// alike is requests with which something began at the same moment, not counted yet.
+type alike struct {
+	since time.Duration
+	n     uint64
 }
 
 // answeredMax is how many answers are counted as of one moment. It bounds by how much a
@@ -50,9 +59,10 @@ const answeredMax = 32
 
 // answered is when requests came whose answers were handed to their connections just now.
 type answered struct {
-	since [answeredMax]time.Duration
-	n     int
-	ran   int // how many there ever were, or since somebody began to count
+	runs [answeredMax]alike
+	n    int // of runs
+	held int // in them. Invariant: < answeredMax
+	ran  int // how many there ever were, or since somebody began to count
 }
 
 func (s *Stages) init(h *Host) {
@@ -77,28 +87,52 @@ func (s *Stages) took(stage Stage, from, to time.Duration, n int) {
 	}
 }
 
-// queued counts a request that has waited for its turn, unless it is the node's own. It reports
+// further takes one more request with which something began at a moment. Those that are not alike
+// are counted: for them the stage lasted until to.
+func (s *Stages) further(a *alike, stage Stage, since, to time.Duration) {
+	if a.since != since {
+		s.done(a, stage, to)
+		a.since = since
+	}
+	a.n++
+}
+
+// done counts those that are left.
+func (s *Stages) done(a *alike, stage Stage, to time.Duration) {
+	if a.n > 0 {
+		s.times[stage].add(to-a.since, a.n, to)
+		a.n = 0
+	}
+}
+
+// queued notes a request that has waited for its turn, unless it is the node's own. It reports
 // whether it counts.
 func (s *Stages) queued(stage Stage, r *Reply) bool {
 	if r.At == 0 {
 		return false
 	}
-	s.times[stage].add(s.host.now-r.At, 1, s.host.now)
+	s.further(&s.arrived, stage, r.At, s.host.now)
 	return true
 }
 
+// taken notes that the core has all of those.
+func (s *Stages) taken(stage Stage) { s.done(&s.arrived, stage, s.host.now) }
+
 // applies notes that committed entries are applied from now on, of which callers wait for some.
-func (s *Stages) applies() { s.began, s.writes.ran = s.now(), 0 }
+func (s *Stages) applies() { s.began, s.committed.n, s.writes.ran = s.now(), 0, 0 }
 
 // applied notes that they are.
-func (s *Stages) applied() { s.took(WriteApply, s.began, s.now(), s.writes.ran) }
+func (s *Stages) applied() {
+	s.done(&s.committed, WriteCommit, s.began)
+	s.took(WriteApply, s.began, s.now(), s.writes.ran)
+}
 
 // write notes that a caller's command is applied, and answered now.
 func (s *Stages) write(w *waiter) {
 	if w.reply.At == 0 {
 		return
 	}
-	s.times[WriteCommit].add(s.began-w.proposed, 1, s.began)
+	s.further(&s.committed, WriteCommit, w.proposed, s.began)
 	s.note(&s.writes, WriteWhole, &w.reply)
 }
 
@@ -111,18 +145,22 @@ func (s *Stages) note(a *answered, whole Stage, r *Reply) {
 		return
 	}
 	a.ran++
-	a.since[a.n] = r.At
-	if a.n++; a.n == answeredMax {
+	if a.n == 0 || a.runs[a.n-1].since != r.At {
+		a.runs[a.n] = alike{since: r.At}
+		a.n++
+	}
+	a.runs[a.n-1].n++
+	if a.held++; a.held == answeredMax {
 		s.count(a, whole, s.now())
 	}
 }
 
 // count counts what was answered up to now.
 func (s *Stages) count(a *answered, whole Stage, now time.Duration) {
-	for _, since := range a.since[:a.n] {
-		s.times[whole].add(now-since, 1, now)
+	for i := range a.runs[:a.n] {
+		s.done(&a.runs[i], whole, now)
 	}
-	a.n = 0
+	a.n, a.held = 0, 0
 }
 
 // turned counts what the turn that ends has answered.

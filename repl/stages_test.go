@@ -171,6 +171,7 @@ func countWrites(s *Stages, writes int) {
 	for range writes {
 		s.queued(WriteQueue, &w.reply)
 	}
+	s.taken(WriteQueue)
 	s.took(WriteLog, now, s.now(), writes)
 	s.applies()
 	for range writes {
