@@ -114,6 +114,12 @@ func TestFiguresWithoutLoop(t *testing.T) {
 			t.Errorf("before the founding, %s is %q, want %q", name, got, want)
 		}
 	}
+	if code, body := shown(metrics.Live(observed{alone.node}), ""); code != http.StatusOK {
+		t.Errorf("before the founding, /livez: %d %s", code, body)
+	}
+	if code, body := shown(metrics.Ready(observed{alone.node}), ""); code != http.StatusServiceUnavailable || !strings.HasPrefix(body, "[-] member: ") || !strings.Contains(body, addrs[1]) || !strings.Contains(body, "next: ") {
+		t.Errorf("before the founding, /readyz: %d %s; want what it waits for", code, body)
+	}
 	promtool.Metrics(t, page)
 }
 

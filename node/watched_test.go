@@ -44,6 +44,9 @@ func TestWatchedOverHTTP(t *testing.T) {
 		return nil
 	})
 	page := b.wants(http.StatusOK, "\nmuster_node_member 1\n", http.MethodGet, url+"/metrics", "", prometheus...)
+	if n, _ := sample(page, `muster_connections{kind="http"}`); n != "1" {
+		t.Errorf("%s connections of HTTP, want the one that asks", n)
+	}
 	ends, _ := sample(page, `muster_certificate_not_after_timestamp_seconds{kind="own",root=""}`)
 	if ends == "" || !strings.Contains(page, `muster_certificate_not_after_timestamp_seconds{kind="root",root="`) {
 		t.Errorf("nothing is said of when certificates end")
