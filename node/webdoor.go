@@ -12,6 +12,7 @@ import (
 
 	"muster/node/metrics"
 	"muster/node/web"
+	"muster/node/web/ui"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -59,6 +60,7 @@ func (d *door) mounts() web.Mounts {
 		{Path: "/livez", Kind: web.Health, Handler: metrics.Live(seen)},
 		{Path: "/readyz", Kind: web.Health, Handler: metrics.Ready(seen)},
 		{Path: metrics.ProfilesPath, Kind: web.Profile, Handler: metrics.Profiles()},
+		{Path: ui.Prefix, Kind: web.Page, Handler: ui.Handler()},
 	}}
 }
 

@@ -230,3 +230,35 @@ func TestHTTPSession(t *testing.T) {
 		b.wants(http.StatusOK, "", http.MethodPost, fmt.Sprintf("https://%s/api/v1/role/create?role=r%d", r.addr, i), "")
 	}
 }
+
+// The page comes over each kind of connection, with a policy that lets it ask the other members, and to
+// nobody else's pages. One would doubt it of its files, which nobody has to log in for.
+func TestHTTPServesThePage(t *testing.T) {
+	t.Parallel()
+	p := withHTTP(t, 3, secureLimits())
+	b := newBrowser(t)
+	for _, r := range p.nodes {
+		status, text, h := b.ask(http.MethodGet, "https://"+r.addr+"/ui/slots?from=1", "")
+		if status != http.StatusOK || !strings.Contains(text, "/ui/main.js") {
+			t.Fatalf("the page: status %d, %.200s", status, text)
+		}
+		policy := h.Get("Content-Security-Policy")
+		for _, o := range p.nodes {
+			if !strings.Contains(policy, "https://"+o.addr) {
+				t.Errorf("the page may not ask %s: %s", o.addr, policy)
+			}
+		}
+		if h.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(policy, "frame-ancestors 'none'") {
+			t.Errorf("the page's header is %v", h)
+		}
+		b.wants(http.StatusOK, "addEventListener", http.MethodGet, "https://"+r.addr+"/ui/main.js", "")
+		b.wants(http.StatusNotFound, "no file", http.MethodGet, "https://"+r.addr+"/ui/none.js", "")
+		b.wants(http.StatusForbidden, "", http.MethodGet, "https://"+r.addr+"/ui/main.js", "", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "script")
+	}
+	// Where nobody logs in.
+	c := testConfig(t)
+	c.API = someAPI
+	r := start(t, c, defaultLimits())
+	r.serves()
+	b.wants(http.StatusOK, "/ui/main.js", http.MethodGet, "http://"+r.addr+"/ui/", "")
+}

@@ -46,11 +46,9 @@ type file struct {
 // page's own screens, and gets the document that every screen has; one with a dot in its
 // last part is answered 404.
 //
-// Members returns the addresses, H:P, of the nodes that the page may ask when the one
-// that served it does not answer: its Content-Security-Policy allows those and its own
-// origin. It is called for each request for the document, from any goroutine; nil stands
-// for none.
-func Handler(members func() []string) http.Handler {
+// What a browser lets the page do is said by the door in front, package web: a policy that
+// allows these files and requests to members, and nothing else.
+func Handler() http.Handler {
 	all := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -65,39 +63,10 @@ func Handler(members func() []string) http.Handler {
 				http.Error(w, fmt.Sprintf("the page has no file %q", name), http.StatusNotFound)
 				return
 			}
-			name, f = index, all[index]
+			f = all[index]
 		}
-		h := w.Header()
-		if name == index {
-			var others []string
-			if members != nil {
-				others = members()
-			}
-			h.Set("Content-Security-Policy", policy(others))
-		}
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		f.serve(w, r)
 	})
-}
-
-// policy is what the document may load, and from where: scripts and styles that are files
-// of this node, requests to it and to the other members, and nothing else.
-func policy(members []string) string {
-	var connect strings.Builder
-	connect.WriteString("'self'")
-	for _, m := range members {
-		// An address comes from the table, where an operator put it. One that would end this
-		// directive and begin another is left out.
-		if strings.ContainsAny(m, " ;,'\"\r\n\t") {
-			continue
-		}
-		fmt.Fprintf(&connect, " http://%s https://%s", m, m)
-	}
-	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src " +
-		connect.String() + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
 // serve answers with f, compressed where the client takes that. The file is asked for

@@ -15,7 +15,7 @@ let noted = 0;
 // one, force that it takes --force. done(answer) is called once it was carried out, and
 // show(answer) draws an answer that a person has to see. fill has arguments for fields that
 // were left empty; same is the command that is shown, where it can't be made of the arguments.
-export const act = (what) => open.set({ ...what, key: ++noted, back: document.activeElement });
+export const act = (what) => open.set({ ...what, key: ++noted });
 
 // note tells that something was done, for a moment, to eyes and to screen readers.
 export function note(text) {
@@ -30,10 +30,7 @@ export function Notes() {
 
 export function Dialog() {
   const what = useStore(open);
-  return what && html`<${Act} key=${what.key} what=${what} close=${() => {
-    open.set(null);
-    what.back?.isConnected && what.back.focus();
-  }} />`;
+  return what && html`<${Act} key=${what.key} what=${what} close=${() => open.set(null)} />`;
 }
 
 function Act({ what, close }) {
@@ -60,6 +57,8 @@ function Act({ what, close }) {
     box.current.showModal();
   }, []);
 
+  // The browser gives the focus back to where it was, and then says that the dialog has closed.
+  const shut = () => box.current?.close();
   const run = async (work) => {
     setBusy(true);
     setError(null);
@@ -67,8 +66,8 @@ function Act({ what, close }) {
       await work();
     } catch (e) {
       // A plan that has become another one comes with the refusal.
-      if (e.plan?.token) {
-        setStale(!!plan);
+      if (e.plan) {
+        setStale(!!plan); // what a person has read is another one
         setPlan(e.plan);
         if (plan) return;
       }
@@ -87,7 +86,7 @@ function Act({ what, close }) {
     what.done?.(a, values);
     if (what.show) return setAnswer({ a });
     note(`${what.title}: ${outcome(a)}`);
-    close();
+    shut();
   });
   const change = (name, value) => {
     setValues({ ...values, [name]: value });
@@ -100,12 +99,14 @@ function Act({ what, close }) {
   }, [force]);
 
   const wantsPlan = what.plan && !plan;
+  // A plan without a token says why nothing can be done.
+  const dead = plan && !plan.token;
   const submit = (e) => {
     e.preventDefault();
-    if (!busy && ready && !answer) wantsPlan ? makePlan() : carryOut();
+    if (!busy && ready && !answer && !dead) wantsPlan ? makePlan() : carryOut();
   };
 
-  return html`<dialog ref=${box} aria-labelledby="act-title" data-testid="dialog" onCancel=${(e) => (e.preventDefault(), close())} onClose=${close}>
+  return html`<dialog ref=${box} aria-labelledby="act-title" data-testid="dialog" onClose=${close}>
     <form onSubmit=${submit}>
       <h2 id="act-title">${what.title}</h2>
       ${what.about && html`<p>${what.about}</p>`}
@@ -115,11 +116,11 @@ function Act({ what, close }) {
       ${plan && !answer && html`<div class="plan"><h3>Plan <span class="muted">for the table of index ${plan.index}</span></h3>
         <pre tabindex="0" data-testid="plan">${(plan.lines || []).join("\n") || "nothing has to be done"}</pre></div>`}
       <${Failed} error=${error} testid="dialog-error" />
-      ${answer ? what.show(answer.a) : html`<p class="same">This is</p><${Command} line=${what.same || line(what.command, plan ? { ...args, yes: true } : args)} testid="dialog-command" />`}
+      ${answer ? what.show(answer.a) : html`<p class="same">This is</p><${Command} line=${what.same || line(what.command, args, !!plan)} testid="dialog-command" />`}
       <div class="buttons">
         <span class="muted" role="status">${busy ? (wantsPlan ? "planning …" : "working …") : ""}</span>
-        <button type="button" onClick=${close} data-testid="dialog-close">${answer ? "Close" : "Cancel"}</button>
-        ${!answer && html`<button type="submit" class=${what.danger && !wantsPlan ? "danger" : "primary"} disabled=${busy || !ready} autofocus=${!fields.length} data-testid="dialog-go">
+        <button type="button" onClick=${shut} data-testid="dialog-close">${answer ? "Close" : "Cancel"}</button>
+        ${!answer && !dead && html`<button type="submit" class=${what.danger && !wantsPlan ? "danger" : "primary"} aria-disabled=${busy} disabled=${!ready} autofocus=${!fields.length} data-testid="dialog-go">
           ${wantsPlan ? "Show the plan" : plan ? "Carry out this plan" : what.button || what.title}</button>`}
       </div>
     </form>

@@ -81,16 +81,12 @@ function silent(origin) {
   via.set(members.find((m) => m.origin === next) || { origin: next, name: "" });
 }
 
-// Refused is an answer that says no, with the fields of the wire: code, object, text,
-// state, next.
+// Refused is an answer that says no, with what the API says of it: code, message, next.
 export class Refused extends Error {
   constructor(status, error, plan) {
-    super(error.text || `the node answered ${status}`);
+    super(error.message || error.text || `the node answered ${status}`);
     this.status = status;
     this.code = error.code || String(status);
-    this.object = error.object;
-    this.state = error.state;
-    this.next = error.next;
     this.plan = plan; // what would be done, where a plan is wanted or the one given is stale
   }
 }
@@ -151,7 +147,9 @@ async function refusal(response) {
     if (session.get()) forget();
     loginWanted.set(true);
   }
-  return new Refused(response.status, body.error || {}, body.plan);
+  const refused = new Refused(response.status, body.error || {}, body.plan);
+  refused.after = Number(response.headers.get("Retry-After")) || 0; // s
+  return refused;
 }
 
 // ask carries a command out and returns what its -o json prints: for commands that print
@@ -160,7 +158,8 @@ export async function ask(command, args, { signal, plan, token } = {}) {
   const r = route(command, token ? { ...args, plan_token: token } : args, { plan });
   r.safe = plan;
   const { response } = await send(r, { signal });
-  if (!response.ok) throw await refusal(response);
+  // 207: some of it is done. What is not has to be seen.
+  if (!response.ok || response.status === 207) throw await refusal(response);
   const text = await response.text();
   const kind = response.headers.get("Content-Type") || "";
   if (kind.includes("ndjson")) return text.split("\n").filter(Boolean).map((l) => JSON.parse(l));
@@ -251,9 +250,19 @@ async function events({ response, stop }, heard) {
   }
 }
 
+// loginTries bounds how often a login is tried that is told to come back: passwords are looked
+// at one after the other, and after a wrong one not at once.
+const loginTries = 5;
+
 export async function login(user, password) {
-  const { response } = await send({ method: "POST", path: "/api/v1/auth/login", body: JSON.stringify({ user, password }), safe: true });
-  if (!response.ok) throw await refusal(response);
+  let response;
+  for (let tries = 1; ; tries++) {
+    ({ response } = await send({ method: "POST", path: "/api/v1/auth/login", body: JSON.stringify({ user, password }), safe: true }));
+    if (response.ok) break;
+    const refused = await refusal(response);
+    if (refused.code !== "busy" || !refused.after || tries === loginTries) throw refused;
+    await new Promise((done) => setTimeout(done, refused.after * 1000));
+  }
   const s = await response.json();
   keep(tokenKey, s);
   session.set(s);
@@ -263,11 +272,4 @@ export async function login(user, password) {
 export function forget() {
   keep(tokenKey, null);
   session.set(null);
-}
-
-// rawAt asks one member, and no other, for a path as it stands.
-export async function rawAt(origin, path, signal) {
-  const response = await fetch(origin + path, { headers: headers({ Accept: "text/plain" }), signal, cache: "no-store", credentials: "omit" });
-  if (!response.ok) throw await refusal(response);
-  return response.text();
 }

@@ -3,14 +3,11 @@
 // the command that it shows for it, can't differ.
 
 // Each row: the method, and what the arguments that stand without an option are called.
-// A command that reads, and changes something with an option, has a row for either.
-const bare = (command) => command.split(" --")[0];
 const rows = {
   "overview": ["GET"],
   "status": ["GET"],
   "doctor": ["GET"],
-  "check": ["GET"],
-  "check --fix": ["POST"],
+  "check": ["POST"],
   "version": ["GET"],
   "kv get": ["GET", "key"],
   "kv list": ["GET", "prefix"],
@@ -27,8 +24,8 @@ const rows = {
   "node label": ["POST", "node", "label"],
   "node weight": ["POST", "node", "weight"],
   "group list": ["GET"],
-  "group create": ["POST", "group"],
-  "group remove": ["POST", "group"],
+  "group create": ["POST", "id"],
+  "group remove": ["POST", "id"],
   "group add": ["POST", "group", "node"],
   "group del": ["POST", "group", "node"],
   "group promote": ["POST", "group", "node"],
@@ -62,6 +59,9 @@ const rows = {
   "log diff": ["GET", "left", "right"],
 };
 
+// What a person has to agree to, with --yes where nobody can be asked.
+const agreed = new Set(["node remove", "node drain", "group remove", "group add", "group del", "group promote", "slot rebalance", "setting set", "check"]);
+
 // shell quotes a word for a POSIX shell where it needs that.
 export function shell(word) {
   word = String(word);
@@ -69,10 +69,11 @@ export function shell(word) {
   return "'" + word.replaceAll("'", `'\\''`) + "'";
 }
 
-// line is a command as a person types it.
-export function line(command, args = {}) {
+// line is a command as a person types it, who has seen its plan or has not.
+export function line(command, args = {}, seen = false) {
+  if (seen && agreed.has(command)) args = { ...args, yes: true };
   const [, ...positions] = rows[command];
-  const words = ["muster", ...bare(command).split(" ")];
+  const words = ["muster", ...command.split(" ")];
   const plain = [];
   for (const name of positions) {
     if (args[name] == null) continue;
@@ -107,5 +108,5 @@ export function route(command, args = {}, { plan = false, plain = false } = {}) 
   }
   if (plan) query.set("plan", "1");
   const q = query.toString();
-  return { method, path: "/api/v1/" + bare(command).replace(" ", "/") + (q ? "?" + q : ""), body };
+  return { method, path: "/api/v1/" + command.replace(" ", "/") + (q ? "?" + q : ""), body };
 }

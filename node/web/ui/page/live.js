@@ -10,11 +10,11 @@ export const interrupted = store("");
 // seen is what changed, newest first: {key, at, kind, object, text, level}. It begins with what
 // the nodes remember from before the page was opened.
 export const seen = store([]);
-// samples are the rates of each overview, oldest first: {at, …numbers}.
+// samples are the figures of each overview, oldest first: {at, cluster, nodes}; nodes by name.
 export const samples = store([]);
 
 const seenMax = 2000;
-const samplesMax = 7200; // two hours of one each second
+const samplesMax = 3600; // an hour of one each second
 let number = 0;
 
 // tell adds to what was seen. A change may be told twice, by two members: its key is the
@@ -54,7 +54,7 @@ export function start() {
       learn(data.nodes || []);
       tell(...(data.events || []).map(change));
       // Rates are of the time between two looks, and a node that has just begun to look has none.
-      if (data.rates?.window_ms) samples.set([...samples.get(), { at: Date.now(), ...numbers(data.rates) }].slice(-samplesMax));
+      if (data.rates?.window_ms) keep(data);
       overview.set(data);
     },
   });
@@ -62,11 +62,23 @@ export function start() {
 
 session.follow((s) => s && start());
 
-// numbers takes the numbers out of a nest of objects: {a: {b: 1}} is {"a.b": 1}.
-function numbers(of, before = "", into = {}) {
-  for (const [k, v] of Object.entries(of || {})) {
-    if (typeof v === "number") into[before + k] = v;
-    else if (v && typeof v === "object" && !Array.isArray(v)) numbers(v, before + k + ".", into);
+// keep adds the figures of an overview to the samples. A node that did not answer has a gap.
+function keep(data) {
+  const nodes = {};
+  for (const n of data.nodes || []) {
+    if (n.answered) nodes[n.name] = { ...figures(n.rates), rss_bytes: n.rss_bytes, free_bytes: n.free_bytes };
   }
-  return into;
+  samples.set([...samples.get(), { at: Date.now() / 1000, cluster: figures(data.rates), nodes }].slice(-samplesMax));
+}
+
+// figures are rates without the nest: of a latency that nothing was measured of, nothing.
+function figures(rates) {
+  const { write_latency: write, read_latency: read, sync_latency: sync, ...rest } = rates || {};
+  const of = (l, name) => (l?.count ? l[name] : null);
+  return {
+    ...rest,
+    write_p50_us: of(write, "p50_us"), write_p99_us: of(write, "p99_us"),
+    read_p50_us: of(read, "p50_us"), read_p99_us: of(read, "p99_us"),
+    sync_p50_us: of(sync, "p50_us"), sync_p99_us: of(sync, "p99_us"),
+  };
 }

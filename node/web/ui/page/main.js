@@ -103,7 +103,9 @@ function Login() {
   const [busy, setBusy] = useState(false);
   const submit = async (e) => {
     e.preventDefault();
+    if (busy) return;
     setBusy(true);
+    setError(null);
     try {
       await login(user, password);
     } catch (error) {
@@ -116,7 +118,7 @@ function Login() {
     <div class="field"><label for="user">User</label><input id="user" data-testid="login-user" autocomplete="username" autofocus value=${user} onInput=${(e) => setUser(e.target.value)} /></div>
     <div class="field"><label for="password">Password</label><input id="password" data-testid="login-password" type="password" autocomplete="current-password" value=${password} onInput=${(e) => setPassword(e.target.value)} /></div>
     <${Failed} error=${error} testid="login-error" />
-    <div class="buttons"><button class="primary" disabled=${busy || !user || !password} data-testid="login-go">${busy ? "…" : "Log in"}</button></div>
+    <div class="buttons"><button class="primary" aria-disabled=${busy} disabled=${!user || !password} data-testid="login-go">${busy ? "logging in …" : "Log in"}</button></div>
     <p class="muted">Users are made with <code>muster user create</code>.</p>
   </form></main>`;
 }

@@ -48,7 +48,7 @@ export function Command({ line, testid }) {
 export function Failed({ error, testid }) {
   if (!error) return null;
   return html`<div class="failed" role="alert" data-testid=${testid}>
-    <${Status} is="error" text=${error.code || "no answer"} />${" "}${error.message}${error.next && html`<div>Next: ${error.next}</div>`}
+    <${Status} is="error" text=${error.code || "no answer"} />${" "}${error.message}
   </div>`;
 }
 

@@ -11,7 +11,7 @@ const beyond = 8; // rows drawn above and below those in view
 const jsonMax = 400_000; // characters of JSON shown at once
 
 // Table shows rows. A column is {key, name, width in ch, value(row), cell(row), num, wide}:
-// value is what is sorted and filtered by, cell how it looks (value, if there is none), num
+// value is what is sorted and filtered by, cell how it looks (value, if there is none; a column without value has things to press), num
 // sets it right, and wide leaves it out on narrow screens. `name` makes its part of the
 // query different from that of another table on the same screen.
 export function Table({ label, name = "", columns, rows, rowKey, open, current, tools, empty = "nothing here", fit, testid }) {
@@ -82,7 +82,7 @@ export function Table({ label, name = "", columns, rows, rowKey, open, current, 
   };
 
   const sort = (c) => setOrder(order === c.key ? "-" + c.key : order === "-" + c.key ? "" : c.key);
-  const least = columns.reduce((sum, c) => sum + (c.wide ? 0 : c.width || 16), 0);
+  const width = (cs) => cs.reduce((sum, c) => sum + (c.width || 16), 0) + "ch + " + cs.length + "rem";
 
   return html`<section class="table" data-testid=${testid}>
     <div class="bar">
@@ -97,12 +97,12 @@ export function Table({ label, name = "", columns, rows, rowKey, open, current, 
     ${json
       ? html`<${Raw} rows=${shown} />`
       : html`<div class=${"scroll" + (fit ? " fit" : "")} ref=${box} tabindex="0" role="region" aria-label=${label} onKeyDown=${key}>
-          <table aria-rowcount=${shown.length + 1} style=${{ minWidth: `calc(${least}ch + ${columns.length}rem)` }}>
+          <table aria-rowcount=${shown.length + 1} style=${{ "--all": `calc(${width(columns)})`, "--least": `calc(${width(columns.filter((c) => !c.wide))})` }}>
             <colgroup>${columns.map((c) => html`<col key=${c.key} class=${c.wide ? "wide" : ""} style=${c.width ? { width: `calc(${c.width}ch + 1rem)` } : {}} />`)}</colgroup>
             <thead><tr>${columns.map((c) => {
               const way = order === c.key ? "ascending" : order === "-" + c.key ? "descending" : undefined;
               return html`<th key=${c.key} scope="col" class=${classes(c)} aria-sort=${way}>
-                ${c.value ? html`<button class="head" onClick=${() => sort(c)}>${c.name}<span aria-hidden="true">${way === "ascending" ? " ↑" : way ? " ↓" : ""}</span></button>` : c.name}</th>`;
+                ${c.value ? html`<button class="head" onClick=${() => sort(c)}>${c.name}<span aria-hidden="true">${way === "ascending" ? " ↑" : way ? " ↓" : ""}</span></button>` : html`<span class="sr">${c.name}</span>`}</th>`;
             })}</tr></thead>
             <tbody>
               ${first > 0 && html`<tr class="gap" aria-hidden="true"><td colspan=${columns.length} style=${{ height: first * rowHeight + "px" }}></td></tr>`}

@@ -66,7 +66,7 @@ function Trail() {
   const args = { node, limit: trailMax };
   const { data, error } = useAsk((signal) => ask("audit tail", args, { signal }), [node], 5_000);
   const rows = useMemo(() => [...(data || [])].reverse(), [data]);
-  return html`<div class="bar"><div class="field line"><label for="node">Node</label><select id="node" value=${node} onChange=${(e) => setNode(e.target.value)}>
+  return html`<div class="bar"><div class="field line"><label for="node">Node</label><select id="node" data-testid="trail-node" value=${node} onChange=${(e) => setNode(e.target.value)}>
       <option value="">the one that answers</option>${(o?.nodes || []).map((n) => html`<option key=${n.id} value=${n.name}>${n.name}</option>`)}</select></div></div>
     <${Failed} error=${error} />
     <${Table} label="Trail" name="t" testid="trail" columns=${trailColumns} rows=${rows} rowKey=${(l) => String(l.seq)} empty=${data ? "the trail has no line yet" : "asking …"} />

@@ -20,7 +20,7 @@ export function Groups() {
   const found = rows.find((g) => String(g.id) === id);
   return html`<div class="split">
       <${Table} label="Groups" testid="groups" columns=${columns} rows=${rows} rowKey=${(g) => String(g.id)} current=${id} open=${(g) => setID(String(g.id))}
-        tools=${html`<button class="primary" data-testid="group-create" onClick=${() => act({ title: "Make a group", command: "group create", plan: true, about: "It owns no slots yet: move some to it, or rebalance." })}>Make a group</button>`} />
+        tools=${html`<button class="primary" data-testid="group-create" onClick=${() => act({ title: "Make a group", command: "group create", button: "Make it", about: "It owns no slots yet: move some to it, or rebalance." })}>Make a group</button>`} />
       ${found && html`<${One} g=${found} nodes=${o?.nodes || []} close=${() => setID("")} />`}
     </div>`;
 }
@@ -50,7 +50,7 @@ function One({ g, nodes, close }) {
         ${html`<button class="quiet danger" onClick=${() => act({ title: `Take group ${g.id} off ${r.node}`, command: "group del", args: { ...args, node: r.node }, plan: true, danger: true, about: "The group's replicas are yours from then on: no setting changes their number." })}>Take off<span class="sr"> ${r.node}</span></button>`}</td></tr>`)}</tbody></table>
     <div class="actions">
       ${free.length > 0 && html`<button onClick=${() => act({ title: `A replica for group ${g.id}`, command: "group add", args, plan: true, fields: [{ name: "node", label: "On the node", options: free, value: free[0] }] })}>Add a replica</button>`}
-      ${!meta && html`<button class="danger" disabled=${g.slots > 0} title=${g.slots > 0 ? "it owns slots" : undefined} onClick=${() => act({ title: `Remove group ${g.id}`, command: "group remove", args, plan: true, danger: true, done: close, about: "Its number is not given again." })}>Remove</button>`}
+      ${!meta && html`<button class="danger" disabled=${g.slots > 0} title=${g.slots > 0 ? "it owns slots" : undefined} onClick=${() => act({ title: `Remove group ${g.id}`, command: "group remove", args: { id: String(g.id) }, plan: true, danger: true, done: close, about: "Its number is not given again." })}>Remove</button>`}
     </div>
     ${!meta && g.slots > 0 && html`<p class="muted">To replace a replica: add one on another node, then take the old one off. A group that owns slots can't be removed.</p>`}
   </${Panel}>`;

@@ -200,6 +200,7 @@ function Watch({ prefix, changed }) {
       lost: (yes, error) => setState(yes ? error?.message || "interrupted; going on elsewhere" : "watching"),
       heard: (e) => {
         const change = JSON.parse(e.data);
+        if (e.event === "error" || change.error) return setState(change.error?.message || "ended by an error");
         if (change.type === "end") return setState("ended: " + change.reason);
         if (change.type === "progress") return setState("watching");
         set((s) => [{ ...change, n: ++number.current, seen: Date.now() }, ...s].slice(0, changesMax));

@@ -39,7 +39,7 @@ function Check() {
     setBusy(true);
     setError(null);
     try {
-      set(await ask("check"));
+      set(await ask("check", {}));
     } catch (e) {
       setError(e);
     }
@@ -50,7 +50,7 @@ function Check() {
     <${Failed} error=${error} />
     ${data && html`<p data-testid="check-result"><${Status} is=${data.ok ? "ok" : "error"} text=${data.ok ? "all replicas of all groups agree" : "not all agree"} /></p>
       <${Table} label="Groups compared" name="c" columns=${checkColumns} rows=${data.groups} rowKey=${(g) => String(g.id)} fit />`}
-    ${differ && html`<div class="actions"><button class="danger" onClick=${() => act({ title: "Rebuild what differs", command: "check --fix", args: { fix: true }, plan: true, danger: true, done: go })}>Rebuild what differs …</button></div>`}
+    ${differ && html`<div class="actions"><button class="danger" onClick=${() => act({ title: "Rebuild what differs", command: "check", args: { fix: true }, plan: true, danger: true, done: go })}>Rebuild what differs …</button></div>`}
     <${Command} line="muster check" /></${Panel}>`;
 }
 

@@ -1,16 +1,14 @@
-// Figures over time: those of the cluster from its events, and those of each node from
-// its /metrics. All charts have one time, and one cursor.
-import { html, useStore, useEffect, useRef, useState, useMemo } from "../lib.js";
+// Figures over time, of the cluster and of each node, as the page has seen them in the
+// overviews since it was opened. All charts have one time, and one cursor.
+import { html, useStore, useEffect, useRef, useState } from "../lib.js";
 import { samples } from "../live.js";
-import { knownMembers, rawAt } from "../api.js";
 import { useQuery } from "../router.js";
 import { Panel, Loading, Failed } from "../parts.js";
-import { bytes, count, micros } from "../format.js";
-import { charts, parse, keep } from "../figures.js";
+import { bytes, count, micros, percent } from "../format.js";
 
-const every = 5_000; // ms between two looks at /metrics
-const ranges = { "2 min": 120, "10 min": 600, "30 min": 1800, "2 h": 7200 };
-const cursors = "muster";
+const ranges = { "2 min": 120, "10 min": 600, "30 min": 1800, "1 h": 3600 };
+const height = 150; // px of a chart
+const cursors = "muster"; // the name under which the charts share a cursor
 
 let loading = null;
 
@@ -28,100 +26,95 @@ export function prepare() {
   return loading;
 }
 
-// past is what was taken of /metrics: by node, [{at, values}], oldest first.
-const past = new Map();
+const perSecond = (format) => (v) => (v == null ? "–" : format(v) + "/s");
 
-async function look(signal) {
-  const members = knownMembers();
-  await Promise.all(members.map(async (m) => {
-    try {
-      const text = await rawAt(m.origin, "/metrics", signal);
-      keep(past, m.name, { at: Date.now() / 1000, values: parse(text) });
-    } catch {
-      // A node that does not answer has a gap in its lines.
-    }
-  }));
-}
+// What is drawn: lines of the cluster, or one figure of each node.
+const cluster = [
+  { title: "Requests", format: perSecond(count), lines: { writes: "writes_per_s", reads: "reads_per_s", lists: "lists_per_s", watches: "watches_per_s" } },
+  { title: "Bytes", format: perSecond(bytes), lines: { in: "bytes_in_per_s", out: "bytes_out_per_s", "to the logs": "log_bytes_per_s" } },
+  { title: "Writes, until answered", format: micros, lines: { p50: "write_p50_us", p99: "write_p99_us" } },
+  { title: "Reads, until answered", format: micros, lines: { p50: "read_p50_us", p99: "read_p99_us" } },
+  { title: "Syncs of the log", format: micros, lines: { p50: "sync_p50_us", p99: "sync_p99_us" } },
+];
+const nodes = [
+  { title: "Writes of each node", format: perSecond(count), figure: "writes_per_s" },
+  { title: "Reads of each node", format: perSecond(count), figure: "reads_per_s" },
+  { title: "Log syncs of each node, p99", format: micros, figure: "sync_p99_us" },
+  { title: "Processor of each node", format: percent, figure: "cpu_percent" },
+  { title: "Memory of each node", format: bytes, figure: "rss_bytes" },
+  { title: "Free disk of each node", format: bytes, figure: "free_bytes" },
+];
 
 export function Metrics() {
-  const [range, setRange] = useQuery("over", "10 min");
+  const [range, setRange] = useQuery("over", "2 min");
   const [lib, setLib] = useState(null);
   const [error, setError] = useState(null);
-  const [turn, setTurn] = useState(0);
-  const rates = useStore(samples);
+  const past = useStore(samples);
   useEffect(() => {
     prepare().then((u) => setLib(() => u), setError);
-    const stop = new AbortController();
-    let timer;
-    const go = async () => {
-      await look(stop.signal);
-      if (stop.signal.aborted) return;
-      setTurn((n) => n + 1);
-      timer = setTimeout(go, every);
-    };
-    go();
-    return () => {
-      stop.abort();
-      clearTimeout(timer);
-    };
   }, []);
-  const over = ranges[range] || 600;
-  const now = Math.floor(Date.now() / 1000);
-  const cluster = useMemo(() => clusterCharts(rates), [rates]);
-  const nodes = useMemo(() => charts(past), [turn]);
-  return html`<div class="bar"><div class="field line"><label for="over">Time</label><select id="over" data-testid="over" value=${range} onChange=${(e) => setRange(e.target.value)}>${Object.keys(ranges).map((r) => html`<option key=${r}>${r}</option>`)}</select></div>
-      <span class="muted">as this page has seen it since it was opened; Prometheus keeps it for longer</span></div>
+  const to = past.at(-1)?.at ?? Date.now() / 1000;
+  const from = to - (ranges[range] || ranges["2 min"]);
+  const shown = past.filter((s) => s.at >= from);
+  const names = [...new Set(shown.flatMap((s) => Object.keys(s.nodes)))].sort();
+  const times = shown.map((s) => s.at);
+  const charts = [
+    ...cluster.map((c) => ({ ...c, lines: Object.entries(c.lines).map(([name, key]) => ({ name, values: shown.map((s) => s.cluster[key] ?? null) })) })),
+    ...nodes.map((c) => ({ ...c, lines: names.map((name) => ({ name, values: shown.map((s) => s.nodes[name]?.[c.figure] ?? null) })) })),
+  ];
+  return html`<div class="bar"><div class="field line"><label for="over">Time</label><select id="over" data-testid="over" value=${range} onChange=${(e) => setRange(e.target.value)}>${Object.keys(ranges).map((r) => html`<option key=${r} value=${r}>${r}</option>`)}</select></div>
+      <span class="muted">since this page was opened; Prometheus, which reads /metrics, keeps them for longer</span></div>
     <${Failed} error=${error} />
-    ${!lib ? !error && html`<${Loading} what="the charts" />` : html`<div class="charts">
-      ${[...cluster, ...nodes].map((c) => html`<${Chart} key=${c.title} lib=${lib} chart=${c} from=${now - over} to=${now} />`)}</div>`}`;
+    ${lib ? html`<div class="charts">${charts.map((c) => html`<${Chart} key=${c.title} lib=${lib} chart=${c} times=${times} from=${from} to=${to} />`)}</div>` : !error && html`<${Loading} what="the charts" />`}`;
 }
 
-// What the names of rates end with says what they are.
-const formats = (name) => (/_us$/.test(name) ? micros : /bytes/.test(name) ? bytes : count);
-
-function clusterCharts(rates) {
-  const names = [...new Set(rates.slice(-60).flatMap((s) => Object.keys(s)))].filter((n) => n !== "at");
-  return names.map((n) => ({ title: n.replaceAll("_", " ").replace(/ per s$/, "/s").replace(/ us$/, ""), of: "the cluster", format: formats(n), times: rates.map((s) => s.at / 1000), lines: [{ name: "cluster", values: rates.map((s) => s[n] ?? null) }] }));
-}
-
-// The dashes of lines, so that colour is not the only sign of a node.
+// The dashes of lines, so that colour is not the only sign of which is whose.
 const dashes = [[], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 4]];
 
-function Chart({ lib, chart, from, to }) {
+function Chart({ lib, chart, times, from, to }) {
   const box = useRef(null);
   const plot = useRef(null);
-  const names = chart.lines.map((l) => l.name).join();
+  const [theme, setTheme] = useState(0);
+  const names = chart.lines.map((l) => l.name).join("\n");
+  const data = [times, ...chart.lines.map((l) => l.values)];
   useEffect(() => {
-    const probe = document.createElement("span");
-    box.current.append(probe);
-    // A colour that is written as light-dark() is known only once it is used.
+    const again = () => setTheme((n) => n + 1);
+    addEventListener("theme", again);
+    return () => removeEventListener("theme", again);
+  }, []);
+  useEffect(() => {
+    // A colour that is written as light-dark() is known only where it is used.
+    const probe = box.current.appendChild(document.createElement("span"));
     const colour = (name) => {
       probe.style.color = `var(${name})`;
       return getComputedStyle(probe).color;
     };
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, font: "11px system-ui" };
     const u = new lib({
-      width: box.current.clientWidth, height: 150, legend: { live: true }, cursor: { sync: { key: cursors }, drag: { x: false, y: false } },
+      width: box.current.clientWidth, height, cursor: { sync: { key: cursors }, drag: { x: false, y: false } },
       scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-      axes: [{ ...axis, values: (_, all) => all.map((t) => new Date(t * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" })), space: 90 }, { ...axis, size: 70, values: (_, all) => all.map(chart.format) }],
-      series: [{ label: "at", value: (_, t) => (t ? new Date(t * 1000).toLocaleTimeString("en-GB") : "–") }, ...chart.lines.map((l, i) => ({ label: l.name, stroke: colour(`--line-${(i % 6) + 1}`), width: 1.5, dash: dashes[i % dashes.length], value: (_, v) => (v == null ? "–" : chart.format(v)), points: { show: false } }))],
-    }, data(chart), box.current);
+      axes: [{ ...axis, values: (_, all) => all.map(clock), space: 90 }, { ...axis, size: 76, values: (_, all) => all.map(chart.format) }],
+      series: [
+        { label: "at", value: (_, t) => (t ? clock(t) : "–") },
+        ...chart.lines.map((l, i) => ({ label: l.name, stroke: colour(`--line-${(i % 6) + 1}`), width: 1.5, dash: dashes[i % dashes.length], value: (_, v) => (v == null ? "–" : chart.format(v)), points: { show: false } })),
+      ],
+    }, data, box.current);
     probe.remove();
     plot.current = u;
-    const watch = new ResizeObserver(() => u.setSize({ width: box.current?.clientWidth || 300, height: 150 }));
+    const watch = new ResizeObserver(() => box.current && u.setSize({ width: box.current.clientWidth, height }));
     watch.observe(box.current);
     return () => {
       watch.disconnect();
       u.destroy();
       plot.current = null;
     };
-  }, [lib, names]);
+  }, [lib, names, theme]);
   useEffect(() => {
-    plot.current?.setData(data(chart), false);
+    plot.current?.setData(data, false);
     plot.current?.setScale("x", { min: from, max: to });
-  }, [chart, from, to, names]);
+  });
   const last = chart.lines.map((l) => `${l.name} ${l.values.at(-1) == null ? "–" : chart.format(l.values.at(-1))}`).join(", ");
-  return html`<${Panel} title=${chart.title} testid="chart"><div class="chart" ref=${box} role="img" aria-label=${`${chart.title}, of ${chart.of}; now ${last}`}></div></${Panel}>`;
+  return html`<${Panel} title=${chart.title} testid="chart"><p class="sr">now ${last}</p><div class="chart" ref=${box} aria-hidden="true"></div></${Panel}>`;
 }
 
-const data = (chart) => [chart.times, ...chart.lines.map((l) => l.values)];
+const clock = (t) => new Date(t * 1000).toLocaleTimeString("en-GB", { hour12: false });

@@ -48,7 +48,7 @@ function One({ n, o, close }) {
     ]} />
     <div class="actions">
       ${n.status === "draining"
-        ? html`<button data-testid="undrain" onClick=${() => act({ title: `Undrain ${n.name}`, about: "The node may have leaders and replicas again.", command: "node undrain", args, plan: true })}>Undrain</button>`
+        ? html`<button data-testid="undrain" onClick=${() => act({ title: `Undrain ${n.name}`, about: "The node may have leaders and replicas again.", command: "node undrain", args })}>Undrain</button>`
         : html`<button data-testid="drain" onClick=${() => act({ title: `Drain ${n.name}`, about: "Its leaders and replicas go to other nodes; it stays a member.", command: "node drain", args, plan: true })}>Drain</button>`}
       <button data-testid="label" onClick=${() => act({ title: `Label ${n.name}`, command: "node label", args, fields: [{ name: "label", label: "Labels", value: labels(n), list: true, help: "K=V, several with blanks between; K= takes one away. Replicas of a group are spread over the values of zone." }] })}>Labels</button>
       <button onClick=${() => act({ title: `Weigh ${n.name}`, command: "node weight", args, fields: [{ name: "weight", label: "Weight", type: "number", min: 0, max: 1000, value: n.weight, help: "How large a part of the data it should hold beside the others: 0 to 1000. Nothing moves before the next rebalance." }] })}>Weight</button>

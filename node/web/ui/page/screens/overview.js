@@ -17,7 +17,7 @@ export function Overview() {
     <section class=${"verdict-box " + o.verdict} aria-label="Verdict" data-testid="verdict-box">
       <h2><${Status} is=${o.verdict} text=${headlines[o.verdict] || o.verdict} /></h2>
       <p data-testid="reason">${o.reason}</p>
-      ${o.next && html`<div class="next"><span>Next:</span> ${/^muster /.test(o.next) ? html`<${Command} line=${o.next} testid="next" />` : html`<span data-testid="next">${o.next}</span>`}</div>`}
+      ${o.next && o.verdict !== "ok" && html`<div class="next"><span>Next:</span> ${/^muster /.test(o.next) ? html`<${Command} line=${o.next} testid="next" />` : html`<span data-testid="next">${o.next}</span>`}</div>`}
       ${findings.length > 0 && html`<details open=${findings.length > 1 && findings.length < 6}><summary>${plural(findings.length, "finding")}</summary><ul>${findings.map((p, i) => html`<li key=${i}><${Status} is=${p.severity} />${" "}${p.what}${p.remedy && html`<br /><span class="muted">${p.remedy}</span>`}</li>`)}</ul></details>`}
     </section>
     <${Tiles} o=${o} />
@@ -29,8 +29,8 @@ export function Overview() {
 
 function Tiles({ o }) {
   const past = useStore(samples);
-  const rates = past[past.length - 1] || {};
-  const shown = rateTiles.filter((t) => rates[t.key] != null);
+  const rates = past.at(-1)?.cluster;
+  const shown = rates ? rateTiles : [];
   const alive = (o.nodes || []).filter((n) => n.status === "alive").length;
   const led = (o.groups || []).filter((g) => g.leader).length;
   return html`<ul class="tiles" aria-label="Figures">
@@ -43,9 +43,9 @@ function Tiles({ o }) {
 const rateTiles = [
   { name: "writes/s", key: "writes_per_s", as: count },
   { name: "reads/s", key: "reads_per_s", as: count },
-  { name: "write p99", key: "write_latency.p99_us", as: micros },
-  { name: "read p99", key: "read_latency.p99_us", as: micros },
-  { name: "log sync p99", key: "sync_latency.p99_us", as: micros },
+  { name: "write p99", key: "write_p99_us", as: micros },
+  { name: "read p99", key: "read_p99_us", as: micros },
+  { name: "log sync p99", key: "sync_p99_us", as: micros },
   { name: "to the logs", key: "log_bytes_per_s", as: (n) => bytes(n) + "/s" },
 ];
 
@@ -53,7 +53,7 @@ const sparkMax = 120; // seconds
 
 // Spark is the last two minutes of one rate, as a line without an axis.
 function Spark({ name, past }) {
-  const values = past.slice(-sparkMax).map((s) => s[name] ?? 0);
+  const values = past.slice(-sparkMax).map((s) => s.cluster[name] ?? 0);
   const from = sparkMax - values.length;
   const top = Math.max(1, ...values);
   const points = values.map((v, i) => `${(((from + i) / (sparkMax - 1)) * 100).toFixed(1)},${(20 - (v / top) * 18).toFixed(1)}`).join(" ");

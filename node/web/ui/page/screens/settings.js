@@ -15,7 +15,7 @@ export function Settings() {
     { key: "value", name: "value", width: 12, mono: true, value: (s) => s.value, cell: (s) => html`<span data-testid=${"setting-" + s.name}>${s.value}</span>` },
     { key: "default", name: "default", width: 10, mono: true, value: (s) => s.default, cell: (s) => (s.value === s.default ? html`<span class="muted">${s.default}</span>` : html`<${Status} is="noted" text=${s.default} />`) },
     { key: "range", name: "from – to", width: 16, mono: true, wide: true, value: (s) => (s.min || s.max ? `${s.min} – ${s.max}` : "") },
-    { key: "do", name: "", width: 9, cell: (s) => html`<button class="quiet" data-testid=${"set-" + s.name} onClick=${() => change(s, again)}>Change<span class="sr"> ${s.name}</span></button>` },
+    { key: "do", name: "do", width: 9, cell: (s) => html`<button class="quiet" data-testid=${"set-" + s.name} onClick=${() => change(s, again)}>Change<span class="sr"> ${s.name}</span></button>` },
     { key: "about", name: "what it is", value: (s) => s.about, wide: true, cell: (s) => html`<span title=${s.about}>${s.about}</span>` },
   ], []);
   return html`<${Failed} error=${error} />

@@ -57,7 +57,7 @@ const columnsFor = (select) => [
   { key: "state", name: "state", width: 22, value: (r) => r.state + (r.target != null ? " to " + r.target : ""), cell: (r) => html`<${Status} is=${r.state} text=${r.state === "moving" ? `moving to group ${r.target}` : r.state} />` },
   { key: "keys", name: "keys", width: 10, num: true, value: (r) => r.keys, cell: (r) => count(r.keys) },
   { key: "bytes", name: "bytes", width: 10, num: true, value: (r) => r.bytes, cell: (r) => bytes(r.bytes) },
-  { key: "do", name: "", width: 9, cell: (r) => html`<button class="quiet" onClick=${() => select(r.from, r.to)}>Select<span class="sr"> slots ${r.from} to ${r.to}</span></button>` },
+  { key: "do", name: "do", width: 9, cell: (r) => html`<button class="quiet" onClick=${() => select(r.from, r.to)}>Select<span class="sr"> slots ${r.from} to ${r.to}</span></button>` },
 ];
 
 function Selected({ range, runs, owner }) {

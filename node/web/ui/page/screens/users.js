@@ -14,7 +14,7 @@ export function Users() {
   const columns = useMemo(() => [
     { key: "name", name: "user", width: 20, value: (u) => u.name },
     { key: "roles", name: "roles", value: (u) => words(u.roles) },
-    { key: "do", name: "", width: 22, cell: (u) => html`<button class="quiet" onClick=${() => act({ title: `Grant ${u.name} a role`, command: "user grant", args: { name: u.name }, button: "Grant", done: users.again, fields: [{ name: "role", label: "Role" }] })}>Grant<span class="sr"> ${u.name} a role</span></button>
+    { key: "do", name: "do", width: 22, cell: (u) => html`<button class="quiet" onClick=${() => act({ title: `Grant ${u.name} a role`, command: "user grant", args: { name: u.name }, button: "Grant", done: users.again, fields: [{ name: "role", label: "Role" }] })}>Grant<span class="sr"> ${u.name} a role</span></button>
       <button class="quiet danger" onClick=${() => act({ title: `Take a role from ${u.name}`, command: "user revoke", args: { name: u.name }, button: "Take it", danger: true, done: users.again, fields: [{ name: "role", label: "Role" }] })}>Take<span class="sr"> a role from ${u.name}</span></button>` },
   ], []);
   const roleColumns = useMemo(() => [
