@@ -90,19 +90,19 @@ func (d *door) recheck() {
 			conn.Close()
 			continue
 		}
-		d.dismiss(c, conn, e)
+		d.dismiss(c, conn, e, onItsWay)
 	}
 }
 
 // dismiss ends a connection that has no place here any more, c over conn: it gets what it has asked for before, for
-// a moment, and is told why; what a client asks from now on is refused for it. It does not wait. A goroutine that the
-// node waits for calls it.
-func (d *door) dismiss(c *connection, conn net.Conn, e *wire.Error) {
+// a moment, and is told why; what a client asks from now on, for atLeast, is refused for it. It does not wait. A goroutine
+// that the node waits for calls it.
+func (d *door) dismiss(c *connection, conn net.Conn, e *wire.Error, atLeast time.Duration) {
 	if !c.leaving.CompareAndSwap(nil, e) {
 		return
 	}
 	d.node.ended.Go(func() {
-		came := time.NewTimer(onItsWayMax)
+		came := time.NewTimer(atLeast)
 		defer came.Stop()
 		settle(c, lastAnswersMax)
 		if c.standing == wire.SenderClient {
@@ -122,9 +122,9 @@ func (d *door) dismiss(c *connection, conn net.Conn, e *wire.Error) {
 // asked before: so a user that withdraws its own certificates hears that this is done.
 const lastAnswersMax = 500 * time.Millisecond
 
-// onItsWayMax is for how long such a connection of a client is read from at least: what was sent before its client could
+// onItsWay is for how long such a connection of a client is read from at least: what was sent before its client could
 // hear anything is refused then. One that ends without an answer may have been applied, as far as its client knows.
-const onItsWayMax = 100 * time.Millisecond
+const onItsWay = 100 * time.Millisecond
 
 // rechecks calls recheck again and again, until the node ends: a certificate ends without a word.
 func (d *door) rechecks() {

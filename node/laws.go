@@ -178,9 +178,9 @@ func (l *laws) review() {
 	for _, c := range l.node.door.clients() {
 		switch e := l.outdated(c.who); {
 		case e != nil:
-			l.node.door.dismiss(c, c.conn, e)
+			l.node.door.dismiss(c, c.conn, e, onItsWay)
 		case c.who.Open && now.Asked:
-			l.node.door.dismiss(c, c.conn, madeBefore())
+			l.node.door.dismiss(c, c.conn, madeBefore(), onItsWay)
 		case !c.who.Open:
 			l.reviewStreams(c)
 		}

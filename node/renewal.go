@@ -52,5 +52,5 @@ func endWorn(c *connection) {
 		return
 	}
 	c.node.log.Info("connection carried too much", "from", c.conn.RemoteAddr(), "bytes", c.node.limits.keyBytesEnd)
-	c.node.door.dismiss(c, c.conn, wornOut(&c.node.limits))
+	c.node.door.dismiss(c, c.conn, wornOut(&c.node.limits), 0) // nothing more may come under its keys
 }

@@ -202,7 +202,7 @@ func hostileNamed(t *testing.T) string {
 }
 
 // namesIn are the names beside a data directory, in it, and in those folders of it that have files for
-// what is named here.
+// what is named here. A file that is being replaced counts once.
 func namesIn(t *testing.T, data string) (names []string) {
 	t.Helper()
 	for _, dir := range []string{filepath.Dir(data), data, filepath.Join(data, tlsDir)} {
@@ -212,11 +212,12 @@ func namesIn(t *testing.T, data string) (names []string) {
 		}
 		for _, e := range entries {
 			if dir == filepath.Dir(data) || !strings.HasPrefix(e.Name(), "log") {
-				names = append(names, filepath.Join(filepath.Base(dir), e.Name()))
+				names = append(names, filepath.Join(filepath.Base(dir), strings.TrimSuffix(e.Name(), ".tmp")))
 			}
 		}
 	}
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // lines is a log that is written by many, and counted.
