@@ -41,6 +41,7 @@ func sample(page, name string) (value string, ok bool) {
 // A node that does all that it can is scraped: each metric of the table is there unless it may be
 // missing, what was counted is right, and Prometheus' own tool finds nothing.
 func TestFigures(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 3, defaultLimits())
 	r := nodes[0]
 	cl := r.client()
@@ -104,6 +105,7 @@ func TestFigures(t *testing.T) {
 // A node that has not been founded, and one whose loop stands still, are scraped all the same,
 // and say so: an operator looks at them just then.
 func TestFiguresWithoutLoop(t *testing.T) {
+	t.Parallel()
 	c := testConfig(t)
 	addrs := freeAddrs(t, 2)
 	c.Listen, c.Join, c.Expect = addrs[0], addrs, 2
@@ -133,6 +135,7 @@ func shown(h http.Handler, query string) (code int, body string) {
 // A loop that stands still is what a restart may mend: then a node is not alive, says what
 // hangs, and is alive again once it turns.
 func TestAliveAndReady(t *testing.T) {
+	t.Parallel()
 	r := serving(t, defaultLimits())
 	live, ready := metrics.Live(observed{r.node}), metrics.Ready(observed{r.node})
 	if code, body := shown(live, ""); code != http.StatusOK || body != "ok\n" {
@@ -162,6 +165,7 @@ func TestAliveAndReady(t *testing.T) {
 
 // A node without a majority is alive, and not ready: whoever restarts it for that makes it worse.
 func TestReadyAsksMajority(t *testing.T) {
+	t.Parallel()
 	nodes := founders(t, 3, defaultLimits())
 	nodes[1].stop()
 	nodes[2].stop()

@@ -8,8 +8,8 @@ import (
 	"muster/repl/wire"
 )
 
-// What a person sees live of latency comes as rows of the counters: those of the writes and reads
-// that a node has just answered, and of its log.
+// The counters have rows for the latency of the writes and reads that a node has just answered, and
+// of its log: a person sees them live.
 func TestLatencyRows(t *testing.T) {
 	r := serving(t, defaultLimits())
 	lib := r.library()

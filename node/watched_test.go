@@ -66,7 +66,7 @@ func TestWatchedOverHTTP(t *testing.T) {
 		// As Prometheus would go on from there.
 		b.wants(http.StatusOK, "\nmuster_node_info{", http.MethodGet, n.Labels["__scheme__"]+"://"+n.Targets[0]+n.Labels["__metrics_path__"], "", prometheus...)
 	}
-	// What the user may read it is told of, and nothing else.
+	// The list has the services that the user may read, and no others.
 	b.wants(http.StatusOK, `[{"targets":["10.0.0.1:3306"],"labels":{"__meta_muster_instance":"a","__meta_muster_service":"db",`, http.MethodGet, url+"/sd/prometheus?service=db&service=nothing", "", prometheus...)
 	b.wants(http.StatusForbidden, "service:web", http.MethodGet, url+"/sd/prometheus?service=db&service=web", "", prometheus...)
 	b.wants(http.StatusForbidden, "service:", http.MethodGet, url+"/sd/prometheus", "", prometheus...)

@@ -148,7 +148,7 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-// What a host counts of each request must not show in what the request costs.
+// Counting must not show in what a request costs.
 func TestStagesAllocateNothing(t *testing.T) {
 	s := newStages()
 	if n := testing.AllocsPerRun(1000, func() { countWrites(s, 64) }); n > 0 {

@@ -7,7 +7,8 @@ import (
 	"muster/shardmap/registry"
 )
 
-// What a group holds is counted as its commands say, through what is written twice and deleted.
+// The counts of what a group holds follow its commands: a key that is written twice is one key, and a
+// deleted one is none.
 func TestHoldings(t *testing.T) {
 	m := owning(allSlots())
 	if h := HoldingsOf(m); h.Keys+h.Leases+h.Services+h.Sessions.Used != 0 || h.Sessions.Max != GroupSessionsMax {

@@ -45,8 +45,8 @@ func ask(h http.Handler, method, url string) *httptest.ResponseRecorder {
 	return w
 }
 
-// What Prometheus' conventions ask of names: promtool says the same of a page of a real node, but
-// only of what that has a sample of.
+// The names keep to Prometheus' conventions. promtool says the same of a page of a real node, but
+// only of metrics that the page has a sample of.
 func TestTable(t *testing.T) {
 	name := regexp.MustCompile(`^(muster|go|process)_[a-z0-9_]+[a-z0-9]$`)
 	seen := map[string]bool{}
@@ -164,7 +164,7 @@ func (s *stuck) Write(b []byte) (int, error) {
 	return len(b), errors.New("it hung up")
 }
 
-// What the page of a node's health says, by whether it is asked for all of it.
+// The page of a node's health says what is wrong, and lists all conditions when asked to.
 func TestHealthPage(t *testing.T) {
 	s := &world{ready: func(ctx context.Context) []Condition {
 		if _, bounded := ctx.Deadline(); !bounded {
@@ -316,7 +316,7 @@ func tracing(h http.Handler, seconds string) (hangUp func(), traced <-chan int) 
 	return hangUp, done
 }
 
-// What Prometheus is told of an instance: where it is, and how it stands.
+// Prometheus is told where an instance is, and how it stands.
 func TestInstances(t *testing.T) {
 	s := &registry.Service{Name: "db", Type: "mysql", Instances: []registry.Instance{
 		{ID: "a", Status: registry.Up, Settings: []registry.Setting{{Key: "host", Value: "10.0.0.1"}, {Key: "port", Value: "3306"}, {Key: "tags", Value: "eu, ssd"}}},

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// What was refused is counted by the code in the bytes of the refusal, without reading the
-// rest of it: a flood of refusals must not cost more for being counted.
+// The code of a refusal is found in its bytes without reading the rest: a flood of refusals must not cost more for being counted.
 func TestCodeOfRefusal(t *testing.T) {
 	for code := Code(1); code < codeEnd; code++ {
 		for _, e := range []*Error{{Code: code}, {Code: code, Text: "no", Next: "ask another", Group: 7, Number: 9}} {
@@ -41,7 +40,7 @@ func TestCountersOfRefusals(t *testing.T) {
 	}
 }
 
-// What one version writes into rows it finds there again, whatever stands beside it.
+// Latencies that are written into rows are found there again, whatever stands beside them.
 func TestLatencyRows(t *testing.T) {
 	var rows []CounterRow
 	want := map[string]Latency{

@@ -2,15 +2,15 @@ package wire
 
 import "time"
 
-// What latencies a node tells of, among the rows of a CountersAnswer: each in three rows, whose
-// names begin so. Their figures are in Out.
+// Latencies stand among the rows of a CountersAnswer, each in three rows whose names begin with one of
+// these. Their figures are in Out.
 const (
 	LatencyWrites = "latency: writes"    // that this node led, from when it read them off a connection until it answered
 	LatencyReads  = "latency: reads"     // the same of gets and of pages of listings
 	LatencySyncs  = "latency: log syncs" // a write of the log and its sync
 )
 
-// What the names of the second and the third row end with.
+// Ends of the names of the second and the third row.
 const (
 	latencyP50 = " p50 µs"
 	latencyP99 = " p99 µs"
