@@ -78,7 +78,7 @@ func TestPage(t *testing.T) {
 	p.Yes(RaftServes, true, "7")
 	p.Yes(RaftServes, false, "9")
 	p.Add(NodeInfo, 1, "shop \"a\"\\\n\xff", "1", "n1", "server")
-	const want = `# HELP muster_node_info Which node of which cluster this is; always 1.
+	const want = `# HELP muster_node_info The cluster and the node of the process; always 1.
 # TYPE muster_node_info gauge
 muster_node_info{cluster="shop \"a\"\\\n�",node="1",name="n1",role="server"} 1
 # HELP muster_table_index The index of the entry of the meta group that this node's table is of; nodes that differ for long are cut off.

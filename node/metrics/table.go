@@ -23,7 +23,7 @@ type Metric struct {
 // ID is the place of a metric in the table.
 type ID int
 
-// All that a node tells of itself. Those from GoGoroutines on are of the process.
+// The metrics of a node. Those from GoGoroutines on are of its process.
 const (
 	BuildInfo ID = iota
 	NodeInfo
@@ -134,11 +134,11 @@ const (
 )
 
 var table = [end]Metric{
-	BuildInfo:        {"muster_build_info", Gauge, "", []string{"version", "goversion", "level"}, "Which build this node runs, and the level of the newest commands that it understands; always 1.", false},
-	NodeInfo:         {"muster_node_info", Gauge, "", []string{"cluster", "node", "name", "role"}, "Which node of which cluster this is; always 1.", true},
+	BuildInfo:        {"muster_build_info", Gauge, "", []string{"version", "goversion", "level"}, "The build that this node runs, and the level of the newest commands that it understands; always 1.", false},
+	NodeInfo:         {"muster_node_info", Gauge, "", []string{"cluster", "node", "name", "role"}, "The cluster and the node of the process; always 1.", true},
 	NodeMember:       {"muster_node_member", Gauge, "", nil, "Whether this node is a member of a cluster.", false},
-	NodeLoopAnswers:  {"muster_node_loop_answers", Gauge, "", nil, "Whether the loop that owns all replicas answered this scrape in time; without it what the loop knows is missing here.", false},
-	NodeInFlight:     {"muster_node_in_flight_bytes", Gauge, "bytes", nil, "What requests that are not answered yet, and answers that are not sent yet, take in memory.", false},
+	NodeLoopAnswers:  {"muster_node_loop_answers", Gauge, "", nil, "Whether the loop that owns all replicas answered this scrape in time; if not, all that only the loop knows is missing.", false},
+	NodeInFlight:     {"muster_node_in_flight_bytes", Gauge, "bytes", nil, "Memory taken by requests that are not answered yet and by answers that are not sent yet.", false},
 	ClusterLevel:     {"muster_cluster_level", Gauge, "", nil, "The level of the newest commands that the cluster takes.", true},
 	ClusterNodes:     {"muster_cluster_nodes", Gauge, "", []string{"status"}, "Nodes of the cluster by what this node has heard of them.", true},
 	ClusterIncidents: {"muster_cluster_incidents_total", Counter, "", nil, "Replicas of the cluster whose state was found to be wrong since the founding.", true},
@@ -177,7 +177,7 @@ var table = [end]Metric{
 	RaftApplied:       {"muster_raft_applied_index", Gauge, "", []string{"group"}, "The index up to which entries are applied to the replica here.", true},
 	RaftFollowerLag:   {"muster_raft_follower_lag_entries", Gauge, "", []string{"group", "node"}, "How many entries of its leader's log another replica has not confirmed to have on disk; the leader of the group tells it.", true},
 	RaftFollowerHeard: {"muster_raft_follower_active", Gauge, "", []string{"group", "node"}, "Whether the leader of a group has heard of another replica within an election timeout; the leader tells it.", true},
-	GroupBytes:        {"muster_group_bytes", Gauge, "bytes", []string{"group"}, "About what another replica would have to be sent to have the state of the replica here.", true},
+	GroupBytes:        {"muster_group_bytes", Gauge, "bytes", []string{"group"}, "About how much another replica would have to be sent to have the state of the replica here.", true},
 	GroupKeys:         {"muster_group_keys", Gauge, "", []string{"group"}, "Keys in the slots of a group; the leader of the group tells it.", true},
 	GroupSessions:     {"muster_group_sessions", Gauge, "", []string{"group"}, "Sessions of clients that a group remembers; the leader of the group tells it.", true},
 	GroupSessionsMax:  {"muster_group_sessions_max", Gauge, "", []string{"group"}, "How many sessions a group remembers before it refuses new clients; the leader of the group tells it.", true},
@@ -215,8 +215,8 @@ var table = [end]Metric{
 	TrailLines:      {"muster_trail_lines_total", Counter, "", nil, "Lines of the trail that are on the disk.", false},
 	TrailMissing:    {"muster_trail_missing", Gauge, "", nil, "Events that have no line in the trail: not yet, or for good.", false},
 
-	Audits: {"muster_audit_total", Counter, "", []string{"what"}, "What this node has compared, found and rebuilt to keep replicas alike.", true},
-	Mends:  {"muster_mend_total", Counter, "", []string{"what"}, "What this node has found damaged, asked others for, and mended.", true},
+	Audits: {"muster_audit_total", Counter, "", []string{"what"}, "Comparisons, faults and rebuilt replicas, as this node counts them.", true},
+	Mends:  {"muster_mend_total", Counter, "", []string{"what"}, "Damaged replicas, questions about them and mended entries, as this node counts them.", true},
 
 	GoGoroutines: {"go_goroutines", Gauge, "", nil, "Goroutines of the process.", false},
 	GoThreads:    {"go_threads", Gauge, "", nil, "Threads of the system that the Go runtime has made.", false},
@@ -244,5 +244,5 @@ var table = [end]Metric{
 // Table returns all metrics, in the order in which a page has them.
 func Table() []Metric { return table[:] }
 
-// Stats of the process begin here.
+// firstOfProcess is the first of the metrics of the process.
 const firstOfProcess = GoGoroutines
