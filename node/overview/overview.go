@@ -168,6 +168,7 @@ func plural(n int, one, many string) string {
 
 func nodesOf(now, before *Sample, nodes []wire.StatusNode, p *Patient, groups []wire.StatusGroup) []Node {
 	list := []Node{}
+	nodes = byName(nodes) // a status has them in the order of their ids
 	for i, row := range NodeRows(nodes) {
 		n := &nodes[i]
 		a := now.answer(n.ID)

@@ -229,6 +229,9 @@ func TestOverviewFigures(t *testing.T) {
 	s.Answers[1].Counters.Rows = append(s.Answers[1].Counters.Rows, wire.Latency{Count: 5, P50: time.Millisecond, P99: 3 * time.Millisecond}.Rows(wire.LatencyWrites)...)
 	s.Answers[2].Counters.Rows = append(s.Answers[2].Counters.Rows, wire.Latency{Count: 2, P50: 2 * time.Millisecond, P99: 2 * time.Millisecond}.Rows(wire.LatencyWrites)...)
 	before.Answers[3].Counters.Rows[0].In = 1 << 40 // n3 was started again since
+	for _, a := range s.Answers {
+		slices.Reverse(a.Status.Nodes) // which are in no order that a person knows
+	}
 	o := Make(s, Past{Before: before})
 	if n := o.Nodes[0]; n.Name != "n1" || n.Leads != 2 || n.Replicas != 2 || !n.Answered || n.UptimeS != 60 || n.FreeBytes != 10<<30 || n.SyncP99 != 900 {
 		t.Errorf("n1: %+v", n)

@@ -72,8 +72,12 @@ type Patient struct {
 
 // NewPatient returns the patient that a status is about. Nobody has answered yet.
 func NewPatient(status *wire.StatusAnswer) *Patient {
-	nodes := slices.SortedFunc(slices.Values(status.Nodes), func(a, b wire.StatusNode) int { return cmp.Compare(a.Name, b.Name) })
-	return &Patient{status: status, nodes: nodes, answers: map[raft.NodeID]*wire.DoctorAnswer{}, silent: map[raft.NodeID]error{}, unasked: map[raft.NodeID]bool{}, readings: map[raft.NodeID]clockReading{}}
+	return &Patient{status: status, nodes: byName(status.Nodes), answers: map[raft.NodeID]*wire.DoctorAnswer{}, silent: map[raft.NodeID]error{}, unasked: map[raft.NodeID]bool{}, readings: map[raft.NodeID]clockReading{}}
+}
+
+// byName returns the nodes in the order of their names.
+func byName(nodes []wire.StatusNode) []wire.StatusNode {
+	return slices.SortedFunc(slices.Values(nodes), func(a, b wire.StatusNode) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 // Nodes returns all nodes by name. The caller changes nothing in them.
