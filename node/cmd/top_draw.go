@@ -9,8 +9,8 @@ import (
 	"muster/node/overview"
 )
 
-// What muster top looks like: drawing is a function of an overview, of what its person has chosen
-// and of the size of the terminal. It knows no terminal.
+// Drawing is a function of an overview, of what a person has chosen and of the size of the
+// terminal. It knows no terminal.
 
 // topState is what a person has chosen.
 type topState struct {
@@ -111,7 +111,7 @@ func drawTop(o *overview.Overview, s *topState, width, height int) []string {
 		}
 		return f.lines[:min(len(f.lines), height)]
 	}
-	f.head(o, s, height < topHeightFew)
+	f.head(o, s, height)
 	c := s.table.content(o)
 	c.sorted(s.sort[s.table], s.reversed[s.table])
 	s.settle(&c)
@@ -146,7 +146,8 @@ func (s *topState) settle(c *topContent) {
 
 // head draws what stands above the tables: the verdict, and what happens in the cluster as a whole. On
 // a low screen each has one line.
-func (f *topFrame) head(o *overview.Overview, s *topState, low bool) {
+func (f *topFrame) head(o *overview.Overview, s *topState, height int) {
+	low := height < topHeightFew
 	state := ""
 	switch {
 	case s.err != "":

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/term"
 )
 
-// What a terminal is told. The alternate screen keeps what stood there before.
+// These sequences enter and leave the alternate screen, which keeps what stood there before, and
+// clear it.
 const (
 	screenEnter = "\x1b[?1049h\x1b[?25l\x1b[2J"
 	screenLeave = "\x1b[0m\x1b[?25h\x1b[?1049l"

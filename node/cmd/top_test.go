@@ -147,7 +147,7 @@ func TestTopColourSaysNothingAlone(t *testing.T) {
 	}
 }
 
-// What nodes call themselves must not steer the terminal of those who look.
+// Nodes may call themselves anything, and must not steer the terminal of those who look.
 func TestTopIsNotSteered(t *testing.T) {
 	if wrong := topSteered(t); wrong != "" {
 		t.Error(wrong)

@@ -36,7 +36,7 @@ type Event struct {
 	// but one that comes about again.
 	Key  string `json:"key"`
 	Text string `json:"text"`
-	// What it is about; "" and nil where it is about something else.
+	// Node, Group and Job are what it is about; "" and nil where it is about something else.
 	Node  string `json:"node,omitempty"`
 	Group *int   `json:"group,omitempty"`
 	Job   string `json:"job,omitempty"`

@@ -262,7 +262,7 @@ func TestOverviewFigures(t *testing.T) {
 	}
 }
 
-// What a job has done since an earlier sample tells how long it takes yet.
+// A job that has done so much since an earlier sample takes so much longer.
 func TestJobsPace(t *testing.T) {
 	job := func(done, bytes uint64) shardmap.Job {
 		return shardmap.Job{ID: 12, Kind: shardmap.JobMove, State: shardmap.JobRunning, Done: done, Total: 100, Bytes: bytes, BytesTotal: 10_000}
@@ -293,7 +293,7 @@ func TestJobsPace(t *testing.T) {
 	}
 }
 
-// What changes from one overview to the next is told, by each kind once; and a reader that comes
+// Each change from one overview to the next is told once, by its kind; and a reader that comes
 // to another node with the mark of an overview is told the same.
 func TestChanges(t *testing.T) {
 	job := func(s *Sample, id uint64, state shardmap.JobState) {
@@ -378,7 +378,7 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// What nobody has said in one round is no news in the next: a mark keeps it.
+// A mark keeps what nobody has said in one round, so that it is no news in the next.
 func TestMarkKeepsWhatIsNotSaid(t *testing.T) {
 	s := sample(0)
 	s.Table.Jobs = []shardmap.Job{{ID: 12, Kind: shardmap.JobDrain, State: shardmap.JobRunning, Name: "n3", Node: 3}}

@@ -23,8 +23,8 @@ const (
 // finds none.
 const SeverityNote = "note"
 
-// What the problems of a status have in common with findings of the doctor. A node writes them, and
-// a merged list tells by them what is said twice.
+// These words stand in problems of a status, which nodes write. A merged list tells by them what a
+// status and the doctor both say.
 const (
 	// NoMajority is what is said of groups of which too few voters live.
 	NoMajority = "no majority of voters alive"
@@ -66,16 +66,18 @@ func headline(what string) string {
 // aboutNode is how a finding about a node that is not there begins.
 func aboutNode(n *wire.StatusNode) string { return fmt.Sprintf("node %s (%s) ", n.Name, n.Addr) }
 
-// findings merges what the nodes say in their statuses with what the doctor finds, worst first.
-// first is the status that is believed before the others.
+// findings merges what the nodes say in their statuses with what the doctor finds, worst first. The
+// first status is believed before the others.
 func findings(statuses []*wire.StatusAnswer, doctor []judged) []Finding {
 	m := merger{at: map[string]int{}}
 	for i, a := range statuses {
-		m.status(a, i == 0)
-		if i == 0 {
-			for _, f := range doctor {
-				m.doctor(a, f)
-			}
+		if i > 0 {
+			m.hearsay(a)
+			continue
+		}
+		m.believed(a)
+		for _, f := range doctor {
+			m.doctor(a, f)
 		}
 	}
 	slices.SortStableFunc(m.list, func(a, b judged) int {
@@ -107,35 +109,51 @@ func (m *merger) add(about string, f judged) {
 	}
 }
 
-// status adds what a node says. A node speaks of itself as this node, and of none but itself; with
-// others beside it that needs its name.
-func (m *merger) status(a *wire.StatusAnswer, believed bool) {
+// ownWords returns what a node says in words that stand beside those of others: its name is in the
+// place of "this node".
+func ownWords(a *wire.StatusAnswer, p wire.Problem) wire.Problem {
 	name := nameOf(a.Nodes, a.Self)
-	named := func(p wire.Problem) wire.Problem {
-		return wire.Problem{What: strings.ReplaceAll(p.What, "this node", name), Remedy: strings.ReplaceAll(p.Remedy, "this node", name)}
-	}
-	known := rankDamage // what stands before the dead nodes in a status is worse than they are
+	return wire.Problem{What: strings.ReplaceAll(p.What, "this node", name), Remedy: strings.ReplaceAll(p.Remedy, "this node", name)}
+}
+
+// problems returns the problems of a status with their ranks. They stand there worst first, but that
+// says nothing beside those of others.
+func problems(a *wire.StatusAnswer) (list []judged) {
+	other := rankDamage // what stands before the dead nodes is worse than they are
 	for _, p := range a.Problems {
-		p := named(p)
-		f := judged{Finding{SeverityError, p.What, p.Remedy}, known}
+		p = ownWords(a, p)
+		f := judged{Finding{SeverityError, p.What, p.Remedy}, other}
 		switch {
 		case strings.Contains(p.What, NoMajority), strings.Contains(p.What, NoLeader):
 			f.rank = rankGroups
 		case slices.ContainsFunc(a.Nodes, func(n wire.StatusNode) bool { return strings.HasPrefix(p.What, aboutNode(&n)) }):
-			f.rank, known = rankNodes, rankRest
+			f.rank, other = rankNodes, rankRest
 		}
-		about := headline(p.What)
-		if _, told := m.at[about]; !believed && !told {
-			f.What, f.rank = name+" says: "+p.What, rankHearsay
-		}
-		m.add(about, f)
+		list = append(list, f)
 	}
-	if !believed {
-		return // its notes follow from the same table
+	return list
+}
+
+// believed adds what the node says that is believed first.
+func (m *merger) believed(a *wire.StatusAnswer) {
+	for _, f := range problems(a) {
+		m.add(headline(f.What), f)
 	}
 	for _, p := range a.Notes {
-		p := named(p)
+		p = ownWords(a, p)
 		m.add(headline(p.What), judged{Finding{SeverityNote, p.What, p.Remedy}, rankRest})
+	}
+}
+
+// hearsay adds what another node says, with its name where nobody else has told of it. Its notes
+// follow from the table, which all have.
+func (m *merger) hearsay(a *wire.StatusAnswer) {
+	for _, f := range problems(a) {
+		about := headline(f.What)
+		if _, told := m.at[about]; !told {
+			f.What, f.rank = nameOf(a.Nodes, a.Self)+" says: "+f.What, rankHearsay
+		}
+		m.add(about, f)
 	}
 }
 

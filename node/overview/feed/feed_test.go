@@ -286,8 +286,8 @@ func usersApart(t *testing.T) string {
 	return ""
 }
 
-// Where a user can't be spoken for at other nodes, their silence says nothing: the verdict is that of
-// the node that answers, and none is called dead.
+// The silence of nodes where a user can't be spoken for says nothing: the verdict is that of the node
+// that answers, and none is called dead.
 func TestNodesThatCantBeAsked(t *testing.T) {
 	w := newTown()
 	why := wire.Unauthorized("node", "n1 can't speak there for user ann", "log in and send the token")
