@@ -99,6 +99,14 @@ func trailEndpoint(ctx context.Context, s *errand, node string) (string, error) 
 	if node != "" {
 		return addrOf(ctx, s, node)
 	}
+	if s.call != nil {
+		// The node itself, by its address: a question to any would be put to all, though one has refused it.
+		a, err := s.status(ctx)
+		if err != nil {
+			return "", err
+		}
+		return addrOf(ctx, s, a.Self.String())
+	}
 	if len(s.endpoints) == 1 {
 		return s.endpoints[0], nil
 	}
