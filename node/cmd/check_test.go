@@ -422,7 +422,19 @@ func TestCheckTrust(t *testing.T) {
 	var c *checkedCluster
 	var k *comparison
 	trust := func(n raft.NodeID, agreed consent, rounds ...[]wire.CheckedGroup) (string, error) {
-		c.says = map[raft.NodeID][][]wire.CheckedGroup{1: rounds}
+		c.says = map[raft.NodeID][][]wire.CheckedGroup{}
+		for i, round := range rounds {
+			for id := raft.NodeID(1); id <= 3; id++ {
+				c.says[id] = append(c.says[id], nil)
+			}
+			for _, row := range round {
+				id := raft.NodeID(1)
+				if row.Term == 0 {
+					id = row.Replicas[0].Node // each says of its own replica that it waits, and with its next answer whether it still does
+				}
+				c.says[id][i] = append(c.says[id][i], row)
+			}
+		}
 		k = c.of(0, 1)
 		k.only(1)
 		ctx, end := context.WithTimeout(t.Context(), pauseMin/2) // one round
