@@ -20,6 +20,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"muster/node"
+	"muster/node/web/ui"
 	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/trust"
@@ -226,7 +227,13 @@ func demoHints(con *console, addrs []string, dir string) error {
 	try("service get muster")
 	try("status")
 	try("group list")
+	try("top")
 	try("bench")
+	con.line("")
+	con.line("in a browser, which has to be told that it may believe the nodes' certificates:")
+	con.line("    https://%s%s", addrs[0], ui.Prefix)
+	con.line("log in there as %s, with the password that this prints:", userName())
+	try("user password " + userName())
 	con.line("")
 	con.line("any of the nodes will do:")
 	con.line("    export MUSTER_ENDPOINTS=%s", strings.Join(addrs, ","))

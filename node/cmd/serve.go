@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"muster/node"
+	"muster/node/web/ui"
 )
 
 func serveCommand(con *console) *cli.Command {
@@ -74,7 +75,16 @@ func runServe(con *console, c *cli.Context) error {
 	node.TuneCollector()
 	silenceLibraries()
 	config.FirstUser, config.API = firstUser(config.Cluster), apiHandler
-	return node.Run(c.Context, config, slog.New(slog.NewTextHandler(con.err, nil)), func(string) {})
+	log := slog.New(slog.NewTextHandler(con.err, nil))
+	return node.Run(c.Context, config, log, func(addr string) { log.Info("page served", "at", pageAt(&config, addr)) })
+}
+
+// pageAt is where browsers find the page of a node that listens on addr. Without TLS they have to be on its host.
+func pageAt(config *node.Config, addr string) string {
+	if config.Insecure {
+		return "http://" + addr + ui.Prefix
+	}
+	return "https://" + config.AdvertiseOn(addr) + ui.Prefix
 }
 
 // silenceLibraries drops what packages that muster uses write to the log of the process. They do so where a
