@@ -169,7 +169,7 @@ func (call *apiCall) finish(err error) error {
 		return a.end(call, err)
 	case err == nil:
 		status := http.StatusOK
-		if call.route.field(fieldName(optionNoWait)) >= 0 && !call.waits() {
+		if call.route.field(fieldName(optionNoWait)) >= 0 && !call.waits() && len(a.buf) > 0 { // else nothing was begun
 			status = http.StatusAccepted
 		}
 		return call.send(status)

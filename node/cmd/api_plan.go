@@ -4,13 +4,15 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 )
 
 // A plan over HTTP. A command that wants consent shows its plan and asks; a request can't be asked, so it is answered
 // with the plan and a token, and the request that carries the plan out has that token. The token is a digest of what
 // the plan does, not of its words: of each order, its steps and their risks. The command makes its plan anew then, and
 // goes on only if that has the same digest. The order itself names the index of the table of the new plan, so the
-// leader refuses it if the plan becomes another one after that.
+// leader refuses it if the plan becomes another one after that. A plan that is made of what changes all the time, as of
+// how much is in the slots, goes along in its token.
 //
 // A token is no secret and no permission: whoever makes one up has to know the plan, and may do no more with it.
 
@@ -41,7 +43,7 @@ func (call *apiCall) agrees() bool {
 	case a.only || a.token == "":
 		return false
 	default:
-		a.settled = a.token == a.digest() || bug(bugStalePlan)
+		a.settled = a.token == a.made() || bug(bugStalePlan)
 		a.stale = !a.settled
 	}
 	return a.settled
@@ -56,7 +58,27 @@ func (call *apiCall) asksForPlan() bool {
 // wantsConsent reports whether the request is about a plan, and has not agreed to one yet: nothing may be changed.
 func (call *apiCall) wantsConsent() bool { return call.asksForPlan() && !call.agreement.settled }
 
-// digest is the token of the plans that were shown.
+// carried is what the token of a request brings along; "" if it does not, and of a nil call, a command line.
+func (call *apiCall) carried() string {
+	if call == nil {
+		return ""
+	}
+	_, carried, _ := strings.Cut(call.agreement.token, ".")
+	return carried
+}
+
+// made is the token of the plans that were shown: their digest, and what one of them carries.
+func (a *agreement) made() string {
+	token := a.digest()
+	for _, p := range a.shown {
+		if p.carries != "" {
+			token += "." + p.carries
+		}
+	}
+	return token
+}
+
+// digest is a digest of the plans that were shown.
 func (a *agreement) digest() string {
 	h := sha256.New()
 	part := func(b []byte) {
@@ -94,6 +116,6 @@ func (a *agreement) row(notes []string) *planRow {
 		row.Lines = append(row.Lines, notes...)
 		return row
 	}
-	row.Token = a.digest()
+	row.Token = a.made()
 	return row
 }

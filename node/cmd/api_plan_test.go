@@ -147,3 +147,32 @@ func TestPlanTokensAreOfOneCommand(t *testing.T) {
 		}
 	}
 }
+
+// A plan to rebalance is made of how much is in the slots, which changes with each write: what was looked at is carried
+// out all the same, and a token that somebody has made up is refused.
+func TestPlanOfWhatChangesIsCarriedOut(t *testing.T) {
+	a := api(t)
+	a.post(t, "group/create", `{"id":8}`).is(t, http.StatusOK, nil)
+	p := a.plan(t, "slot/rebalance", `{}`)
+	for i := range 20 {
+		a.post(t, "kv/set", fmt.Sprintf(`{"key":"big/%d","value":%q}`, i, strings.Repeat("v", 100<<10))).is(t, http.StatusOK, nil)
+	}
+	if now := a.plan(t, "slot/rebalance", `{}`); now.Token == p.Token {
+		t.Fatal("the plan is the same after the writes: this test shows nothing")
+	}
+	var job jobRow
+	a.post(t, "slot/rebalance", fmt.Sprintf(`{"wait":true,"plan_token":%q}`, p.Token)).is(t, http.StatusOK, &job)
+	if want := fmt.Sprintf("%d of 4096 slots move", job.Total); job.State != "done" || !strings.Contains(strings.Join(p.Lines, "\n"), want) {
+		t.Errorf("%+v, and the plan was %q", job, p.Lines)
+	}
+	digest, carried, _ := strings.Cut(p.Token, ".")
+	for token, status := range map[string]int{
+		digest + ".0-1:1:9": http.StatusNotFound, "x." + carried: http.StatusConflict, digest + ".0-4096:1:8": http.StatusBadRequest,
+		digest + ".nonsense": http.StatusBadRequest, digest + ".0:0:8": http.StatusBadRequest, digest + "._": http.StatusBadRequest,
+	} {
+		before := a.state(t)
+		if r := a.post(t, "slot/rebalance", fmt.Sprintf(`{"plan_token":%q}`, token)); r.status != status || a.state(t) != before {
+			t.Errorf("%.80s: %d %s, want %d", token, r.status, r.body, status)
+		}
+	}
+}

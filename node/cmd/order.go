@@ -30,6 +30,8 @@ type order struct {
 	notes []string
 	// binds tells its plan from another one with the same command and steps; it may be empty.
 	binds []byte
+	// carries is that of its proposal.
+	carries string
 	// fits: the order is refused if its plan can't be carried out to its end. Its job would
 	// wait for a node that nobody may add.
 	fits bool
@@ -231,6 +233,9 @@ type proposal struct {
 	lines []string
 	// binds is what the plan is known by: those of two plans are the same if they do the same.
 	binds [][]byte
+	// carries is what a request has to bring along, with its token, to have just this carried out: the command would
+	// else make another plan of what the cluster is like by then. Empty: its arguments say it all.
+	carries string
 }
 
 // propose shows a plan: a person on standard error, a request in its answer.
@@ -247,7 +252,7 @@ func (con *console) propose(p *proposal) {
 // proposal is what would be done: each step with its group, the quorum before and after, and what one more lost node
 // would cost.
 func (o *order) proposal(p *wire.OrderAnswer) *proposal {
-	made := &proposal{index: p.Index, binds: [][]byte{o.command, []byte(o.skips), o.binds}}
+	made := &proposal{index: p.Index, carries: o.carries, binds: [][]byte{o.command, []byte(o.skips), o.binds}}
 	sayf := func(format string, args ...any) { made.lines = append(made.lines, fmt.Sprintf(format, args...)) }
 	head := fmt.Sprintf("plan to %s, for the table of index %d:", o.what, p.Index)
 	if len(p.Steps)+len(o.notes) == 0 {

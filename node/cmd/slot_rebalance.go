@@ -64,22 +64,59 @@ func (s *orderly) rebalance(ctx context.Context) (*wire.OrderAnswer, error) {
 	if len(silent) > 0 {
 		return nil, notCounted(silent)
 	}
-	made := plan.Slots(t, views.counts(), plan.SlotSettings{})
-	targets := made.Targets
-	if len(targets) == 0 {
-		s.sayf("nothing to rebalance: %s; nothing was changed", whyBalanced(&made))
-		return nil, nil
+	var targets []shardmap.SlotTarget
+	if text := s.call.carried(); text != "" {
+		// Sizes change all the time, and with them what would be planned now. The cluster refuses it if slots have moved.
+		if targets, err = readTargets(text); err != nil {
+			return nil, err
+		}
+	} else {
+		made := plan.Slots(t, views.counts(), plan.SlotSettings{})
+		if targets = made.Targets; len(targets) == 0 {
+			s.sayf("nothing to rebalance: %s; nothing was changed", whyBalanced(&made))
+			return nil, nil
+		}
 	}
 	o, err := slotsTo("rebalance", shardmap.JobRebalance, t, targets)
 	if err != nil {
 		return nil, err
 	}
-	o.notes = rebalanceShown(t, views, targets)
+	o.notes, o.carries = rebalanceShown(t, views, targets), targetsText(targets)
 	a, err := s.carryOut(ctx, &o, s.agreed)
 	if err != nil || a.Job == 0 {
 		return nil, err
 	}
 	return a, nil
+}
+
+// targetsText is targets for a token, which [readTargets] reads: "0-99:1:2_512:3:2".
+func targetsText(targets []shardmap.SlotTarget) string {
+	parts := make([]string, len(targets))
+	for i, x := range targets {
+		parts[i] = fmt.Sprintf("%s:%d:%d", x.SlotRange.Short(), x.From, x.To)
+	}
+	return strings.Join(parts, "_")
+}
+
+func readTargets(text string) (targets []shardmap.SlotTarget, err error) {
+	const what = "plan_token"
+	for part := range strings.SplitSeq(text, "_") {
+		words := strings.Split(part, ":")
+		if len(words) != 3 || len(targets) == shardmap.Slots {
+			return nil, usagef("%s: it is none that a plan has given", what)
+		}
+		var x shardmap.SlotTarget
+		if x.SlotRange, err = slotsNamed(what, words[0]); err == nil {
+			if x.From, err = dataGroupNamed(what, words[1]); err == nil {
+				x.To, err = dataGroupNamed(what, words[2])
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, x)
+	}
+	return targets, nil
 }
 
 // notCounted refuses a plan that would not know what some groups hold. The first of them
