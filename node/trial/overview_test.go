@@ -24,6 +24,7 @@ const (
 // it a follower or the leader of all groups; and the verdict must be that of status and of doctor
 // all the while. One would doubt it: the leader goes with the node whose word is believed first.
 func TestOverviewNamesTheDead(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, "--groups", "3")
 	look := feed.NewCollector(c.client())
 	defer look.Close()

@@ -209,6 +209,9 @@ func (c *Collector) publish(s *overview.Sample) bool {
 	m := &Moment{Number: 1, Overview: overview.Make(s, past)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed != nil {
+		return false // closed while the overview was made: nobody waits for it
+	}
 	if c.newest != nil {
 		m.Number, m.Before = c.newest.Number+1, c.newest.Mark
 		m.Changes = overview.Changes(m.Before, m.Overview)

@@ -132,6 +132,7 @@ const namedWithin = 3 * time.Second
 
 // A node that hangs must neither hold up an overview nor go unnamed: it is part of what is shown.
 func TestHungNodeIsNamed(t *testing.T) {
+	t.Parallel()
 	if wrong := hungNode(t); wrong != "" {
 		t.Error(wrong)
 	}
@@ -164,6 +165,7 @@ func hungNode(t *testing.T) string {
 // An overview is of now: a collector at which nobody has looked for a while must not hand out what
 // it last saw, for the cluster may have fallen over since.
 func TestOldOverviewIsNotShown(t *testing.T) {
+	t.Parallel()
 	if wrong := oldOverview(t); wrong != "" {
 		t.Error(wrong)
 	}
@@ -202,6 +204,7 @@ func oldOverview(t *testing.T) string {
 
 // A hundred who look cost the nodes what one does.
 func TestOneCollectionForAll(t *testing.T) {
+	t.Parallel()
 	w := newTown()
 	c := NewCollector(w)
 	defer c.Close()
@@ -252,8 +255,22 @@ func TestCollectorEnds(t *testing.T) {
 	}
 }
 
+// A collector may be closed while a round of it is made into an overview. That overview is nobody's.
+func TestClosedWhileItMakesAnOverview(t *testing.T) {
+	c := NewCollector(newTown())
+	s := c.round(t.Context())
+	c.Close()
+	if c.publish(s) {
+		t.Error("it goes on")
+	}
+	if _, err := c.Next(t.Context(), 0); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v, want %v", err, ErrClosed)
+	}
+}
+
 // Two users share nothing: what one may see must not reach the other through the collector.
 func TestUsersShareNothing(t *testing.T) {
+	t.Parallel()
 	if wrong := usersApart(t); wrong != "" {
 		t.Error(wrong)
 	}
@@ -401,6 +418,7 @@ func (r *reader) next() (e sse, ok bool) {
 // A reader that comes to another node with the id of its last event is told what has changed since,
 // though that node has never seen it.
 func TestStreamGoesOnAtAnotherNode(t *testing.T) {
+	t.Parallel()
 	w := newTown()
 	first := read(t, desk(t, New(), w).URL, "")
 	e, ok := first.next()
@@ -427,6 +445,7 @@ func TestStreamGoesOnAtAnotherNode(t *testing.T) {
 
 // A stream without an id begins with the overview as it is, and then tells each change once.
 func TestStreamTellsChanges(t *testing.T) {
+	t.Parallel()
 	w := newTown()
 	s := read(t, desk(t, New(), w).URL, "")
 	if e, _ := s.next(); e.kind != "overview" {
@@ -490,6 +509,7 @@ func bodyOf(a *http.Response) string {
 
 // A reader that does not read is cut off, and holds up nobody: neither the collector nor others.
 func TestSlowReaderIsCut(t *testing.T) {
+	t.Parallel()
 	w := newTown()
 	w.groups = 9999 // so that an overview is larger than what a connection buffers
 	f := New()
