@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,6 +72,32 @@ func (r *runningNode) as(who rights.Principal, standing wire.Sender) *speaker {
 	s := r.client()
 	r.otherEnd(s) // by then the node has asked f
 	r.node.laws.identify.Store(nil)
+	return s
+}
+
+// insides gives each connection in memory an address of its own.
+var insides atomic.Int64
+
+// inside is as over a connection in memory, as what comes over HTTP has one.
+func (r *runningNode) inside(who rights.Principal, standing wire.Sender) *speaker {
+	r.t.Helper()
+	f := func(g *wire.Greeting) rights.Principal {
+		g.Standing = standing
+		return who
+	}
+	r.node.laws.identify.Store(&f)
+	defer r.node.laws.identify.Store(nil)
+	conn, err := r.node.door.inside(trust.Proven{}, fmt.Sprintf("inside-%d", insides.Add(1)))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	g, err := wire.ClientHello(conn, wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Level: shardmap.Level})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { conn.Close() })
+	s := &speaker{Conn: conn, t: r.t, decoder: g.Decoder}
+	r.otherEnd(s) // by then the node has asked f
 	return s
 }
 
@@ -211,10 +238,20 @@ func heldUp(err error) bool {
 	return unauthorized(err) || errors.As(err, &e) && e.Code == wire.CodeNotReady && strings.Contains(e.State, "has not read yet who may do what")
 }
 
-// permissionsWrong has everybody send every type, over connections of their own. It returns who
-// was let through, or stopped, against what the table says; "" if nobody was.
+// permissionsWrong has everybody send every type, over connections of their own, by the door of the protocol and by that
+// of HTTP. It returns who was let through, or stopped, against what the table says; "" if nobody was.
 func permissionsWrong(r *runningNode) string {
 	r.enact(someSecurity())
+	for door, as := range map[string]func(rights.Principal, wire.Sender) *speaker{"in memory": r.inside, "by TCP": r.as} {
+		if wrong := permissionsBy(r, as); wrong != "" {
+			return door + ": " + wrong
+		}
+	}
+	return ""
+}
+
+// permissionsBy is permissionsWrong for one door.
+func permissionsBy(r *runningNode, by func(rights.Principal, wire.Sender) *speaker) string {
 	listed := map[wire.Type]bool{}
 	for _, row := range whoMay {
 		listed[row.t] = true
@@ -226,7 +263,7 @@ func permissionsWrong(r *runningNode) string {
 			if as.who.Early {
 				r.node.laws.now.Store(nil)
 			}
-			s := r.as(as.who, as.standing)
+			s := by(as.who, as.standing)
 			_, _, err := s.ask(row.t, 0, row.body)
 			s.Close()
 			r.node.laws.now.Store(law)
@@ -242,7 +279,7 @@ func permissionsWrong(r *runningNode) string {
 		if as.who.Early {
 			continue // it may do less than anybody
 		}
-		s := r.as(as.who, as.standing)
+		s := by(as.who, as.standing)
 		for i := range wire.Type(1 << 8) {
 			if listed[i] || i == wire.TypeStreamGrant || i == wire.TypeStreamCancel {
 				continue

@@ -68,12 +68,10 @@ func (y *envoys) init(n *Node) {
 	y.node, y.all, y.wake = n, make(map[envoyID]*envoy), make(chan struct{}, 1)
 }
 
-// envoysLook lies between two looks at who has not asked for long.
-const envoysLook = 5 * time.Second
-
-// run closes the clients of callers that ask no more, until the node ends. Then it closes all.
+// run closes the clients of callers that ask no more, and of those who may not ask any more: a watch would wait for
+// somebody who lets it in again. It ends with the node, and closes all then.
 func (y *envoys) run() {
-	every := time.NewTicker(min(envoysLook, max(y.node.limits.envoyIdle/4, time.Millisecond)))
+	every := time.NewTicker(min(y.node.limits.recheckPause, max(y.node.limits.envoyIdle/4, time.Millisecond)))
 	defer every.Stop()
 	for {
 		ends := false
@@ -86,7 +84,7 @@ func (y *envoys) run() {
 		y.mu.Lock()
 		y.over = y.over || ends
 		for id, e := range y.all {
-			if ends || e.uses == 0 && time.Since(e.idle) >= y.node.limits.envoyIdle {
+			if ends || e.uses == 0 && time.Since(e.idle) >= y.node.limits.envoyIdle || e.judge() != nil {
 				y.drop(id)
 			}
 		}
@@ -225,8 +223,8 @@ func (y *envoys) room(e *envoy) *wire.Error {
 // bugEnvoyStays is planted to show that its test finds it: who has been let in over HTTP once stays so.
 const bugEnvoyStays = "caller over HTTP not looked at again"
 
-// asks is one more request of the caller, if he still counts. y.mu is held.
-func (e *envoy) asks() (*web.Caller, *wire.Error) {
+// judge says why the caller counts no more, or returns nil. envoys.mu is held.
+func (e *envoy) judge() *wire.Error {
 	n := e.envoys.node
 	law, holding := n.laws.now.Load(), n.guard.holder.Get()
 	j := &e.judged
@@ -243,9 +241,15 @@ func (e *envoy) asks() (*web.Caller, *wire.Error) {
 			}
 		}
 	}
-	if j.refused != nil {
-		return nil, j.refused
+	return j.refused
+}
+
+// asks is one more request of the caller, if he still counts. envoys.mu is held.
+func (e *envoy) asks() (*web.Caller, *wire.Error) {
+	if refused := e.judge(); refused != nil {
+		return nil, refused
 	}
+	n, j := e.envoys.node, &e.judged
 	e.uses++
 	who := j.who
 	return &web.Caller{

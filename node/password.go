@@ -115,7 +115,11 @@ func (l *logins) overHTTP(ctx context.Context, from net.Addr, q *wire.Login) (a 
 		return nil, n.notReady()
 	}
 	network, wide := login.NetworkOf(sourceOf(from))
-	left, known := l.failures.Begin(time.Now(), q.Name, network)
+	nodes := 1
+	if t := n.table.Load(); t != nil {
+		nodes = len(t.Nodes)
+	}
+	left, known := l.failures.BeginAmong(time.Now(), q.Name, network, nodes)
 	if left > 0 {
 		e = loginHeldUp(left)
 		l.tell(from, q.Name, e)

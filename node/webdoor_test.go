@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -71,6 +72,24 @@ func someAPI(open web.Opener) http.Handler {
 		}
 		return a.Index, nil
 	})
+	mux.HandleFunc("GET /api/v1/watch", func(w http.ResponseWriter, r *http.Request) {
+		c, err := open(r)
+		if err != nil {
+			web.WriteError(w, wire.Unavailable("watch", err.Error()))
+			return
+		}
+		watch := c.Watch(r.Context(), client.WatchQuery{Prefix: []byte("app/")})
+		defer watch.Close()
+		for {
+			event, err := watch.Next()
+			if err != nil {
+				fmt.Fprintln(w, "ended:", err)
+				return
+			}
+			fmt.Fprintf(w, "%s\n", event.Key)
+			_ = http.NewResponseController(w).Flush()
+		}
+	})
 	return mux
 }
 
@@ -82,7 +101,14 @@ type browser struct {
 }
 
 func newBrowser(t testing.TB, shown ...tls.Certificate) *browser {
+	return browserFrom(t, "127.0.0.1", shown...)
+}
+
+// browserFrom is newBrowser on a host at an address.
+func browserFrom(t testing.TB, addr string, shown ...tls.Certificate) *browser {
+	dials := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(addr)}}
 	transport := &http.Transport{
+		DialContext:       dials.DialContext,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, Certificates: shown}, // the nodes' names are none that a browser knows
 		ForceAttemptHTTP2: true,
 	}
@@ -176,7 +202,9 @@ func (p *people) withPassword(name, password string, roles ...string) {
 		p.t.Fatal(err)
 	}
 	p.give(shardmap.AppendChangeUser(nil, &shardmap.ChangeUser{Action: shardmap.UserCreate, Name: name, Password: hash}))
-	p.roles(name, roles, nil)
+	if len(roles) > 0 {
+		p.roles(name, roles, nil)
+	}
 }
 
 // In a cluster that asks nobody who he is, everybody on the node's own host may use the API, over a connection that is as

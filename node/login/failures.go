@@ -23,8 +23,10 @@ const (
 	// userFailures is how many failures a user may have from all networks together before those have to
 	// wait from which he has never logged in; one more comes back each userFailureBack. That is some
 	// 17,000 guesses a day, for an attacker who has thousands of networks.
-	userFailures    = 20
-	userFailureBack = 5 * time.Second
+	userFailures = 20
+	// userFailuresLeast is how many of them a node allows at least, however many share them.
+	userFailuresLeast = 2
+	userFailureBack   = 5 * time.Second
 	// knownMax bounds from where users have logged in. Nobody gets onto it without a password.
 	knownMax = 4096
 )
@@ -96,24 +98,24 @@ type allowance struct {
 	since time.Time // from when on the next one comes back
 }
 
-// back gives back what is due.
-func (a *allowance) back(now time.Time) {
-	n := int(now.Sub(a.since) / userFailureBack)
+// back gives back what is due, one each so often.
+func (a *allowance) back(now time.Time, each time.Duration) {
+	n := int(now.Sub(a.since) / each)
 	if n <= 0 {
 		return
 	}
-	a.used, a.since = max(0, a.used-n), a.since.Add(time.Duration(n)*userFailureBack)
+	a.used, a.since = max(0, a.used-n), a.since.Add(time.Duration(n)*each)
 	if a.used == 0 {
 		a.since = now
 	}
 }
 
 // left is how long it takes until there is room for another failure.
-func (a *allowance) left(now time.Time) time.Duration {
-	if a.used < userFailures {
+func (a *allowance) left(now time.Time, most int, each time.Duration) time.Duration {
+	if a.used < most {
 		return 0
 	}
-	return a.since.Add(userFailureBack).Sub(now)
+	return a.since.Add(each).Sub(now)
 }
 
 // bugGuessed is planted to show that its test finds it: a login may follow one that failed at once.
@@ -122,6 +124,20 @@ const bugGuessed = "failed logins cost no time"
 // Begin returns how long a login has to wait, or 0: then it is under way, until [Failures.End] or
 // [Failures.Drop]. known: the user has logged in from there before.
 func (f *Failures) Begin(now time.Time, user, network string) (left time.Duration, known bool) {
+	return f.BeginAmong(now, user, network, 1)
+}
+
+// bugEachWhole is planted to show that its test finds it: each of many nodes that look at passwords allows as many
+// failures as one.
+const bugEachWhole = "failures allowed by each node"
+
+// BeginAmong is [Failures.Begin] at one of some nodes that look at passwords, of which none hears of the others: what a user
+// may fail from all networks together is shared out among them.
+func (f *Failures) BeginAmong(now time.Time, user, network string, nodes int) (left time.Duration, known bool) {
+	if nodes = max(nodes, 1); bug(bugEachWhole) {
+		nodes = 1
+	}
+	most, each := max(userFailures/nodes, userFailuresLeast), userFailureBack*time.Duration(nodes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, known = f.known[source{user, network}]
@@ -142,9 +158,9 @@ func (f *Failures) Begin(now time.Time, user, network string) (left time.Duratio
 	if a == nil {
 		a = &allowance{since: now}
 	}
-	a.back(now)
+	a.back(now, each)
 	if !known {
-		left = max(left, a.left(now))
+		left = max(left, a.left(now, most, each))
 	}
 	if left > 0 && !bug(bugGuessed) {
 		return left, known
@@ -250,7 +266,7 @@ func (f *Failures) room(now time.Time) {
 func (f *Failures) roomForUser(now time.Time) {
 	least, used := "", userFailures+1
 	for user, a := range f.users {
-		a.back(now)
+		a.back(now, userFailureBack)
 		if a.used == 0 {
 			delete(f.users, user)
 		} else if a.used < used {

@@ -175,6 +175,36 @@ func failsForOthers() string {
 	return ""
 }
 
+// Nodes that look at passwords without hearing of each other must not allow a guesser, who has as many networks as he
+// likes, more than one node does, or not much more.
+func TestFailuresShared(t *testing.T) {
+	if wrong := failuresShared(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// failuresShared tells how many guesses several nodes allow together.
+func failuresShared() string {
+	const nodes = 5
+	var each [nodes]Failures
+	now := time.Unix(1_000_000, 0)
+	guesses, began := 0, now
+	for i := range 20_000 {
+		now = now.Add(100 * time.Millisecond)
+		for j := range each {
+			network := fmt.Sprint("bot", i, "-", j)
+			if left, _ := each[j].BeginAmong(now, "ann", network, nodes); left == 0 {
+				each[j].End(now, false, "ann", network)
+				guesses++
+			}
+		}
+	}
+	if most := userFailures + int(now.Sub(began)/userFailureBack) + nodes; guesses > most {
+		return fmt.Sprintf("%d nodes allow %d guesses in %s, want %d at most", nodes, guesses, now.Sub(began), most)
+	}
+	return ""
+}
+
 // An address must give the network of one customer, and the wider one around it.
 func TestNetworkOf(t *testing.T) {
 	for addr, want := range map[string][2]string{

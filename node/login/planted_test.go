@@ -10,6 +10,7 @@ func TestPlantedBugs(t *testing.T) {
 	for bug, attack := range map[string]func() string{
 		bugAnybodyHoldsUp: failsForOthers,
 		bugFirstCome:      floodedLogins,
+		bugEachWhole:      failuresShared,
 		bugRoundsTell:     roundsTell,
 	} {
 		for _, planted := range []string{"", bug} {
