@@ -14,13 +14,13 @@ import (
 // basicsMax bounds the passwords that are remembered to have fitted.
 const basicsMax = 64
 
-// basics are the sessions of those who say a name and a password with each request: collectors of figures, which can do
+// basics are the badges of those who say a name and a password with each request: collectors of figures, which can do
 // nothing else. A password is looked at once an hour, and not each fifteen seconds.
 type basics struct {
 	key [sha256.Size]byte // of what is remembered: a memory of this process has no hash that could be tried elsewhere
 
 	mu  sync.Mutex
-	all map[envoyID]string // guarded by mu: sessions, by what was shown
+	all map[envoyID]string // guarded by mu: badges, by what was shown
 }
 
 func (b *basics) init() {
@@ -55,7 +55,7 @@ func (w *webDoor) basic(ctx context.Context, v *web.Visitor, name, password stri
 	case name == "" || len(name) > wire.UserNameMax, password == "" || len(password) > wire.PasswordMax:
 		return nil, wrongLogin()
 	}
-	s, e := w.node.logins.session(ctx, v.From, name, []byte(password))
+	s, e := w.node.logins.badge(ctx, v.From, name, []byte(password))
 	if e != nil {
 		return nil, e
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // Whoever asks over HTTP has an envoy here: a client of the cluster that speaks in his name. It asks this node in memory,
-// and other nodes as the user's own command line would, by the certificate that the session of a login has. So every node
+// and other nodes as the user's own command line would, by the certificate that the badge of a login has. So every node
 // decides by itself what the user may do, and none has to believe another one who it is.
 
 // envoyID tells callers apart: the SHA-256 of what was shown.
@@ -114,13 +114,13 @@ func (y *envoys) drop(id envoyID) {
 	}
 }
 
-// byToken is the caller who has shown the session of a login.
+// byToken is the caller who has shown the badge of a login.
 func (y *envoys) byToken(text string, v *web.Visitor) (*web.Caller, *wire.Error) {
-	id := envoyID(trust.SessionID(text))
+	id := envoyID(trust.BadgeID(text))
 	if c, e, ok := y.again(id); ok {
 		return c, e
 	}
-	s, err := trust.ParseSession(text)
+	s, err := trust.ParseBadge(text)
 	if err != nil {
 		return nil, wire.Unauthorized("token", shorten(err.Error()), nextLogin)
 	}

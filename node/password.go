@@ -224,8 +224,8 @@ func (l *caller) login(ctx context.Context, to raft.NodeID, addr string, q *wire
 	return a, l.ask(ctx, conn, g, wire.TypeLogin, q, a)
 }
 
-// session shows a password to whoever looks at it, and makes a session of the certificate that it gets.
-func (l *logins) session(ctx context.Context, from net.Addr, user string, password []byte) (*trust.Session, *wire.Error) {
+// badge shows a password to whoever looks at it, and makes a badge of the certificate that it gets.
+func (l *logins) badge(ctx context.Context, from net.Addr, user string, password []byte) (*trust.Badge, *wire.Error) {
 	n := l.node
 	key, request, err := trust.NewKeyAndRequest(rand.Reader)
 	if err != nil {
@@ -235,7 +235,7 @@ func (l *logins) session(ctx context.Context, from net.Addr, user string, passwo
 	if e != nil {
 		return nil, e
 	}
-	s, err := trust.NewSession(a.Certificate, key)
+	s, err := trust.NewBadge(a.Certificate, key)
 	if err != nil {
 		return nil, wire.Unavailable("node "+n.name, err.Error())
 	}

@@ -41,7 +41,7 @@ func TestPlantedThreats(t *testing.T) {
 		{trust.SetBug, "expired certificate accepted", clocksOff},
 		{setBug, bugEachLogged, floodOfRefusals},
 		{setBug, bugPasswordLogged, secretsTold},
-		{trust.SetBug, "session's key not compared", forgedSessions},
+		{trust.SetBug, "badge's key not compared", forgedBadges},
 		{setBug, bugEnvoyStays, httpStays},
 		{login.SetBug, "failed logins cost no time", httpGuessing},
 		{setBug, bugVisitorsUnbounded, httpSeats},

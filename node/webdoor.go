@@ -221,17 +221,17 @@ func (w *webDoor) open() bool {
 	return (s == speaksPlain || s == speaksOff) && len(g.secret) == 0 && (t == nil || t.Security.Mode == shardmap.SecurityOff)
 }
 
-// login looks at a password, and makes a session of what it gets for that.
-func (w *webDoor) login(ctx context.Context, v *web.Visitor, user string, password []byte) (*web.Session, *wire.Error) {
+// login looks at a password, and makes a badge of what it gets for that.
+func (w *webDoor) login(ctx context.Context, v *web.Visitor, user string, password []byte) (*web.Badge, *wire.Error) {
 	if w.open() {
 		return nil, wire.BadRequest("login", "this cluster asks nobody who he is", "send requests without a token; docs/security.md says how a cluster gets users")
 	}
 	if !v.TLS {
 		return nil, wire.Unauthorized("login", "a password is not taken without TLS", "use https")
 	}
-	s, e := w.node.logins.session(ctx, v.From, user, password)
+	s, e := w.node.logins.badge(ctx, v.From, user, password)
 	if e != nil {
 		return nil, e
 	}
-	return &web.Session{Token: s.String(), User: user, Ends: s.Certificate.NotAfter.UTC().Format(time.RFC3339)}, nil
+	return &web.Badge{Token: s.String(), User: user, Ends: s.Certificate.NotAfter.UTC().Format(time.RFC3339)}, nil
 }

@@ -158,12 +158,12 @@ func (b *browser) wants(status int, has, method, url, body string, fields ...str
 	return text
 }
 
-// logsIn has the browser have the session of a user.
+// logsIn has the browser have the badge of a user.
 func (b *browser) logsIn(url, user, password string) {
 	b.t.Helper()
 	until(b.t, "the login", func() error {
 		status, text, _ := b.ask(http.MethodPost, url+"/api/v1/auth/login", fmt.Sprintf(`{"user":%q,"password":%q}`, user, password))
-		var s web.Session
+		var s web.Badge
 		if status != http.StatusOK {
 			return fmt.Errorf("%d %s", status, text)
 		}
@@ -232,7 +232,7 @@ func TestHTTPWithoutUsers(t *testing.T) {
 
 // A user logs in at any node, and has its rights at every one: for keys, for orders that the meta group's leader takes, and
 // for questions to other nodes. One would doubt it of a node that neither leads nor has the user's key.
-func TestHTTPSession(t *testing.T) {
+func TestHTTPLogin(t *testing.T) {
 	t.Parallel()
 	p := withHTTP(t, 3, secureLimits())
 	for i, r := range p.nodes {

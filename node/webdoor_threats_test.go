@@ -19,16 +19,16 @@ import (
 	"muster/shardmap"
 )
 
-// What somebody has made himself, or has of another one, must be no session: not one under another root, not the
+// What somebody has made himself, or has of another one, must be no badge: not one under another root, not the
 // certificate of somebody else, which anybody may see, with a key of one's own, not that of a node.
-func TestForgedSessions(t *testing.T) {
+func TestForgedBadges(t *testing.T) {
 	t.Parallel()
-	if wrong := forgedSessions(t); wrong != "" {
+	if wrong := forgedBadges(t); wrong != "" {
 		t.Error(wrong)
 	}
 }
 
-func forgedSessions(t *testing.T) string {
+func forgedBadges(t *testing.T) string {
 	p := withHTTP(t, 1, secureLimits())
 	r := p.nodes[0]
 	url := "https://" + r.addr + "/api/v1/auth/whoami"
@@ -36,12 +36,12 @@ func forgedSessions(t *testing.T) string {
 	b.logsIn("https://"+r.addr, "rob", "correct horse")
 	good := b.token
 	s := newStranger(t)
-	own, err := trust.NewSession(s.shot.Certificate[0], s.key)
+	own, err := trust.NewBadge(s.shot.Certificate[0], s.key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	nodes := r.node.guard.holder.Get().Certificate
-	ofNode, err := trust.NewSession(nodes.Certificate[0], nodes.PrivateKey.(*ecdsa.PrivateKey))
+	ofNode, err := trust.NewBadge(nodes.Certificate[0], nodes.PrivateKey.(*ecdsa.PrivateKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func forgedSessions(t *testing.T) string {
 		"no key":                           parts[0] + "." + parts[1] + ".",
 		"two parts":                        parts[0] + "." + parts[1],
 		"another beginning":                "mst1." + parts[1] + "." + parts[2],
-		"what is longer than any":          good + strings.Repeat("A", trust.SessionMax),
+		"what is longer than any":          good + strings.Repeat("A", trust.BadgeMax),
 		"a word":                           "letmein",
 		"a certificate in place of theirs": mine[0] + "." + mine[1] + "." + parts[2],
 	} {
@@ -375,7 +375,7 @@ func TestEnvoysAreBounded(t *testing.T) {
 			}
 		}()
 		t.Cleanup(func() { <-ended })
-		id := envoyID(trust.SessionID(holds.token))
+		id := envoyID(trust.BadgeID(holds.token))
 		until(t, "it asks", func() error {
 			y.mu.Lock()
 			defer y.mu.Unlock()

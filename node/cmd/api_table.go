@@ -222,7 +222,7 @@ func apiOthers() []apiOther {
 	none := -1
 	after := apiField{name: "after", about: "the id of the last event of an earlier stream, which this one continues; as the header " + headerLastEvent, encoded: none}
 	return []apiOther{
-		{method: changes, path: apiRoot + "auth/login", id: "authLogin", about: "get a token of an hour by a password", answer: web.Session{},
+		{method: changes, path: apiRoot + "auth/login", id: "authLogin", about: "get a token of an hour by a password", answer: web.Badge{},
 			fields: []apiField{{name: "user", need: true, about: "the name of the user", encoded: none}, {name: "password", kind: kindSecret, need: true, about: "the password", encoded: none}}},
 		{method: reads, path: apiRoot + "auth/whoami", id: "authWhoami", about: "print the user that the node takes the request for", answer: web.Whoami{}},
 		{method: reads, path: feed.PathOverview, id: "overview", about: "show what muster top shows: one verdict, its reason and the next command, nodes, groups, jobs and rates", answer: overview.Overview{}},

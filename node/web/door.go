@@ -86,7 +86,7 @@ type Config struct {
 	// was shown that counts.
 	Identify func(r *http.Request, v *Visitor, basic bool) (*Caller, *wire.Error)
 	// Login looks at a password.
-	Login func(ctx context.Context, v *Visitor, user string, password []byte) (*Session, *wire.Error)
+	Login func(ctx context.Context, v *Visitor, user string, password []byte) (*Badge, *wire.Error)
 	Log   *slog.Logger
 }
 

@@ -77,11 +77,11 @@ func newRig(t testing.TB, l Limits, overTLS bool) *rig {
 				May: func(access.Verbs) *wire.Error { return nil },
 			}, nil
 		},
-		Login: func(_ context.Context, _ *Visitor, user string, password []byte) (*Session, *wire.Error) {
+		Login: func(_ context.Context, _ *Visitor, user string, password []byte) (*Badge, *wire.Error) {
 			if string(password) != "right" {
 				return nil, wire.Unauthorized("login", "wrong name or password", "")
 			}
-			return &Session{Token: "good", User: user, Ends: "later"}, nil
+			return &Badge{Token: "good", User: user, Ends: "later"}, nil
 		},
 	})
 	var config *tls.Config

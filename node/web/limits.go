@@ -4,7 +4,7 @@ import "time"
 
 // Limits is what HTTP may cost a node. They are fields so that a test can lower them; a node runs with [DefaultLimits].
 type Limits struct {
-	// HeaderBytes bounds the head of a request, in bytes: line, fields and, for HTTP/2, what is unpacked of them. A session
+	// HeaderBytes bounds the head of a request, in bytes: line, fields and, for HTTP/2, what is unpacked of them. A badge
 	// has some 900, and the place in a stream of events to go on behind up to 12 KiB. net/http takes 4 KiB more before it
 	// refuses.
 	HeaderBytes int

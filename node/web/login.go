@@ -19,9 +19,9 @@ const (
 	pathWhoami = "/api/v1/auth/whoami"
 )
 
-// Session is what a login is answered with.
-type Session struct {
-	Token string `json:"token"` // a secret; see repl/trust/session.go
+// Badge is what a login is answered with.
+type Badge struct {
+	Token string `json:"token"` // a secret; see repl/trust/badge.go
 	User  string `json:"user"`
 	Ends  string `json:"expires"` // RFC 3339, UTC
 }
