@@ -500,13 +500,13 @@ func (s slowly) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// Other protocols will share the port, and the first byte decides which it is.
+// Other protocols share the port, and the first bytes decide which it is.
 // So a connection that speaks one which this build does not have must be turned away
-// by that byte, without a wait; and one that speaks ours is let in however few bytes
+// by them, without a wait; and one that speaks ours is let in however few bytes
 // come at a time.
 func TestFirstByteDecides(t *testing.T) {
 	r := serving(t, defaultLimits())
-	foreign := []string{"GET / HTTP/1.1\r\n", "*1\r\n$4\r\nPING\r\n", "P", "\x00"}
+	foreign := []string{"SSH-2.0-OpenSSH_9.6\r\n", "*1\r\n$4\r\nPING\r\n", "PING\r\n", "*", "\x00"}
 	for _, first := range foreign {
 		conn, err := net.Dial("tcp", r.addr)
 		if err != nil {

@@ -91,7 +91,7 @@ func TestTrail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
+	_, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_9.6\r\n")
 	_, _ = io.Copy(io.Discard, conn)
 	conn.Close()
 	r.says("a stranger", func(l *trailLine) bool { return l.Door == "hello" && l.Object == "foreign" && l.Verdict == "refused" })

@@ -84,7 +84,7 @@ var kernelDoors = []door{
 // goDoors are the doors in the binary. TestStageDoors holds them to it.
 var goDoors = []door{
 	// A set's way, in its order.
-	{"muster/node.(*door).attend", "", stageFrameRead},
+	{"muster/node.(*door).receive", "", stageFrameRead},
 	{"muster/node.(*connection).read", "", stageFrameRead},
 	{"muster/repl/wire.(*Decoder).*", "", stageFrameRead},
 	{"muster/repl/wire.frameChecksum", "", stageFrameSum},
