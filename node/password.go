@@ -226,20 +226,25 @@ func (l *caller) login(ctx context.Context, to raft.NodeID, addr string, q *wire
 
 // badge shows a password to whoever looks at it, and makes a badge of the certificate that it gets.
 func (l *logins) badge(ctx context.Context, from net.Addr, user string, password []byte) (*trust.Badge, *wire.Error) {
-	n := l.node
+	return l.made(&wire.Login{Name: user, Password: password}, func(q *wire.Login) (*wire.LoginAnswer, *wire.Error) { return l.overHTTP(ctx, from, q) })
+}
+
+// made draws a key, has a certificate made for it, and puts both together.
+func (l *logins) made(q *wire.Login, certify func(*wire.Login) (*wire.LoginAnswer, *wire.Error)) (*trust.Badge, *wire.Error) {
 	key, request, err := trust.NewKeyAndRequest(rand.Reader)
 	if err != nil {
 		return nil, wire.Unavailable("login", err.Error())
 	}
-	a, e := l.overHTTP(ctx, from, &wire.Login{Name: user, Password: password, Request: request})
+	q.Request = request
+	a, e := certify(q)
 	if e != nil {
 		return nil, e
 	}
-	s, err := trust.NewBadge(a.Certificate, key)
+	b, err := trust.NewBadge(a.Certificate, key)
 	if err != nil {
-		return nil, wire.Unavailable("node "+n.name, err.Error())
+		return nil, wire.Unavailable("node "+l.node.name, err.Error())
 	}
-	return s, nil
+	return b, nil
 }
 
 // noted is whom the trail says that a login was for. What is no user's name may be a password,

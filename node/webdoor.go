@@ -42,7 +42,7 @@ func (w *webDoor) begin(n *Node, addr net.Addr) {
 	w.basics.init()
 	w.Door = web.New(web.Config{
 		Limits: n.limits.web, Mounts: n.door.mounts(), Addr: addr, Log: n.log,
-		Places: w.placesNow, Open: w.open, Identify: w.identify, Login: w.login,
+		Places: w.placesNow, Open: w.open, Identify: w.identify, Login: w.login, Token: w.token,
 	})
 }
 
@@ -233,5 +233,46 @@ func (w *webDoor) login(ctx context.Context, v *web.Visitor, user string, passwo
 	if e != nil {
 		return nil, e
 	}
-	return &web.Badge{Token: s.String(), User: user, Ends: s.Certificate.NotAfter.UTC().Format(time.RFC3339)}, nil
+	return badgeOf(s, user), nil
+}
+
+// token makes a badge of an hour for whoever a certificate in the handshake proves: for browsers of people who have a
+// certificate and no password. Only the leader of the meta group makes certificates.
+func (w *webDoor) token(ctx context.Context, v *web.Visitor) (*web.Badge, *wire.Error) {
+	n, p := w.node, &v.Peer
+	if v.Shown != nil || p.Name.Kind != trust.KindUser {
+		return nil, wire.Unauthorized("request", "the connection has shown no user's certificate", "show one in the handshake, or log in with a password")
+	}
+	c, e := w.envoys.byCertificate(v)
+	if e != nil {
+		return nil, e
+	}
+	defer c.Release()
+	if p.NotAfter.Sub(p.Issued) <= trust.LoginLife && !bug(bugLoginRenewed) {
+		return nil, wire.Unauthorized("request", "the certificate is that of a login, which is not renewed", "log in again")
+	}
+	loop, t := n.running(), n.table.Load()
+	if loop == nil || t == nil {
+		return nil, n.notReady()
+	}
+	if e := n.ledHere(loop); e != nil {
+		return nil, e
+	}
+	user, ok := t.Security.UserNamed(p.Name.User)
+	if !ok {
+		return nil, noUser(p.Name.User, t.Security.Mode)
+	}
+	b, e := n.logins.made(&wire.Login{Name: user.Name}, func(q *wire.Login) (*wire.LoginAnswer, *wire.Error) {
+		return n.logins.certify(ctx, &user, q.Request)
+	})
+	n.logins.tell(v.From, user.Name, e)
+	if e != nil {
+		return nil, e
+	}
+	return badgeOf(b, user.Name), nil
+}
+
+// badgeOf is a badge as a login is answered with it.
+func badgeOf(b *trust.Badge, user string) *web.Badge {
+	return &web.Badge{Token: b.String(), User: user, Ends: b.Certificate.NotAfter.UTC().Format(time.RFC3339)}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"bufio"
 	"crypto/ecdsa"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/web"
 	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/trust"
@@ -329,6 +331,32 @@ func TestHTTPByCertificate(t *testing.T) {
 	if refusedElsewhere != 6 {
 		t.Errorf("%d questions to other nodes were refused, want 6", refusedElsewhere)
 	}
+	// It gets its user a token of an hour, of the node that makes certificates; a token gets nobody another one.
+	var leads *runningNode
+	until(t, "somebody leads", func() error {
+		if leads = metaLeader(p.nodes); leads == nil {
+			return errors.New("nobody")
+		}
+		return nil
+	})
+	const path = "/api/v1/auth/token"
+	text := b.wants(http.StatusOK, `"user":"rob"`, http.MethodPost, "https://"+leads.addr+path, "")
+	b.wants(http.StatusServiceUnavailable, "not-leader", http.MethodPost, "https://"+another(p.nodes, leads).addr+path, "")
+	var got web.Badge
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	carries := newBrowser(t)
+	carries.token = got.Token
+	for _, r := range p.nodes {
+		carries.wants(http.StatusOK, `"user":"rob"`, http.MethodGet, "https://"+r.addr+"/api/v1/auth/whoami", "")
+		carries.wants(http.StatusForbidden, "no user's certificate", http.MethodPost, "https://"+r.addr+path, "")
+	}
+	badge, err := trust.ParseBadge(got.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newBrowser(t, *badge.TLS()).wants(http.StatusForbidden, "is not renewed", http.MethodPost, "https://"+leads.addr+path, "")
 	s := newStranger(t)
 	newBrowser(t, *s.shot).wants(http.StatusUnauthorized, "certificate", http.MethodGet, "https://"+p.nodes[0].addr+"/api/v1/auth/whoami", "")
 	nodes := p.nodes[1].node.guard.holder.Get().Certificate

@@ -87,6 +87,8 @@ type Config struct {
 	Identify func(r *http.Request, v *Visitor, basic bool) (*Caller, *wire.Error)
 	// Login looks at a password.
 	Login func(ctx context.Context, v *Visitor, user string, password []byte) (*Badge, *wire.Error)
+	// Token makes a badge for whoever a certificate in the handshake proves.
+	Token func(ctx context.Context, v *Visitor) (*Badge, *wire.Error)
 	Log   *slog.Logger
 }
 
@@ -291,6 +293,8 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		preflight(w)
 	case m.Path == pathLogin:
 		d.login(w, r, v)
+	case m.Path == pathToken:
+		d.token(w, r, v)
 	case r.URL.Path == "/" && d.page != "" && r.Method == http.MethodGet:
 		w.Header().Set("Location", d.page)
 		w.WriteHeader(http.StatusFound)
@@ -312,7 +316,7 @@ func (d *Door) broken(r *http.Request) {
 }
 
 // own are the paths that the door itself serves.
-var own = []Mount{{Path: pathLogin, Kind: API}, {Path: pathWhoami, Kind: API}}
+var own = []Mount{{Path: pathLogin, Kind: API}, {Path: pathWhoami, Kind: API}, {Path: pathToken, Kind: API}}
 
 // mountOf returns what serves a path; one without a path if nothing does.
 func (d *Door) mountOf(path string) *Mount {

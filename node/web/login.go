@@ -17,6 +17,7 @@ import (
 const (
 	pathLogin  = "/api/v1/auth/login"
 	pathWhoami = "/api/v1/auth/whoami"
+	pathToken  = "/api/v1/auth/token"
 )
 
 // Badge is what a login is answered with.
@@ -82,6 +83,21 @@ func (d *Door) login(w http.ResponseWriter, r *http.Request, v *Visitor) {
 		return
 	}
 	writeJSON(w, http.StatusOK, s)
+}
+
+// token serves POST /api/v1/auth/token: a badge for who has shown a certificate in the handshake.
+func (d *Door) token(w http.ResponseWriter, r *http.Request, v *Visitor) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		writeError(w, http.StatusMethodNotAllowed, wire.BadRequest("method", r.Method, "POST "+pathToken))
+		return
+	}
+	b, e := d.config.Token(r.Context(), v)
+	if e != nil {
+		WriteError(w, e)
+		return
+	}
+	writeJSON(w, http.StatusOK, b)
 }
 
 var errMore = errors.New("there is more behind the object")
