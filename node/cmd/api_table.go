@@ -243,6 +243,7 @@ var apiWithout = map[string]string{
 	"secret":      "a secret is made where it is to be kept",
 	"completion":  "it is for a shell",
 	"auth login":  "it keeps a certificate on its own host; POST /api/v1/auth/login gives a token instead",
+	"auth token":  "it goes by a certificate of its own host; POST /api/v1/auth/token, over a connection that shows it, is the same",
 	"auth whoami": "GET /api/v1/auth/whoami says it, of the token too",
 	"auth reset":  "it works on the data directory of its own host",
 	"user cert":   "it keeps a certificate and its key on its own host",

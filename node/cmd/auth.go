@@ -36,6 +36,7 @@ With -o json: ` + canIForm,
 			Action: con.action(authCanI),
 		}),
 		authLoginVerb(con),
+		authTokenVerb(con),
 		authResetVerb(con))
 }
 

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"muster/node"
+	"muster/node/web"
 	"muster/repl/client/home"
+	"muster/repl/trust"
 )
 
 // secureNode runs a node with TLS until the test has ended, and returns its address. Whoever runs the
@@ -113,6 +115,19 @@ func withdrawn(t *testing.T) (wrong string) {
 	run(thief, "auth login rob --password-file "+password).done(t)
 	if out := run(thief, "auth whoami").done(t); out != "rob, with roles admin\n" {
 		t.Errorf("after a login: got %q", out)
+	}
+	// Nor does a login get it a token for more than its hour.
+	run(thief, "auth token").refused(t, exitNotPermitted, "is not renewed")
+	var made web.Badge
+	if err := json.Unmarshal([]byte(run(own, "auth token -o json").done(t)), &made); err != nil {
+		t.Fatal(err)
+	}
+	badge, err := trust.ParseBadge(made.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if life := badge.Certificate.NotAfter.Sub(trust.Issued(badge.Certificate)); life != trust.LoginLife || made.User == "" {
+		t.Errorf("the token of user %q is good for %s, want %s", made.User, life, trust.LoginLife)
 	}
 
 	// Without a password, and of a user that takes its own back.
