@@ -14,7 +14,7 @@ import (
 // leader refuses it if the plan becomes another one after that. A plan that is made of what changes all the time, as of
 // how much is in the slots, goes along in its token.
 //
-// A token is no secret and no permission: whoever makes one up has to know the plan, and may do no more with it.
+// A token is no secret and no permission: with one that is made up a user may do no more than without plans.
 
 // agreement is how a request agrees to plans.
 type agreement struct {

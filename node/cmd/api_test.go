@@ -306,7 +306,7 @@ func optionsInjected(t *testing.T, a *apiCluster) string {
 	return ""
 }
 
-// A field that means nothing is a mistake: who writes "prefx" wants something else deleted than all.
+// A field that means nothing is a mistake: a request with "prefx" is not meant to delete something else.
 func TestUnknownFieldsAreRefused(t *testing.T) {
 	if wrong := unknownTaken(t, api(t)); wrong != "" {
 		t.Error(wrong)

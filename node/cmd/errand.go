@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -18,7 +19,7 @@ type errand struct {
 	endpoints []string
 	json      bool
 	timeout   time.Duration
-	answered  bool // some node has answered something
+	answered  atomic.Bool // some node has answered something; a command may ask several at a time
 }
 
 // open reads the common options and makes a client, which dials when it is
@@ -110,7 +111,9 @@ func (s *errand) with(ctx context.Context, f func(context.Context) error) error 
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	err := f(ctx)
-	s.answered = s.answered || err == nil
+	if err == nil {
+		s.answered.Store(true)
+	}
 	return err
 }
 

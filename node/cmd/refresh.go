@@ -22,7 +22,7 @@ const (
 // refresh gets the user of a command another certificate, where the one that it has is getting old. What
 // goes wrong with that is for another command to try again.
 func (s *errand) refresh(now time.Time) {
-	if !s.answered {
+	if !s.answered.Load() {
 		return
 	}
 	h, err := home.Default()
