@@ -108,11 +108,16 @@ func (m *terminal) start(cmd *exec.Cmd) {
 // that changes no text.
 var drawing = regexp.MustCompile(`\x1b\[(\??[0-9;]*)([A-Za-z])`)
 
+// written returns all that was written to the terminal.
+func (m *terminal) written() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.raw.String()
+}
+
 // screen returns what a person sees.
 func (m *terminal) screen() string {
-	m.mu.Lock()
-	raw := m.raw.String()
-	m.mu.Unlock()
+	raw := m.written()
 	lines, at := map[int]string{}, 1
 	for len(raw) > 0 {
 		i := drawing.FindStringSubmatchIndex(raw)
@@ -234,9 +239,13 @@ func TestTop(t *testing.T) {
 	if told.modes() != before {
 		t.Error("the terminal is not as it was after SIGTERM")
 	}
-	told.mu.Lock()
-	defer told.mu.Unlock()
-	if raw := told.raw.String(); !strings.HasSuffix(raw, "\x1b[?25h\x1b[?1049l") || regexp.MustCompile(`\x1b\[[1-9][0-9]*m`).MatchString(raw) {
+	await(t, "given back", readyMax, func(context.Context) error { // what it wrote last may still be on its way
+		if raw := told.written(); !strings.HasSuffix(raw, "\x1b[?25h\x1b[?1049l") {
+			return fmt.Errorf("it wrote %q", raw)
+		}
+		return nil
+	})
+	if raw := told.written(); regexp.MustCompile(`\x1b\[[1-9][0-9]*m`).MatchString(raw) {
 		t.Errorf("with NO_COLOR, it wrote %q", raw)
 	}
 }
