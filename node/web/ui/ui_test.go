@@ -4,9 +4,11 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path"
 	"regexp"
 	"strings"
@@ -170,5 +172,64 @@ func TestPageIsSmall(t *testing.T) {
 	t.Logf("%d bytes compressed", sum)
 	if sum > pageMax {
 		t.Errorf("the page has %d bytes compressed, want at most %d", sum, pageMax)
+	}
+}
+
+// A row of commands.js is a route of the API with its method, and what it calls its arguments is
+// what the API does; what it says wants consent has the field for that. One would doubt it of rows
+// that no test presses a button for.
+func TestCommandsAreRoutes(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type property struct{}
+	type operation struct {
+		Parameters  []struct{ Name string }
+		RequestBody struct {
+			Content map[string]struct {
+				Schema struct{ Properties map[string]property }
+			}
+		}
+	}
+	var api struct {
+		Paths map[string]map[string]operation
+	}
+	if err := json.Unmarshal(text, &api); err != nil {
+		t.Fatal(err)
+	}
+	rows := string(load()["commands.js"].plain)
+	fieldsOf := func(command, method string) map[string]bool {
+		op, ok := api.Paths["/api/v1/"+strings.ReplaceAll(command, " ", "/")][strings.ToLower(method)]
+		if !ok {
+			t.Errorf("%s: the API has no %s of that name", command, method)
+		}
+		fields := map[string]bool{}
+		for _, p := range op.Parameters {
+			fields[p.Name] = true
+		}
+		for name := range op.RequestBody.Content["application/json"].Schema.Properties {
+			fields[name] = true
+		}
+		return fields
+	}
+	found := regexp.MustCompile(`(?m)^  "([a-z -]+)": \["(GET|POST)"((?:, "[a-z_]+")*)\],$`).FindAllStringSubmatch(rows, -1)
+	if len(found) < 30 {
+		t.Fatalf("%d rows were read of commands.js: its form has changed", len(found))
+	}
+	for _, row := range found {
+		fields := fieldsOf(row[1], row[2])
+		for _, arg := range regexp.MustCompile(`[a-z_]+`).FindAllString(row[3], -1) {
+			if !fields[arg] {
+				t.Errorf("%s: the API has no field %q", row[1], arg)
+			}
+		}
+	}
+	_, rest, _ := strings.Cut(rows, "const agreed = new Set([")
+	list, _, _ := strings.Cut(rest, "]")
+	for _, m := range regexp.MustCompile(`"([a-z ]+)"`).FindAllStringSubmatch(list, -1) {
+		if !fieldsOf(m[1], http.MethodPost)["yes"] {
+			t.Errorf("%s: the command has no --yes", m[1])
+		}
 	}
 }

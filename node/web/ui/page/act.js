@@ -1,6 +1,6 @@
 // Doing something: one dialog for all of it. It shows the command that does the same, asks
 // for a plan where the command has one, and carries out that plan and no other.
-import { html, store, useStore, useState, useEffect, useRef } from "./lib.js";
+import { html, store, useStore, useState, useEffect, useLayoutEffect, useRef } from "./lib.js";
 import { ask, Lost } from "./api.js";
 import { line } from "./commands.js";
 import { Command, Failed, Status } from "./parts.js";
@@ -53,9 +53,7 @@ function Act({ what, close }) {
   if (force) args.force = true;
   const ready = fields.every((f) => f.optional || String(values[f.name] ?? "").trim() !== "");
 
-  useEffect(() => {
-    box.current.showModal();
-  }, []);
+  useLayoutEffect(() => box.current.showModal(), []); // before any key that comes
 
   // The browser gives the focus back to where it was, and then says that the dialog has closed.
   const shut = () => box.current?.close();
@@ -112,7 +110,7 @@ function Act({ what, close }) {
       ${what.about && html`<p>${what.about}</p>`}
       ${!answer && fields.map((f, i) => html`<${Field} key=${f.name} f=${f} value=${values[f.name]} set=${(v) => change(f.name, v)} first=${i === 0} />`)}
       ${!answer && what.force && html`<label class="check"><input type="checkbox" checked=${force} data-testid="force" onChange=${(e) => (setForce(e.target.checked), setPlan(null))} /> <span>${what.force}</span></label>`}
-      ${stale && html`<p class="failed" role="alert"><${Status} is="warning" text="changed" /> The cluster has changed since the plan was made, and nothing was done. This is the new plan.</p>`}
+      ${stale && html`<p class="failed" role="alert" data-testid="stale"><${Status} is="warning" text="changed" /> The cluster has changed since the plan was made, and nothing was done. This is the new plan.</p>`}
       ${plan && !answer && html`<div class="plan"><h3>Plan <span class="muted">for the table of index ${plan.index}</span></h3>
         <pre tabindex="0" data-testid="plan">${(plan.lines || []).join("\n") || "nothing has to be done"}</pre></div>`}
       <${Failed} error=${error} testid="dialog-error" />

@@ -105,14 +105,14 @@ export function Table({ label, name = "", columns, rows, rowKey, open, current, 
                 ${c.value ? html`<button class="head" onClick=${() => sort(c)}>${c.name}<span aria-hidden="true">${way === "ascending" ? " ↑" : way ? " ↓" : ""}</span></button>` : html`<span class="sr">${c.name}</span>`}</th>`;
             })}</tr></thead>
             <tbody>
-              ${first > 0 && html`<tr class="gap" aria-hidden="true"><td colspan=${columns.length} style=${{ height: first * rowHeight + "px" }}></td></tr>`}
+              ${first > 0 && html`<tr class="gap" aria-hidden="true"><td style=${{ height: first * rowHeight + "px" }}></td></tr>`}
               ${shown.slice(first, last).map((row, i) => {
                 const k = rowKey(row);
                 return html`<tr key=${k} data-at=${first + i} data-key=${k} tabindex="-1" aria-rowindex=${first + i + 2} aria-current=${k === current ? "true" : undefined}
                   class=${open ? "opens" : ""} onClick=${open && ((e) => e.target.closest("button,a,input,select") || open(row))}>
                   ${columns.map((c) => html`<td key=${c.key} class=${classes(c)}>${c.cell ? c.cell(row) : text(c.value(row))}</td>`)}</tr>`;
               })}
-              ${last < shown.length && html`<tr class="gap" aria-hidden="true"><td colspan=${columns.length} style=${{ height: (shown.length - last) * rowHeight + "px" }}></td></tr>`}
+              ${last < shown.length && html`<tr class="gap" aria-hidden="true"><td style=${{ height: (shown.length - last) * rowHeight + "px" }}></td></tr>`}
             </tbody>
           </table>
           ${!shown.length && html`<p class="empty">${rows.length ? "no row matches the filter" : empty}</p>`}
