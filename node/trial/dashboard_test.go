@@ -268,6 +268,14 @@ func pageLogin(t *testing.T, p *dashboard) {
 	if kept := eval[string](b, `sessionStorage.getItem("muster.token") ?? "nothing"`); kept != "nothing" {
 		t.Errorf("after the logout the tab keeps %s", kept)
 	}
+	// A token that was made elsewhere does, too, and what is none does not.
+	b.fill("login-token", "none")
+	b.click("login-go")
+	b.until("it says why", of("login-error")+"?.textContent.length > 10")
+	b.fill("login-token", p.token)
+	b.click("login-go")
+	b.sees("verdict", "ok")
+	b.sees("logout", pageUser)
 	b.clean()
 }
 

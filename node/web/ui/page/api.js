@@ -269,6 +269,22 @@ export async function login(user, password) {
   loginWanted.set(false);
 }
 
+// enter takes a session token that was made elsewhere, once a node has said whose it is.
+export async function enter(token) {
+  const was = session.get();
+  session.set({ token });
+  try {
+    const who = await ask("auth whoami", {});
+    const s = { token, user: who.user, expires: who.expires };
+    keep(tokenKey, s);
+    session.set(s);
+    loginWanted.set(false);
+  } catch (error) {
+    session.set(was);
+    throw error;
+  }
+}
+
 export function forget() {
   keep(tokenKey, null);
   session.set(null);

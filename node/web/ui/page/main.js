@@ -1,7 +1,7 @@
 // The page: its frame, the login, and the table of screens.
 import { html, render, useState, useEffect, useRef, useStore } from "./lib.js";
 import { useHere, href, go } from "./router.js";
-import { session, loginWanted, via, login, forget, nameOf } from "./api.js";
+import { session, loginWanted, via, login, enter, forget, nameOf } from "./api.js";
 import { overview, interrupted, start } from "./live.js";
 import { Status, Failed } from "./parts.js";
 import { Dialog, Notes } from "./act.js";
@@ -99,6 +99,7 @@ function Theme() {
 function Login() {
   const [user, setUser] = useState("");
   const [password, setPassword] = useState("");
+  const [token, setToken] = useState("");
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
   const submit = async (e) => {
@@ -107,7 +108,7 @@ function Login() {
     setBusy(true);
     setError(null);
     try {
-      await login(user, password);
+      await (token ? enter(token.trim()) : login(user, password));
     } catch (error) {
       setError(error);
     }
@@ -117,9 +118,10 @@ function Login() {
     <h1><img src="/ui/icon.svg" alt="" width="22" height="22" /> muster</h1>
     <div class="field"><label for="user">User</label><input id="user" data-testid="login-user" autocomplete="username" autofocus value=${user} onInput=${(e) => setUser(e.target.value)} /></div>
     <div class="field"><label for="password">Password</label><input id="password" data-testid="login-password" type="password" autocomplete="current-password" value=${password} onInput=${(e) => setPassword(e.target.value)} /></div>
+    <div class="field"><label for="token">or a token</label><input id="token" data-testid="login-token" type="password" autocomplete="off" value=${token} onInput=${(e) => setToken(e.target.value)} /></div>
     <${Failed} error=${error} testid="login-error" />
-    <div class="buttons"><button class="primary" aria-disabled=${busy} disabled=${!user || !password} data-testid="login-go">${busy ? "logging in …" : "Log in"}</button></div>
-    <p class="muted">Users are made with <code>muster user create</code>.</p>
+    <div class="buttons"><button class="primary" aria-disabled=${busy} disabled=${!token && (!user || !password)} data-testid="login-go">${busy ? "logging in …" : "Log in"}</button></div>
+    <p class="muted"><code>muster auth token</code> prints a token of an hour; <code>muster user create</code> makes a user.</p>
   </form></main>`;
 }
 
