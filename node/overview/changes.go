@@ -178,7 +178,7 @@ func (c *changes) jobs() {
 // verdict tells of another verdict, or another reason for it. What it says of time changes by
 // itself.
 func (c *changes) verdict() {
-	about := headline(c.now.Reason)
+	about := aboutOf(c.now) // as a mark has it, or a long reason would be another one each time
 	if c.was.Verdict == c.now.Verdict && (c.was.About == about || c.now.Verdict == VerdictOK) || c.was.Verdict == "" {
 		return
 	}

@@ -121,9 +121,14 @@ func MarkOf(o *Overview, was *Mark) *Mark {
 	return m
 }
 
-func markOf(o *Overview) *Mark {
+// aboutOf is the reason of a verdict as a mark has it.
+func aboutOf(o *Overview) string {
 	about := headline(o.Reason)
-	m := &Mark{At: o.At.Truncate(time.Millisecond), Verdict: o.Verdict, About: about[:min(len(about), markAboutMax)]}
+	return about[:min(len(about), markAboutMax)]
+}
+
+func markOf(o *Overview) *Mark {
+	m := &Mark{At: o.At.Truncate(time.Millisecond), Verdict: o.Verdict, About: aboutOf(o)}
 	ids := map[string]string{}
 	for i := range o.Nodes {
 		n := &o.Nodes[i]

@@ -308,6 +308,9 @@ func TestChanges(t *testing.T) {
 			}
 		}
 	}
+	wrong := func(s *Sample, what string) {
+		s.Answers[1].Status.Problems = []wire.Problem{{What: what, Remedy: "do something"}}
+	}
 	for _, tt := range []struct {
 		name     string
 		was, now func(s *Sample)
@@ -318,6 +321,7 @@ func TestChanges(t *testing.T) {
 			dead(s, 3)
 			s.Answers[1].Status.Problems[0].What = strings.Replace(s.Answers[1].Status.Problems[0].What, "of 1s", "of 8s", 1)
 		}, nil},
+		{"a long reason that stays", func(s *Sample) { wrong(s, strings.Repeat("x", 2*markAboutMax)) }, func(s *Sample) { wrong(s, strings.Repeat("x", 2*markAboutMax)) }, nil},
 		{"a node lost", nil, func(s *Sample) { dead(s, 3) }, []string{"node-lost node n3 is dead", "verdict error: node n3 (10.0.0.3:4166) is dead, last heard of 1s ago: nothing listens at its address"}},
 		{"a node back", func(s *Sample) { dead(s, 3) }, nil, []string{"node-back node n3 is there again", "verdict ok: all 3 nodes are there, and all 2 groups have a leader and a majority"}},
 		{"a node restarted", nil, func(s *Sample) { s.Answers[2].Doctor.Start = 5 }, []string{"node-restarted node n2 was started again"}},
