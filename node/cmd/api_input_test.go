@@ -148,7 +148,8 @@ func TestOpenAPIHoldsTogether(t *testing.T) {
 			seen[p.In+p.Name] = true
 			check(at+" "+p.Name, p.Schema)
 		}
-		if (method == "get") == (o.Body != nil) {
+		hasFields := method == "post" && path != apiRoot+"auth/token" // which goes by the handshake alone
+		if hasFields != (o.Body != nil) {
 			t.Errorf("%s: a body, or none", at)
 		}
 		if o.Body != nil {

@@ -190,7 +190,7 @@ func (d *describer) other(r *apiOther) *specOperation {
 			body.Required = append(body.Required, f.name)
 		}
 	}
-	if r.method == changes {
+	if len(body.Properties) > 0 {
 		o.Body = &specBody{Required: true, Content: map[string]*specContent{typeJSON: {body}}}
 	}
 	kind := typeJSON

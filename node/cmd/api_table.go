@@ -75,7 +75,7 @@ type apiFile struct {
 	need   bool
 }
 
-// What several rows have.
+// Parts that several rows share.
 var (
 	argNodes   = apiArg{name: "node", about: "names or ids of nodes", many: true, need: true}
 	argNode    = apiArg{name: "node", about: "the name or the id of a node", need: true}
@@ -224,6 +224,7 @@ func apiOthers() []apiOther {
 	return []apiOther{
 		{method: changes, path: apiRoot + "auth/login", id: "authLogin", about: "get a token of an hour by a password", answer: web.Badge{},
 			fields: []apiField{{name: "user", need: true, about: "the name of the user", encoded: none}, {name: "password", kind: kindSecret, need: true, about: "the password", encoded: none}}},
+		{method: changes, path: apiRoot + "auth/token", id: "authToken", about: "get a token of an hour by a user's certificate in the handshake, of the node that leads group 0", answer: web.Badge{}},
 		{method: reads, path: apiRoot + "auth/whoami", id: "authWhoami", about: "print the user that the node takes the request for", answer: web.Whoami{}},
 		{method: reads, path: feed.PathOverview, id: "overview", about: "show what muster top shows: one verdict, its reason and the next command, nodes, groups, jobs and rates", answer: overview.Overview{}},
 		{method: reads, path: feed.PathEvents, id: "events", about: "tell of the overview whenever it is another one, and of what has changed", answer: overview.Overview{}, fields: []apiField{after}, events: true},

@@ -31,7 +31,8 @@ place of a password, or send it with each request:
 
     curl -k -H "Authorization: Bearer $(muster auth token)" https://HOST:4166/api/v1/auth/whoami
 
-Whoever reads the token is that user until it ends. A certificate that a password has got makes none: log in on the page.
+Anybody who reads the token is that user until it ends. A certificate that came by a password gets none: log in on
+the page.
 
 With -o json: ` + tokenOfLoginForm,
 		Action: con.action(authToken),
@@ -111,7 +112,8 @@ func credentialFor(t *shardmap.Table) (shown *tls.Certificate, roots trust.Trust
 	return shown, roots, nil
 }
 
-// isNode refuses a host that is not the node that leads: it would have what proves the user to be who it is.
+// isNode refuses a host that does not prove to be the node that leads: anybody else could answer with a token of his own,
+// and the user would work in that one's name.
 func isNode(s tls.ConnectionState, id raft.NodeID, addr string, roots trust.Trusted, ca []byte) error {
 	if len(ca) > 0 {
 		company, err := trust.LoadCA(ca)
@@ -136,7 +138,7 @@ const tokenAnswerMax = 64 << 10
 
 // askToken has the node at addr make a token.
 func askToken(ctx context.Context, addr string, config *tls.Config) (b web.Badge, err error) {
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr+"/api/v1/auth/token", nil)
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr+apiRoot+"auth/token", nil)
 	if err != nil {
 		return b, err
 	}
