@@ -66,9 +66,6 @@ func (v *visitor) ask(i int, method, route, body string) (int, []byte) {
 	return resp.StatusCode, b
 }
 
-func (v *visitor) get(i int, route string) (int, []byte) {
-	return v.ask(i, http.MethodGet, route, "")
-}
 func (v *visitor) post(i int, route, body string) (int, []byte) {
 	return v.ask(i, http.MethodPost, route, body)
 }
