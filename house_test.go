@@ -482,6 +482,26 @@ func TestDocsNameFiles(t *testing.T) {
 	})
 }
 
+// A planted bug shows only where CI runs its test: each package that has some must be in the list of .ci/run. A package that
+// is missing there passes the gate, whatever its tests find.
+func TestCIPlantsAllBugs(t *testing.T) {
+	ci, err := os.ReadFile(".ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(ci), "-tags plantedbugs ")
+	list, _, _ = strings.Cut(list, "\n")
+	listed := map[string]bool{}
+	for _, word := range strings.Fields(list) {
+		listed[word] = true
+	}
+	walk(t, "planted_test.go", func(path string, _ []byte) {
+		if dir := "./" + filepath.Dir(path); !listed[dir] {
+			t.Errorf(".ci/run plants no bug in %s, which has %s", dir, path)
+		}
+	})
+}
+
 // The newcomer's two commands stand in the README, and what runs the tests
 // there is what runs them for every change.
 func TestReadmeAndCIAgree(t *testing.T) {
