@@ -240,8 +240,7 @@ func (d *door) receive(below net.Conn, greet func() (greeted, error)) {
 		return
 	}
 	if said.http != nil {
-		left := d.receiveHTTP(below, said.http)
-		leave = left
+		leave = d.receiveHTTP(below, said.http)
 		return
 	}
 	conn, g := said.conn, said.hello

@@ -85,8 +85,7 @@ func (a *appeals) current() error {
 	return a.node.laws.current(ctx)
 }
 
-// decide judges again. err says why the table is not known to be of today: what it says has to do then, as it does for what is
-// allowed.
+// decide judges again. err says why the table is not known to be of today; the first refusal stands then.
 func (a *appeals) decide(x *appeal, err error) {
 	if err != nil {
 		a.close(x, x.first)

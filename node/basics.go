@@ -14,8 +14,8 @@ import (
 // basicsMax bounds the passwords that are remembered to have fitted.
 const basicsMax = 64
 
-// basics are the badges of those who say a name and a password with each request: collectors of figures, which can do
-// nothing else. A password is looked at once an hour, and not each fifteen seconds.
+// basics are the badges of callers that send a name and a password with each request, as collectors of figures do, which
+// know no other way. So a password is looked at once an hour, and not with every scrape.
 type basics struct {
 	key [sha256.Size]byte // of what is remembered: a memory of this process has no hash that could be tried elsewhere
 
@@ -51,15 +51,14 @@ func (w *webDoor) basic(ctx context.Context, v *web.Visitor, name, password stri
 		delete(b.all, id) // its certificate has ended, or was withdrawn: the password is looked at again
 		b.mu.Unlock()
 	}
-	switch {
-	case name == "" || len(name) > wire.UserNameMax, password == "" || len(password) > wire.PasswordMax:
+	if name == "" || len(name) > wire.UserNameMax || password == "" || len(password) > wire.PasswordMax {
 		return nil, wrongLogin()
 	}
-	s, e := w.node.logins.badge(ctx, v.From, name, []byte(password))
+	made, e := w.node.logins.badge(ctx, v.From, name, []byte(password))
 	if e != nil {
 		return nil, e
 	}
-	text = s.String()
+	text = made.String()
 	b.mu.Lock()
 	for other := range b.all {
 		if len(b.all) < basicsMax {

@@ -12,7 +12,7 @@ import (
 	"muster/shardmap"
 )
 
-// Next steps that several conditions name.
+// These next steps stand in several conditions.
 const (
 	nextRestart = "see its log and what /debug/pprof/goroutine?debug=2 shows; if this lasts, restart the node"
 	nextStatus  = "muster status says which nodes and groups are in the way, and what to do"

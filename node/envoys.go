@@ -19,7 +19,7 @@ import (
 	"muster/shardmap/access"
 )
 
-// Whoever asks over HTTP has an envoy here: a client of the cluster that speaks in his name. It asks this node in memory,
+// A caller over HTTP has an envoy here: a client of the cluster that speaks in his name. It asks this node in memory,
 // and other nodes as the user's own command line would, by the certificate that the badge of a login has. So every node
 // decides by itself what the user may do, and none has to believe another one who it is.
 
@@ -120,18 +120,18 @@ func (y *envoys) byToken(text string, v *web.Visitor) (*web.Caller, *wire.Error)
 	if c, e, ok := y.again(id); ok {
 		return c, e
 	}
-	s, err := trust.ParseBadge(text)
+	b, err := trust.ParseBadge(text)
 	if err != nil {
 		return nil, wire.Unauthorized("token", shorten(err.Error()), nextLogin)
 	}
-	p, err := y.node.guard.holder.Get().Trusted.Verify([]*x509.Certificate{s.Certificate}, y.node.guard.now())
+	p, err := y.node.guard.holder.Get().Trusted.Verify([]*x509.Certificate{b.Certificate}, y.node.guard.now())
 	switch {
 	case err != nil:
 		return nil, wire.Unauthorized("token", shorten(err.Error()), nextLogin)
 	case p.Name.Kind != trust.KindUser:
 		return nil, wire.Unauthorized("token", "it is one of "+p.Name.String(), nextLogin)
 	}
-	return y.first(id, &envoy{envoys: y, proven: p, shown: s.TLS(), user: p.Name.User, from: v.From.String()})
+	return y.first(id, &envoy{envoys: y, proven: p, shown: b.TLS(), user: p.Name.User, from: v.From.String()})
 }
 
 // nextLogin is what to do about a token that does not count.
@@ -160,7 +160,7 @@ func (y *envoys) byNobody(v *web.Visitor) (*web.Caller, *wire.Error) {
 	return y.first(id, &envoy{envoys: y, from: v.From.String()})
 }
 
-// again is a caller that has an envoy already, if he has.
+// again returns the caller whose envoy is here already; false: there is none.
 func (y *envoys) again(id envoyID) (*web.Caller, *wire.Error, bool) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
@@ -220,7 +220,7 @@ func (y *envoys) room(e *envoy) *wire.Error {
 	return nil
 }
 
-// bugEnvoyStays is planted to show that its test finds it: who has been let in over HTTP once stays so.
+// bugEnvoyStays is planted to show that its test finds it: a caller that was let in over HTTP once stays so.
 const bugEnvoyStays = "caller over HTTP not looked at again"
 
 // judge says why the caller counts no more, or returns nil. envoys.mu is held.
@@ -268,8 +268,8 @@ func (e *envoy) release() {
 	e.idle = time.Now()
 }
 
-// may says why a principal may not do something with the cluster, by the rules of this moment; nil: he may. What
-// shows what is wrong with this node he may see also while it is cut off, as over other connections.
+// may says why a principal may not do something with the cluster, by the rules of this moment; nil: he may. Reading,
+// which shows what is wrong with this node, is allowed also while it is cut off, as over other connections.
 func (l *laws) may(who rights.Principal, verbs access.Verbs) *wire.Error {
 	law := l.now.Load()
 	switch {
@@ -307,7 +307,7 @@ func (e *envoy) open() (*client.Client, error) {
 	}
 	c, err := client.Open(client.Options{
 		Endpoints: []string{n.addr}, Forward: how,
-		// What is dialled here is protected already.
+		// Dial protects each connection by itself.
 		Insecure: true, Dial: e.dial,
 	})
 	if err != nil {

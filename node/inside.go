@@ -12,9 +12,9 @@ import (
 	"muster/repl/wire"
 )
 
-// What comes over HTTP asks this node as any client does, over a connection that is in memory. It has a seat, limits and
-// a principal like one that came from outside; only who is at its other end need not be proven again, because this
-// node itself has made it.
+// A caller over HTTP asks this node as any client does, over a connection in memory. That connection has a seat, limits
+// and a principal like one that came from outside; only its other end need not prove again who it is, because this node
+// has made it.
 
 const (
 	// insideBytesMax bounds what is on its way over one side of such a connection, in bytes: what a socket keeps.
@@ -23,7 +23,7 @@ const (
 	insideBytesKept = 16 << 10
 )
 
-// insideAddr is the address of such a connection: where the one comes from in whose name it speaks.
+// insideAddr is the address of such a connection: that of the caller in whose name it speaks.
 type insideAddr string
 
 // Network implements [net.Addr].
@@ -130,7 +130,7 @@ func (c *insideConn) Write(p []byte) (n int, err error) {
 func (c *insideConn) Close() error {
 	for _, l := range []*lane{c.in, c.out} {
 		l.mu.Lock()
-		// What was written before is read first, as over a socket: the last words of a side say why it closes.
+		// The other end still reads what was written before, as over a socket: the last words of a side say why it closes.
 		if l == c.out {
 			l.ended = true
 		} else {

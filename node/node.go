@@ -11,6 +11,8 @@
 //	door.accept        1                            Node   the listener closes
 //	door.rechecks      1                            Node   Node.close
 //	door.attend        1 per accepted connection    Node   the connection ends
+//	door.receive       1 per connection in memory   Node   the connection ends
+//	door.dismiss       1 per connection dismissed   Node   it has been told, or Node.close
 //	web.Door.Run       1, and those of package web  Node   Node.close
 //	envoys.run         1                            Node   Node.close
 //	connection.write   1 per accepted connection    Node   the connection ends

@@ -35,7 +35,7 @@ type placesOf struct {
 	places *web.Places
 }
 
-// begin makes the door. The node's listener is at addr.
+// begin makes the door of a node whose listener is at addr.
 func (w *webDoor) begin(n *Node, addr net.Addr) {
 	w.node = n
 	w.envoys.init(n)
@@ -126,8 +126,8 @@ type webSeat struct {
 // bugVisitorsUnbounded is planted to show that its test finds it: connections of HTTP need no seat.
 const bugVisitorsUnbounded = "no seats for HTTP"
 
-// receiveHTTP serves a connection until it ends. It stays among the strangers until its first request has come. What it
-// returns gives up the seat that it has then; its caller holds mu.
+// receiveHTTP serves a connection until it ends. The connection stays among the strangers until its first request has
+// come. leave gives up the seat that it has in the end; its caller holds mu.
 func (d *door) receiveHTTP(below net.Conn, v *web.Visitor) (leave func()) {
 	n, letIn, seat := d.node, v.Prove, new(webSeat)
 	v.Arrive = func() *wire.Error {
@@ -209,7 +209,7 @@ func (w *webDoor) identify(r *http.Request, v *web.Visitor, basic bool) (*web.Ca
 	if w.open() {
 		return w.envoys.byNobody(v)
 	}
-	return nil, wire.Unauthorized("request", "it does not say who makes it", "log in (POST /api/v1/auth/login) and send the token with each request (Authorization: Bearer), or show a user's certificate in the handshake")
+	return nil, web.Unidentified()
 }
 
 // open reports whether this node asks nobody who he is. Where a secret lets clients in, HTTP has nothing to prove it by, and
@@ -229,11 +229,11 @@ func (w *webDoor) login(ctx context.Context, v *web.Visitor, user string, passwo
 	if !v.TLS {
 		return nil, wire.Unauthorized("login", "a password is not taken without TLS", "use https")
 	}
-	s, e := w.node.logins.badge(ctx, v.From, user, password)
+	b, e := w.node.logins.badge(ctx, v.From, user, password)
 	if e != nil {
 		return nil, e
 	}
-	return badgeOf(s, user), nil
+	return badgeOf(b, user), nil
 }
 
 // token makes a badge of an hour for whoever a certificate in the handshake proves: for browsers of people who have a

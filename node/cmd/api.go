@@ -29,8 +29,8 @@ import (
 // it is not closed here.
 
 const (
-	// callsMax bounds the commands that run at a time, and streamsMax those among them that go on until their reader
-	// ends them.
+	// callsMax bounds the commands that run at a time and end by themselves, streamsMax those that go on until their
+	// reader ends them.
 	callsMax   = 256
 	streamsMax = 1024
 )
@@ -53,7 +53,8 @@ type apiRoute struct {
 	fields []apiField
 }
 
-// apiHandler answers the requests below [apiRoot]: those for commands, and those for the overview.
+// apiHandler answers the requests below [apiRoot]: those for commands, and those for the overview. Nobody closes its feed:
+// a collector of it ends with the client that it asks through, which the node closes.
 func apiHandler(open web.Opener) http.Handler {
 	commands, others := newAPI(open), http.NewServeMux()
 	feed.New().Mount(others, feed.Opener(open), func(w http.ResponseWriter, err error) { writeError(w, unknownUser(err), nil) })

@@ -44,13 +44,13 @@ tables ! marks a row with which something is wrong. NO_COLOR, if it is set, leav
 out; they never say what no word says.
 
 Where standard output or input is no terminal it prints one overview as text, and ends
-with status 1 if the verdict is ERROR. With --every it prints a line in each D instead,
+with status 1 if the verdict is ERROR. With --every it prints a line every D instead,
 until it is interrupted.
 
-With -o json one object, or one in each D: {"at":…,"verdict":"ok"|"warning"|"error","reason":…,
+With -o json one object, or one every D: {"at":…,"verdict":"ok"|"warning"|"error","reason":…,
 "next":…,"cluster":…,"findings":[…],"nodes":[…],"links":[…],"groups":[…],"jobs":[…],"moves":[…],
 "rates":{…},"events":[…]}, as GET /api/v1/overview answers.`,
-		Flags:  []cli.Flag{&cli.DurationFlag{Name: "every", Usage: "print a line, or with -o json an object, in each `D`, 1s or longer, in place of the tables"}},
+		Flags:  []cli.Flag{&cli.DurationFlag{Name: "every", Usage: "print a line, or with -o json an object, every `D`, 1s or longer, in place of the tables"}},
 		Action: con.action(runTop),
 	})
 }
@@ -106,7 +106,7 @@ func topOnce(ctx context.Context, s *errand, look *feed.Collector) error {
 	return err
 }
 
-// topStream prints a line in each D until ctx ends.
+// topStream prints a line, or an object, at each tick until ctx ends.
 func topStream(ctx context.Context, s *errand, look *feed.Collector, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

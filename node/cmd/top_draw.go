@@ -34,6 +34,8 @@ const (
 	topHeightMin = 12
 	// reasonLinesMax bounds the lines that a reason and what to do next take each.
 	reasonLinesMax = 3
+	// topFar is more lines than there are of anything.
+	topFar = 1 << 20
 	// topHeightFew is a screen of so few lines that the table needs what the head can spare.
 	topHeightFew = 18
 )
@@ -271,7 +273,7 @@ func (f *topFrame) closer(r *topRow, s *topState, room int) {
 			lines = append(lines, "")
 			continue
 		}
-		lines = append(lines, wrapped(line, f.width-2, 1<<10)...)
+		lines = append(lines, wrapped(line, f.width-2, topFar)...)
 	}
 	s.scroll = max(min(s.scroll, len(lines)-room), 0)
 	for _, line := range lines[s.scroll:min(s.scroll+max(room, 0), len(lines))] {

@@ -110,9 +110,9 @@ func (s *topState) press(k topKey, height int) bool {
 	case keyPageDn:
 		s.move(page)
 	case keyHome, "g":
-		s.move(-1 << 20)
+		s.move(-topFar)
 	case keyEnd, "G":
-		s.move(1 << 20)
+		s.move(topFar)
 	case keyEnter:
 		s.open, s.scroll = !s.open, 0
 	case keyEscape:

@@ -19,7 +19,7 @@ type Source interface {
 	Ready(ctx context.Context) []Condition
 }
 
-// bugManyScrapes is planted to show that its test finds it: whoever scrapes often has a node spend all
+// bugManyScrapes is planted to show that its test finds it: a host that scrapes often has a node spend all
 // its time on that.
 const bugManyScrapes = "scrapes beside each other"
 

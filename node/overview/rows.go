@@ -105,7 +105,7 @@ func JobRowOf(j *shardmap.Job) JobRow {
 	return r
 }
 
-// What is a job for a sentence: "job 12 (drain n4)".
+// What names a job for a sentence: "job 12 (drain n4)".
 func (r *JobRow) What() string {
 	s := "job " + r.ID + " (" + r.Kind
 	if r.Group != nil {

@@ -22,8 +22,8 @@ type Sample struct {
 	Table *shardmap.Table
 	// Err is why nobody has told its status.
 	Err error
-	// Limited is why this user sees nothing but what every user may see; nil if it may look
-	// into the cluster.
+	// Limited is why this user sees no more than every user may; nil if it may look into the
+	// cluster.
 	Limited error
 }
 

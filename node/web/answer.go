@@ -48,7 +48,8 @@ var statuses = map[wire.Code]int{
 	wire.CodeOverLimit:    http.StatusTooManyRequests,
 }
 
-// Status is the status of HTTP for a code. Where nobody has said who he is, 401 takes the place of 403.
+// Status is the status of HTTP for a code: 403 for unauthorized. The caller answers 401 instead where the request does
+// not say who makes it.
 func Status(c wire.Code) int {
 	if s, ok := statuses[c]; ok {
 		return s

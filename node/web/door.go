@@ -85,9 +85,10 @@ type Config struct {
 	// Identify says who makes a request; basic: also by a name and password in it. The error is unauthorized where nothing
 	// was shown that counts.
 	Identify func(r *http.Request, v *Visitor, basic bool) (*Caller, *wire.Error)
-	// Login looks at a password.
+	// Login looks at a password. The error is unauthorized where it is wrong, busy where it has to wait.
 	Login func(ctx context.Context, v *Visitor, user string, password []byte) (*Badge, *wire.Error)
-	// Token makes a badge for whoever a certificate in the handshake proves.
+	// Token makes a badge for the user whose certificate was shown in the handshake. The error is unauthorized where
+	// none was, not-leader where this node makes no certificates.
 	Token func(ctx context.Context, v *Visitor) (*Badge, *wire.Error)
 	Log   *slog.Logger
 }
@@ -140,23 +141,23 @@ func New(c Config) *Door {
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streams, MaxReadFrameSize: 16 << 10},
 		ReadHeaderTimeout: headTime, IdleTimeout: l.IdleTime, MaxHeaderBytes: l.HeaderBytes,
 		ConnContext: d.connected, ConnState: d.state, BaseContext: func(net.Listener) context.Context { return context.Background() },
-		// What strangers do is no reason for a line each.
+		// Strangers can cause any number of errors: none of them is worth a line.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	return d
 }
 
-// Open is the [Opener] of all that hangs below the door, but of pages and of what tells how healthy a node is.
+// Open is the [Opener] for all mounts but those of kinds [Page] and [Health].
 func Open(r *http.Request) (*client.Client, error) {
 	c, ok := r.Context().Value(callerKey{}).(*Caller)
 	if !ok {
-		return nil, nobody()
+		return nil, Unidentified()
 	}
 	return c.Client()
 }
 
-// nobody refuses a request that says nothing of who makes it.
-func nobody() *wire.Error {
+// Unidentified refuses a request that does not say who makes it: with code unauthorized.
+func Unidentified() *wire.Error {
 	return wire.Unauthorized("request", "it does not say who makes it", "log in: POST "+pathLogin+", then send the token with each request (Authorization: Bearer TOKEN); or show a user's certificate in the handshake")
 }
 

@@ -70,7 +70,7 @@ func newRig(t testing.TB, l Limits, overTLS bool) *rig {
 		Places: func() *Places { return places }, Open: func() bool { return !overTLS },
 		Identify: func(req *http.Request, _ *Visitor, _ bool) (*Caller, *wire.Error) {
 			if overTLS && Bearer(req) != "good" {
-				return nil, nobody()
+				return nil, Unidentified()
 			}
 			return &Caller{
 				User: "rob", Client: func() (*client.Client, error) { return nil, errors.New("there is none") }, Release: func() {},

@@ -20,7 +20,7 @@ const (
 	pathToken  = "/api/v1/auth/token"
 )
 
-// Badge is what a login is answered with.
+// Badge is the answer to a login.
 type Badge struct {
 	Token string `json:"token"` // a secret; see repl/trust/badge.go
 	User  string `json:"user"`
@@ -73,7 +73,7 @@ func (d *Door) login(w http.ResponseWriter, r *http.Request, v *Visitor) {
 		WriteError(w, wire.BadRequest("field password", fmt.Sprintf("it has %d bytes", len(q.Password)), fmt.Sprintf("1 to %d bytes", wire.PasswordMax)))
 		return
 	}
-	s, e := d.config.Login(r.Context(), v, q.User, []byte(q.Password))
+	b, e := d.config.Login(r.Context(), v, q.User, []byte(q.Password))
 	if e != nil {
 		if e.Code == wire.CodeUnauthorized {
 			writeError(w, http.StatusUnauthorized, e)
@@ -82,10 +82,10 @@ func (d *Door) login(w http.ResponseWriter, r *http.Request, v *Visitor) {
 		WriteError(w, e)
 		return
 	}
-	writeJSON(w, http.StatusOK, s)
+	writeJSON(w, http.StatusOK, b)
 }
 
-// token serves POST /api/v1/auth/token: a badge for who has shown a certificate in the handshake.
+// token serves POST /api/v1/auth/token: a badge for a user whose certificate was shown in the handshake.
 func (d *Door) token(w http.ResponseWriter, r *http.Request, v *Visitor) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)

@@ -11,7 +11,8 @@ import (
 // each stream how much it takes, so an answer may wait for ever while the connection is well. Such answers are known
 // here, and ended when they have waited for too long. A deadline for each write would cost more than the write.
 
-// bugSlowReader is planted to show that its test finds it: whoever asks for something and does not read it is waited for.
+// bugSlowReader is planted to show that its test finds it: a reader that asks for something and does not read it is
+// waited for.
 const bugSlowReader = "reader that does not read is waited for"
 
 // answers are those that are being made for HTTP/2.

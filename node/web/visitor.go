@@ -16,8 +16,8 @@ import (
 type Visitor struct {
 	Conn net.Conn // over TLS, the very connection of crypto/tls if ALPN has named HTTP: net/http knows it by that
 	TLS  bool
-	// Peer is whom the certificate of its handshake proves, and Shown why that proves nothing; nil and the zero
-	// value: it has shown none.
+	// Peer is the name that the certificate of its handshake proves; the zero value: it proves none. Shown is why a
+	// certificate that was shown proves nothing.
 	Peer  trust.Proven
 	Shown error
 	// From is the address that it comes from, with the port. Near reports that both its ends are at loopback addresses.
@@ -50,7 +50,7 @@ func Resume(conn net.Conn, begun []byte) net.Conn { return &resumed{Conn: conn, 
 
 type resumed struct {
 	net.Conn
-	begun []byte // owned by who reads
+	begun []byte // owned by the goroutine that reads
 }
 
 func (r *resumed) Read(p []byte) (int, error) {

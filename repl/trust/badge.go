@@ -24,7 +24,7 @@ const BadgeMax = 4096
 //
 //	msb1.<certificate, DER in base64url>.<key, base64url>
 //
-// So it proves what any certificate does, at each node, and ends when that does. Who reads it is that user until then.
+// So it proves what any certificate does, at each node, and ends when that does. Anybody who reads it is that user until then.
 type Badge struct {
 	Certificate *x509.Certificate
 	key         *ecdsa.PrivateKey

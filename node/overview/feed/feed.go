@@ -35,7 +35,8 @@ type Feed struct {
 	closed  bool
 }
 
-// New returns a feed without collectors. The caller closes it.
+// New returns a feed without collectors. [Feed.Close] ends those that it has by then; without it each ends a while after
+// the last look, or with its client.
 func New() *Feed { return &Feed{writeMax: writeMax, of: map[Asker]*Collector{}} }
 
 // Close ends all collectors, and with them all streams.

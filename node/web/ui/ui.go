@@ -46,8 +46,8 @@ type file struct {
 // page's own screens, and gets the document that every screen has; one with a dot in its
 // last part is answered 404.
 //
-// What a browser lets the page do is said by the door in front, package web: a policy that
-// allows these files and requests to members, and nothing else.
+// The door in front, package web, tells browsers what the page may do: run these files, ask
+// members, and nothing else.
 func Handler() http.Handler {
 	all := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -16,10 +16,10 @@ const avoidedFor = 5_000;
 const tokenKey = "muster.token";
 const membersKey = "muster.members";
 
-// session is who the page speaks for: {token, user, expires}, or null. The token is in
+// badge is who the page speaks for: {token, user, expires}, or null. The token is in
 // memory and in the session's storage of this tab, which ends with the tab.
-export const session = store(read(tokenKey));
-// asked says that the cluster wants a login before it answers.
+export const badge = store(read(tokenKey));
+// loginWanted says that the cluster wants a login before it answers.
 export const loginWanted = store(false);
 // via is the member that answered last: {origin, name}.
 export const via = store({ origin: location.origin, name: "" });
@@ -96,7 +96,7 @@ export class Lost extends Error {}
 
 function headers(more) {
   const h = { ...more };
-  const s = session.get();
+  const s = badge.get();
   if (s) h.Authorization = "Bearer " + s.token;
   return h;
 }
@@ -144,7 +144,7 @@ async function refusal(response) {
     // Not an answer of the API: what is between may have made it. The status has to do.
   }
   if (response.status === 401) {
-    if (session.get()) forget();
+    if (badge.get()) forget();
     loginWanted.set(true);
   }
   const refused = new Refused(response.status, body.error || {}, body.plan);
@@ -265,27 +265,27 @@ export async function login(user, password) {
   }
   const s = await response.json();
   keep(tokenKey, s);
-  session.set(s);
+  badge.set(s);
   loginWanted.set(false);
 }
 
-// enter takes a session token that was made elsewhere, once a node has said whose it is.
+// enter takes a token that was made elsewhere, once a node has said whose it is.
 export async function enter(token) {
-  const was = session.get();
-  session.set({ token });
+  const was = badge.get();
+  badge.set({ token });
   try {
     const who = await ask("auth whoami", {});
     const s = { token, user: who.user, expires: who.expires };
     keep(tokenKey, s);
-    session.set(s);
+    badge.set(s);
     loginWanted.set(false);
   } catch (error) {
-    session.set(was);
+    badge.set(was);
     throw error;
   }
 }
 
 export function forget() {
   keep(tokenKey, null);
-  session.set(null);
+  badge.set(null);
 }

@@ -48,7 +48,7 @@ const rows = {
   "log diff": ["GET", "left", "right"],
 };
 
-// What a person has to agree to, with --yes where nobody can be asked.
+// These a person has to agree to: with --yes, where nobody can be asked.
 const agreed = new Set(["node remove", "node drain", "group remove", "group add", "group del", "group promote", "slot rebalance", "setting set", "check"]);
 
 // shell quotes a word for a POSIX shell where it needs that.
@@ -68,7 +68,7 @@ export function line(command, args = {}, seen = false) {
     if (args[name] == null) continue;
     for (const a of [args[name]].flat()) plain.push(String(a));
   }
-  // What a command may be given without needs no empty word for it.
+  // An argument that a command can do without needs no empty word in its place.
   if (rows[command][0] === "GET" && plain.at(-1) === "") plain.pop();
   // After "--" a word is an argument, whatever it begins with.
   if (plain.some((w) => w.startsWith("-"))) plain.unshift("--");
@@ -83,7 +83,7 @@ export function line(command, args = {}, seen = false) {
 
 // route is where a command is asked: its method, its path, and its arguments as the
 // method carries them.
-export function route(command, args = {}, { plan = false, plain = false } = {}) {
+export function route(command, args = {}, { plan = false } = {}) {
   const [method] = rows[command];
   const query = new URLSearchParams();
   let body;

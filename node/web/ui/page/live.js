@@ -1,7 +1,7 @@
-// What the cluster is like now: one stream of events, which any member can send on, and
-// what was seen go by in it.
+// The state of the cluster now: one stream of events, which any member can continue, and
+// the changes that went by in it.
 import { store } from "./lib.js";
-import { follow, learn, session } from "./api.js";
+import { follow, learn, badge } from "./api.js";
 
 // overview is the newest one, or null before the first.
 export const overview = store(null);
@@ -37,7 +37,7 @@ const change = (e) => ({
 
 let stop = null;
 
-// start follows the events until the next start, with whatever session there is then.
+// start follows the events until the next start, with whatever badge there is then.
 export function start() {
   stop?.abort();
   stop = new AbortController();
@@ -60,7 +60,7 @@ export function start() {
   });
 }
 
-session.follow((s) => s && start());
+badge.follow((s) => s && start());
 
 // keep adds the figures of an overview to the samples. A node that did not answer has a gap.
 function keep(data) {

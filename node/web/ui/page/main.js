@@ -1,7 +1,7 @@
 // The page: its frame, the login, and the table of screens.
 import { html, render, useState, useEffect, useRef, useStore } from "./lib.js";
 import { useHere, href, go } from "./router.js";
-import { session, loginWanted, via, login, enter, forget, nameOf } from "./api.js";
+import { badge, loginWanted, via, login, enter, forget, nameOf } from "./api.js";
 import { overview, interrupted, start } from "./live.js";
 import { Status, Failed } from "./parts.js";
 import { Dialog, Notes } from "./act.js";
@@ -62,7 +62,7 @@ function Top() {
   const o = useStore(overview);
   const why = useStore(interrupted);
   const at = useStore(via);
-  const s = useStore(session);
+  const s = useStore(badge);
   return html`<header class="top">
     <a class="name" href=${href("overview")}><img src="/ui/icon.svg" alt="" width="18" height="18" /> <span>${o?.cluster || "muster"}</span></a>
     <a class="verdict" href=${href("overview")} data-testid="verdict" aria-live="polite">
@@ -153,5 +153,5 @@ function useKeys() {
 
 start();
 render(html`<${App} />`, document.body);
-// What a screen loads by itself is fetched while the node that has it is there.
+// The screen of metrics loads its library later: it is fetched now, while the node that served the page is there.
 prepare();

@@ -1,4 +1,4 @@
-// Where the page is: a screen's name and a query, in the address, so that a link or a
+// The place of the page: a screen's name and a query, in the address, so that a link or a
 // reload shows the same. All of it is replaced without asking a node.
 import { store, useStore } from "./lib.js";
 

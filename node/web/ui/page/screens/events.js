@@ -1,4 +1,4 @@
-// What happened in the cluster, and what a node's trail has.
+// The events of the cluster, and the trail of a node.
 import { html, useStore, useAsk, useEffect, useMemo } from "../lib.js";
 import { overview, seen, tell } from "../live.js";
 import { ask, follow } from "../api.js";

@@ -114,7 +114,7 @@ function One({ id, close, again }) {
     try {
       return (await ask("kv get", name, { signal })).items[0];
     } catch (e) {
-      // That the key is not there is an answer, too.
+      // A key that does not exist is an answer, too.
       if (e.status === 404) return { gone: true };
       throw e;
     }

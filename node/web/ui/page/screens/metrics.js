@@ -28,7 +28,7 @@ export function prepare() {
 
 const perSecond = (format) => (v) => (v == null ? "–" : format(v) + "/s");
 
-// What is drawn: lines of the cluster, or one figure of each node.
+// The charts: lines of the cluster, or one figure of each node.
 const cluster = [
   { title: "Requests", format: perSecond(count), lines: { writes: "writes_per_s", reads: "reads_per_s", lists: "lists_per_s", watches: "watches_per_s" } },
   { title: "Bytes", format: perSecond(bytes), lines: { in: "bytes_in_per_s", out: "bytes_out_per_s", "to the logs": "log_bytes_per_s" } },

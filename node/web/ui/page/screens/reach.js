@@ -1,4 +1,4 @@
-// Who reaches whom: what each node says of its links to the others.
+// Reachability: what each node says of its links to the others.
 import { html, useStore } from "../lib.js";
 import { overview } from "../live.js";
 import { Status, Loading, Panel, Command } from "../parts.js";

@@ -35,7 +35,7 @@ const columns = [
   { key: "since", name: "last change", width: 14, wide: true, value: newest, cell: (s) => ago(newest(s)) },
 ];
 
-// What an instance has beside its settings.
+// The facts of an instance beside its settings.
 const own = new Set(["id", "status", "since", "reason", "changes", "owner"]);
 const settings = (n) => Object.entries(n).filter(([k]) => !own.has(k)).map(([k, v]) => `${k}=${typeof v === "object" ? JSON.stringify(v) : v}`).join(" ");
 

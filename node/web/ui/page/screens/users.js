@@ -1,4 +1,4 @@
-// Who may use the cluster, and what they may do.
+// The users of the cluster, and what they may do.
 import { html, useAsk, useMemo } from "../lib.js";
 import { ask } from "../api.js";
 import { act } from "../act.js";
