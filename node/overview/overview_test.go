@@ -1,6 +1,7 @@
 package overview
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -457,4 +458,25 @@ func TestMarksAreBounded(t *testing.T) {
 	if m = MarkOf(Make(s, Past{}), nil); !m.Cut || len(m.Groups) != 0 {
 		t.Errorf("with one group more: cut %t, %d groups", m.Cut, len(m.Groups))
 	}
+}
+
+// An overview of 4,096 groups, made of the answers of three nodes and written as JSON.
+func BenchmarkOverview(b *testing.B) {
+	s := sample(4)
+	for _, a := range s.Answers {
+		g := a.Status.Groups[1]
+		for id := raft.GroupID(4); len(a.Status.Groups) < 4096; id++ {
+			more := g
+			more.ID, more.Replicas = id, slices.Clone(g.Replicas)
+			a.Status.Groups = append(a.Status.Groups, more)
+		}
+	}
+	var text []byte
+	for b.Loop() {
+		var err error
+		if text, err = json.Marshal(Make(s, Past{})); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(text)), "bytes")
 }
