@@ -166,6 +166,8 @@ type Call struct {
 	hops   int
 	scouts bool  // it looks for the leader of its group for others too; see [Scouts.pause]
 	cause  error // why the last attempt gave no result
+	// denied are the nodes that have refused a question that any may answer, each for good.
+	denied []Peer
 	// asked is the group that the last attempt went to; 0: by routes that were given
 	// out, not by the core. told is the group that the next goes to, on the word of a node
 	// whose table differs from the core's; 0: that of the slot's owner.

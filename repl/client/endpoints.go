@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,9 @@ func (k *Core) hopeless(now time.Duration, c *Call) bool {
 	}
 	if k.table.known {
 		cause := turnedAway(now, &k.peers, c) // the nodes in the table can be asked too
+		if cause == nil {
+			cause = deniedByAll(&k.peers, c)
+		}
 		if cause != nil {
 			k.todo.finish(c, cause)
 		}
@@ -58,6 +62,21 @@ func turnedAway(now time.Duration, k *peers, c *Call) (cause error) {
 		cause = x.cause
 	}
 	return cause
+}
+
+// deniedByAll returns the last refusal of c if no node is left that might permit what it asks: each has refused it for
+// good. One that is not connected is waited for as long as an endpoint is.
+func deniedByAll(k *peers, c *Call) error {
+	e := refusalOf(c.cause)
+	if len(c.denied) == 0 || e == nil || e.Retry() != wire.RetryNever {
+		return nil
+	}
+	for p, x := range k.all {
+		if k.free(Peer(p)) && !slices.Contains(c.denied, Peer(p)) && (x.state == peerUp || !c.waited) {
+			return nil
+		}
+	}
+	return e
 }
 
 // settled reports whether an endpoint has had its say, and is of no use to c.
@@ -118,6 +137,9 @@ func (k *Core) refusedByOne(now time.Duration, c *Call, from Peer, e *wire.Error
 		return
 	}
 	k.peers.all[from].said, k.peers.all[from].saidAt = e, now
+	if e.Retry() == wire.RetryNever && !slices.Contains(c.denied, from) {
+		c.denied = append(c.denied, from)
+	}
 	k.askOthers(now, c)
 }
 
