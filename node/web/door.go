@@ -101,6 +101,7 @@ type Door struct {
 	queue  *queue
 	mounts []Mount // the longest path first
 	page   string  // path of the first page; empty: there is none
+	front  Mount   // sends on to the page whoever has left out its path, or the slash at its end
 	slow   answers
 	bodies atomic.Int64 // bytes of the large bodies that arrive
 
@@ -123,6 +124,7 @@ func New(c Config) *Door {
 	}
 	if i := slices.IndexFunc(d.mounts, func(m Mount) bool { return m.Kind == Page }); i >= 0 {
 		d.page = d.mounts[i].Path
+		d.front = Mount{Path: "/", Kind: Page, Handler: http.HandlerFunc(d.sendOn)}
 	}
 	slices.SortStableFunc(d.mounts, func(a, b Mount) int { return len(b.Path) - len(a.Path) })
 	protocols := new(http.Protocols)
@@ -296,9 +298,6 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.login(w, r, v)
 	case m.Path == pathToken:
 		d.token(w, r, v)
-	case r.URL.Path == "/" && d.page != "" && r.Method == http.MethodGet:
-		w.Header().Set("Location", d.page)
-		w.WriteHeader(http.StatusFound)
 	case m.Handler == nil && m.Path == "":
 		WriteError(w, wire.NotFound("path", "nothing is served there", "see /ui/ or /api/v1/"))
 	default:
@@ -326,6 +325,9 @@ func (d *Door) mountOf(path string) *Mount {
 			return &own[i]
 		}
 	}
+	if d.page != "" && (path == "/" || path+"/" == d.page) {
+		return &d.front
+	}
 	for i := range d.mounts {
 		m := &d.mounts[i]
 		if m.Path == path || strings.HasSuffix(m.Path, "/") && strings.HasPrefix(path, m.Path) {
@@ -338,6 +340,17 @@ func (d *Door) mountOf(path string) *Mount {
 // bugFarPage is planted to show that its test finds it: where nobody is asked who he is, the page is there for the
 // whole network.
 const bugFarPage = "page without TLS on any address"
+
+// sendOn serves d.front.
+func (d *Door) sendOn(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		writeError(w, http.StatusMethodNotAllowed, wire.BadRequest("method", r.Method, "GET "+d.page))
+		return
+	}
+	w.Header().Set("Location", d.page)
+	w.WriteHeader(http.StatusFound)
+}
 
 // checkPlace refuses a request that has come by a way, or for a host, by which its path is not served.
 func (d *Door) checkPlace(v *Visitor, r *http.Request, k Kind) *wire.Error {

@@ -246,6 +246,11 @@ func TestWay(t *testing.T) {
 			{"GET", "/api/v1/get", "", []string{"Authorization", "Bearer good"}, 200, "value"},
 			{"POST", "/api/v1/set", "abc", []string{"Authorization", "bearer good"}, 200, "3"},
 			{"GET", "/", "", nil, 302, ""},
+			{"HEAD", "/", "", nil, 302, ""},
+			{"GET", "/ui", "", nil, 302, ""},
+			{"POST", "/", "", nil, 405, "GET /ui/"},
+			// Somebody has written the address of a node into a page of his own.
+			{"GET", "/", "", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}, 302, ""},
 			{"GET", "/ui/", "", nil, 200, "<title>page"},
 			{"GET", "/ui/keys", "", nil, 200, "<title>page"},
 			{"GET", "/livez", "", []string{"Host", "anything.example"}, 200, "page"},
