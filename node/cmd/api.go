@@ -58,13 +58,28 @@ type apiRoute struct {
 func apiHandler(open web.Opener) http.Handler {
 	commands, others := newAPI(open), http.NewServeMux()
 	feed.New().Mount(others, feed.Opener(open), func(w http.ResponseWriter, err error) { writeError(w, unknownUser(err), nil) })
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case feed.PathOverview, feed.PathEvents:
-			others.ServeHTTP(w, r)
-		default:
-			commands.ServeHTTP(w, r)
+	looks := map[string]*apiRoute{}
+	for _, o := range apiOthers() {
+		if o.path == feed.PathOverview || o.path == feed.PathEvents {
+			looks[o.path] = &apiRoute{apiRow: apiRow{method: o.method}, path: o.path, fields: o.fields}
 		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rt := looks[r.URL.Path]
+		if rt == nil {
+			commands.ServeHTTP(w, r)
+			return
+		}
+		// A mux takes HEAD for GET: its events would go on for a reader that waits for none, and hold its connection.
+		if r.Method != string(rt.method) {
+			writeError(w, wrongMethod(w, rt.method), nil)
+			return
+		}
+		if _, err := rt.values(w, r); err != nil {
+			writeError(w, err, nil)
+			return
+		}
+		others.ServeHTTP(w, r)
 	})
 }
 

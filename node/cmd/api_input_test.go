@@ -12,8 +12,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"muster/node/overview/feed"
 	"muster/repl/client"
+	"muster/repl/wire"
 )
 
 // readSpec reads the description of the routes as a program does that knows nothing else.
@@ -427,5 +430,48 @@ func TestMeaninglessValuesChangeNothing(t *testing.T) {
 	})
 	if after := a.state(t); after != before {
 		t.Errorf("something was changed:\n%.3000s\n%.3000s", before, after)
+	}
+}
+
+// The overview and its events keep to what holds for routes of commands: the wrong method and a field that means nothing
+// are refused, with an error in JSON. A HEAD must not be taken for a GET, whose events go on without an end.
+func TestOverviewTakesNothingElse(t *testing.T) {
+	asked := false
+	h := apiHandler(func(*http.Request) (*client.Client, error) {
+		asked = true
+		return nil, wire.Busy("node", "it has enough to do", time.Second)
+	})
+	for _, c := range []struct {
+		method, path, last string
+		status             int
+		object             string
+	}{
+		{"HEAD", feed.PathEvents, "", http.StatusMethodNotAllowed, "method"},
+		{"POST", feed.PathEvents, "", http.StatusMethodNotAllowed, "method"},
+		{"HEAD", feed.PathOverview, "", http.StatusMethodNotAllowed, "method"},
+		{"OPTIONS", feed.PathOverview, "", http.StatusMethodNotAllowed, "method"},
+		{"GET", feed.PathOverview + "?after=x", "", http.StatusBadRequest, `field "after"`},
+		{"GET", feed.PathEvents + "?from=x", "", http.StatusBadRequest, `field "from"`},
+		{"GET", feed.PathEvents + "?after=x&after=y", "", http.StatusBadRequest, "field after"},
+		{"GET", feed.PathEvents + "?after=%ff", "", http.StatusBadRequest, "field after"},
+		{"GET", feed.PathEvents + "?after=x", "", http.StatusBadRequest, "after"},
+		{"GET", feed.PathEvents, "x", http.StatusBadRequest, "header Last-Event-ID"},
+		{"GET", feed.PathEvents, "", http.StatusServiceUnavailable, "node"},
+		{"GET", feed.PathOverview, "", http.StatusServiceUnavailable, "node"},
+	} {
+		asked = false
+		r, w := httptest.NewRequest(c.method, c.path, nil), httptest.NewRecorder()
+		if c.last != "" {
+			r.Header.Set(headerLastEvent, c.last)
+		}
+		h.ServeHTTP(w, r)
+		var body errorBody
+		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+			t.Errorf("%s %s: %v", c.method, c.path, err)
+			continue
+		}
+		if w.Code != c.status || body.Error.Object != c.object || asked != (c.status == http.StatusServiceUnavailable) {
+			t.Errorf("%s %s: %d about %q, asked %v; want %d about %q", c.method, c.path, w.Code, body.Error.Object, asked, c.status, c.object)
+		}
 	}
 }
