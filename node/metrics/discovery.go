@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"muster/repl/client"
 	"muster/repl/wire"
@@ -23,6 +25,9 @@ type target struct {
 // servicesMax bounds the services that a request names: each is a request to the cluster.
 const servicesMax = 64
 
+// discoveryMax bounds how long an answer is worked on: while a group has no majority its services can't be read.
+const discoveryMax = 10 * time.Second
+
 // Discovery answers Prometheus with what there is to scrape (http_sd): with ?role=nodes the nodes of
 // the cluster, by themselves or with ?role=services the instances of services that have a host and
 // a port; &service=NAME, which may stand there several times, names those that are wanted.
@@ -30,13 +35,19 @@ const servicesMax = 64
 // open returns the client that speaks for whoever asks. A user who may read the named services
 // needs no right to list all. secure reports whether the nodes speak TLS.
 func Discovery(open func(*http.Request) (*client.Client, error), secure func() bool) http.Handler {
+	return discovery(open, secure, discoveryMax)
+}
+
+func discovery(open func(*http.Request) (*client.Client, error), secure func() bool, within time.Duration) http.Handler {
 	return reading(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), within)
+		defer cancel()
 		q := r.URL.Query()
-		find := func(c *client.Client) ([]target, error) { return services(r, c, q["service"]) }
+		find := func(c *client.Client) ([]target, error) { return services(ctx, c, q["service"]) }
 		switch role := q.Get("role"); role {
 		case "", "services":
 		case "nodes":
-			find = func(c *client.Client) ([]target, error) { return members(r, c, secure()) }
+			find = func(c *client.Client) ([]target, error) { return members(ctx, c, secure()) }
 		default:
 			http.Error(w, fmt.Sprintf("role=%q: there are services and nodes", role), http.StatusBadRequest)
 			return
@@ -76,8 +87,8 @@ func refuse(w http.ResponseWriter, err error) {
 }
 
 // members are the nodes of the cluster, each a target of its own.
-func members(r *http.Request, c *client.Client, secure bool) ([]target, error) {
-	t, err := c.Topology(r.Context())
+func members(ctx context.Context, c *client.Client, secure bool) ([]target, error) {
+	t, err := c.Topology(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -97,11 +108,11 @@ func members(r *http.Request, c *client.Client, secure bool) ([]target, error) {
 }
 
 // services are the instances of the wanted services, or of all if none are named.
-func services(r *http.Request, c *client.Client, wanted []string) ([]target, error) {
+func services(ctx context.Context, c *client.Client, wanted []string) ([]target, error) {
 	var list []target
 	if len(wanted) > 0 {
 		for _, name := range wanted {
-			item, err := c.Service(r.Context(), name, client.ReadOptions{})
+			item, err := c.Service(ctx, name, client.ReadOptions{})
 			if e := (*wire.Error)(nil); errors.As(err, &e) && e.Code == wire.CodeNotFound {
 				continue // it may come
 			} else if err != nil {
@@ -111,7 +122,7 @@ func services(r *http.Request, c *client.Client, wanted []string) ([]target, err
 		}
 		return list, nil
 	}
-	for item, err := range c.Services(r.Context(), client.ReadOptions{}) {
+	for item, err := range c.Services(ctx, client.ReadOptions{}) {
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +21,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"muster/repl/client"
 	"muster/shardmap/registry"
 )
 
@@ -366,5 +368,25 @@ func TestDocumented(t *testing.T) {
 	}
 	if table != documented() {
 		t.Errorf("%s has another table; go test ./node/metrics -run TestDocumented -update writes it", path)
+	}
+}
+
+// Whoever asks what there is to scrape is answered in time, also while the cluster is not.
+func TestDiscoveryIsBounded(t *testing.T) {
+	c, err := client.Open(client.Options{
+		Endpoints: []string{"127.0.0.1:1"}, Insecure: true,
+		Dial: func(ctx context.Context, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	h := discovery(func(*http.Request) (*client.Client, error) { return c, nil }, func() bool { return false }, 50*time.Millisecond)
+	for _, query := range []string{"role=nodes", "role=services", "service=web&service=db"} {
+		began := time.Now()
+		w := ask(h, http.MethodGet, "/sd/prometheus?"+query)
+		if took := time.Since(began); w.Code != http.StatusServiceUnavailable || took > time.Second {
+			t.Errorf("%s: %d after %v, want 503 at once: %s", query, w.Code, took, w.Body)
+		}
 	}
 }
