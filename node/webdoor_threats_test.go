@@ -21,8 +21,8 @@ import (
 	"muster/shardmap"
 )
 
-// What somebody has made himself, or has of another one, must be no badge: not one under another root, not the
-// certificate of somebody else, which anybody may see, with a key of one's own, not that of a node.
+// No text that an attacker can put together must pass for a badge: not one under another root, not the certificate of
+// somebody else, which anybody may see, with a key of his own, not that of a node.
 func TestForgedBadges(t *testing.T) {
 	t.Parallel()
 	if wrong := forgedBadges(t); wrong != "" {

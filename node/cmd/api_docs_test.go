@@ -194,7 +194,7 @@ func TestRoutesOfAllCommands(t *testing.T) {
 
 var curlLine = regexp.MustCompile(`(?m)^    (curl -s .*)$`)
 
-// Somebody copies the examples of the page. Each must do what the page says, and answer what it shows, where … stands
+// People copy the examples of the page. Each must do what the page says, and answer what it shows, where … stands
 // for anything.
 func TestHTTPExamples(t *testing.T) {
 	a := api(t)

@@ -279,8 +279,8 @@ func TestRoutesReachTheirCommands(t *testing.T) {
 	}
 }
 
-// What a request gives as an argument is that argument, whatever it looks like: no request sets an option that its
-// route does not have, and least of all one that names a file.
+// An argument of a request stays an argument, whatever it looks like: no request sets an option that its route does not
+// have, and least of all one that names a file.
 func TestArgumentsOfRequestsAreNoOptions(t *testing.T) {
 	if wrong := optionsInjected(t, api(t)); wrong != "" {
 		t.Error(wrong)
@@ -477,7 +477,7 @@ func TestErrorsOfRequestsEchoNoSecret(t *testing.T) {
 	}
 }
 
-// What is read of a request is bounded before it is kept.
+// A body is bounded before it is kept.
 func TestBodiesAreBounded(t *testing.T) {
 	a := api(t)
 	value := base64.StdEncoding.EncodeToString(make([]byte, apiBodyMax/4*3))

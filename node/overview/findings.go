@@ -16,10 +16,10 @@ import (
 	"muster/shardmap"
 )
 
-// What is still well. Beyond it there is a finding.
+// Limits of what is well. Beyond one there is a finding.
 const (
-	// silenceMax is an election timeout: who is not heard for longer is
-	// replaced as a leader.
+	// silenceMax is an election timeout: a leader that is not heard for
+	// longer is replaced.
 	silenceMax = time.Second
 	// pingMax is as long for a ping, and the pause between two of them.
 	pingMax = 2 * time.Second

@@ -178,7 +178,7 @@ func TestDoctorFindings(t *testing.T) {
 	}
 }
 
-// What several nodes tell is one finding, though each has seen it for a time of its own.
+// A stuck job of which several nodes tell is one finding, though each has seen it for a time of its own.
 func TestDoctorTellsOnce(t *testing.T) {
 	p := well()
 	for id, a := range p.answers {

@@ -7,8 +7,8 @@ import (
 	"muster/repl/wire"
 )
 
-// What a person should do about a problem that both status, which one node answers, and
-// doctor, which asks all nodes, can find. None of it destroys anything.
+// Remedies of problems that both status, which one node answers, and doctor, which asks all
+// nodes, can find. None of them destroys anything.
 const (
 	// RemedyStart is for a node that does not run.
 	RemedyStart = "start it again with the same command as before"

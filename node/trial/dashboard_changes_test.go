@@ -10,7 +10,7 @@ import (
 	"muster/repl/client"
 )
 
-// What people change with the page.
+// Changes that people make with the page.
 
 // A value is written over the version that was seen, and over no other one.
 func pageKeys(t *testing.T, p *dashboard) {

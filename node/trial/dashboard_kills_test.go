@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// What the page does when nodes die.
+// The page when nodes die.
 
 // A follower is killed: within verdictMax the page says so and names it, without a reload, and says
 // so again when it is back.

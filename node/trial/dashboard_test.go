@@ -62,7 +62,7 @@ type dashboard struct {
 	*cluster
 	browser   *browser
 	tls       http.Client
-	session   string           // what a login gave, as it stood in the answer
+	badge     string           // what a login gave, as it stood in the answer
 	token     string           // of it
 	found     map[int][]string // keys by slot that a move takes along
 	instances []string         // of the service web
@@ -98,12 +98,12 @@ func (p *dashboard) api(t testing.TB, node int, method, path, body string, into 
 	}
 }
 
-// login opens a tab at a screen of a node, with the session of the API in it. That the form leads
+// login opens a tab at a screen of a node, with the badge of the API in it. That the form leads
 // to one is what pageLogin is about.
 func (p *dashboard) login(t testing.TB, node int, path string) *tab {
 	t.Helper()
 	b := p.browser.open(t, p.cluster, node)
-	_, err := chromedp.Call(b.ctx, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: `sessionStorage.setItem("muster.token", ` + quoted(p.session) + `)`})
+	_, err := chromedp.Call(b.ctx, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: `sessionStorage.setItem("muster.token", ` + quoted(p.badge) + `)`})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,22 +142,22 @@ func TestDashboard(t *testing.T) {
 		p.run("user", "create", user, "--password-file", password).done(t)
 		p.run("user", "grant", user, "admin").done(t)
 	}
-	var session json.RawMessage
-	p.api(t, 1, "POST", "auth/login", fmt.Sprintf(`{"user":%q,"password":%q}`, pageUser, pagePassword), &session)
+	var badge json.RawMessage
+	p.api(t, 1, "POST", "auth/login", fmt.Sprintf(`{"user":%q,"password":%q}`, pageUser, pagePassword), &badge)
 	var of struct{ Token string }
-	if err := json.Unmarshal(session, &of); err != nil {
+	if err := json.Unmarshal(badge, &of); err != nil {
 		t.Fatal(err)
 	}
-	p.session, p.token = string(session), of.Token
+	p.badge, p.token = string(badge), of.Token
 	p.fillCluster()
 	// The browser knows from here on that the node speaks HTTP/2.
 	p.browser.open(t, p.cluster, 0).goTo("/ui/icon.svg")
 
-	// What leaves the nodes alone runs side by side, each in a tab of its own:
+	// Tests that leave the nodes alone run side by side, each in a tab of its own:
 	//
 	//	dashboard_test.go          the screens, what they show, and how fast
 	//	dashboard_changes_test.go  what is changed with the page
-	//	dashboard_use_test.go      by whom it can be used, and with what
+	//	dashboard_use_test.go      the people who use it, and their tools
 	//	dashboard_kills_test.go    what it does when nodes die
 	t.Run("tabs", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *dashboard){
@@ -332,7 +332,7 @@ func pageScreens(t *testing.T, p *dashboard) {
 	b.until("the charts are drawn", of("chart")+"?.querySelector('canvas')")
 	b.click("nav-events")
 	b.click("trail-tab")
-	b.fill("trail-node", "n2") // which the API was asked for a session
+	b.fill("trail-node", "n2") // which made the badge
 	b.sees("trail", "Login")
 	b.click("nav-nodes")
 	b.click("token")

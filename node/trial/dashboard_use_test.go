@@ -58,7 +58,7 @@ func pageAccessible(t *testing.T, p *dashboard) {
 		b.until("it is drawn", of(s.drawn))
 		both(s.name)
 	}
-	// What is only there once something was opened.
+	// These are there only once something was opened.
 	for _, s := range []struct{ path, open, drawn string }{
 		{"/ui/nodes?node=n1", "remove", "dialog"}, {"/ui/groups?group=1", "", "group-one"}, {"/ui/slots?from=1000&to=1010", "move", "dialog"},
 		{"/ui/keys?key=t.app/cart/00", "edit", "edit-text"}, {"/ui/services?service=web&q=web", "", "service-one"}, {"/ui/events?what=trail", "", "trail"},
@@ -179,7 +179,7 @@ func pageScreenshots(t *testing.T, p *dashboard) {
 		// Without a reload, which would forget what the charts show.
 		eval[bool](b, `history.pushState(null, "", "/ui/`+s.name+path+`") === undefined && dispatchEvent(new PopStateEvent("popstate"))`)
 		b.until("it is drawn", of(s.drawn))
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // for what the screen asks for after it is drawn
 		for _, scheme := range []string{"light", "dark"} {
 			if scheme == "dark" && s.name != "overview" {
 				continue

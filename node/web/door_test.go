@@ -413,7 +413,7 @@ func framed(t *testing.T) string {
 	return ""
 }
 
-// Where there is no TLS, or nobody is asked who he is, others on the network get neither page nor API.
+// Others on the network get neither page nor API where there is no TLS, or nobody is asked who he is.
 func TestFarPage(t *testing.T) {
 	if wrong := farPage(); wrong != "" {
 		t.Error(wrong)
@@ -567,7 +567,7 @@ func (chunks) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Somebody who asks for much and reads nothing must not hold a request of this node for ever, over either version.
+// A client that asks for much and reads nothing must not hold a request of this node for ever, over either version.
 func TestSlowReaders(t *testing.T) {
 	if wrong := slowReaders(t); wrong != "" {
 		t.Error(wrong)
@@ -626,7 +626,7 @@ func frame(kind, flags byte, stream uint32, body ...byte) []byte {
 	return append(binary.BigEndian.AppendUint32(b, stream), body...)
 }
 
-// Whoever asks over HTTP/2 and takes it back at once must not have more handlers under way than a connection may: each
+// A client that asks over HTTP/2 and takes it back at once must not have more handlers under way than a connection may: each
 // reset frees a stream, and what was begun for it runs on.
 func TestRapidReset(t *testing.T) {
 	if wrong := rapidReset(t); wrong != "" {

@@ -97,7 +97,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// What the door's policy forbids the page must not want: a script or a style in the document, an
+// The page must want nothing that the door's policy forbids: no script or style in the document, no
 // attribute that is code. And nothing takes text for HTML, so that a key named <script>
 // stays a name; nothing is fetched from another host; every import is a file that is here.
 func TestPageNeedsNoMoreThanThePolicy(t *testing.T) {
