@@ -22,6 +22,7 @@ import (
 //	api_plan.go    plans, and the tokens that agree to them
 //	api_answer.go  from what the command prints to the answer: JSON, lines, events
 //	api_errors.go  how an error becomes a status and a body
+//	api_places.go  how many requests there may be at once, of all and of a user
 //	api_kv.go      get, set and del, which go to the client without a command
 //	api_openapi.go the description of all that
 //
@@ -41,7 +42,8 @@ type apiServer struct {
 	routes map[string]*apiRoute // by path, without the root
 	spec   []byte               // openapi.json
 
-	calls, streams chan struct{} // a place is taken while a command runs
+	calls, streams *apiPlaces // one is taken while a command runs
+	user           func(*http.Request) string
 }
 
 // apiRoute is a row of the table, made ready.
@@ -79,12 +81,22 @@ func apiHandler(open web.Opener) http.Handler {
 			writeError(w, err, nil)
 			return
 		}
+		places := commands.calls
+		if r.URL.Path == feed.PathEvents {
+			places = commands.streams
+		}
+		user := commands.user(r)
+		if !places.take(user) {
+			writeError(w, errCrowded, nil)
+			return
+		}
+		defer places.giveBack(user)
 		others.ServeHTTP(w, r)
 	})
 }
 
 func newAPI(open web.Opener) *apiServer {
-	a := &apiServer{open: open, routes: map[string]*apiRoute{}, calls: make(chan struct{}, callsMax), streams: make(chan struct{}, streamsMax)}
+	a := &apiServer{open: open, routes: map[string]*apiRoute{}, calls: newPlaces(callsMax), streams: newPlaces(streamsMax), user: web.UserOf}
 	routes := apiRoutes()
 	for _, rt := range routes {
 		a.routes[strings.TrimPrefix(rt.path, apiRoot)] = rt
@@ -147,12 +159,11 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) error {
 	if q.goesOn() {
 		places = a.streams
 	}
-	select {
-	case places <- struct{}{}:
-		defer func() { <-places }()
-	default:
-		return &apiError{status: http.StatusServiceUnavailable, code: "busy", object: "node", text: "as many requests are under way as there may be", next: "try again in a second", exit: exitNoResult, retry: 1000}
+	user := a.user(r)
+	if !places.take(user) {
+		return errCrowded
 	}
+	defer places.giveBack(user)
 	c, err := a.open(r)
 	if err != nil {
 		return unknownUser(err)

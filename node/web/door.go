@@ -158,6 +158,14 @@ func Open(r *http.Request) (*client.Client, error) {
 	return c.Client()
 }
 
+// UserOf is the user whose client [Open] gives; "" where nobody is asked who he is.
+func UserOf(r *http.Request) string {
+	if c, ok := r.Context().Value(callerKey{}).(*Caller); ok {
+		return c.User
+	}
+	return ""
+}
+
 // Unidentified refuses a request that does not say who makes it: with code unauthorized.
 func Unidentified() *wire.Error {
 	return wire.Unauthorized("request", "it does not say who makes it", "log in: POST "+pathLogin+", then send the token with each request (Authorization: Bearer TOKEN); or show a user's certificate in the handshake")
