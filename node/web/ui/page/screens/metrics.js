@@ -26,23 +26,28 @@ export function prepare() {
   return loading;
 }
 
+// The steps between the marks of an axis, so that these are round in the unit they are written in: powers of two for
+// bytes, whole microseconds for times. For other figures the library knows.
+const byteSteps = Array.from({ length: 50 }, (_, i) => 2 ** i);
+const microSteps = Array.from({ length: 11 }, (_, i) => [1, 2, 5].map((n) => n * 10 ** i)).flat();
+
 const perSecond = (format) => (v) => (v == null ? "–" : format(v) + "/s");
 
 // The charts: lines of the cluster, or one figure of each node.
 const cluster = [
   { title: "Requests", format: perSecond(count), lines: { writes: "writes_per_s", reads: "reads_per_s", lists: "lists_per_s", watches: "watches_per_s" } },
-  { title: "Bytes", format: perSecond(bytes), lines: { in: "bytes_in_per_s", out: "bytes_out_per_s", "to the logs": "log_bytes_per_s" } },
-  { title: "Writes, until answered", format: micros, lines: { p50: "write_p50_us", p99: "write_p99_us" } },
-  { title: "Reads, until answered", format: micros, lines: { p50: "read_p50_us", p99: "read_p99_us" } },
-  { title: "Syncs of the log", format: micros, lines: { p50: "sync_p50_us", p99: "sync_p99_us" } },
+  { title: "Bytes", format: perSecond(bytes), steps: byteSteps, lines: { in: "bytes_in_per_s", out: "bytes_out_per_s", "to the logs": "log_bytes_per_s" } },
+  { title: "Writes, until answered", format: micros, steps: microSteps, lines: { p50: "write_p50_us", p99: "write_p99_us" } },
+  { title: "Reads, until answered", format: micros, steps: microSteps, lines: { p50: "read_p50_us", p99: "read_p99_us" } },
+  { title: "Syncs of the log", format: micros, steps: microSteps, lines: { p50: "sync_p50_us", p99: "sync_p99_us" } },
 ];
 const nodes = [
   { title: "Writes of each node", format: perSecond(count), figure: "writes_per_s" },
   { title: "Reads of each node", format: perSecond(count), figure: "reads_per_s" },
-  { title: "Log syncs of each node, p99", format: micros, figure: "sync_p99_us" },
+  { title: "Log syncs of each node, p99", format: micros, steps: microSteps, figure: "sync_p99_us" },
   { title: "Processor of each node", format: percent, figure: "cpu_percent" },
-  { title: "Memory of each node", format: bytes, figure: "rss_bytes" },
-  { title: "Free disk of each node", format: bytes, figure: "free_bytes" },
+  { title: "Memory of each node", format: bytes, steps: byteSteps, figure: "rss_bytes" },
+  { title: "Free disk of each node", format: bytes, steps: byteSteps, figure: "free_bytes" },
 ];
 
 export function Metrics() {
@@ -93,7 +98,7 @@ function Chart({ lib, chart, times, from, to }) {
     const u = new lib({
       width: box.current.clientWidth, height, cursor: { sync: { key: cursors }, drag: { x: false, y: false } },
       scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-      axes: [{ ...axis, values: (_, all) => all.map(clock), space: 90 }, { ...axis, size: 76, values: (_, all) => all.map(chart.format) }],
+      axes: [{ ...axis, values: (_, all) => all.map(clock), space: 90 }, { ...axis, size: 76, ...(chart.steps && { incrs: chart.steps }), values: (_, all) => all.map(chart.format) }],
       series: [
         { label: "at", value: (_, t) => (t ? clock(t) : "–") },
         ...chart.lines.map((l, i) => ({ label: l.name, stroke: colour(`--line-${(i % 6) + 1}`), width: 1.5, dash: dashes[i % dashes.length], value: (_, v) => (v == null ? "–" : chart.format(v)), points: { show: false } })),
