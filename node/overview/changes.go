@@ -3,6 +3,8 @@ package overview
 import (
 	"fmt"
 	"time"
+
+	"muster/shardmap"
 )
 
 // EventKind says what has changed.
@@ -40,6 +42,8 @@ type Event struct {
 	Node  string `json:"node,omitempty"`
 	Group *int   `json:"group,omitempty"`
 	Job   string `json:"job,omitempty"`
+	// State is the one that a job has come to; "" where the event is about something else.
+	State string `json:"state,omitempty"`
 }
 
 // Changes returns what is otherwise in o than it was at a mark: nodes, groups and jobs, in that
@@ -144,6 +148,11 @@ func (c *changes) id(name string) string {
 	return name
 }
 
+// endings say how a job has ended, by its state.
+var endings = map[string]string{
+	shardmap.JobDone.String(): "is done", shardmap.JobFailed.String(): "has failed", shardmap.JobCancelled.String(): "was cancelled",
+}
+
 func (c *changes) jobs() {
 	was := make(map[string]string)
 	for _, j := range c.was.Jobs {
@@ -152,25 +161,26 @@ func (c *changes) jobs() {
 	for i := range c.now.Jobs {
 		j := &c.now.Jobs[i]
 		old, known := was[j.ID]
-		event := func(kind EventKind, state, text string) {
+		event := func(kind EventKind, key, state, text string) {
 			if j.Why != "" {
 				text += ": " + j.Why
 			}
-			c.event(kind, "job/"+j.ID, state, "%s %s", j.What(), text).Job = j.ID
+			e := c.event(kind, "job/"+j.ID, key, "%s %s", j.What(), text)
+			e.Job, e.State = j.ID, state
 		}
 		if !known {
 			if j.ended() && c.was.newestJob() >= number(j.ID) {
 				continue // it ended before
 			}
-			event(EventJobBegan, "began", "has begun")
+			event(EventJobBegan, "began", stateRunning, "has begun")
 			old = stateRunning
 		}
 		switch {
 		case old == j.State:
 		case j.ended():
-			event(EventJobEnded, j.State, "is "+j.State)
+			event(EventJobEnded, j.State, j.State, endings[j.State])
 		default:
-			event(EventJobState, j.State, "is "+j.State)
+			event(EventJobState, j.State, j.State, "is "+j.State)
 		}
 	}
 }

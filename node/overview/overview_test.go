@@ -331,7 +331,7 @@ func TestChanges(t *testing.T) {
 		{"a job begins", nil, func(s *Sample) { job(s, 12, shardmap.JobRunning) }, []string{"job-began job 12 (drain n3) has begun"}},
 		{"a job ends", func(s *Sample) { job(s, 12, shardmap.JobRunning) }, func(s *Sample) { job(s, 12, shardmap.JobDone) }, []string{"job-ended job 12 (drain n3) is done"}},
 		{"a job between two looks", func(s *Sample) { job(s, 12, shardmap.JobDone) }, func(s *Sample) { job(s, 12, shardmap.JobDone); job(s, 13, shardmap.JobFailed) },
-			[]string{"job-began job 13 (drain n3) has begun", "job-ended job 13 (drain n3) is failed"}},
+			[]string{"job-began job 13 (drain n3) has begun", "job-ended job 13 (drain n3) has failed"}},
 		{"a job paused", func(s *Sample) { job(s, 12, shardmap.JobRunning) }, func(s *Sample) { job(s, 12, shardmap.JobPaused) }, []string{"job-state job 12 (drain n3) is paused"}},
 		{"no table for once", func(s *Sample) { job(s, 12, shardmap.JobRunning) }, func(s *Sample) { s.Table = nil }, nil},
 		{"nobody answers", nil, func(s *Sample) { s.Answers = nil }, []string{"verdict error: no node says how the cluster is"}},

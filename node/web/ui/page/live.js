@@ -17,22 +17,22 @@ const seenMax = 2000;
 const samplesMax = 3600; // an hour of one each second
 let number = 0;
 
-// tell adds to what was seen. A change may be told twice, by two members: its key is the
+// tell adds to what was seen, oldest first. A change may be told twice, by two members: its key is the
 // same.
 export function tell(...changes) {
   const known = new Set(seen.get().map((c) => c.key));
   const fresh = changes.map((c) => ({ at: Date.now(), ...c, key: c.key || "page " + ++number })).filter((c) => !known.has(c.key));
-  if (fresh.length) seen.set([...fresh, ...seen.get()].sort((a, b) => b.at - a.at).slice(0, seenMax));
+  if (fresh.length) seen.set([...fresh.reverse(), ...seen.get()].sort((a, b) => b.at - a.at).slice(0, seenMax));
 }
 
 // The kinds of changes that are no good news, and those that are.
 const bad = new Set(["node-lost", "node-removed"]);
-const good = new Set(["node-back", "node-added", "job-ended"]);
+const good = new Set(["node-back", "node-added"]);
 
 const change = (e) => ({
   key: e.key, at: new Date(e.at).getTime(), kind: e.kind, text: e.text,
   object: e.node || (e.group != null ? "group " + e.group : e.job != null ? "job " + e.job : "cluster"),
-  level: bad.has(e.kind) ? "warning" : good.has(e.kind) ? "ok" : "noted",
+  level: e.state || (bad.has(e.kind) ? "warning" : good.has(e.kind) ? "ok" : "noted"),
 });
 
 let stop = null;

@@ -20,7 +20,7 @@ export function Events() {
 
 const seenColumns = [
   { key: "at", name: "at", width: 15, value: (e) => e.at, cell: (e) => moment(e.at) },
-  { key: "kind", name: "what", width: 14, value: (e) => e.kind },
+  { key: "kind", name: "what", width: 14, value: (e) => e.kind.replaceAll("-", " ") },
   { key: "object", name: "of", width: 24, value: (e) => e.object },
   { key: "text", name: "is", value: (e) => e.text, cell: (e) => html`<${Status} is=${e.level} text=${e.text} />` },
 ];

@@ -50,8 +50,11 @@ function owners(runs) {
   return all;
 }
 
+// run is how a range of slots is written.
+const run = (r) => (r.from === r.to ? String(r.from) : `${r.from}–${r.to}`);
+
 const columnsFor = (select) => [
-  { key: "from", name: "slots", width: 12, num: true, value: (r) => r.from, cell: (r) => `${r.from}–${r.to}` },
+  { key: "from", name: "slots", width: 12, num: true, value: (r) => r.from, cell: run },
   { key: "n", name: "how many", width: 9, num: true, value: (r) => r.to - r.from + 1 },
   { key: "group", name: "group", width: 7, num: true, value: (r) => r.group, cell: (r) => html`<a href=${href("groups", { group: r.group })}>${r.group}</a>` },
   { key: "state", name: "state", width: 22, value: (r) => r.state + (r.target != null ? " to " + r.target : ""), cell: (r) => html`<${Status} is=${r.state} text=${r.state === "moving" ? `moving to group ${r.target}` : r.state} />` },
@@ -67,7 +70,7 @@ function Selected({ range, runs, owner }) {
   const sums = new globalThis.Map();
   for (const [g, n] of of) sums.set(g, (sums.get(g) || 0) + n);
   return html`<div data-testid="selected"><${Facts} of=${[
-    ["selected", `${range.from}–${range.to}, ${plural(range.to - range.from + 1, "slot")}`],
+    ["selected", `${run(range)}, ${plural(range.to - range.from + 1, "slot")}`],
     ["owned by", [...sums].map(([g, n]) => `group ${g}: ${n}`).join(", ")],
     ["keys", whole ? count(inside.reduce((s, r) => s + (r.keys || 0), 0)) : null],
     ["on their way", owner.slice(range.from, range.to + 1).filter((r) => r?.state === "moving").length || null],

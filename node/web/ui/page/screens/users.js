@@ -19,7 +19,7 @@ export function Users() {
   ], []);
   const roleColumns = useMemo(() => [
     { key: "name", name: "role", width: 20, value: (r) => r.name },
-    { key: "grants", name: "allows", value: (r) => words(r.grants) },
+    { key: "grants", name: "allows", value: (r) => r.grants.map((g) => `${g.verbs.join(", ")} on ${g.object}`).join("; ") },
     { key: "users", name: "whose", width: 24, wide: true, value: (r) => words(r.users) },
   ], []);
   return html`<${Failed} error=${who.error || users.error || roles.error} />
