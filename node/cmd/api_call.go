@@ -185,6 +185,9 @@ func (call *apiCall) finish(err error) error {
 	}
 	body := &errorBody{Notes: call.notes.lines, Result: a.result()}
 	if len(call.agreement.shown) > 0 && (call.agreement.stale || call.agreement.only) {
+		if call.agreement.only {
+			plan.Token = "" // the command would be refused, whoever agrees
+		}
 		body.Plan = plan
 	}
 	writeError(call.w, call.route.apiErrorOf(err), body)

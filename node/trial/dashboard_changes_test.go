@@ -83,6 +83,21 @@ func (b *tab) agree(press func()) {
 	}
 }
 
+// A plan that is refused says what is in the way, and nobody can agree to it. With as many nodes as a
+// group wants replicas, none can be drained.
+func pageRefused(t *testing.T, p *dashboard) {
+	b := p.login(t, 0, "/ui/nodes?node=n3")
+	b.mayRefuse("/api/v1/node/drain")
+	b.click("drain")
+	b.sees("plan", "problem: group 1 has 2 of 3 replicas that may stay")
+	b.sees("dialog-error", "add a node")
+	if eval[bool](b, "Boolean("+of("dialog-go")+")") {
+		t.Error("the page offers to carry out a plan that was refused")
+	}
+	b.click("dialog-close")
+	b.clean()
+}
+
 // A hundred slots with data move from the page while clients write to them. The plan comes first,
 // and the move is watched, paused, cancelled, and made again.
 func pageMove(t *testing.T, p *dashboard) {
