@@ -34,14 +34,14 @@ type Badge struct {
 func NewBadge(der []byte, key *ecdsa.PrivateKey) (*Badge, error) {
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, &Error{Field: "badge's certificate", Found: shown(err.Error()), Want: "a certificate in DER"}
+		return nil, &Error{Field: "token's certificate", Found: shown(err.Error()), Want: "a certificate in DER"}
 	}
-	pub, err := onP256("badge's key", c.PublicKey)
+	pub, err := onP256("token's key", c.PublicKey)
 	if err != nil {
 		return nil, err
 	}
 	if !pub.Equal(&key.PublicKey) && !bug("badge's key not compared") {
-		return nil, &Error{Field: "badge's key", Found: "that of another certificate", Want: "the one of the certificate in it"}
+		return nil, &Error{Field: "token's key", Found: "that of another certificate", Want: "the one of the certificate in it"}
 	}
 	return &Badge{Certificate: c, key: key}, nil
 }
@@ -78,25 +78,25 @@ func ParseBadge(text string) (*Badge, error) {
 	parts := strings.Split(text, ".")
 	switch {
 	case text == "":
-		return nil, &Error{Field: "badge", Found: "nothing", Want: form}
+		return nil, &Error{Field: "token", Found: "nothing", Want: form}
 	case len(text) > BadgeMax:
-		return nil, &Error{Field: "badge", Found: plural(len(text), "character"), Want: fmt.Sprintf("at most %d", BadgeMax)}
+		return nil, &Error{Field: "token", Found: plural(len(text), "character"), Want: fmt.Sprintf("at most %d", BadgeMax)}
 	case parts[0] != BadgePrefix: // what stands there may be a secret of another kind
-		return nil, &Error{Field: "badge's beginning", Found: "something else", Want: form}
+		return nil, &Error{Field: "token's beginning", Found: "something else", Want: form}
 	case len(parts) != 3:
-		return nil, &Error{Field: "badge", Found: plural(len(parts), "part"), Want: "3: " + form}
+		return nil, &Error{Field: "token", Found: plural(len(parts), "part"), Want: "3: " + form}
 	}
 	der, err := base64.RawURLEncoding.Strict().DecodeString(parts[1])
 	if err != nil {
-		return nil, &Error{Field: "badge's certificate", Found: plural(len(parts[1]), "character"), Want: "base64url"}
+		return nil, &Error{Field: "token's certificate", Found: plural(len(parts[1]), "character"), Want: "base64url"}
 	}
 	scalar, err := base64.RawURLEncoding.Strict().DecodeString(parts[2])
 	if err != nil || len(scalar) != scalarBytes {
-		return nil, &Error{Field: "badge's key", Found: plural(len(parts[2]), "character"), Want: fmt.Sprintf("%d bytes of base64url", scalarBytes)}
+		return nil, &Error{Field: "token's key", Found: plural(len(parts[2]), "character"), Want: fmt.Sprintf("%d bytes of base64url", scalarBytes)}
 	}
 	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar)
 	if err != nil {
-		return nil, &Error{Field: "badge's key", Found: "none", Want: "a key on P-256"}
+		return nil, &Error{Field: "token's key", Found: "none", Want: "a key on P-256"}
 	}
 	return NewBadge(der, key)
 }

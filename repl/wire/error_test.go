@@ -92,6 +92,9 @@ func TestHintsTravel(t *testing.T) {
 	if got := wire.Moved(77, 4, 0, 0); got.Group != 0 || !strings.Contains(got.Next, "topology") {
 		t.Errorf("without an owner: %q", got)
 	}
+	if b := wire.Busy("queue", "full", 986*time.Millisecond+1); b.RetryAfterMs != 987 || b.Next != "try again after 987ms" {
+		t.Errorf("a client may come back too early, or reads of nanoseconds: %d ms, %q", b.RetryAfterMs, b.Next)
+	}
 	if err := e.Read(wire.Busy("queue", "full", 20*time.Millisecond).Append(nil)); err != nil || e.RetryAfterMs != 20 {
 		t.Errorf("got %+v, %v", e, err)
 	}

@@ -82,8 +82,15 @@ func Moved(s shardmap.Slot, g, to raft.GroupID, number uint64) *Error {
 // the queues that are meant turn over faster.
 const BusyRetry = 20 * time.Millisecond
 
+// wholeMilliseconds is a time in the unit of the wire, and not shorter: a client that comes back after it is not
+// too early.
+func wholeMilliseconds(d time.Duration) time.Duration {
+	return (d + time.Millisecond - 1).Truncate(time.Millisecond)
+}
+
 // Busy refuses because a queue, whose state is found, is full.
 func Busy(object, found string, retryAfter time.Duration) *Error {
+	retryAfter = wholeMilliseconds(retryAfter)
 	return &Error{Code: CodeBusy, Object: object, Text: "has too much to do", State: found,
 		RetryAfterMs: uint32(retryAfter.Milliseconds()), Next: "try again after " + retryAfter.String()}
 }
@@ -200,6 +207,7 @@ func OverLimit(object, found, next string) *Error {
 // WaitForLimit says that it is not known yet whether a write fits into the limit of a prefix, or that it is
 // too soon for it.
 func WaitForLimit(object, text, found string, retryAfter time.Duration) *Error {
+	retryAfter = wholeMilliseconds(retryAfter)
 	return &Error{Code: CodeBusy, Object: object, Text: text, State: found,
 		RetryAfterMs: uint32(retryAfter.Milliseconds()), Next: "try again after " + retryAfter.String()}
 }
