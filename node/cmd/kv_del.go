@@ -89,6 +89,14 @@ func (p *prefixPlan) add(i client.ListItem) {
 	p.groups[i.Group] = true
 }
 
+// counted is how many of something there are, in words.
+func counted(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
 func kvDelPrefix(con *console, c *cli.Context) error {
 	prefix := []byte(c.String("prefix"))
 	if n := c.Args().Len(); n > 0 {
@@ -112,7 +120,7 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 		return d.print()
 	}
 	s.propose(&proposal{lines: []string{
-		fmt.Sprintf("plan to delete all keys that begin with %s: %d keys in %d slots of %d groups", shown(prefix), p.keys, len(p.slots), len(p.groups)),
+		fmt.Sprintf("plan to delete all keys that begin with %s: %s in %s of %s", shown(prefix), counted(p.keys, "key"), counted(len(p.slots), "slot"), counted(len(p.groups), "group")),
 		fmt.Sprintf("  the first is %s, the last %s", shown(p.first), shown(p.last)),
 	}, binds: [][]byte{p.all.Sum(nil)}})
 	if consentOf(c) != consentGiven && !s.agrees(c.Context) {
