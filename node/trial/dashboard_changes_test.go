@@ -169,7 +169,7 @@ func pageMove(t *testing.T, p *dashboard) {
 	j := begin()
 	b.goTo("/ui/jobs?job=" + j.ID)
 	b.sees("job-state", "running")
-	b.until("bytes go over", of("job-one")+"?.textContent.includes('KiB/s')")
+	b.until("bytes go over", `/[1-9]\S* ([KM]i)?B\/s/.test(`+of("job-one")+"?.textContent)")
 	order(j.ID, "pause", "paused")
 	order(j.ID, "resume", "running")
 	order(j.ID, "cancel", "cancelled")
