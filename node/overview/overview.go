@@ -102,9 +102,11 @@ type Move struct {
 
 // Past is what was learnt before.
 type Past struct {
-	// Before is the sample that rates are counted from, Earlier one that jobs are, which go on
-	// in jumps: some seconds ago. Both may be nil: then nothing is known of rates.
-	Before, Earlier *Sample
+	// Before is the sample that rates are counted from; nil: nothing is known of them.
+	Before *Sample
+	// Earlier are samples of the last seconds, oldest first. Jobs go on in jumps, so the pace of each is
+	// counted from the oldest one in which it was running.
+	Earlier []*Sample
 	// Events are what has changed lately, oldest first.
 	Events []Event
 }

@@ -280,8 +280,9 @@ func TestJobsPace(t *testing.T) {
 		{"paused", func() shardmap.Job { j := job(20, 4000); j.State = shardmap.JobPaused; return j }(), job(10, 2000), 0, -1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s, earlier := sample(4), sample(0)
-			s.Table.Jobs, earlier.Table.Jobs = []shardmap.Job{tt.now}, []shardmap.Job{tt.was}
+			// The first sample is from before the job began.
+			s, earlier := sample(4), []*Sample{sample(-3), sample(0)}
+			s.Table.Jobs, earlier[1].Table.Jobs = []shardmap.Job{tt.now}, []shardmap.Job{tt.was}
 			j := Make(s, Past{Earlier: earlier}).Jobs[0]
 			left := -1
 			if j.LeftS != nil {

@@ -124,7 +124,7 @@ func (l *Latency) add(n Latency) {
 
 // jobsOf returns the jobs, with how fast they go on: as much as they have done since an earlier
 // sample.
-func jobsOf(now, earlier *Sample) []Job {
+func jobsOf(now *Sample, earlier []*Sample) []Job {
 	list := []Job{}
 	if now.Table == nil {
 		return list
@@ -132,9 +132,13 @@ func jobsOf(now, earlier *Sample) []Job {
 	for i := range now.Table.Jobs {
 		j := &now.Table.Jobs[i]
 		x := Job{JobRow: JobRowOf(j)}
-		if earlier != nil && earlier.Table != nil && j.State == shardmap.JobRunning {
-			if old, ok := earlier.Table.Job(j.ID); ok && old.State == shardmap.JobRunning {
-				x.pace(j, &old, now.At.Sub(earlier.At))
+		for _, was := range earlier {
+			if j.State != shardmap.JobRunning || was.Table == nil {
+				continue
+			}
+			if old, ok := was.Table.Job(j.ID); ok && old.State == shardmap.JobRunning {
+				x.pace(j, &old, now.At.Sub(was.At))
+				break
 			}
 		}
 		list = append(list, x)

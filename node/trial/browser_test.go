@@ -135,7 +135,7 @@ func (p *tab) note(e any) {
 		if err == nil && (e.Canceled || e.ErrorText == networkChanged || e.ErrorText == connectionClosed && e.Type == network.ResourceTypeDocument || slices.Contains(p.dead, u.Host)) {
 			return
 		}
-		add("request failed: %s: %s", u, e.ErrorText)
+		add("request failed: %s: %s (%s, %s %v)", u, e.ErrorText, e.Type, e.BlockedReason, e.CorsErrorStatus)
 	case *network.EventResponseReceived:
 		u, err := url.Parse(e.Response.URL)
 		if err == nil && e.Response.Status >= 400 && !slices.ContainsFunc(p.refused, func(r string) bool { return strings.HasPrefix(u.Path, r) }) {

@@ -196,8 +196,8 @@ func (c *Collector) publish(s *overview.Sample) bool {
 	past := overview.Past{Events: c.events}
 	for _, old := range c.samples {
 		age := s.At.Sub(old.At)
-		if past.Earlier == nil && age <= jobWindow {
-			past.Earlier = old
+		if age <= jobWindow {
+			past.Earlier = append(past.Earlier, old)
 		}
 		if past.Before == nil && age <= rateWindow {
 			past.Before = old
