@@ -97,7 +97,7 @@ export class Lost extends Error {}
 function headers(more) {
   const h = { ...more };
   const s = badge.get();
-  if (s) h.Authorization = "Bearer " + s.token;
+  if (s && !h.Authorization) h.Authorization = "Bearer " + s.token;
   return h;
 }
 
@@ -269,20 +269,16 @@ export async function login(user, password) {
   loginWanted.set(false);
 }
 
-// enter takes a token that was made elsewhere, once a node has said whose it is.
+// enter takes a token that was made elsewhere, once a node has said whose it is. Nothing else is asked with it
+// before: a node ends a connection over which it was shown one that is none.
 export async function enter(token) {
-  const was = badge.get();
-  badge.set({ token });
-  try {
-    const who = await ask("auth whoami", {});
-    const s = { token, user: who.user, expires: who.expires };
-    keep(tokenKey, s);
-    badge.set(s);
-    loginWanted.set(false);
-  } catch (error) {
-    badge.set(was);
-    throw error;
-  }
+  const { response } = await send(route("auth whoami"), { extra: { Authorization: "Bearer " + token } });
+  if (!response.ok) throw await refusal(response);
+  const who = await response.json();
+  const s = { token, user: who.user, expires: who.expires };
+  keep(tokenKey, s);
+  badge.set(s);
+  loginWanted.set(false);
 }
 
 export function forget() {
