@@ -42,7 +42,11 @@ func LeaveGate(g *Gate) { g.leave() }
 func LetInHandshake(g *Gate, from net.Addr) { g.refund(hostOf(from)) }
 
 // GateHosts is how many hosts wait at a gate, and of how many it keeps account.
-func GateHosts(g *Gate) (waiting, known int) { return len(g.hosts), len(g.known) }
+func GateHosts(g *Gate) (waiting, known int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.hosts), len(g.known)
+}
 
 // The limits of a gate.
 const (
