@@ -41,6 +41,7 @@ const (
 	tooShort  = "20 s of processor time are not enough; found by package client's own tests"
 	tooFew    = "20 s of processor time are not enough; found by package watch's own tests"
 	tooBusy   = "20 s of processor time are not enough since clients do more; a minute is"
+	tooNarrow = "300 seeds are not enough; found by package shardmap's own tests"
 	tooApart  = "20 s of processor time are not enough; found by the worlds of package quota"
 	notTwo    = "two replicas would have to be wrong at a time; found by package repl's own tests"
 	notSent   = "the simulator cuts the streams of such snapshots; found by package repl's own tests"
@@ -154,7 +155,7 @@ var plantedBugs = []struct {
 	{"refused by a table that is behind", rights.SetBug, ""},
 	{"list outside a grant", access.SetBug, ""},
 	{"stream kept after its right", machine.SetBug, ""},
-	{"lease of another revoked", shardmap.SetBug, ""},
+	{"lease of another revoked", shardmap.SetBug, tooNarrow},
 	{"allotment kept after the lead was lost", quota.SetBug, ""},
 	{"what left a group is free at once", quota.SetBug, tooApart},
 	{"allotment taken back before that is confirmed", quota.SetBug, ""},
@@ -275,8 +276,8 @@ var flawBugs = map[string]bool{
 var firstSeed = map[string]int64{
 	"a round is whole that some have not answered": 20,
 	"read before own commit":                       42,
+	"command above the level proposed":             312,
 	"watch event twice after resume":               42,
-	"lease of another revoked":                     21,
 }
 
 // huntMin is how many seeds are searched at least: a machine has hours in which the time for
