@@ -24,8 +24,8 @@ func (o observed) Alive(ctx context.Context) []metrics.Condition {
 	return []metrics.Condition{o.loopTurns(ctx), o.diskTold()}
 }
 
-// loopTurns says whether the loop takes a turn before ctx ends. Before the node is a member there is
-// none.
+// loopTurns is met if the loop takes a turn before ctx ends. A node that is no member yet has no loop, and
+// meets it.
 func (o observed) loopTurns(ctx context.Context) metrics.Condition {
 	c := metrics.Condition{Name: "loop", OK: true}
 	loop := o.node.running()
@@ -42,7 +42,7 @@ func (o observed) loopTurns(ctx context.Context) metrics.Condition {
 	return c
 }
 
-// diskTold says what the node waits for at its disk. It is met either way.
+// diskTold tells what the node waits for at its disk. It is always met.
 func (o observed) diskTold() metrics.Condition {
 	c := metrics.Condition{Name: "disk", OK: true}
 	if s, stalled := o.node.fs.stalled(); stalled {
@@ -67,7 +67,7 @@ func (o observed) Ready(ctx context.Context) []metrics.Condition {
 	return append(list, o.tableIsNew(ctx, loop), o.groupsLed(ctx, loop, table))
 }
 
-// isMember says whether the node is in a cluster, and knows its table.
+// isMember is met if the node is in a cluster and knows its table.
 func (o observed) isMember() metrics.Condition {
 	n := o.node
 	c := metrics.Condition{Name: "member"}
@@ -86,7 +86,7 @@ func (o observed) isMember() metrics.Condition {
 	return c
 }
 
-// diskWrites says whether the disk takes writes.
+// diskWrites is met if the disk takes writes.
 func (o observed) diskWrites() metrics.Condition {
 	c := metrics.Condition{Name: "disk", OK: true}
 	if s, stalled := o.node.fs.stalled(); stalled {
@@ -97,7 +97,7 @@ func (o observed) diskWrites() metrics.Condition {
 	return c
 }
 
-// hasCertificate says whether others can tell this node from a stranger.
+// hasCertificate is met if others can tell this node from a stranger.
 func (o observed) hasCertificate() metrics.Condition {
 	n := o.node
 	c := metrics.Condition{Name: "certificate", OK: true}
@@ -115,7 +115,7 @@ func (o observed) hasCertificate() metrics.Condition {
 	return c
 }
 
-// tableIsNew asks a majority of the meta group whether the table here is the newest.
+// tableIsNew is met if a majority of the meta group confirms that this node has its newest table.
 func (o observed) tableIsNew(ctx context.Context, loop *repl.Loop) metrics.Condition {
 	c := metrics.Condition{Name: "meta-group"}
 	if err := tableNow(ctx, loop); err != nil {
@@ -129,8 +129,7 @@ func (o observed) tableIsNew(ctx context.Context, loop *repl.Loop) metrics.Condi
 	return c
 }
 
-// groupsLed says whether each group of which a replica is here has a leader, and its replica
-// takes part.
+// groupsLed is met if each group with a replica on this node has a leader, and that replica takes part.
 func (o observed) groupsLed(ctx context.Context, loop *repl.Loop, t *shardmap.Table) metrics.Condition {
 	c := metrics.Condition{Name: "groups"}
 	groups := make(chan []repl.GroupView, 1)

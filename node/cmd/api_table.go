@@ -48,7 +48,7 @@ const (
 	changes apiMethod = "POST" // it may
 )
 
-// apiPlans says whether a command has a plan.
+// apiPlans is when a command shows a plan.
 type apiPlans uint8
 
 const (

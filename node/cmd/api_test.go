@@ -34,7 +34,7 @@ type apiCluster struct {
 	client   *client.Client
 }
 
-// headerCommands asks a test's node to answer with a command also where there is a faster way.
+// headerCommands is a header that has a test's node run the command, even where a route has a faster way.
 const headerCommands = "Test-Commands"
 
 // api starts a node.

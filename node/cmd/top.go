@@ -145,7 +145,7 @@ func topLive(ctx context.Context, s *errand, look *feed.Collector, in, out *os.F
 	if err != nil {
 		return err
 	}
-	defer sc.leave() // also where drawing panics
+	defer sc.leave() // even if drawing panics
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGWINCH, syscall.SIGCONT)
 	defer signal.Stop(signals)

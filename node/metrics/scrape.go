@@ -12,10 +12,9 @@ type Source interface {
 	// Collect puts the figures of the node on a page. It waits for the node's loop and for
 	// its disk, for at most some seconds, and returns what it has by then.
 	Collect(ctx context.Context, p *Page)
-	// Alive says what of the process does not work that a restart may mend. It asks no other
-	// node.
+	// Alive returns what must work in a process that needs no restart. It asks no other node.
 	Alive(ctx context.Context) []Condition
-	// Ready says whether the node serves. It asks a majority of the meta group.
+	// Ready returns what a node needs that serves. It asks a majority of the meta group.
 	Ready(ctx context.Context) []Condition
 }
 

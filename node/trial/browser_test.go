@@ -18,6 +18,8 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"muster/node/overview/feed"
 )
 
 // browser is a Chromium of this host, without a window.
@@ -78,6 +80,7 @@ type tab struct {
 	dead    []string          // of them, those whose requests may fail
 	refused []string          // paths that may be answered with a status of 400 or more
 	asked   map[string]string // what each request is for, by its id
+	open    map[string]bool   // requests that are under way, by their ids
 	wrong   []string          // what was noted
 }
 
@@ -92,7 +95,7 @@ func (b *browser) open(t testing.TB, c *cluster, node int) *tab {
 	if c.clear {
 		scheme = "http://"
 	}
-	p := &tab{t: t, ctx: ctx, base: scheme + c.nodes[node].addr, asked: map[string]string{}}
+	p := &tab{t: t, ctx: ctx, base: scheme + c.nodes[node].addr, asked: map[string]string{}, open: map[string]bool{}}
 	for _, n := range c.nodes {
 		p.hosts = append(p.hosts, n.addr)
 	}
@@ -126,11 +129,14 @@ func (p *tab) note(e any) {
 			add("log: %s %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL)
 		}
 	case *network.EventRequestWillBeSent:
-		p.asked[string(e.RequestID)] = e.Request.URL
+		p.asked[string(e.RequestID)], p.open[string(e.RequestID)] = e.Request.URL, true
 		if u, err := url.Parse(e.Request.URL); err != nil || u.Scheme != "data" && !slices.Contains(p.hosts, u.Host) {
 			add("request to another host: %s", e.Request.URL)
 		}
+	case *network.EventLoadingFinished:
+		delete(p.open, string(e.RequestID))
 	case *network.EventLoadingFailed:
+		delete(p.open, string(e.RequestID))
 		u, err := url.Parse(p.asked[string(e.RequestID)])
 		if err == nil && (e.Canceled || e.ErrorText == networkChanged || e.ErrorText == connectionClosed && e.Type == network.ResourceTypeDocument || slices.Contains(p.dead, u.Host)) {
 			return
@@ -236,6 +242,28 @@ func (p *tab) until(what, script string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.t.Fatalf("not so: %s: %s %s\n%s\nthe page shows %s", what, script, last, strings.Join(p.wrong, "\n"), shown)
+}
+
+// idle waits until the page has all that it has asked for, but for streams, which go on.
+func (p *tab) idle() {
+	p.t.Helper()
+	var left []string
+	for end := time.Now().Add(untilMax); ; time.Sleep(20 * time.Millisecond) {
+		p.mu.Lock()
+		left = nil
+		for id := range p.open {
+			if u, err := url.Parse(p.asked[id]); err != nil || u.Path != feed.PathEvents && !strings.HasSuffix(u.Path, "/watch") {
+				left = append(left, p.asked[id])
+			}
+		}
+		p.mu.Unlock()
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			p.t.Fatalf("the page still waits for %v", left)
+		}
+	}
 }
 
 // quoted is a string in JavaScript.

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -171,7 +170,7 @@ func pageScreenshots(t *testing.T, p *dashboard) {
 		}
 	}()
 	b := p.login(t, 0, "/ui/")
-	time.Sleep(20 * time.Second) // for lines to be seen in charts
+	b.until("there are lines in the charts", "document.querySelector('.spark polyline')?.points.length >= 20") // one point a second
 	for _, s := range screens {
 		path := map[string]string{
 			"nodes": "?node=n1", "groups": "?group=1", "slots": "?from=1200&to=1500", "keys": "?prefix=app/cart/&key=t.app/cart/00", "services": "?service=web",
@@ -179,7 +178,7 @@ func pageScreenshots(t *testing.T, p *dashboard) {
 		// Without a reload, which would forget what the charts show.
 		eval[bool](b, `history.pushState(null, "", "/ui/`+s.name+path+`") === undefined && dispatchEvent(new PopStateEvent("popstate"))`)
 		b.until("it is drawn", of(s.drawn))
-		time.Sleep(time.Second) // for what the screen asks for after it is drawn
+		b.idle()
 		for _, scheme := range []string{"light", "dark"} {
 			if scheme == "dark" && s.name != "overview" {
 				continue

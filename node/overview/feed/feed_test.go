@@ -224,6 +224,19 @@ func TestOneCollectionForAll(t *testing.T) {
 	})
 }
 
+// untilMax bounds how long [until] waits.
+const untilMax = 20 * time.Second
+
+// until waits until something that goes on beside the test is so.
+func until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(untilMax); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so within %s: %s", untilMax, what)
+		}
+	}
+}
+
 // A collector stops when nobody looks any more, and tells those who wait when it is closed.
 func TestCollectorEnds(t *testing.T) {
 	w := newTown()
@@ -241,11 +254,11 @@ func TestCollectorEnds(t *testing.T) {
 		_, err := c.Next(context.Background(), 1<<40)
 		waits <- err
 	}()
-	for looking := 0; looking == 0; time.Sleep(time.Millisecond) {
+	until(t, "somebody waits", func() bool {
 		c.mu.Lock()
-		looking = c.looking
-		c.mu.Unlock()
-	}
+		defer c.mu.Unlock()
+		return c.looking > 0
+	})
 	c.Close()
 	if err := <-waits; !errors.Is(err, ErrClosed) {
 		t.Errorf("one who waits got %v, want %v", err, ErrClosed)
@@ -537,11 +550,7 @@ func TestSlowReaderIsCut(t *testing.T) {
 	defer conn.Close()
 	conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", PathEvents)
-	for deadline := time.Now().Add(20 * time.Second); f.Streams() == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the stream does not begin")
-		}
-	}
+	until(t, "the stream begins", func() bool { return f.Streams() > 0 })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	other := &told{ResponseRecorder: httptest.NewRecorder(), overview: make(chan struct{})}
@@ -554,16 +563,12 @@ func TestSlowReaderIsCut(t *testing.T) {
 	})
 	select {
 	case <-other.overview:
-	case <-time.After(20 * time.Second):
+	case <-time.After(untilMax):
 		t.Error("another reader waits for the slow one")
 	}
 	cancel()
 	reads.Wait()
-	for deadline := time.Now().Add(20 * time.Second); f.Streams() > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the slow reader is not cut off")
-		}
-	}
+	until(t, "the slow reader is cut off", func() bool { return f.Streams() == 0 })
 }
 
 // A client that was closed, as when its user's login has ended, ends the streams in its name; the
