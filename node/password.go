@@ -139,7 +139,7 @@ func (l *logins) overHTTP(ctx context.Context, from net.Addr, q *wire.Login) (a 
 		l.failures.Drop(q.Name, network)
 		return nil, e
 	}
-	if e = l.fits(q, network); e == nil {
+	if _, e = l.fits(q, network); e == nil {
 		a, e = l.pass(ctx, q)
 	}
 	l.tell(from, q.Name, e)
@@ -151,21 +151,21 @@ func (l *logins) tell(from net.Addr, name string, e *wire.Error) {
 	l.node.trail.outcome(trail.Event{From: from.String(), Door: doorHTTP, Type: wire.TypeLogin.String(), Object: l.noted(name), Verdict: trail.Allowed}, e)
 }
 
-// fits looks at a password by the table of this node. [login.Failures.Begin] has let it begin.
-func (l *logins) fits(q *wire.Login, network string) *wire.Error {
+// fits looks at a password by the table of this node, and returns whose it is. [login.Failures.Begin] has let it begin.
+func (l *logins) fits(q *wire.Login, network string) (user shardmap.User, e *wire.Error) {
 	n := l.node
 	t := n.table.Load()
 	if t == nil {
 		l.failures.Drop(q.Name, network)
-		return n.notReady()
+		return user, n.notReady()
 	}
 	user, known := t.Security.UserNamed(q.Name)
 	fits, _ := login.Fits(&user.Password, q.Password, login.RoundsOf(t.Security.Users, n.limits.passwordRounds))
 	l.failures.End(time.Now(), fits && known, q.Name, network)
 	if !fits || !known {
-		return wrongLogin()
+		return user, wrongLogin()
 	}
-	return nil
+	return user, nil
 }
 
 // pass has the leader make a certificate for a password that fits. One login of this node after the other: the leader
@@ -273,31 +273,22 @@ const bugPasswordLogged = "password in the log"
 // login looks at a password, and gets its user a certificate. [login.Failures.Begin] has let it begin.
 func (l *logins) login(q *wire.Login, network string) (*wire.LoginAnswer, *wire.Error) {
 	n := l.node
-	looked, ok := false, false
-	defer func() {
-		if !looked {
-			l.failures.Drop(q.Name, network)
-			return
-		}
-		l.failures.End(time.Now(), ok, q.Name, network)
-	}()
 	// The leader alone makes certificates. That it also looks at all passwords is what makes the
 	// pauses between them count.
-	if e := n.ledHere(n.running()); e != nil {
-		return nil, e
+	e := n.ledHere(n.running())
+	if e == nil && l.certify == nil {
+		e = noRoot(n)
 	}
-	if l.certify == nil {
-		return nil, noRoot(n)
+	if e != nil {
+		l.failures.Drop(q.Name, network)
+		return nil, e
 	}
 	if bug(bugPasswordLogged) {
 		n.log.Info("login", "user", q.Name, "password", string(q.Password))
 	}
-	security := &n.table.Load().Security
-	user, known := security.UserNamed(q.Name)
-	fits, _ := login.Fits(&user.Password, q.Password, login.RoundsOf(security.Users, n.limits.passwordRounds))
-	looked, ok = true, fits && known
-	if !ok {
-		return nil, wrongLogin()
+	user, e := l.fits(q, network)
+	if e != nil {
+		return nil, e
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 	defer cancel()

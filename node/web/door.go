@@ -291,7 +291,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	if e == nil && m.Kind != Health {
-		e = d.checkPlace(v, r, m.Kind)
+		e = d.checkPlace(v, r, m.Kind, places)
 	}
 	if e == nil {
 		allowed, e = places.checkOrigin(v, r, m.Kind)
@@ -361,11 +361,11 @@ func (d *Door) sendOn(w http.ResponseWriter, r *http.Request) {
 }
 
 // checkPlace refuses a request that has come by a way, or for a host, by which its path is not served.
-func (d *Door) checkPlace(v *Visitor, r *http.Request, k Kind) *wire.Error {
+func (d *Door) checkPlace(v *Visitor, r *http.Request, k Kind, places *Places) *wire.Error {
 	if k.near() && !v.Near && (!v.TLS || d.config.Open()) && !bug(bugFarPage) {
 		return wire.Unauthorized("request from another host", "where a cluster has no users, or a request no TLS, page and API are served on loopback addresses of the node's own host alone", "ask on that host, or give the cluster TLS: muster ca create")
 	}
-	return d.config.Places().checkHost(r.Host, v.hereAddr)
+	return places.checkHost(r.Host, v.hereAddr)
 }
 
 // bugRightsUnasked is planted to show that its test finds it: whoever says who he is sees figures, and what is in the

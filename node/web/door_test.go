@@ -427,7 +427,7 @@ func farPage() string {
 	} {
 		d := &Door{config: Config{Places: func() *Places { return NewPlaces([]string{"h:1"}, nil) }, Open: func() bool { return c.open }}}
 		for kind, want := range map[Kind]bool{API: c.api, Page: c.api, Profile: c.api, Figures: c.figures} {
-			if e := d.checkPlace(&Visitor{TLS: c.tls, Near: c.near}, &http.Request{Host: "h"}, kind); (e == nil) != want {
+			if e := d.checkPlace(&Visitor{TLS: c.tls, Near: c.near}, &http.Request{Host: "h"}, kind, d.config.Places()); (e == nil) != want {
 				return fmt.Sprintf("TLS %t, from this host %t, nobody asked %t: kind %d: got %v, want it served: %t", c.tls, c.near, c.open, kind, e, want)
 			}
 		}
