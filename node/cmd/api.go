@@ -10,6 +10,7 @@ import (
 
 	"muster/node/overview/feed"
 	"muster/node/web"
+	"muster/repl/client"
 )
 
 // Commands over HTTP. A route is a command of the table: a request's fields become the command's arguments and
@@ -58,41 +59,18 @@ type apiRoute struct {
 // apiHandler answers the requests below [apiRoot]: those for commands, and those for the overview. Nobody closes its feed:
 // a collector of it ends with the client that it asks through, which the node closes.
 func apiHandler(open web.Opener) http.Handler {
-	commands, others := newAPI(open), http.NewServeMux()
-	feed.New().Mount(others, feed.Opener(open), func(w http.ResponseWriter, err error) { writeError(w, unknownUser(err), nil) })
-	looks := map[string]*apiRoute{}
+	a, looks := newAPI(open), http.NewServeMux()
+	feed.New().Mount(looks, feed.Opener(open), func(w http.ResponseWriter, err error) { writeError(w, unknownUser(err), nil) })
+	serve := func(_ *apiServer, q *apiRequest) error {
+		looks.ServeHTTP(q.w, q.r)
+		return nil
+	}
 	for _, o := range apiOthers() {
 		if o.path == feed.PathOverview || o.path == feed.PathEvents {
-			looks[o.path] = &apiRoute{apiRow: apiRow{method: o.method}, path: o.path, fields: o.fields}
+			a.routes[strings.TrimPrefix(o.path, apiRoot)] = &apiRoute{apiRow: apiRow{method: o.method, lines: o.events, native: serve}, path: o.path, fields: o.fields}
 		}
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rt := looks[r.URL.Path]
-		if rt == nil {
-			commands.ServeHTTP(w, r)
-			return
-		}
-		// A mux takes HEAD for GET: its events would go on for a reader that waits for none, and hold its connection.
-		if r.Method != string(rt.method) {
-			writeError(w, wrongMethod(w, rt.method), nil)
-			return
-		}
-		if _, err := rt.values(w, r); err != nil {
-			writeError(w, err, nil)
-			return
-		}
-		places := commands.calls
-		if r.URL.Path == feed.PathEvents {
-			places = commands.streams
-		}
-		user := commands.user(r)
-		if !places.take(user) {
-			writeError(w, errCrowded, nil)
-			return
-		}
-		defer places.giveBack(user)
-		others.ServeHTTP(w, r)
-	})
+	return a
 }
 
 func newAPI(open web.Opener) *apiServer {
@@ -164,14 +142,23 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) error {
 		return errCrowded
 	}
 	defer places.giveBack(user)
-	c, err := a.open(r)
-	if err != nil {
-		return unknownUser(err)
-	}
 	if rt.native != nil && !q.planned() {
-		return rt.native(a, q, c)
+		return rt.native(a, q)
+	}
+	c, err := a.clientOf(q)
+	if err != nil {
+		return err
 	}
 	return q.run(c)
+}
+
+// clientOf returns the client that speaks for the user who made a request.
+func (a *apiServer) clientOf(q *apiRequest) (*client.Client, error) {
+	c, err := a.open(q.r)
+	if err != nil {
+		return nil, unknownUser(err)
+	}
+	return c, nil
 }
 
 func wrongMethod(w http.ResponseWriter, want apiMethod) error {

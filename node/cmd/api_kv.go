@@ -58,13 +58,17 @@ func finishErrand(call *apiCall, s *errand, err error) error {
 	return call.finish(err)
 }
 
-func (a *apiServer) get(q *apiRequest, c *client.Client) error {
+func (a *apiServer) get(q *apiRequest) error {
 	keys := distinctKeys(q.value("key").texts)
 	o, err := readOptionsOf(q)
 	if err != nil {
 		return q.route.apiErrorOf(err)
 	}
 	ctx, err := q.within()
+	if err != nil {
+		return err
+	}
+	c, err := a.clientOf(q)
 	if err != nil {
 		return err
 	}
@@ -149,7 +153,7 @@ func (q *apiRequest) gotPart(c *client.Client, keys [][]byte, o client.ReadOptio
 	return finishErrand(call, s, err)
 }
 
-func (a *apiServer) set(q *apiRequest, c *client.Client) error {
+func (a *apiServer) set(q *apiRequest) error {
 	o, err := writeOptionsOf(q)
 	if err != nil {
 		return q.route.apiErrorOf(err)
@@ -162,6 +166,10 @@ func (a *apiServer) set(q *apiRequest, c *client.Client) error {
 		return q.route.apiErrorOf(err)
 	}
 	ctx, err := q.within()
+	if err != nil {
+		return err
+	}
+	c, err := a.clientOf(q)
 	if err != nil {
 		return err
 	}
@@ -226,12 +234,16 @@ func (q *apiRequest) pairs() (pairs []client.Pair, err error) {
 	return pairs, nil
 }
 
-func (a *apiServer) del(q *apiRequest, c *client.Client) error {
+func (a *apiServer) del(q *apiRequest) error {
 	keys := distinctKeys(q.value("key").texts)
 	if q.on(optionYes) {
 		return fieldErrorf(optionYes, "keys need no consent; want it with prefix alone")
 	}
 	ctx, err := q.within()
+	if err != nil {
+		return err
+	}
+	c, err := a.clientOf(q)
 	if err != nil {
 		return err
 	}

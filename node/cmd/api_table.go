@@ -6,7 +6,6 @@ import (
 	"muster/node/overview"
 	"muster/node/overview/feed"
 	"muster/node/web"
-	"muster/repl/client"
 )
 
 // The table of routes: how each command is called over HTTP. The same table makes docs/openapi.json and the list of
@@ -36,7 +35,7 @@ type apiRow struct {
 	planOf string
 	// resumes is the field that a stream continues from; its values are the ids of server-sent events.
 	resumes string
-	native  func(*apiServer, *apiRequest, *client.Client) error
+	native  func(*apiServer, *apiRequest) error
 	answer  any // a value of the type that is printed; nil: docs/operating.md says it
 }
 
