@@ -47,7 +47,7 @@ type met struct {
 
 func newDoor(n *Node, listener net.Listener) *door {
 	return &door{
-		node: n, listener: listener,
+		node: n, listener: listener, seats: seats{webs: web.NewShares(n.limits.webs)},
 		conns: make(map[net.Conn]*connection), creds: make(map[net.Conn]credential), feeds: make(map[raft.NodeID]int), met: make(map[raft.NodeID]met),
 	}
 }

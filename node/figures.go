@@ -98,7 +98,7 @@ func (o observed) connections(p *metrics.Page) {
 		{"client", s.clients, l.clients}, {"peer", s.peers, l.peers}, {"bulk", s.bulks, l.bulks},
 		{"stranger", len(s.strangers.conns), l.strangers}, {"known", len(s.known.conns), l.known},
 		{"founder", len(s.founders.conns), l.founders}, {"guest", len(s.guests.conns), l.guests},
-		{"http", s.webs, l.webs}, {"http-visitor", len(s.visitors.conns), l.visitors},
+		{"http", s.webs.Taken(), l.webs}, {"http-visitor", len(s.visitors.conns), l.visitors},
 	}
 	d.mu.Unlock()
 	for _, r := range rows {

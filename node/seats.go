@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"muster/node/web"
 	"muster/repl/wire"
 )
 
@@ -21,7 +22,7 @@ type seats struct {
 	known crowd
 	// visitors speak HTTP, have asked for something, and have not said yet who asks. Of webs one has.
 	visitors crowd
-	webs     int
+	webs     *web.Shares // has a lock of its own
 }
 
 // crowd is connections of which one too many ends the oldest. That is for connections

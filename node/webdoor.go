@@ -104,7 +104,7 @@ func (d *door) greetHTTP(conn, below net.Conn, t *wire.TLSConn) (greeted, error)
 			v.Peer = trust.Proven{}
 		}
 	}
-	v.Prove = func() *wire.Error { // the rest of it is in receiveHTTP
+	v.Prove = func(string) *wire.Error { // the rest of it is in receiveHTTP
 		t.LetIn()
 		return nil
 	}
@@ -146,21 +146,20 @@ func (d *door) receiveHTTP(below net.Conn, v *web.Visitor) (leave func()) {
 		}
 		return nil
 	}
-	v.Prove = func() *wire.Error {
+	v.Prove = func(user string) *wire.Error {
 		if letIn != nil {
-			_ = letIn() // it has nothing to refuse
+			_ = letIn(user) // it has nothing to refuse
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if seat.over {
 			return errSeatOver
 		}
-		if d.seats.webs >= n.limits.webs {
-			return wire.Busy("node "+n.name, fmt.Sprintf("it has %d connections of HTTP, the limit is %d", d.seats.webs, n.limits.webs), time.Second)
+		if !d.seats.webs.Take(user) {
+			return wire.Busy("node "+n.name, fmt.Sprintf("it has %d connections of HTTP; the limit is %d, and for one user as many as are left for others", d.seats.webs.Taken(), n.limits.webs), time.Second)
 		}
 		d.seats.visitors.remove(below)
-		d.seats.webs++
-		seat.leave = func() { d.seats.webs-- }
+		seat.leave = func() { d.seats.webs.GiveBack(user) }
 		return nil
 	}
 	d.web.Serve(v)

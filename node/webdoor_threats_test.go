@@ -225,13 +225,14 @@ func TestHTTPSeats(t *testing.T) {
 
 func httpSeats(t *testing.T) string {
 	l := secureLimits()
-	l.visitors, l.webs = 4, 3
+	l.visitors, l.webs = 4, 5
 	p := withHTTP(t, 1, l)
 	r := p.nodes[0]
 	url := "https://" + r.addr
 	user := newBrowser(t)
 	user.logsIn(url, "rob", "correct horse")
 	user.wants(http.StatusOK, "rob", http.MethodGet, url+"/api/v1/auth/whoami", "")
+	p.withPassword("eve", "battery staple")
 	var crowd []*browser
 	for range 20 { // each keeps its connection
 		b := newBrowser(t)
@@ -246,7 +247,7 @@ func httpSeats(t *testing.T) string {
 				conns++
 			}
 		}
-		return len(r.node.door.seats.visitors.conns), r.node.door.seats.webs, conns
+		return len(r.node.door.seats.visitors.conns), r.node.door.seats.webs.Taken(), conns
 	}
 	over := ""
 	until(t, "what is one too many has ended", func() error {
@@ -265,15 +266,20 @@ func httpSeats(t *testing.T) string {
 	}
 	user.wants(http.StatusOK, "rob", http.MethodGet, url+"/api/v1/auth/whoami", "")
 	var users []*browser
-	for i := range l.webs {
+	// A user gets as many as are left for others.
+	for i := range 3 {
 		b := newBrowser(t)
 		b.token = user.token
 		status, text, _ := b.ask(http.MethodGet, url+"/api/v1/auth/whoami", "")
-		if want := i < l.webs-1; (status == http.StatusOK) != want || !want && status != http.StatusServiceUnavailable {
+		if want := i < 2; (status == http.StatusOK) != want || !want && status != http.StatusServiceUnavailable {
 			t.Errorf("user %d: got %d %s", i, status, text)
 		}
 		users = append(users, b)
 	}
+	other := newBrowser(t)
+	other.logsIn(url, "eve", "battery staple")
+	other.wants(http.StatusOK, "eve", http.MethodGet, url+"/api/v1/auth/whoami", "")
+	users = append(users, other)
 	if _, _, _, err := p.admin.GetOne(t.Context(), []byte("k"), nil, client.ReadOptions{}); err != nil {
 		t.Errorf("over our own protocol: %v", err)
 	}

@@ -43,7 +43,7 @@ type apiServer struct {
 	routes map[string]*apiRoute // by path, without the root
 	spec   []byte               // openapi.json
 
-	calls, streams *apiPlaces // one is taken while a command runs
+	calls, streams *web.Shares // one is taken while a command runs
 	user           func(*http.Request) string
 }
 
@@ -74,7 +74,7 @@ func apiHandler(open web.Opener) http.Handler {
 }
 
 func newAPI(open web.Opener) *apiServer {
-	a := &apiServer{open: open, routes: map[string]*apiRoute{}, calls: newPlaces(callsMax), streams: newPlaces(streamsMax), user: web.UserOf}
+	a := &apiServer{open: open, routes: map[string]*apiRoute{}, calls: web.NewShares(callsMax), streams: web.NewShares(streamsMax), user: web.UserOf}
 	routes := apiRoutes()
 	for _, rt := range routes {
 		a.routes[strings.TrimPrefix(rt.path, apiRoot)] = rt
@@ -138,10 +138,10 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) error {
 		places = a.streams
 	}
 	user := a.user(r)
-	if !places.take(user) {
+	if !places.Take(user) {
 		return errCrowded
 	}
-	defer places.giveBack(user)
+	defer places.GiveBack(user)
 	if rt.native != nil && !q.planned() {
 		return rt.native(a, q)
 	}

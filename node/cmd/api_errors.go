@@ -188,3 +188,6 @@ func writeLine(w http.ResponseWriter, status int, line []byte) {
 	w.WriteHeader(status)
 	_, _ = w.Write(line) // the reader has gone
 }
+
+// errCrowded refuses a request for which there is no place.
+var errCrowded = &apiError{status: http.StatusServiceUnavailable, code: "busy", object: "node", text: "as many requests are under way as there may be, of all or of one user", next: "try again in a second", exit: exitNoResult, retry: 1000}

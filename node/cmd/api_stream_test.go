@@ -168,15 +168,15 @@ func TestStreamsEndWithTheirReader(t *testing.T) {
 			}
 			all = append(all, s)
 		}
-		if n := streamsMax - a.streams.left(); n != len(all) {
+		if n := a.streams.Taken(); n != len(all) {
 			t.Errorf("%d streams have a place, want %d", n, len(all))
 		}
 		for _, s := range all {
 			s.end()
 		}
-		for until := time.Now().Add(10 * time.Second); a.streams.left() < streamsMax; time.Sleep(time.Millisecond) {
+		for until := time.Now().Add(10 * time.Second); a.streams.Taken() > 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(until) {
-				t.Fatalf("%d streams go on without a reader", streamsMax-a.streams.left())
+				t.Fatalf("%d streams go on without a reader", a.streams.Taken())
 			}
 		}
 	}
@@ -272,11 +272,4 @@ func TestErrorsAfterTheBeginning(t *testing.T) {
 	call.answer.Write(make([]byte, answerHeldMax))
 	_ = call.finish(withStatus(exitRefused, "no more"))
 	t.Error("it ends as if it were whole")
-}
-
-// left returns how many places are free.
-func (p *apiPlaces) left() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.free
 }

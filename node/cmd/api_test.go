@@ -423,7 +423,7 @@ func TestErrorsHaveStatuses(t *testing.T) {
 	w = httptest.NewRecorder()
 	(&apiServer{open: func(*http.Request) (*client.Client, error) {
 		return nil, wire.Unauthorized("request", "it has no token", "log in")
-	}, routes: newAPI(nil).routes, calls: newPlaces(1), user: web.UserOf}).
+	}, routes: newAPI(nil).routes, calls: web.NewShares(1), user: web.UserOf}).
 			ServeHTTP(w, httptest.NewRequest(http.MethodGet, apiRoot+"status", nil))
 	if w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), `"code":"unauthorized"`) {
 		t.Errorf("without a login: %d %s", w.Code, w.Body)
@@ -449,7 +449,7 @@ func TestErrorsAreInTheWordsOfTheRequest(t *testing.T) {
 func TestRequestsAreBounded(t *testing.T) {
 	a := api(t)
 	for range callsMax {
-		a.calls.take("")
+		a.calls.Take("")
 	}
 	e := a.get(t, "status")
 	if e.refused(t, http.StatusServiceUnavailable, "busy"); e.header.Get("Retry-After") != "1" {
@@ -457,48 +457,12 @@ func TestRequestsAreBounded(t *testing.T) {
 	}
 	a.get(t, "kv/list").is(t, http.StatusOK, nil) // streams have places of their own
 	for range streamsMax {
-		a.streams.take("")
+		a.streams.Take("")
 	}
 	a.get(t, "kv/list").refused(t, http.StatusServiceUnavailable, "busy")
-	a.calls.giveBack("")
+	a.calls.GiveBack("")
 	a.get(t, "status").is(t, http.StatusOK, nil)
 	a.get(t, "status").is(t, http.StatusOK, nil) // its place was given back
-}
-
-// A user who may read one key can have many requests wait, and must not keep those of an administrator out.
-func TestNobodyTakesAllPlaces(t *testing.T) {
-	if wrong := greedyUser(); wrong != "" {
-		t.Error(wrong)
-	}
-}
-
-func greedyUser() string {
-	for _, n := range []int{callsMax, streamsMax} {
-		p := newPlaces(n)
-		taken := 0
-		for taken <= n && p.take("eve") {
-			taken++
-		}
-		if !p.take("ann") {
-			return fmt.Sprintf("one user has %d of %d places, and another gets none", taken, n)
-		}
-		if taken < n/2 {
-			return fmt.Sprintf("a user who is alone has %d of %d places, want half", taken, n)
-		}
-		p.giveBack("ann")
-		for range taken {
-			p.giveBack("eve")
-		}
-		if len(p.of) > 0 || p.free != n {
-			return fmt.Sprintf("places are lost: %d are free of %d, %v has some", p.free, n, p.of)
-		}
-		for i := range n {
-			if !p.take("") {
-				return fmt.Sprintf("where nobody is asked who he is there are %d places, want %d", i, n)
-			}
-		}
-	}
-	return ""
 }
 
 // A token or a key that stands where a name is wanted must not be repeated by the error.

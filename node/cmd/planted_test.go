@@ -70,8 +70,3 @@ func TestPlantedDialsAnybody(t *testing.T) {
 
 // The tests of plans must find a token that counts for another plan.
 func TestPlantedStalePlan(t *testing.T) { mustFind(t, bugStalePlan, staleTaken) }
-
-// The test of places for requests must find a user who takes them all.
-func TestPlantedGreedyUser(t *testing.T) {
-	mustFind(t, bugGreedyUser, func(*testing.T) string { return greedyUser() })
-}

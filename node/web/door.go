@@ -381,7 +381,7 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, v *Visitor, m *Moun
 	c, e := d.config.Identify(r, v, m.Kind == Figures)
 	if e == nil {
 		defer c.Release()
-		e = v.proven.do(v.Prove)
+		e = v.proven.do(func() *wire.Error { return v.Prove(c.User) })
 	} else if e.Code == wire.CodeUnauthorized {
 		if field(r, "Authorization") != "" {
 			// To look at what was shown costs a processor as much as a handshake does: the next try pays for one.

@@ -124,7 +124,7 @@ func (r *rig) serve(d *Door, conn net.Conn, config *tls.Config, l Limits) {
 	v := &Visitor{
 		From: conn.RemoteAddr(), Near: true, Conn: Bound(conn, conn, l.WriteTime),
 		Arrive: func() *wire.Error { r.arrived.Add(1); return nil },
-		Prove:  func() *wire.Error { r.known.Add(1); return nil },
+		Prove:  func(string) *wire.Error { r.known.Add(1); return nil },
 	}
 	if config != nil {
 		over := tls.Server(conn, config)

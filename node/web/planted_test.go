@@ -16,6 +16,7 @@ func TestPlantedBugs(t *testing.T) {
 		bugAnyBody:     endlessBodies,
 		bugSlowReader:  slowReaders,
 		bugStreams:     rapidReset,
+		bugGreedyUser:  func(*testing.T) string { return greedyUser() },
 	} {
 		t.Run(bug, func(t *testing.T) { // what it has served ends with it
 			SetBug(bug)

@@ -23,9 +23,10 @@ type Visitor struct {
 	// From is the address that it comes from, with the port. Near reports that both its ends are at loopback addresses.
 	From net.Addr
 	Near bool
-	// Arrive is called with its first request, and Prove with the first one that has said who makes it: each takes
-	// another seat, or refuses.
-	Arrive, Prove func() *wire.Error
+	// Arrive is called with its first request, and Prove with the first one that has said who makes it, which user, or ""
+	// where nobody is asked: each takes another seat, or refuses.
+	Arrive func() *wire.Error
+	Prove  func(user string) *wire.Error
 
 	hereAddr        string      // the address that it came to, without the port. Set by Serve
 	asked           atomic.Bool // it has sent a request
