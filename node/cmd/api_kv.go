@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -58,17 +59,23 @@ func finishErrand(call *apiCall, s *errand, err error) error {
 	return call.finish(err)
 }
 
+// asks returns what asks nodes for a request, and until when.
+func (a *apiServer) asks(q *apiRequest) (context.Context, *client.Client, error) {
+	ctx, err := q.within()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := a.clientOf(q)
+	return ctx, c, err
+}
+
 func (a *apiServer) get(q *apiRequest) error {
 	keys := distinctKeys(q.value("key").texts)
 	o, err := readOptionsOf(q)
 	if err != nil {
 		return q.route.apiErrorOf(err)
 	}
-	ctx, err := q.within()
-	if err != nil {
-		return err
-	}
-	c, err := a.clientOf(q)
+	ctx, c, err := a.asks(q)
 	if err != nil {
 		return err
 	}
@@ -165,11 +172,7 @@ func (a *apiServer) set(q *apiRequest) error {
 	if err != nil {
 		return q.route.apiErrorOf(err)
 	}
-	ctx, err := q.within()
-	if err != nil {
-		return err
-	}
-	c, err := a.clientOf(q)
+	ctx, c, err := a.asks(q)
 	if err != nil {
 		return err
 	}
@@ -239,11 +242,7 @@ func (a *apiServer) del(q *apiRequest) error {
 	if q.on(optionYes) {
 		return fieldErrorf(optionYes, "keys need no consent; want it with prefix alone")
 	}
-	ctx, err := q.within()
-	if err != nil {
-		return err
-	}
-	c, err := a.clientOf(q)
+	ctx, c, err := a.asks(q)
 	if err != nil {
 		return err
 	}

@@ -207,7 +207,7 @@ func (f *topFrame) tabs(o *overview.Overview, s *topState, c *topContent) {
 	counts := [topTables]int{len(o.Nodes), len(o.Groups), len(o.Jobs), len(o.Events), len(o.Findings)}
 	var names []string
 	for t := range topTables {
-		name := fmt.Sprintf("%d %s (%d)", t+1, t, counts[t])
+		name := fmt.Sprintf("%d:%s (%d)", t+1, t, counts[t])
 		if t == s.table {
 			name = "[" + name + "]"
 		}

@@ -60,18 +60,15 @@ func (s *screen) leave() {
 	s.before = nil
 }
 
-// measure reads the size of the terminal, and reports whether it is another one. What was on it is
-// then not known any more.
-func (s *screen) measure() bool {
+// measure reads the size of the terminal. If that is another one, what is on it is not known any more.
+func (s *screen) measure() {
 	width, height, err := term.GetSize(s.out)
 	if err != nil || width <= 0 || height <= 0 {
 		width, height = 80, 24 // a terminal that does not say, as over some serial lines
 	}
-	if width == s.width && height == s.height {
-		return false
+	if width != s.width || height != s.height {
+		s.width, s.height, s.lines = width, height, nil
 	}
-	s.width, s.height, s.lines = width, height, nil
-	return true
 }
 
 // draw brings lines onto the screen.

@@ -216,22 +216,9 @@ func (p *dashboard) fillCluster() {
 	// Nobody checks instances of type ttl: a test that is about drawing need not wait for checks.
 	all := []service{{"web", "tcp", nil}, {"reports", "ttl", []map[string]string{{"id": "one", "host": "10.9.9.9", "port": "1", "interval": "60000"}}}}
 	for range pageInstances {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				conn, err := l.Accept()
-				if err != nil {
-					return
-				}
-				conn.Close()
-			}
-		}()
-		_, port, _ := strings.Cut(l.Addr().String(), ":")
-		p.instances = append(p.instances, l.Addr().String())
+		addr := listen(t, func(conn net.Conn) { conn.Close() })
+		_, port, _ := strings.Cut(addr, ":")
+		p.instances = append(p.instances, addr)
 		all[0].Node = append(all[0].Node, map[string]string{"host": "127.0.0.1", "port": port})
 	}
 	for i := range manyServices - len(all) {

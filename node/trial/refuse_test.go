@@ -238,7 +238,7 @@ func TestForeignEndpoint(t *testing.T) {
 
 // listen serves each connection with f and then keeps it open until the test
 // has ended.
-func listen(t *testing.T, f func(net.Conn)) string {
+func listen(t testing.TB, f func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -186,7 +186,7 @@ func TestTop(t *testing.T) {
 	before := m.modes()
 	cmd := top()
 	m.start(cmd)
-	m.shows("muster top · cluster", "[1 nodes (3)]", "n1", "n2", "n3", "writes ")
+	m.shows("muster top · cluster", "[1:nodes (3)]", "n1", "n2", "n3", "writes ")
 	if m.modes() == before {
 		t.Error("the terminal waits for whole lines")
 	}
@@ -198,7 +198,7 @@ func TestTop(t *testing.T) {
 	m.shows("[2 groups (3)]", "LEADER")
 	m.resize(24, 160)
 	m.press("1")
-	m.shows("[1 nodes (3)]", "ADDR", c.nodes[2].addr)
+	m.shows("[1:nodes (3)]", "ADDR", c.nodes[2].addr)
 	c.kill(2)
 	m.shows("ERROR", "node n3 ("+c.nodes[2].addr+")", "!n3", overview.RemedyStart)
 	m.press("4")
@@ -231,7 +231,7 @@ func TestTop(t *testing.T) {
 	cmd = top()
 	cmd.Env = append(cmd.Env, "NO_COLOR=1")
 	told.start(cmd)
-	told.shows("[1 nodes (3)]")
+	told.shows("[1:nodes (3)]")
 	cmd.Process.Signal(syscall.SIGTERM)
 	if status := ended(t, cmd); status != 0 {
 		t.Errorf("ended with status %d after SIGTERM", status)
