@@ -191,11 +191,11 @@ func TestTop(t *testing.T) {
 		t.Error("the terminal waits for whole lines")
 	}
 	m.press("2")
-	m.shows("[2 groups (3)]", "REPLICAS")
+	m.shows("[2:groups (3)]", "REPLICAS")
 	m.press("\x1b[B\r")
 	m.shows("group 1: leader", "replica ")
 	m.press("\x1b")
-	m.shows("[2 groups (3)]", "LEADER")
+	m.shows("[2:groups (3)]", "LEADER")
 	m.resize(24, 160)
 	m.press("1")
 	m.shows("[1:nodes (3)]", "ADDR", c.nodes[2].addr)
