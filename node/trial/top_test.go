@@ -202,7 +202,7 @@ func TestTop(t *testing.T) {
 	c.kill(2)
 	m.shows("ERROR", "node n3 ("+c.nodes[2].addr+")", "!n3", overview.RemedyStart)
 	m.press("4")
-	m.shows("[4 events", "node n3 is dead")
+	m.shows("[4:events", "node n3 is dead")
 	m.press("q")
 	if status := ended(t, cmd); status != 0 {
 		t.Errorf("ended with status %d after q", status)
