@@ -53,7 +53,10 @@ function Act({ what, close }) {
   if (force) args.force = true;
   const ready = fields.every((f) => f.optional || String(values[f.name] ?? "").trim() !== "");
 
-  useLayoutEffect(() => box.current.showModal(), []); // before any key that comes
+  useLayoutEffect(() => { // before any key that comes
+    box.current.showModal();
+    box.current.querySelector("[data-first]")?.focus();
+  }, []);
 
   // The browser gives the focus back to where it was, and then says that the dialog has closed.
   const shut = () => box.current?.close();
@@ -118,7 +121,7 @@ function Act({ what, close }) {
       <div class="buttons">
         <span class="muted" role="status">${busy ? (wantsPlan ? "planning …" : "working …") : ""}</span>
         <button type="button" onClick=${shut} data-testid="dialog-close">${answer ? "Close" : "Cancel"}</button>
-        ${!answer && !dead && html`<button type="submit" class=${what.danger && !wantsPlan ? "danger" : "primary"} aria-disabled=${busy} disabled=${!ready} autofocus=${!fields.length} data-testid="dialog-go">
+        ${!answer && !dead && html`<button type="submit" class=${what.danger && !wantsPlan ? "danger" : "primary"} aria-disabled=${busy} disabled=${!ready} data-first=${!fields.length || undefined} data-testid="dialog-go">
           ${wantsPlan ? "Show the plan" : plan ? "Carry out this plan" : what.button || what.title}</button>`}
       </div>
     </form>
@@ -127,7 +130,7 @@ function Act({ what, close }) {
 
 function Field({ f, value, set, first }) {
   const id = "field-" + f.name;
-  const common = { id, name: f.name, "data-testid": id, "aria-describedby": f.help ? id + "-help" : undefined, autofocus: first };
+  const common = { id, name: f.name, "data-testid": id, "aria-describedby": f.help ? id + "-help" : undefined, "data-first": first || undefined };
   return html`<div class="field"><label for=${id}>${f.label}</label>
     ${f.options
       ? html`<select ...${common} value=${value} onChange=${(e) => set(e.target.value)}>${f.options.map((o) => html`<option key=${o} value=${o}>${o}</option>`)}</select>`

@@ -2,6 +2,10 @@
 export { html, render, h, useState, useEffect, useMemo, useRef, useLayoutEffect, useCallback } from "./vendor/preact-htm.js";
 import { useState, useEffect, useRef } from "./vendor/preact-htm.js";
 
+// focus, as ref of an element, gives it the focus once it is there. The attribute autofocus would have the
+// browser complain where something else has it already.
+export const focus = (element) => element?.focus();
+
 // A store is a value that components follow. set replaces it and tells all of them.
 export function store(value) {
   const heard = new Set();

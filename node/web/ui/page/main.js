@@ -1,5 +1,5 @@
 // The page: its frame, the login, and the table of screens.
-import { html, render, useState, useEffect, useRef, useStore } from "./lib.js";
+import { html, render, focus, useState, useEffect, useRef, useStore } from "./lib.js";
 import { useHere, href, go } from "./router.js";
 import { badge, loginWanted, via, login, enter, forget, nameOf } from "./api.js";
 import { overview, interrupted, start } from "./live.js";
@@ -116,7 +116,7 @@ function Login() {
   };
   return html`<main class="login" data-testid="login"><form onSubmit=${submit}>
     <h1><img src="/ui/icon.svg" alt="" width="22" height="22" /> muster</h1>
-    <div class="field"><label for="user">User</label><input id="user" data-testid="login-user" autocomplete="username" autofocus value=${user} onInput=${(e) => setUser(e.target.value)} /></div>
+    <div class="field"><label for="user">User</label><input id="user" data-testid="login-user" autocomplete="username" ref=${focus} value=${user} onInput=${(e) => setUser(e.target.value)} /></div>
     <div class="field"><label for="password">Password</label><input id="password" data-testid="login-password" type="password" autocomplete="current-password" value=${password} onInput=${(e) => setPassword(e.target.value)} /></div>
     <div class="field"><label for="token">or a token</label><input id="token" data-testid="login-token" type="password" autocomplete="off" value=${token} onInput=${(e) => setToken(e.target.value)} /></div>
     <${Failed} error=${error} testid="login-error" />

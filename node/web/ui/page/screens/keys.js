@@ -1,5 +1,5 @@
 // The keys: a tree by a separator, one key with its value, and what happens to them.
-import { html, useAsk, useState, useEffect, useMemo, useRef } from "../lib.js";
+import { html, focus, useAsk, useState, useEffect, useMemo, useRef } from "../lib.js";
 import { ask, follow } from "../api.js";
 import { useQuery, href } from "../router.js";
 import { act, note } from "../act.js";
@@ -169,7 +169,7 @@ function Edit({ data, value, text, name, close, done, reload }) {
     }
   };
   return html`<form onSubmit=${save}>
-    <div class="field"><label for="edit">${binary ? "Value, in hexadecimal" : "Value"}</label><textarea id="edit" class="mono" rows="10" data-testid="edit-text" spellcheck=${false} autofocus value=${typed} onInput=${(e) => setTyped(e.target.value)}></textarea></div>
+    <div class="field"><label for="edit">${binary ? "Value, in hexadecimal" : "Value"}</label><textarea id="edit" class="mono" rows="10" data-testid="edit-text" spellcheck=${false} ref=${focus} value=${typed} onInput=${(e) => setTyped(e.target.value)}></textarea></div>
     <div class="field"><label for="edit-ttl">Time to live</label><input id="edit-ttl" data-testid="edit-ttl" placeholder="for ever" value=${ttl} onInput=${(e) => setTTL(e.target.value)} /><small>as in 30s or 12h; empty makes it last for ever, whatever it had before</small></div>
     <${Failed} error=${error} testid="edit-error" />
     ${error?.status === 409 && html`<p><button type="button" onClick=${reload} data-testid="edit-reload">Show what it is now</button></p>`}
