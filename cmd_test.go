@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -548,6 +549,24 @@ func setAndReadBack(t *testing.T, endpoints, path string) {
 					t.Errorf("%s, node %d: %s is %v, want %q", s.Name, i+1, key, got.Nodes[i][key], want)
 				}
 			}
+		}
+	}
+}
+
+// What tests use is not in the binary: testing declares flags, and what starts and kills nodes has
+// no place among them.
+func TestBinaryHasNoTests(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Fields(string(out))
+	if !slices.Contains(all, "muster/node/cmd") {
+		t.Fatalf("go list finds not even the commands: %q", all)
+	}
+	for _, p := range all {
+		if p == "testing" || strings.HasPrefix(p, "muster/") && strings.HasSuffix(p, "test") {
+			t.Errorf("the binary has %s", p)
 		}
 	}
 }

@@ -24,7 +24,7 @@ import (
 )
 
 // A cluster of one node, in this process, answers requests here by its own door; what wants several nodes is tested by
-// node/trial.
+// node/trial/web.
 
 // apiCluster is such a node.
 type apiCluster struct {

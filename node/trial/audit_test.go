@@ -8,14 +8,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"muster/node/trial/clustertest"
 )
 
 // A person sees what nodes refused and who changed what, follows it as it comes, and is told
 // which line was changed by someone who has the disk, also where its hash fits.
 func TestAudit(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 2, "--groups", "1")
-	follow := c.command("audit", "tail", "--follow", "-o", "json", "--limit", "1", "--node", "n1", "--endpoints", c.endpoints())
+	c := clustertest.Start(t, 2, "--groups", "1")
+	follow := c.Command("audit", "tail", "--follow", "-o", "json", "--limit", "1", "--node", "n1", "--endpoints", c.Endpoints())
 	out, err := follow.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -30,8 +32,8 @@ func TestAudit(t *testing.T) {
 		}
 		close(lines)
 	}()
-	c.run("setting", "set", "trail-policy", "request").done(t)
-	c.run("kv", "set", "a/b", "the-value").done(t)
+	c.Run("setting", "set", "trail-policy", "request").Done(t)
+	c.Run("kv", "set", "a/b", "the-value").Done(t)
 	for wanted := true; wanted; {
 		line, ok := <-lines
 		if !ok {
@@ -53,20 +55,20 @@ func TestAudit(t *testing.T) {
 	}
 	var ordered, written bool
 	for _, node := range []string{"n1", "n2"} {
-		text := c.run("audit", "tail", "--node", node, "--limit", "100").done(t)
+		text := c.Run("audit", "tail", "--node", node, "--limit", "100").Done(t)
 		ordered = ordered || strings.Contains(text, `setting "trail-policy" "request"`)
 		written = written || strings.Contains(text, "Write") && strings.Contains(text, "a/b")
 	}
 	if !ordered || !written {
 		t.Errorf("ordered %t, written %t", ordered, written)
 	}
-	if text := c.run("audit", "verify").done(t); strings.Count(text, ": whole: ") != 2 {
+	if text := c.Run("audit", "verify").Done(t); strings.Count(text, ": whole: ") != 2 {
 		t.Error(text)
 	}
 
 	// The node is down while its disk is written to, and up again when it is asked.
-	c.stop(0)
-	files, err := filepath.Glob(filepath.Join(c.nodes[0].data, "trail", "*.jsonl"))
+	c.Stop(0)
+	files, err := filepath.Glob(filepath.Join(c.Nodes[0].Data, "trail", "*.jsonl"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)
 	}
@@ -78,13 +80,13 @@ func TestAudit(t *testing.T) {
 	if err := os.WriteFile(files[0], []byte(strings.Join(slices.Delete(all, 1, 2), "")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r := muster(t, "audit", "verify", c.nodes[0].data); r.status != exitRefused || !strings.Contains(r.stdout, "line 3 stands where line 2 should") {
-		t.Errorf("of the directory: status %d: %s%s", r.status, r.stdout, r.stderr)
+	if r := clustertest.Run(t, "audit", "verify", c.Nodes[0].Data); r.Status != clustertest.ExitRefused || !strings.Contains(r.Stdout, "line 3 stands where line 2 should") {
+		t.Errorf("of the directory: status %d: %s%s", r.Status, r.Stdout, r.Stderr)
 	}
-	c.start(0)
-	c.healthy(0, 1)
-	r := c.run("audit", "verify")
-	if r.status != exitRefused || !strings.Contains(r.stdout, "node n1: 1 wrong: ") || !strings.Contains(r.stdout, "lines 2 to 2 are missing: line 3 stands where line 2 should") || !strings.Contains(r.stdout, "node n2: whole: ") {
-		t.Errorf("status %d: %s%s", r.status, r.stdout, r.stderr)
+	c.Start(0)
+	c.Healthy(0, 1)
+	r := c.Run("audit", "verify")
+	if r.Status != clustertest.ExitRefused || !strings.Contains(r.Stdout, "node n1: 1 wrong: ") || !strings.Contains(r.Stdout, "lines 2 to 2 are missing: line 3 stands where line 2 should") || !strings.Contains(r.Stdout, "node n2: whole: ") {
+		t.Errorf("status %d: %s%s", r.Status, r.Stdout, r.Stderr)
 	}
 }

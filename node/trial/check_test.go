@@ -8,24 +8,9 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-)
 
-// checkRow is what check prints with -o json.
-type checkRow struct {
-	OK     bool `json:"ok"`
-	Groups []struct {
-		ID        int    `json:"id"`
-		Index     uint64 `json:"index"`
-		Replicas  int    `json:"replicas"`
-		Agree     bool   `json:"agree"`
-		Why       string `json:"why"`
-		Differing []struct {
-			Node  string   `json:"node"`
-			State string   `json:"state"`
-			Parts []string `json:"parts"`
-		} `json:"differing"`
-	} `json:"groups"`
-}
+	"muster/node/trial/clustertest"
+)
 
 // A check has two answers: all replicas were compared and agree, or not. Replicas that are written
 // to must agree, one that is down must not be passed over, and a group without a leader must not
@@ -33,21 +18,21 @@ type checkRow struct {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	const groups = 3 // with group 0
-	c := startCluster(t, 3, "--groups", "2")
-	check := func(args ...string) (row checkRow, r result) {
-		r = c.run(append([]string{"check", "-o", "json"}, args...)...)
-		if err := json.Unmarshal([]byte(r.stdout), &row); err != nil && r.stdout != "" {
-			t.Fatalf("check: status %d, %v: %s", r.status, err, r.stdout)
+	c := clustertest.Start(t, 3, "--groups", "2")
+	check := func(args ...string) (row clustertest.CheckRow, r clustertest.Result) {
+		r = c.Run(append([]string{"check", "-o", "json"}, args...)...)
+		if err := json.Unmarshal([]byte(r.Stdout), &row); err != nil && r.Stdout != "" {
+			t.Fatalf("check: status %d, %v: %s", r.Status, err, r.Stdout)
 		}
 		return row, r
 	}
-	c.until("each member is known to understand it", func(context.Context) error {
-		if row, r := check(); r.status != exitDone || !row.OK || len(row.Groups) != groups {
-			return fmt.Errorf("status %d, %s%s", r.status, r.stdout, r.stderr)
+	c.Until("each member is known to understand it", func(context.Context) error {
+		if row, r := check(); r.Status != clustertest.ExitDone || !row.OK || len(row.Groups) != groups {
+			return fmt.Errorf("status %d, %s%s", r.Status, r.Stdout, r.Stderr)
 		}
 		return nil
 	})
-	load := c.command("bench", "--endpoints", c.endpoints(), "--op", "mixed", "--duration", "6s", "--warm-up", "0s", "--keys", "2000")
+	load := c.Command("bench", "--endpoints", c.Endpoints(), "--op", "mixed", "--duration", "6s", "--warm-up", "0s", "--keys", "2000")
 	if err := load.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -68,23 +53,23 @@ func TestCheck(t *testing.T) {
 				t.Errorf("group %d while it is written to: %+v, and the check before was at %d", g.ID, g, before.Groups[i].Index)
 			}
 		}
-		if before = row; r.status != exitDone || t.Failed() {
-			t.Fatalf("status %d, %s%s", r.status, r.stdout, r.stderr)
+		if before = row; r.Status != clustertest.ExitDone || t.Failed() {
+			t.Fatalf("status %d, %s%s", r.Status, r.Stdout, r.Stderr)
 		}
 	}
-	if table := c.run("check", "--group", "1").done(t); !strings.Contains(table, "agree") || strings.Count(table, "\n") != 2 {
+	if table := c.Run("check", "--group", "1").Done(t); !strings.Contains(table, "agree") || strings.Count(table, "\n") != 2 {
 		t.Errorf("one group: got\n%s", table)
 	}
-	if r := c.run("check", "--fix"); r.status != exitDone || r.stderr != "" {
-		t.Errorf("--fix with nothing to do: status %d, %s", r.status, r.stderr)
+	if r := c.Run("check", "--fix"); r.Status != clustertest.ExitDone || r.Stderr != "" {
+		t.Errorf("--fix with nothing to do: status %d, %s", r.Status, r.Stderr)
 	}
-	c.run("check", "--group", "77").refused(t, exitNotFound, "group 77: the cluster has none; muster group list shows those that it has")
+	c.Run("check", "--group", "77").Refused(t, clustertest.ExitNotFound, "group 77: the cluster has none; muster group list shows those that it has")
 
-	c.kill(2)
-	c.until("the others are compared", func(context.Context) error {
+	c.Kill(2)
+	c.Until("the others are compared", func(context.Context) error {
 		row, r := check()
-		if r.status != exitNoResult || row.OK || len(row.Groups) != groups {
-			return fmt.Errorf("status %d, %s%s", r.status, r.stdout, r.stderr)
+		if r.Status != clustertest.ExitNoResult || row.OK || len(row.Groups) != groups {
+			return fmt.Errorf("status %d, %s%s", r.Status, r.Stdout, r.Stderr)
 		}
 		for _, g := range row.Groups {
 			if d := g.Differing; g.Agree || g.Index == 0 || len(d) != 1 || d[0].Node != "n3" || d[0].State != "silent" || len(d[0].Parts) != 0 {
@@ -93,11 +78,11 @@ func TestCheck(t *testing.T) {
 		}
 		return nil
 	})
-	c.kill(1)
-	c.until("nothing is compared any more", func(context.Context) error {
-		row, r := check("--endpoints", c.nodes[0].addr)
-		if r.status != exitNoResult || row.OK || len(row.Groups) != groups {
-			return fmt.Errorf("status %d, %s%s", r.status, r.stdout, r.stderr)
+	c.Kill(1)
+	c.Until("nothing is compared any more", func(context.Context) error {
+		row, r := check("--endpoints", c.Nodes[0].Addr)
+		if r.Status != clustertest.ExitNoResult || row.OK || len(row.Groups) != groups {
+			return fmt.Errorf("status %d, %s%s", r.Status, r.Stdout, r.Stderr)
 		}
 		for _, g := range row.Groups {
 			if g.Agree || g.Index != 0 || g.Why == "" {
@@ -106,11 +91,11 @@ func TestCheck(t *testing.T) {
 		}
 		return nil
 	})
-	c.start(1)
-	c.start(2)
-	c.until("all agree again", func(context.Context) error {
-		if row, r := check(); r.status != exitDone || !row.OK {
-			return fmt.Errorf("status %d, %s%s", r.status, r.stdout, r.stderr)
+	c.Start(1)
+	c.Start(2)
+	c.Until("all agree again", func(context.Context) error {
+		if row, r := check(); r.Status != clustertest.ExitDone || !row.OK {
+			return fmt.Errorf("status %d, %s%s", r.Status, r.Stdout, r.Stderr)
 		}
 		return nil
 	})
@@ -120,7 +105,7 @@ func TestCheck(t *testing.T) {
 // call a replica wrong that is only late, nor end as if all were well when it has compared nothing.
 func TestCheckMeanwhile(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "3")
+	c := clustertest.Start(t, 3, "--groups", "3")
 	ended := make(chan struct{})
 	said := make(chan map[int]int, 1)
 	go func() {
@@ -132,43 +117,43 @@ func TestCheckMeanwhile(t *testing.T) {
 				return
 			default:
 			}
-			out, err := c.command("check", "--endpoints", c.endpoints()).CombinedOutput()
-			status := exitDone
+			out, err := c.Command("check", "--endpoints", c.Endpoints()).CombinedOutput()
+			status := clustertest.ExitDone
 			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 				status = exit.ExitCode()
 			}
-			if statuses[status]++; status != exitDone && status != exitNoResult || strings.Contains(string(out), "differs") {
+			if statuses[status]++; status != clustertest.ExitDone && status != clustertest.ExitNoResult || strings.Contains(string(out), "differs") {
 				t.Errorf("while leaders change: status %d, %s", status, out)
 			}
 		}
 	}()
 	for range 3 {
-		i := c.leads(0)
-		c.stop(i)
-		c.start(i)
-		c.healthy()
+		i := c.Leads(0)
+		c.Stop(i)
+		c.Start(i)
+		c.Healthy()
 	}
 	close(ended)
 	statuses := <-said
-	c.until("well", func(context.Context) error {
-		if r := c.run("check"); r.status != exitDone {
-			return fmt.Errorf("status %d: %s%s", r.status, r.stdout, r.stderr)
+	c.Until("well", func(context.Context) error {
+		if r := c.Run("check"); r.Status != clustertest.ExitDone {
+			return fmt.Errorf("status %d: %s%s", r.Status, r.Stdout, r.Stderr)
 		}
 		return nil
 	})
-	t.Logf("%d checks while leaders changed agreed, %d had no result", statuses[exitDone], statuses[exitNoResult])
+	t.Logf("%d checks while leaders changed agreed, %d had no result", statuses[clustertest.ExitDone], statuses[clustertest.ExitNoResult])
 
-	s := newCluster(t, 1)
-	s.nodes[0].args = append(s.nodes[0].args, "--standby")
-	s.start(0)
+	s := clustertest.New(t, 1)
+	s.Nodes[0].Args = append(s.Nodes[0].Args, "--standby")
+	s.Start(0)
 	for _, args := range [][]string{{"check"}, {"check", "--fix", "--yes"}, {"check", "--acknowledge"}} {
-		s.until("told that it is no member", func(context.Context) error {
-			if r := s.run(args...); r.status != exitNoResult || r.stdout != "" || !strings.Contains(r.stderr, "a standby: it waits to be added to a cluster") {
-				return fmt.Errorf("%v: status %d, %s%s", args, r.status, r.stdout, r.stderr)
+		s.Until("told that it is no member", func(context.Context) error {
+			if r := s.Run(args...); r.Status != clustertest.ExitNoResult || r.Stdout != "" || !strings.Contains(r.Stderr, "a standby: it waits to be added to a cluster") {
+				return fmt.Errorf("%v: status %d, %s%s", args, r.Status, r.Stdout, r.Stderr)
 			}
 			return nil
 		})
 	}
-	s.kill(0)
-	s.run("check", "-o", "json").refused(t, exitNoEndpoint, "no endpoint accepted a connection")
+	s.Kill(0)
+	s.Run("check", "-o", "json").Refused(t, clustertest.ExitNoEndpoint, "no endpoint accepted a connection")
 }

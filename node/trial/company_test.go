@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"muster/node"
+	"muster/node/trial/clustertest"
 	"muster/repl/client/home"
 )
 
@@ -109,95 +110,95 @@ func TestCompanyCertificates(t *testing.T) {
 	dir := t.TempDir()
 	shop, other := newCompany(t, dir, "Shop CA"), newCompany(t, dir, "Other CA")
 	secret := filepath.Join(dir, "secret")
-	muster(t, "secret", "--file", secret).done(t)
-	c := newCluster(t, 3, "--secret-file", secret)
-	c.ca = shop.ca()
+	clustertest.Run(t, "secret", "--file", secret).Done(t)
+	c := clustertest.New(t, 3, "--secret-file", secret)
+	c.CA = shop.ca()
 	name := func(i int) string { return fmt.Sprintf("n%d", i+1) }
-	for i, p := range c.nodes {
-		p.args = append(p.args, shop.host(name(i), asIs)...)
-		c.start(i)
+	for i, p := range c.Nodes {
+		p.Args = append(p.Args, shop.host(name(i), asIs)...)
+		c.Start(i)
 	}
-	c.healthy()
-	c.goesByCertificates()
-	c.run("kv", "set", "k", "v").done(t)
+	c.Healthy()
+	c.GoesByCertificates()
+	c.Run("kv", "set", "k", "v").Done(t)
 
 	// Each starts with a certificate for a new key, which is read at the start.
-	for i := range c.nodes {
-		c.stop(i)
+	for i := range c.Nodes {
+		c.Stop(i)
 		shop.host(name(i), asIs)
-		c.start(i)
-		c.healthy()
+		c.Start(i)
+		c.Healthy()
 	}
 	has := func(want string) {
 		t.Helper()
-		if got := c.run("kv", "get", "k").done(t); got != want+"\n" {
+		if got := c.Run("kv", "get", "k").Done(t); got != want+"\n" {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 	has("v")
 
 	// A member that has a certificate of another CA, and believes in that, is turned away by both others.
-	p := c.nodes[2]
-	args := p.args
-	c.stop(2)
-	p.args = append(args[:len(args):len(args)], other.host(name(2), asIs)...)
-	c.start(2)
+	p := c.Nodes[2]
+	args := p.Args
+	c.Stop(2)
+	p.Args = append(args[:len(args):len(args)], other.host(name(2), asIs)...)
+	c.Start(2)
 	for i := range 2 {
-		c.until(name(i)+" turns it away", func(context.Context) error {
-			log, err := os.ReadFile(c.nodes[i].log)
+		c.Until(name(i)+" turns it away", func(context.Context) error {
+			log, err := os.ReadFile(c.Nodes[i].Log)
 			if err == nil && !strings.Contains(string(log), `a certificate signed by \"CN=Other CA\"`) {
 				err = errors.New("its log says nothing of the other CA")
 			}
 			return err
 		})
 	}
-	cl := c.client()
-	c.until("n3 missed", func(ctx context.Context) error {
-		a, err := cl.Status(ctx, c.nodes[0].addr)
+	cl := c.Client()
+	c.Until("n3 missed", func(ctx context.Context) error {
+		a, err := cl.Status(ctx, c.Nodes[0].Addr)
 		if err == nil && a.Healthy {
 			err = errors.New("all is well")
 		}
 		return err
 	})
-	c.run("kv", "set", "k", "w").done(t)
-	c.kill(2)
-	p.args = args
-	c.start(2)
-	c.healthy()
+	c.Run("kv", "set", "k", "w").Done(t)
+	c.Kill(2)
+	p.Args = args
+	c.Start(2)
+	c.Healthy()
 
 	// A host that was given the one with the other's certificate does not even start.
 	mixed := other.host("mixed", asIs)
 	mixed[5] = shop.ca()
-	muster(t, append([]string{"serve", "--data", filepath.Join(dir, "mixed"), "--listen", "127.0.0.1:0"}, mixed...)...).
-		refused(t, exitRefused, `--tls-cert: found a certificate signed by "CN=Other CA"`)
+	clustertest.Run(t, append([]string{"serve", "--data", filepath.Join(dir, "mixed"), "--listen", "127.0.0.1:0"}, mixed...)...).
+		Refused(t, clustertest.ExitRefused, `--tls-cert: found a certificate signed by "CN=Other CA"`)
 
 	// None of these nodes may be believed.
-	ask := func(endpoint string, more ...string) result {
-		return muster(t, append([]string{"kv", "get", "k", "--endpoints", endpoint}, more...)...)
+	ask := func(endpoint string, more ...string) clustertest.Result {
+		return clustertest.Run(t, append([]string{"kv", "get", "k", "--endpoints", endpoint}, more...)...)
 	}
-	addr := c.nodes[0].addr
+	addr := c.Nodes[0].Addr
 	_, port, _ := net.SplitHostPort(addr)
-	ask(addr, "--tls-ca", other.ca()).refused(t, exitNotPermitted, `a certificate signed by "CN=Shop CA"`)
-	ask("localhost:"+port, "--tls-ca", shop.ca()).refused(t, exitNotPermitted, `found a certificate for "127.0.0.1", want one for "localhost"`)
-	ask(addr).refused(t, exitNotPermitted, "name that with --tls-ca FILE")
-	ask(addr, "--tls-ca", shop.ca(), "--insecure").refused(t, exitUsage, "leave one of them out")
-	ask(addr, "--tls-ca", secret).refused(t, exitRefused, "--tls-ca: found no PEM block")
+	ask(addr, "--tls-ca", other.ca()).Refused(t, clustertest.ExitNotPermitted, `a certificate signed by "CN=Shop CA"`)
+	ask("localhost:"+port, "--tls-ca", shop.ca()).Refused(t, clustertest.ExitNotPermitted, `found a certificate for "127.0.0.1", want one for "localhost"`)
+	ask(addr).Refused(t, clustertest.ExitNotPermitted, "name that with --tls-ca FILE")
+	ask(addr, "--tls-ca", shop.ca(), "--insecure").Refused(t, clustertest.ExitUsage, "leave one of them out")
+	ask(addr, "--tls-ca", secret).Refused(t, clustertest.ExitRefused, "--tls-ca: found no PEM block")
 
 	// Another user of another host has the CA alone, and a password.
 	password := filepath.Join(dir, "password")
 	if err := os.WriteFile(password, []byte("correct horse\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.run("user", "create", "ann", "--password-file", password).done(t)
-	asAnn := func(args ...string) result {
-		cmd := c.command(append(args, "--endpoints", c.endpoints(), "--tls-ca", shop.ca())...)
+	c.Run("user", "create", "ann", "--password-file", password).Done(t)
+	asAnn := func(args ...string) clustertest.Result {
+		cmd := c.Command(append(args, "--endpoints", c.Endpoints(), "--tls-ca", shop.ca())...)
 		cmd.Env = append(cmd.Env, home.Variable+"="+filepath.Join(dir, "ann"))
-		return runCommand(t, cmd, "")
+		return clustertest.RunCommand(t, cmd, "")
 	}
-	asAnn("kv", "get", "k").refused(t, exitNotPermitted, "muster auth login")
-	asAnn("auth", "login", "ann", "--password-file", password, "--root", strings.Repeat("0", 64)).refused(t, exitUsage, "leave one of them out")
-	asAnn("auth", "login", "ann", "--password-file", password).done(t)
-	if got := asAnn("auth", "whoami").done(t); !strings.Contains(got, "ann") {
+	asAnn("kv", "get", "k").Refused(t, clustertest.ExitNotPermitted, "muster auth login")
+	asAnn("auth", "login", "ann", "--password-file", password, "--root", strings.Repeat("0", 64)).Refused(t, clustertest.ExitUsage, "leave one of them out")
+	asAnn("auth", "login", "ann", "--password-file", password).Done(t)
+	if got := asAnn("auth", "whoami").Done(t); !strings.Contains(got, "ann") {
 		t.Errorf("she is %q", got)
 	}
 
@@ -206,25 +207,25 @@ func TestCompanyCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	web := &process{binary: binary, addr: addrs[0], data: filepath.Join(c.dir, "web"), log: filepath.Join(c.dir, "web.log")}
-	web.args = append([]string{"serve", "--name", "web", "--listen", web.addr, "--data", web.data, "--join", c.endpoints()}, shop.host("web", asIs)...)
-	c.nodes = append(c.nodes, web)
-	c.start(3)
-	c.until("web is told why", func(context.Context) error {
-		log, err := os.ReadFile(web.log)
+	web := &clustertest.Process{Binary: clustertest.Binary(), Addr: addrs[0], Data: filepath.Join(c.Dir, "web"), Log: filepath.Join(c.Dir, "web.log")}
+	web.Args = append([]string{"serve", "--name", "web", "--listen", web.Addr, "--data", web.Data, "--join", c.Endpoints()}, shop.host("web", asIs)...)
+	c.Nodes = append(c.Nodes, web)
+	c.Start(3)
+	c.Until("web is told why", func(context.Context) error {
+		log, err := os.ReadFile(web.Log)
 		if err == nil && !strings.Contains(string(log), "it has no certificate of the cluster); start it with a token") {
 			err = errors.New("its log says nothing of a token")
 		}
 		return err
 	})
-	c.kill(3)
-	c.nodes = c.nodes[:3]
-	if got := c.run("node", "list").done(t); strings.Contains(got, "web") {
+	c.Kill(3)
+	c.Nodes = c.Nodes[:3]
+	if got := c.Run("node", "list").Done(t); strings.Contains(got, "web") {
 		t.Errorf("a host without a token is a member:\n%s", got)
 	}
 
 	// One that has a token.
-	c.extra = append(c.extra, shop.host("n4", asIs)...)
+	c.Extra = append(c.Extra, shop.host("n4", asIs)...)
 	addAll(c, addStandby(c, 1))
 	has("w")
 }

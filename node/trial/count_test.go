@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/trial/clustertest"
 	"muster/raft"
 	"muster/repl/client"
 	"muster/shardmap"
@@ -31,23 +32,23 @@ func countKey(i int) []byte { return fmt.Appendf(nil, "count/%d", i) }
 // move.
 func TestCountsAreExact(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3, "--groups", fmt.Sprint(slotGroups))
-	for i := range c.nodes {
-		c.start(i)
+	c := clustertest.New(t, 3, "--groups", fmt.Sprint(slotGroups))
+	for i := range c.Nodes {
+		c.Start(i)
 	}
-	c.healthy()
+	c.Healthy()
 	var (
 		wg     sync.WaitGroup
 		counts [countKeys]atomic.Int64
 		writes atomic.Int64
 		over   = make(chan struct{})
 	)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*readyMax)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*clustertest.ReadyMax)
 	defer cancel()
 	for i := range countClients {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(i), 14))
-			w := &tripleWriter{c: c, session: rnd.Uint64() | 1, at: i % len(c.nodes)}
+			w := &tripleWriter{c: c, session: rnd.Uint64() | 1, at: i % len(c.Nodes)}
 			defer w.close()
 			pause := time.NewTicker(countPause)
 			defer pause.Stop()
@@ -80,7 +81,7 @@ func TestCountsAreExact(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	cl := c.client()
+	cl := c.Client()
 	for k := range countKeys {
 		items, _, err := cl.Get(ctx, [][]byte{countKey(k)}, client.ReadOptions{})
 		if err != nil {

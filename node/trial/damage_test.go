@@ -12,6 +12,7 @@ import (
 
 	"muster/logstore"
 	"muster/logstore/vfs"
+	"muster/node/trial/clustertest"
 	"muster/raft"
 )
 
@@ -60,31 +61,31 @@ func (p entryPlace) flip(t *testing.T) {
 }
 
 // setOne writes a key and returns where in the logs that is.
-func (c *cluster) setOne(key, value string) (raft.GroupID, raft.LogID) {
-	c.t.Helper()
+func setOne(c *clustertest.Cluster, key, value string) (raft.GroupID, raft.LogID) {
+	c.T.Helper()
 	var answer struct {
 		LogIDs []string `json:"log_ids"`
 	}
-	r := c.run("kv", "set", key, value, "-o", "json")
-	r.done(c.t)
-	if err := json.Unmarshal([]byte(r.stdout), &answer); err != nil || len(answer.LogIDs) != 1 {
-		c.t.Fatalf("set %s: %v: %s", key, err, r.stdout)
+	r := c.Run("kv", "set", key, value, "-o", "json")
+	r.Done(c.T)
+	if err := json.Unmarshal([]byte(r.Stdout), &answer); err != nil || len(answer.LogIDs) != 1 {
+		c.T.Fatalf("set %s: %v: %s", key, err, r.Stdout)
 	}
 	g, id, err := raft.ParseLogID(answer.LogIDs[0])
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return g, id
 }
 
 // statusOf asks one node.
-func (c *cluster) statusOf(i int) (statusRow, result) {
-	c.t.Helper()
-	r := muster(c.t, "status", "--endpoints", c.nodes[i].addr, "--timeout", "5s", "-o", "json")
+func statusOf(c *clustertest.Cluster, i int) (statusRow, clustertest.Result) {
+	c.T.Helper()
+	r := clustertest.Run(c.T, "status", "--endpoints", c.Nodes[i].Addr, "--timeout", "5s", "-o", "json")
 	var row statusRow
-	if r.stdout != "" {
-		if err := json.Unmarshal([]byte(r.stdout), &row); err != nil {
-			c.t.Fatalf("status of n%d: %v: %s", i+1, err, r.stdout)
+	if r.Stdout != "" {
+		if err := json.Unmarshal([]byte(r.Stdout), &row); err != nil {
+			c.T.Fatalf("status of n%d: %v: %s", i+1, err, r.Stdout)
 		}
 	}
 	return row, r
@@ -94,69 +95,69 @@ func (c *cluster) statusOf(i int) (statusRow, result) {
 // mended from the others without anybody's doing, and has what it had.
 func TestDamageIsMended(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "3")
+	c := clustertest.Start(t, 3, "--groups", "3")
 	for i := range 10 {
-		c.setOne(fmt.Sprintf("before%d", i), "v")
+		setOne(c, fmt.Sprintf("before%d", i), "v")
 	}
-	g, id := c.setOne("hit", "the value")
+	g, id := setOne(c, "hit", "the value")
 	for i := range 10 {
-		c.setOne(fmt.Sprintf("after%d", i), "v")
+		setOne(c, fmt.Sprintf("after%d", i), "v")
 	}
-	c.stop(0)
-	placeOf(t, c.nodes[0].data, g, id).flip(t)
-	c.start(0)
-	c.until("the replica is mended", func(context.Context) error {
-		b, err := os.ReadFile(c.nodes[0].log)
+	c.Stop(0)
+	placeOf(t, c.Nodes[0].Data, g, id).flip(t)
+	c.Start(0)
+	c.Until("the replica is mended", func(context.Context) error {
+		b, err := os.ReadFile(c.Nodes[0].Log)
 		if err == nil && !strings.Contains(string(b), fmt.Sprintf(`msg="replica mended" node=n1 group=%s`, g)) {
 			err = errors.New("the log does not say so")
 		}
 		return err
 	})
-	c.healthy()
+	c.Healthy()
 	for key, want := range map[string]string{"before3": "v", "hit": "the value", "after7": "v"} {
-		c.until(key+" is there", func(context.Context) error { // a local read is of what was applied by now
-			if r := muster(t, "kv", "get", key, "--read", "local", "--endpoints", c.nodes[0].addr); strings.TrimSpace(r.stdout) != want {
-				return fmt.Errorf("status %d: got %q, %s", r.status, r.stdout, r.stderr)
+		c.Until(key+" is there", func(context.Context) error { // a local read is of what was applied by now
+			if r := clustertest.Run(t, "kv", "get", key, "--read", "local", "--endpoints", c.Nodes[0].Addr); strings.TrimSpace(r.Stdout) != want {
+				return fmt.Errorf("status %d: got %q, %s", r.Status, r.Stdout, r.Stderr)
 			}
 			return nil
 		})
 	}
-	c.stop(0)
-	if r := muster(t, "log", "verify", c.nodes[0].data); r.status != 0 {
-		t.Logf("the damaged record is still there, as it may be: %s", r.stderr)
+	c.Stop(0)
+	if r := clustertest.Run(t, "log", "verify", c.Nodes[0].Data); r.Status != 0 {
+		t.Logf("the damaged record is still there, as it may be: %s", r.Stderr)
 	}
-	c.start(0)
-	c.healthy()
+	c.Start(0)
+	c.Healthy()
 }
 
 // All three nodes lost the same entry. The group stops, every node says where on
 // its disk, and the other groups go on; with one good copy back it is mended.
 func TestDamageOfAllCopies(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "3")
-	g, id := c.setOne("hit", "the value")
+	c := clustertest.Start(t, 3, "--groups", "3")
+	g, id := setOne(c, "hit", "the value")
 	other := ""
 	for i := 0; other == ""; i++ {
 		key := fmt.Sprintf("other%d", i)
-		if o, _ := c.setOne(key, "v"); o != g {
+		if o, _ := setOne(c, key, "v"); o != g {
 			other = key
 		}
 	}
 	var places []entryPlace
-	for i := range c.nodes {
-		c.stop(i)
-		places = append(places, placeOf(t, c.nodes[i].data, g, id))
+	for i := range c.Nodes {
+		c.Stop(i)
+		places = append(places, placeOf(t, c.Nodes[i].Data, g, id))
 		places[i].flip(t)
 	}
-	for i := range c.nodes {
-		c.start(i)
+	for i := range c.Nodes {
+		c.Start(i)
 	}
-	for i := range c.nodes {
+	for i := range c.Nodes {
 		var row statusRow
-		var r result
+		var r clustertest.Result
 		found := false
-		c.until("status names file, offset and record", func(context.Context) error {
-			row, r = c.statusOf(i)
+		c.Until("status names file, offset and record", func(context.Context) error {
+			row, r = statusOf(c, i)
 			for _, p := range row.Problems {
 				found = found || strings.Contains(p.What, fmt.Sprintf("group %d is damaged on this node", g)) && strings.Contains(p.What, places[i].file) &&
 					strings.Contains(p.What, "offset") && strings.Contains(p.What, fmt.Sprintf("entry %d of term %d", id.Index, id.Term)) && strings.Contains(p.Remedy, "have no copy")
@@ -166,26 +167,26 @@ func TestDamageOfAllCopies(t *testing.T) {
 			}
 			return nil
 		})
-		if r.status != exitRefused || row.Healthy {
-			t.Errorf("status of n%d: ends with %d, healthy %t", i+1, r.status, row.Healthy)
+		if r.Status != clustertest.ExitRefused || row.Healthy {
+			t.Errorf("status of n%d: ends with %d, healthy %t", i+1, r.Status, row.Healthy)
 		}
 	}
-	c.until("doctor finds it", func(context.Context) error {
-		row, r := c.examine()
-		if r.status != exitRefused || !slices.ContainsFunc(row.Findings, func(f findingRow) bool {
+	c.Until("doctor finds it", func(context.Context) error {
+		row, r := examine(c)
+		if r.Status != clustertest.ExitRefused || !slices.ContainsFunc(row.Findings, func(f findingRow) bool {
 			return strings.Contains(f.What, fmt.Sprintf("group %d is damaged on n1", g)) && strings.Contains(f.Remedy, "have no copy")
 		}) {
-			return fmt.Errorf("it ends with %d and says %+v", r.status, row.Findings)
+			return fmt.Errorf("it ends with %d and says %+v", r.Status, row.Findings)
 		}
 		return nil
 	})
-	c.run("kv", "set", other, "w").done(t)
-	if r := c.run("kv", "get", "hit", "--timeout", "3s"); r.status == 0 || strings.Contains(r.stdout, "the value") {
-		t.Errorf("a key of the damaged group is served: status %d, %q", r.status, r.stdout)
+	c.Run("kv", "set", other, "w").Done(t)
+	if r := c.Run("kv", "get", "hit", "--timeout", "3s"); r.Status == 0 || strings.Contains(r.Stdout, "the value") {
+		t.Errorf("a key of the damaged group is served: status %d, %q", r.Status, r.Stdout)
 	}
-	c.until("group list names the damaged replicas, and no others", func(context.Context) error {
-		var groups []groupRow
-		if err := json.Unmarshal([]byte(c.run("group", "list", "-o", "json").stdout), &groups); err != nil {
+	c.Until("group list names the damaged replicas, and no others", func(context.Context) error {
+		var groups []clustertest.GroupRow
+		if err := json.Unmarshal([]byte(c.Run("group", "list", "-o", "json").Stdout), &groups); err != nil {
 			return err
 		}
 		for _, row := range groups {
@@ -197,12 +198,12 @@ func TestDamageOfAllCopies(t *testing.T) {
 		}
 		return nil
 	})
-	c.stop(2)
+	c.Stop(2)
 	places[2].flip(t) // an old image of the disk is put back
-	c.start(2)
-	c.healthy()
-	if r := c.run("kv", "get", "hit"); strings.TrimSpace(r.stdout) != "the value" {
-		t.Errorf("afterwards: got %q, %s", r.stdout, r.stderr)
+	c.Start(2)
+	c.Healthy()
+	if r := c.Run("kv", "get", "hit"); strings.TrimSpace(r.Stdout) != "the value" {
+		t.Errorf("afterwards: got %q, %s", r.Stdout, r.Stderr)
 	}
 }
 
@@ -210,17 +211,17 @@ func TestDamageOfAllCopies(t *testing.T) {
 // lost nothing, nor without a word that helps.
 func TestDamageOfTheOnlyCopy(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1)
-	g, id := c.setOne("hit", "v")
-	c.setOne("after", "v")
-	c.stop(0)
-	p := placeOf(t, c.nodes[0].data, g, id)
+	c := clustertest.Start(t, 1)
+	g, id := setOne(c, "hit", "v")
+	setOne(c, "after", "v")
+	c.Stop(0)
+	p := placeOf(t, c.Nodes[0].Data, g, id)
 	p.flip(t)
-	r := muster(t, c.nodes[0].args...)
-	lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
+	r := clustertest.Run(t, c.Nodes[0].Args...)
+	lines := strings.Split(strings.TrimSpace(r.Stderr), "\n")
 	last := lines[len(lines)-1]
-	if r.status != exitRefused {
-		t.Errorf("ended with status %d, want %d: %s", r.status, exitRefused, last)
+	if r.Status != clustertest.ExitRefused {
+		t.Errorf("ended with status %d, want %d: %s", r.Status, clustertest.ExitRefused, last)
 	}
 	for _, part := range []string{"damaged", fmt.Sprintf("group %d", g), p.file, "offset", fmt.Sprintf("entry %d of term %d", id.Index, id.Term), "copy"} {
 		if !strings.Contains(last, part) {
@@ -228,8 +229,8 @@ func TestDamageOfTheOnlyCopy(t *testing.T) {
 		}
 	}
 	p.flip(t)
-	c.start(0)
-	c.healthy()
+	c.Start(0)
+	c.Healthy()
 }
 
 // A node can't know any more what its replicas promised: of what the middle of
@@ -238,38 +239,38 @@ func TestDamageOfTheOnlyCopy(t *testing.T) {
 // left of its log looks like the log of a node that was down for long.
 func TestDamageOfPromises(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
+	c := clustertest.Start(t, 3, "--groups", "2")
 	for i := range 20 {
-		c.setOne(fmt.Sprintf("some%d", i), "v")
+		setOne(c, fmt.Sprintf("some%d", i), "v")
 	}
-	c.setOne("before", "v")
-	c.kill(0) // a clean stop would keep what was promised in a second place
-	n := c.nodes[0]
-	file, _ := losePromises(t, n.data)
-	c.start(0)
-	c.until("status says that it never votes again", func(context.Context) error {
-		row, r := c.statusOf(0)
+	setOne(c, "before", "v")
+	c.Kill(0) // a clean stop would keep what was promised in a second place
+	n := c.Nodes[0]
+	file, _ := losePromises(t, n.Data)
+	c.Start(0)
+	c.Until("status says that it never votes again", func(context.Context) error {
+		row, r := statusOf(c, 0)
 		for _, p := range row.Problems {
 			if strings.Contains(p.What, "group 0 is damaged on this node: it lost what it promised") && strings.Contains(p.What, file) && strings.Contains(p.Remedy, "never votes again") {
-				if r.status != exitRefused || row.Healthy {
-					return fmt.Errorf("status ends with %d, healthy %t", r.status, row.Healthy)
+				if r.Status != clustertest.ExitRefused || row.Healthy {
+					return fmt.Errorf("status ends with %d, healthy %t", r.Status, row.Healthy)
 				}
 				return nil
 			}
 		}
-		return fmt.Errorf("status says %v, %s", row.Problems, r.stderr)
+		return fmt.Errorf("status says %v, %s", row.Problems, r.Stderr)
 	})
-	others := c.nodes[1].addr + "," + c.nodes[2].addr
+	others := c.Nodes[1].Addr + "," + c.Nodes[2].Addr
 	for i := range 10 {
-		muster(t, "kv", "set", fmt.Sprintf("key%d", i), "w", "--endpoints", others).done(t)
+		clustertest.Run(t, "kv", "set", fmt.Sprintf("key%d", i), "w", "--endpoints", others).Done(t)
 	}
-	if r := muster(t, "kv", "get", "before", "--endpoints", others); strings.TrimSpace(r.stdout) != "v" {
-		t.Errorf("got %q, %s", r.stdout, r.stderr)
+	if r := clustertest.Run(t, "kv", "get", "before", "--endpoints", others); strings.TrimSpace(r.Stdout) != "v" {
+		t.Errorf("got %q, %s", r.Stdout, r.Stderr)
 	}
-	if r := muster(t, "kv", "get", "before", "--read", "local", "--endpoints", n.addr, "--timeout", "1s"); r.status == exitDone {
-		t.Errorf("it serves %q", r.stdout)
+	if r := clustertest.Run(t, "kv", "get", "before", "--read", "local", "--endpoints", n.Addr, "--timeout", "1s"); r.Status == clustertest.ExitDone {
+		t.Errorf("it serves %q", r.Stdout)
 	}
-	row, _ := c.statusOf(1)
+	row, _ := statusOf(c, 1)
 	for _, g := range row.Groups {
 		if g.Leader == "n1" {
 			t.Errorf("it leads: %+v", g)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"muster/node/trial/clustertest"
 	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/wire"
@@ -332,24 +333,24 @@ func (d *depthWatch) same(t *testing.T, o *depthWatch) {
 func TestHistoriesAndWatches(t *testing.T) {
 	t.Parallel()
 	const groups = 3
-	c := newCluster(t, 3, "--groups", fmt.Sprint(groups))
-	gates := make([]*gate, len(c.nodes))
-	for i, p := range c.nodes {
-		gates[i] = newGate(t, p.addr)
+	c := clustertest.New(t, 3, "--groups", fmt.Sprint(groups))
+	gates := make([]*gate, len(c.Nodes))
+	for i, p := range c.Nodes {
+		gates[i] = newGate(t, p.Addr)
 	}
-	for i, p := range c.nodes {
-		for j := range p.args {
+	for i, p := range c.Nodes {
+		for j := range p.Args {
 			for k, g := range gates {
-				if i != k || p.args[j] != p.addr { // not what it listens on
-					p.args[j] = strings.ReplaceAll(p.args[j], c.nodes[k].addr, g.listener.Addr().String())
+				if i != k || p.Args[j] != p.Addr { // not what it listens on
+					p.Args[j] = strings.ReplaceAll(p.Args[j], c.Nodes[k].Addr, g.listener.Addr().String())
 				}
 			}
 		}
-		p.args = append(p.args, "--advertise", gates[i].listener.Addr().String())
-		c.start(i)
+		p.Args = append(p.Args, "--advertise", gates[i].listener.Addr().String())
+		c.Start(i)
 	}
-	c.healthy()
-	cl := c.client()
+	c.Healthy()
+	cl := c.Client()
 	ends := map[string]bool{}
 	for owners, i := map[raft.GroupID]bool{}, 0; len(owners) < groups; i++ {
 		key := fmt.Sprintf("end/%d", i)
@@ -372,17 +373,17 @@ func TestHistoriesAndWatches(t *testing.T) {
 		}
 		watches = append(watches, d)
 		opened.Add(1)
-		go d.run(c.client(), sync.OnceFunc(opened.Done))
+		go d.run(c.Client(), sync.OnceFunc(opened.Done))
 	}
 	opened.Wait() // from now on each write is told to all
 	for n := range depthWorkers {
-		own := c.client()
+		own := c.Client()
 		l.wg.Go(func() { l.work(n, own) })
 	}
 	strikes := faults(c, l, gates, *depthFlag)
 	close(l.stop)
 	l.wg.Wait()
-	c.healthy()
+	c.Healthy()
 	for key := range ends {
 		if _, err := cl.Set(t.Context(), []byte(key), []byte("end"), client.WriteOptions{}); err != nil {
 			t.Fatal(err)
@@ -391,7 +392,7 @@ func TestHistoriesAndWatches(t *testing.T) {
 	for _, d := range watches {
 		select {
 		case <-d.over:
-		case <-time.After(readyMax):
+		case <-time.After(clustertest.ReadyMax):
 			t.Fatalf("%s has not come to the end", d.name)
 		}
 		if d.err != nil {
@@ -420,16 +421,16 @@ func TestHistoriesAndWatches(t *testing.T) {
 
 // faults has one node of a cluster at a time die, stand still, or be cut off from what the others send,
 // for so long and until each of these has struck. It returns how often each did.
-func faults(c *cluster, l *depthLoad, gates []*gate, within time.Duration) string {
-	c.t.Helper()
+func faults(c *clustertest.Cluster, l *depthLoad, gates []*gate, within time.Duration) string {
+	c.T.Helper()
 	rnd := rand.New(rand.NewPCG(14, 14))
 	kinds := []struct {
 		name   string
 		strike func(node int) (end func())
 	}{
-		{"kills", func(i int) func() { c.kill(i); return func() { c.start(i) } }},
+		{"kills", func(i int) func() { c.Kill(i); return func() { c.Start(i) } }},
 		{"stops", func(i int) func() {
-			p := c.nodes[i].cmd.Process
+			p := c.Nodes[i].Cmd.Process
 			p.Signal(syscall.SIGSTOP)
 			return func() { p.Signal(syscall.SIGCONT) }
 		}},
@@ -438,20 +439,20 @@ func faults(c *cluster, l *depthLoad, gates []*gate, within time.Duration) strin
 	counts := make([]int, len(kinds))
 	first := rnd.Perm(len(kinds)) // so that each strikes early
 	for began, n := time.Now(), 0; time.Since(began) < within || n < len(first); n++ {
-		kind, i := rnd.IntN(len(kinds)), rnd.IntN(len(c.nodes))
+		kind, i := rnd.IntN(len(kinds)), rnd.IntN(len(c.Nodes))
 		if n < len(first) {
 			kind = first[n]
 		}
 		if rnd.IntN(2) == 0 {
-			i = c.leads(0) // the one that hurts most
+			i = c.Leads(0) // the one that hurts most
 		}
 		counts[kind]++
 		end := kinds[kind].strike(i)
 		time.Sleep(depthLasts) // how long a fault lasts is what is set
 		end()
-		c.healthy()
+		c.Healthy()
 		before := l.done()
-		c.until("clients work without a fault, too", func(context.Context) error {
+		c.Until("clients work without a fault, too", func(context.Context) error {
 			if n := l.done() - before; n < depthBetween {
 				return fmt.Errorf("%d operations since the fault ended", n)
 			}

@@ -16,18 +16,19 @@ import (
 	"syscall"
 	"testing"
 
+	"muster/node/trial/clustertest"
 	"muster/repl/trust"
 	"muster/repl/wire"
 )
 
 // examine runs doctor at n1, which has little patience, and reads what it
 // prints; nothing, if it had no result in time.
-func (c *cluster) examine() (doctorRow, result) {
-	c.t.Helper()
-	r := c.run("doctor", "-o", "json", "--endpoints", c.nodes[0].addr, "--timeout", "1500ms")
+func examine(c *clustertest.Cluster) (doctorRow, clustertest.Result) {
+	c.T.Helper()
+	r := c.Run("doctor", "-o", "json", "--endpoints", c.Nodes[0].Addr, "--timeout", "1500ms")
 	var row doctorRow
-	if err := json.Unmarshal([]byte(r.stdout), &row); err != nil && r.stdout != "" {
-		c.t.Fatalf("doctor: status %d, %v: %s%s", r.status, err, r.stdout, r.stderr)
+	if err := json.Unmarshal([]byte(r.Stdout), &row); err != nil && r.Stdout != "" {
+		c.T.Fatalf("doctor: status %d, %v: %s%s", r.Status, err, r.Stdout, r.Stderr)
 	}
 	return row, r
 }
@@ -49,13 +50,13 @@ func (d *doctorRow) says(severity string, words ...string) bool {
 // still and the groups that can't go on in one that is not.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
-	c.run("kv", "set", "k", "v").done(t)
-	c.until("well, and every way measured", func(context.Context) error {
-		row, r := c.examine()
+	c := clustertest.Start(t, 3, "--groups", "2")
+	c.Run("kv", "set", "k", "v").Done(t)
+	c.Until("well, and every way measured", func(context.Context) error {
+		row, r := examine(c)
 		// A warning of a slow disk is one of the machine that tests.
-		if r.status != exitDone || !row.OK || row.says(severityError, "") || len(row.Links) != 6 || len(row.Nodes) != 3 {
-			return fmt.Errorf("status %d, %s%s", r.status, r.stdout, r.stderr)
+		if r.Status != clustertest.ExitDone || !row.OK || row.says(severityError, "") || len(row.Links) != 6 || len(row.Nodes) != 3 {
+			return fmt.Errorf("status %d, %s%s", r.Status, r.Stdout, r.Stderr)
 		}
 		for _, l := range row.Links {
 			if !l.Reached || !l.Heard || l.RTTus == 0 || l.Why != "" {
@@ -69,54 +70,54 @@ func TestDoctor(t *testing.T) {
 		}
 		return nil
 	})
-	table := c.run("doctor").done(t)
+	table := c.Run("doctor").Done(t)
 	for _, want := range []string{`FROM \\ TO`, `n1 +- +[\d.]+[µm]s +[\d.]+[µm]s`, "SYNC P50"} {
 		if !regexp.MustCompile(want).MatchString(table) {
 			t.Errorf("%q is not in\n%s", want, table)
 		}
 	}
 
-	still := c.nodes[2]
-	still.cmd.Process.Signal(syscall.SIGSTOP)
-	c.until("seen to stand still", func(context.Context) error {
-		row, r := c.examine()
+	still := c.Nodes[2]
+	still.Cmd.Process.Signal(syscall.SIGSTOP)
+	c.Until("seen to stand still", func(context.Context) error {
+		row, r := examine(c)
 		cut := 0
 		for _, l := range row.Links {
 			if l.To == "n3" && !l.Reached {
 				cut++
 			}
 		}
-		if r.status != exitRefused || row.OK || !row.says(severityError, "node n3 ("+still.addr+") can't be asked") || row.says(severityError, "no live majority") || cut != 2 {
-			return fmt.Errorf("status %d, %s", r.status, r.stdout)
+		if r.Status != clustertest.ExitRefused || row.OK || !row.says(severityError, "node n3 ("+still.Addr+") can't be asked") || row.says(severityError, "no live majority") || cut != 2 {
+			return fmt.Errorf("status %d, %s", r.Status, r.Stdout)
 		}
 		return nil
 	})
-	c.kill(1)
-	c.until("seen in the table", func(context.Context) error {
-		out := c.run("doctor", "--endpoints", c.nodes[0].addr, "--timeout", "1500ms")
-		if out.status != exitRefused || !strings.Contains(out.stdout, "CUT") || !strings.Contains(out.stdout, "does not answer") {
-			return fmt.Errorf("status %d\n%s", out.status, out.stdout)
+	c.Kill(1)
+	c.Until("seen in the table", func(context.Context) error {
+		out := c.Run("doctor", "--endpoints", c.Nodes[0].Addr, "--timeout", "1500ms")
+		if out.Status != clustertest.ExitRefused || !strings.Contains(out.Stdout, "CUT") || !strings.Contains(out.Stdout, "does not answer") {
+			return fmt.Errorf("status %d\n%s", out.Status, out.Stdout)
 		}
 		return nil
 	})
-	c.until("seen to have no majority", func(context.Context) error {
-		if row, r := c.examine(); r.status != exitRefused || !row.says(severityError, "no live majority of voters in groups 0, 1, 2") {
-			return fmt.Errorf("status %d, %s", r.status, r.stdout)
+	c.Until("seen to have no majority", func(context.Context) error {
+		if row, r := examine(c); r.Status != clustertest.ExitRefused || !row.says(severityError, "no live majority of voters in groups 0, 1, 2") {
+			return fmt.Errorf("status %d, %s", r.Status, r.Stdout)
 		}
 		return nil
 	})
-	still.cmd.Process.Signal(syscall.SIGCONT)
-	c.start(1)
-	c.until("well again", func(context.Context) error {
-		if row, r := c.examine(); !row.OK {
-			return errors.New(r.stdout)
+	still.Cmd.Process.Signal(syscall.SIGCONT)
+	c.Start(1)
+	c.Until("well again", func(context.Context) error {
+		if row, r := examine(c); !row.OK {
+			return errors.New(r.Stdout)
 		}
 		return nil
 	})
-	c.kill(0)
-	c.kill(1)
-	c.kill(2)
-	c.run("doctor").refused(t, exitNoEndpoint, "no endpoint accepted a connection")
+	c.Kill(0)
+	c.Kill(1)
+	c.Kill(2)
+	c.Run("doctor").Refused(t, clustertest.ExitNoEndpoint, "no endpoint accepted a connection")
 }
 
 // opening reads the first bytes of a connection, and says whether they are a client's. Over TLS a client's
@@ -214,37 +215,37 @@ func (g *gate) open() { g.closed.Store(false) }
 // everyone: it speaks. Only who asks both ends sees that the one way is cut.
 func TestDoctorOneWay(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3, "--groups", "1")
-	g := newGate(t, c.nodes[0].addr)
+	c := clustertest.New(t, 3, "--groups", "1")
+	g := newGate(t, c.Nodes[0].Addr)
 	addr := g.listener.Addr().String()
-	for i, p := range c.nodes {
-		for j := range p.args {
-			if p.args[j] != p.addr || i != 0 { // not what n1 listens on
-				p.args[j] = strings.ReplaceAll(p.args[j], c.nodes[0].addr, addr)
+	for i, p := range c.Nodes {
+		for j := range p.Args {
+			if p.Args[j] != p.Addr || i != 0 { // not what n1 listens on
+				p.Args[j] = strings.ReplaceAll(p.Args[j], c.Nodes[0].Addr, addr)
 			}
 		}
 	}
-	c.nodes[0].args = append(c.nodes[0].args, "--advertise", addr)
-	for i := range c.nodes {
-		c.start(i)
+	c.Nodes[0].Args = append(c.Nodes[0].Args, "--advertise", addr)
+	for i := range c.Nodes {
+		c.Start(i)
 	}
-	c.healthy()
+	c.Healthy()
 	g.shut()
-	c.until("seen to be cut one way", func(context.Context) error {
-		row, r := c.examine()
+	c.Until("seen to be cut one way", func(context.Context) error {
+		row, r := examine(c)
 		for _, from := range []string{"n2", "n3"} {
 			if !row.says(severityError, from+" does not reach n1 (", "though n1 reaches "+from+": it is cut one way") {
-				return fmt.Errorf("status %d, %s", r.status, r.stdout)
+				return fmt.Errorf("status %d, %s", r.Status, r.Stdout)
 			}
 		}
-		if row.says(severityError, "n1 does not reach") || row.says(severityError, "n2 does not reach n3") || r.status != exitRefused {
-			return fmt.Errorf("status %d, %s", r.status, r.stdout)
+		if row.says(severityError, "n1 does not reach") || row.says(severityError, "n2 does not reach n3") || r.Status != clustertest.ExitRefused {
+			return fmt.Errorf("status %d, %s", r.Status, r.Stdout)
 		}
 		return nil
 	})
 	// n1 hears nobody, and knows all the same that they live: they answer it.
-	c.until("n1 calls nobody dead", func(context.Context) error {
-		row, r := c.statusOf(0)
+	c.Until("n1 calls nobody dead", func(context.Context) error {
+		row, r := statusOf(c, 0)
 		cut := 0
 		for _, p := range row.Problems {
 			if strings.Contains(p.What, "answers this node, but nothing that it sends by itself arrives here") && strings.Contains(p.Remedy, "see what keeps connections from it to "+addr) {
@@ -252,8 +253,8 @@ func TestDoctorOneWay(t *testing.T) {
 			}
 		}
 		dead := slices.ContainsFunc(row.Nodes, func(n nodeRow) bool { return n.Status != "alive" })
-		if cut != 2 || dead || strings.Contains(r.stdout, "start it again") {
-			return fmt.Errorf("status %d, %s%s", r.status, r.stdout, r.stderr)
+		if cut != 2 || dead || strings.Contains(r.Stdout, "start it again") {
+			return fmt.Errorf("status %d, %s%s", r.Status, r.Stdout, r.Stderr)
 		}
 		return nil
 	})
@@ -263,21 +264,21 @@ func TestDoctorOneWay(t *testing.T) {
 // names mends it, and then it has nothing to say.
 func TestDoctorWantsMoreGroups(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
+	c := clustertest.Start(t, 3, "--groups", "2")
 	fewer := func() (bool, doctorRow) {
-		row, _ := c.examine()
+		row, _ := examine(c)
 		return row.says("warning", "there are fewer groups (2) than servers (3)"), row
 	}
-	c.until("it says that there are fewer groups", func(context.Context) error {
+	c.Until("it says that there are fewer groups", func(context.Context) error {
 		if told, row := fewer(); !told || !row.OK {
 			return fmt.Errorf("findings %+v", row.Findings)
 		}
 		return nil
 	})
-	c.run("group", "create").done(t)
-	c.until("there are enough", func(context.Context) error {
-		if row, r := c.examine(); r.status != exitDone || row.says("warning", "fewer groups") {
-			return fmt.Errorf("status %d, findings %+v", r.status, row.Findings)
+	c.Run("group", "create").Done(t)
+	c.Until("there are enough", func(context.Context) error {
+		if row, r := examine(c); r.Status != clustertest.ExitDone || row.says("warning", "fewer groups") {
+			return fmt.Errorf("status %d, findings %+v", r.Status, row.Findings)
 		}
 		return nil
 	})

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/trial/clustertest"
 	"muster/repl/trust"
 )
 
@@ -24,36 +25,36 @@ import (
 // whether the kernel wrote one.
 func crashes(t *testing.T, extra ...string) (dumped bool, dir string) {
 	t.Helper()
-	c := newCluster(t, 1, append(extra, "--groups", "1")...)
-	p := c.nodes[0]
+	c := clustertest.New(t, 1, append(extra, "--groups", "1")...)
+	p := c.Nodes[0]
 	dir = t.TempDir()
-	c.env = []string{"GOTRACEBACK=crash"}
-	p.args = append([]string{"-c", `ulimit -c unlimited && cd "$0" && exec "$@"`, dir, binary}, p.args...)
-	p.binary = "sh"
-	c.start(0)
-	c.until("it serves", func(context.Context) error {
+	c.Env = []string{"GOTRACEBACK=crash"}
+	p.Args = append([]string{"-c", `ulimit -c unlimited && cd "$0" && exec "$@"`, dir, clustertest.Binary()}, p.Args...)
+	p.Binary = "sh"
+	c.Start(0)
+	c.Until("it serves", func(context.Context) error {
 		select {
-		case <-p.exited:
-			log, _ := os.ReadFile(p.log)
+		case <-p.Exited:
+			log, _ := os.ReadFile(p.Log)
 			t.Skipf("this user may not have a process write a dump: %s", log)
 		default:
 		}
-		if r := c.run("kv", "set", plantedKey, plantedValue); r.status != exitDone {
-			return errors.New(r.stderr)
+		if r := c.Run("kv", "set", plantedKey, plantedValue); r.Status != clustertest.ExitDone {
+			return errors.New(r.Stderr)
 		}
 		return nil
 	})
-	if err := p.cmd.Process.Signal(syscall.SIGABRT); err != nil {
+	if err := p.Cmd.Process.Signal(syscall.SIGABRT); err != nil {
 		t.Fatal(err)
 	}
 	select {
-	case <-p.exited:
-	case <-time.After(readyMax):
+	case <-p.Exited:
+	case <-time.After(clustertest.ReadyMax):
 		t.Fatal("the node does not end")
 	}
-	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	status, ok := p.Cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if !ok || !status.Signaled() || status.Signal() != syscall.SIGABRT {
-		t.Fatalf("it ended with %v, not by its crash", p.cmd.ProcessState)
+		t.Fatalf("it ended with %v, not by its crash", p.Cmd.ProcessState)
 	}
 	return status.CoreDump(), dir
 }
@@ -128,15 +129,15 @@ func used(mapping []byte) []byte {
 
 // rootKey finds the key of the cluster's root as somebody would who has the disk of a voter: the table
 // has it encrypted, and a file the key to that.
-func rootKey(t *testing.T, voter *process, root string) []byte {
+func rootKey(t *testing.T, voter *clustertest.Process, root string) []byte {
 	t.Helper()
 	id, err := trust.ParseRootID(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	names, err := filepath.Glob(filepath.Join(voter.data, "tls", "wrap-*.key"))
+	names, err := filepath.Glob(filepath.Join(voter.Data, "tls", "wrap-*.key"))
 	if err != nil || len(names) == 0 {
-		t.Fatalf("%s has no wrapping key: %v", voter.data, err)
+		t.Fatalf("%s has no wrapping key: %v", voter.Data, err)
 	}
 	text, err := os.ReadFile(names[0])
 	if err != nil {
@@ -148,7 +149,7 @@ func rootKey(t *testing.T, voter *process, root string) []byte {
 		t.Fatalf("%s: %v", names[0], err)
 	}
 	var number []byte
-	err = filepath.WalkDir(voter.data, func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(voter.Data, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || number != nil {
 			return err
 		}
@@ -177,12 +178,12 @@ func TestMemoryOfServers(t *testing.T) {
 	t.Parallel()
 	c := newPlanted(t, 3)
 	for i := range 3 {
-		c.start(i)
+		c.Start(i)
 	}
-	memoryOf(t, c.nodes[0].cmd.Process.Pid) // or skip at once
+	memoryOf(t, c.Nodes[0].Cmd.Process.Pid) // or skip at once
 	text, loggedIn := lifeIn(t, c)
 	token := strings.Split(text, ".")
-	c.goesByCertificates()
+	c.GoesByCertificates()
 	root := token[1]
 	ofToken, keys := planted{}, planted{}
 	ofToken.plantText("token's secret", token[len(token)-1])
@@ -190,11 +191,11 @@ func TestMemoryOfServers(t *testing.T) {
 		t.Fatalf("%d keys of the user who logged in", files)
 	}
 	keys["password of a user who has not logged in"] = []byte(plantedUnused)
-	voting := planted{"root's key": rootKey(t, c.nodes[0], root)}
-	own, late := make([]planted, len(c.nodes)), len(c.nodes)-1
-	for i, p := range c.nodes {
+	voting := planted{"root's key": rootKey(t, c.Nodes[0], root)}
+	own, late := make([]planted, len(c.Nodes)), len(c.Nodes)-1
+	for i, p := range c.Nodes {
 		own[i] = planted{}
-		own[i].plantKeys(t, filepath.Join(p.data, "tls"))
+		own[i].plantKeys(t, filepath.Join(p.Data, "tls"))
 		for what, secret := range own[i] {
 			if strings.Contains(what, "wrap-") {
 				voting[what] = secret
@@ -202,13 +203,13 @@ func TestMemoryOfServers(t *testing.T) {
 			}
 		}
 	}
-	if wraps, err := filepath.Glob(filepath.Join(c.nodes[late].data, "tls", "wrap-*.key")); err != nil || len(wraps) > 0 {
+	if wraps, err := filepath.Glob(filepath.Join(c.Nodes[late].Data, "tls", "wrap-*.key")); err != nil || len(wraps) > 0 {
 		t.Fatalf("the host that came later votes in group 0: %q, %v", wraps, err)
 	}
 	everything := planted{}
-	for i, p := range c.nodes {
+	for i, p := range c.Nodes {
 		foreign := maps.Clone(keys)
-		for j := range c.nodes {
+		for j := range c.Nodes {
 			if j != i {
 				maps.Copy(foreign, own[j])
 			}
@@ -220,7 +221,7 @@ func TestMemoryOfServers(t *testing.T) {
 		}
 		maps.Copy(everything, foreign)
 		found := 0
-		for _, part := range memoryOf(t, p.cmd.Process.Pid) {
+		for _, part := range memoryOf(t, p.Cmd.Process.Pid) {
 			for _, what := range foreign.in(part) {
 				t.Errorf("the memory of node %d has the %s", i+1, what)
 			}
@@ -231,12 +232,12 @@ func TestMemoryOfServers(t *testing.T) {
 		}
 	}
 	everything["password"] = []byte(plantedPassword)
-	for i, p := range c.nodes {
-		if err := p.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+	for i, p := range c.Nodes {
+		if err := p.Cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 			t.Fatal(err)
 		}
-		<-p.exited
-		log, err := os.ReadFile(p.log)
+		<-p.Exited
+		log, err := os.ReadFile(p.Log)
 		if err != nil || !bytes.Contains(log, []byte("goroutine ")) {
 			t.Fatalf("node %d printed no trace: %v", i+1, err)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"muster/node"
+	"muster/node/trial/clustertest"
 	"muster/repl/client/home"
 )
 
@@ -37,13 +38,13 @@ func badEndpoints(t *testing.T, secret string) []badEndpoint {
 		t.Fatal(err)
 	}
 	start := func(n int, options ...string) string {
-		c := newCluster(t, n, options...)
-		c.plain = true
+		c := clustertest.New(t, n, options...)
+		c.Plain = true
 		if slices.Contains(options, other) { // somebody else's: nothing of it is kept for this user
-			c.env = append(c.env, home.Variable+"="+t.TempDir())
+			c.Env = append(c.Env, home.Variable+"="+t.TempDir())
 		}
-		c.start(0)
-		return c.nodes[0].addr
+		c.Start(0)
+		return c.Nodes[0].Addr
 	}
 	waiting := start(2, "--secret-file", secret, "--cluster", "prod")
 	foreign := start(1, "--secret-file", secret, "--cluster", "test")
@@ -52,17 +53,17 @@ func badEndpoints(t *testing.T, secret string) []badEndpoint {
 		awaitListener(t, addr)
 	}
 	return []badEndpoint{
-		{"waits for its founding", waiting, exitNoResult, "not-ready"},
-		{"is of another cluster", foreign, exitRefused, "wrong-cluster"},
-		{"has another secret", strange, exitNotPermitted, "unauthorized"},
-		{"says nothing", silent.Addr().String(), exitNoResult, "gave no answer"},
-		{"refuses connections", closed[0], exitNoEndpoint, "connection refused"},
+		{"waits for its founding", waiting, clustertest.ExitNoResult, "not-ready"},
+		{"is of another cluster", foreign, clustertest.ExitRefused, "wrong-cluster"},
+		{"has another secret", strange, clustertest.ExitNotPermitted, "unauthorized"},
+		{"says nothing", silent.Addr().String(), clustertest.ExitNoResult, "gave no answer"},
+		{"refuses connections", closed[0], clustertest.ExitNoEndpoint, "connection refused"},
 	}
 }
 
 func awaitListener(t *testing.T, addr string) {
 	t.Helper()
-	for end := time.Now().Add(readyMax); ; {
+	for end := time.Now().Add(clustertest.ReadyMax); ; {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			conn.Close()
@@ -81,10 +82,10 @@ func awaitListener(t *testing.T, addr string) {
 func TestEndpoints(t *testing.T) {
 	t.Parallel()
 	c := secretCluster(t)
-	c.run("kv", "set", "k", "v").done(t)
-	bad := badEndpoints(t, c.secret)
+	c.Run("kv", "set", "k", "v").Done(t)
+	bad := badEndpoints(t, c.Secret)
 	common := func(endpoints, timeout string) []string {
-		return []string{"--endpoints", endpoints, "--secret-file", c.secret, "--cluster", "prod", "--timeout", timeout}
+		return []string{"--endpoints", endpoints, "--secret-file", c.Secret, "--cluster", "prod", "--timeout", timeout}
 	}
 	commands := []string{
 		"kv set k v", "kv get k", "kv del x", "kv list", "kv export", "kv locate k", "kv import -",
@@ -96,18 +97,18 @@ func TestEndpoints(t *testing.T) {
 			t.Parallel()
 			for _, line := range commands {
 				began := time.Now()
-				r := musterIn(t, `{"key":"i","value":"v"}`, append(strings.Fields(line), common(b.addr+","+c.nodes[0].addr, "4m")...)...)
-				if r.status != exitDone {
-					t.Errorf("%s: status %d: %s", line, r.status, r.stderr)
+				r := clustertest.RunIn(t, `{"key":"i","value":"v"}`, append(strings.Fields(line), common(b.addr+","+c.Nodes[0].Addr, "4m")...)...)
+				if r.Status != clustertest.ExitDone {
+					t.Errorf("%s: status %d: %s", line, r.Status, r.Stderr)
 				}
-				if took := time.Since(began); took > readyMax {
+				if took := time.Since(began); took > clustertest.ReadyMax {
 					t.Errorf("%s took %v", line, took)
 				}
 			}
 		})
 		t.Run("only one that "+b.name, func(t *testing.T) {
-			r := muster(t, append([]string{"status"}, common(b.addr, "1s")...)...)
-			r.refused(t, b.status, b.says)
+			r := clustertest.Run(t, append([]string{"status"}, common(b.addr, "1s")...)...)
+			r.Refused(t, b.status, b.says)
 		})
 	}
 	var all []string
@@ -115,13 +116,13 @@ func TestEndpoints(t *testing.T) {
 		all = append(all, b.addr)
 	}
 	for _, line := range commands {
-		r := musterIn(t, `{"key":"i","value":"v"}`, append(strings.Fields(line), common(strings.Join(all, ","), "1s")...)...)
-		if r.status != exitRefused && line != "kv import -" || strings.Count(r.stderr, "\n") != 1 {
-			t.Errorf("%s: status %d: %s", line, r.status, r.stderr)
+		r := clustertest.RunIn(t, `{"key":"i","value":"v"}`, append(strings.Fields(line), common(strings.Join(all, ","), "1s")...)...)
+		if r.Status != clustertest.ExitRefused && line != "kv import -" || strings.Count(r.Stderr, "\n") != 1 {
+			t.Errorf("%s: status %d: %s", line, r.Status, r.Stderr)
 		}
 		for _, b := range bad {
-			if !strings.Contains(r.stderr, b.addr) || !strings.Contains(r.stderr, b.says) {
-				t.Errorf("%s says nothing of the endpoint that %s: %s", line, b.name, r.stderr)
+			if !strings.Contains(r.Stderr, b.addr) || !strings.Contains(r.Stderr, b.says) {
+				t.Errorf("%s says nothing of the endpoint that %s: %s", line, b.name, r.Stderr)
 			}
 		}
 	}
@@ -130,12 +131,12 @@ func TestEndpoints(t *testing.T) {
 // The port may be left out where it is the usual one.
 func TestEndpointWithoutPort(t *testing.T) {
 	t.Parallel()
-	muster(t, "status", "--endpoints", "127.0.0.199", "--timeout", "100ms").refused(t, exitNoEndpoint, "127.0.0.199:4166 (connection refused)")
+	clustertest.Run(t, "status", "--endpoints", "127.0.0.199", "--timeout", "100ms").Refused(t, clustertest.ExitNoEndpoint, "127.0.0.199:4166 (connection refused)")
 	for _, tt := range []struct{ given, want string }{
 		{"4166", `--endpoints: "4166" has no host; want HOST:PORT, or HOST where the port is 4166`},
 		{"http://a:4166", `--endpoints: "http://a:4166" is not an address; want HOST:PORT`},
 		{"a:0", `--endpoints: "a:0" has port "0"; want a number, 1 to 65535`},
 	} {
-		muster(t, "status", "--endpoints", tt.given).refused(t, exitUsage, tt.want)
+		clustertest.Run(t, "status", "--endpoints", tt.given).Refused(t, clustertest.ExitUsage, tt.want)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 )
 
@@ -16,8 +17,8 @@ import (
 func TestExportOverKilledNodes(t *testing.T) {
 	t.Parallel()
 	const keys, size = 40_000, 1 << 10 // more than what a client holds
-	c := startCluster(t, 3)
-	cl := c.client()
+	c := clustertest.Start(t, 3)
+	cl := c.Client()
 	value := make([]byte, size)
 	for i := range value {
 		value[i] = 'v'
@@ -32,7 +33,7 @@ func TestExportOverKilledNodes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	export := c.command("kv", "export", "k/", "--endpoints", c.endpoints(), "--timeout", readyMax.String())
+	export := c.Command("kv", "export", "k/", "--endpoints", c.Endpoints(), "--timeout", clustertest.ReadyMax.String())
 	out, err := export.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -46,11 +47,11 @@ func TestExportOverKilledNodes(t *testing.T) {
 	for ; lines.Scan(); n++ {
 		if kill[n] {
 			if killed >= 0 {
-				c.start(killed)
-				c.healthy()
+				c.Start(killed)
+				c.Healthy()
 			}
-			killed = c.leads((killed + 1) % 3)
-			c.kill(killed)
+			killed = c.Leads((killed + 1) % 3)
+			c.Kill(killed)
 		}
 		var row struct {
 			Key, Value string

@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"muster/node"
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 	"muster/repl/client/home"
 )
@@ -116,15 +117,15 @@ const (
 // lifeIn does with a cluster what its users do, and returns the text of a token, and where a user who
 // logged in keeps the key; "" where there are none. The nodes run, but for the last one, which comes by
 // that token.
-func lifeIn(t *testing.T, c *cluster) (token, loggedIn string) {
+func lifeIn(t *testing.T, c *clustertest.Cluster) (token, loggedIn string) {
 	t.Helper()
-	c.until("its cluster takes writes", func(context.Context) error {
-		if r := c.run("kv", "set", plantedKey, plantedValue); r.status != exitDone {
-			return errors.New(r.stderr)
+	c.Until("its cluster takes writes", func(context.Context) error {
+		if r := c.Run("kv", "set", plantedKey, plantedValue); r.Status != clustertest.ExitDone {
+			return errors.New(r.Stderr)
 		}
 		return nil
 	})
-	passwordFile, unused := filepath.Join(c.dir, "password"), filepath.Join(c.dir, "unused")
+	passwordFile, unused := filepath.Join(c.Dir, "password"), filepath.Join(c.Dir, "unused")
 	if err := errors.Join(os.WriteFile(passwordFile, []byte(plantedPassword+"\n"), 0o600), os.WriteFile(unused, []byte(plantedUnused+"\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func lifeIn(t *testing.T, c *cluster) (token, loggedIn string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.runIn(string(service), "service", "set", "-f", "-").done(t)
+	c.RunIn(string(service), "service", "set", "-f", "-").Done(t)
 	for _, args := range [][]string{
 		{"kv", "get", plantedKey}, {"kv", "list", plantedKey}, {"kv", "set", plantedKey, plantedValue + "!"},
 		{"role", "create", plantedRole}, {"role", "grant", plantedRole, "all", "cluster"}, {"role", "grant", plantedRole, "read", plantedKey},
@@ -142,38 +143,38 @@ func lifeIn(t *testing.T, c *cluster) (token, loggedIn string) {
 		{"setting", "set", "trail-policy", "request"}, {"kv", "get", plantedKey}, {"service", "get", plantedService},
 		{"slot", "move", "0-4095", "1"}, {"user", "list"}, {"role", "list"}, {"node", "list"}, {"status"}, {"audit", "tail"},
 	} {
-		if r := c.run(args...); r.status != exitDone && args[0] != "status" {
-			t.Fatalf("%v: status %d: %s", args, r.status, r.stderr)
+		if r := c.Run(args...); r.Status != clustertest.ExitDone && args[0] != "status" {
+			t.Fatalf("%v: status %d: %s", args, r.Status, r.Stderr)
 		}
 	}
 	watched(t, c)
-	if c.clear {
+	if c.Clear {
 		return "", ""
 	}
 	loggedIn = login(t, c, plantedUser, passwordFile)
-	last := len(c.nodes) - 1
-	file := c.token(1)
+	last := len(c.Nodes) - 1
+	file := tokenFor(c, 1)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.nodes[last].args = append(c.nodes[last].args, "--token-file", file)
-	c.start(last)
-	c.healthy()
+	c.Nodes[last].Args = append(c.Nodes[last].Args, "--token-file", file)
+	c.Start(last)
+	c.Healthy()
 	return strings.TrimSpace(string(text)), loggedIn
 }
 
 // watched has a client watch the planted key until it is told of a write.
-func watched(t *testing.T, c *cluster) {
+func watched(t *testing.T, c *clustertest.Cluster) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	w := c.client().Watch(ctx, client.WatchQuery{Key: []byte(plantedKey)})
+	w := c.Client().Watch(ctx, client.WatchQuery{Key: []byte(plantedKey)})
 	defer w.Close()
 	told := make(chan error, 1)
 	go func() { _, err := w.Next(); told <- err }()
-	c.until("a watch is told of a write", func(context.Context) error {
-		c.run("kv", "set", plantedKey, plantedValue).done(t)
+	c.Until("a watch is told of a write", func(context.Context) error {
+		c.Run("kv", "set", plantedKey, plantedValue).Done(t)
 		select {
 		case err := <-told:
 			if err != nil {
@@ -187,14 +188,14 @@ func watched(t *testing.T, c *cluster) {
 }
 
 // login gets a certificate by a password, as on a host that does not know the cluster.
-func login(t *testing.T, c *cluster, name, passwordFile string) (dir string) {
+func login(t *testing.T, c *clustertest.Cluster, name, passwordFile string) (dir string) {
 	t.Helper()
 	var roots []struct{ Root string }
-	c.json(&roots, "ca", "show")
+	c.JSON(&roots, "ca", "show")
 	dir = t.TempDir()
-	cmd := c.command("auth", "login", name, "--password-file", passwordFile, "--root", roots[0].Root)
-	cmd.Env = append(cmd.Env, home.Variable+"="+dir, "MUSTER_ENDPOINTS="+c.endpoints())
-	runCommand(t, cmd, "").done(t)
+	cmd := c.Command("auth", "login", name, "--password-file", passwordFile, "--root", roots[0].Root)
+	cmd.Env = append(cmd.Env, home.Variable+"="+dir, "MUSTER_ENDPOINTS="+c.Endpoints())
+	clustertest.RunCommand(t, cmd, "").Done(t)
 	return dir
 }
 
@@ -212,22 +213,22 @@ func privateNumber(pkcs8 []byte) ([]byte, error) {
 }
 
 // newPlanted prepares n nodes with planted names, and one more that is to join them.
-func newPlanted(t *testing.T, n int, extra ...string) *cluster {
+func newPlanted(t *testing.T, n int, extra ...string) *clustertest.Cluster {
 	t.Helper()
-	c := newCluster(t, n, append(extra, "--cluster", plantedCluster)...)
-	for i, p := range c.nodes {
-		p.args[slices.Index(p.args, "--name")+1] = fmt.Sprintf("%s-%d", plantedNode, i+1)
+	c := clustertest.New(t, n, append(extra, "--cluster", plantedCluster)...)
+	for i, p := range c.Nodes {
+		p.Args[slices.Index(p.Args, "--name")+1] = fmt.Sprintf("%s-%d", plantedNode, i+1)
 	}
-	if c.clear {
+	if c.Clear {
 		return c
 	}
 	addrs, err := node.FreeAddrs(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := &process{binary: binary, addr: addrs[0], data: filepath.Join(c.dir, "late"), log: filepath.Join(c.dir, "late.log")}
-	last.args = []string{"serve", "--name", plantedNode + "-late", "--listen", last.addr, "--data", last.data, "--join", c.endpoints(), "--cluster", plantedCluster}
-	c.nodes = append(c.nodes, last)
+	last := &clustertest.Process{Binary: clustertest.Binary(), Addr: addrs[0], Data: filepath.Join(c.Dir, "late"), Log: filepath.Join(c.Dir, "late.log")}
+	last.Args = []string{"serve", "--name", plantedNode + "-late", "--listen", last.Addr, "--data", last.Data, "--join", c.Endpoints(), "--cluster", plantedCluster}
+	c.Nodes = append(c.Nodes, last)
 	return c
 }
 
@@ -247,10 +248,10 @@ func TestCaptureOfLoopback(t *testing.T) {
 
 	// The control: without TLS each of them is there, so the search finds what there is.
 	open := newPlanted(t, 1, "--insecure")
-	heard := newCapture(t, open.nodes[0].addr)
-	open.start(0)
+	heard := newCapture(t, open.Nodes[0].Addr)
+	open.Start(0)
 	lifeIn(t, open)
-	open.stop(0)
+	open.Stop(0)
 	var all []byte
 	for _, s := range heard.end() {
 		all = append(all, s.bytes...)
@@ -260,16 +261,16 @@ func TestCaptureOfLoopback(t *testing.T) {
 	}
 
 	c := newPlanted(t, 3)
-	heard = newCapture(t, strings.Split(c.endpoints(), ",")...)
+	heard = newCapture(t, strings.Split(c.Endpoints(), ",")...)
 	for i := range 3 {
-		c.start(i)
+		c.Start(i)
 	}
 	secrets := planted{"password": []byte(plantedPassword)}
 	token, _ := lifeIn(t, c)
 	parts := strings.Split(token, ".")
 	secrets.plantText("token's secret", parts[len(parts)-1])
-	for i := range c.nodes {
-		c.stop(i)
+	for i := range c.Nodes {
+		c.Stop(i)
 	}
 	dirs := []string{userDir(t, parts[1])}
 	founding, err := os.ReadFile(filepath.Join(filepath.Dir(dirs[0]), "founding.secret"))
@@ -277,10 +278,10 @@ func TestCaptureOfLoopback(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets.plantText("founding secret", strings.TrimSpace(string(founding)))
-	for _, p := range c.nodes {
-		dirs = append(dirs, filepath.Join(p.data, "tls"))
+	for _, p := range c.Nodes {
+		dirs = append(dirs, filepath.Join(p.Data, "tls"))
 	}
-	if files := secrets.plantKeys(t, dirs...); files < len(c.nodes)+2 {
+	if files := secrets.plantKeys(t, dirs...); files < len(c.Nodes)+2 {
 		t.Errorf("%d files of keys", files)
 	}
 	maps.Copy(secrets, names)

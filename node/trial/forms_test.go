@@ -11,13 +11,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"muster/node/trial/clustertest"
 )
 
 // What a command prints with -o json is a contract: programs read it. Numbers
 // that differ from run to run stand as N, ids as ID, addresses as ADDR.
 func TestJSONForms(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1, "--label", "rack=4", "--groups", "2")
+	c := clustertest.Start(t, 1, "--label", "rack=4", "--groups", "2")
 	txn := filepath.Join(t.TempDir(), "txn")
 	if err := os.WriteFile(txn, []byte(`{"if":[{"key":"{t}d","absent":true}],"then":[{"set":{"key":"{t}d","value":"1"}},{"get":{"key":"{t}a"}},{"get":{"key":"{t}x"}},{"del":{"key":"{t}x"}},{"incr":{"key":"{t}c"}}]}`), 0o600); err != nil {
 		t.Fatal(err)
@@ -73,13 +75,13 @@ func TestJSONForms(t *testing.T) {
 			`"read":"linearizable","read_percent":N,"sets":{"done":N,"p50_us":N,"p99_us":N,"p999_us":N},"gets":{"done":N,"p50_us":N,"p99_us":N,"p999_us":N},` +
 			`"open":{"rate":N,"due":N,"late":N,"missed":N},"buckets":[…]}`},
 	} {
-		r := c.run(append(strings.Split(tt.line, " "), "-o", "json")...)
-		if got := form(r.stdout, c.nodes[0].addr); got != tt.want || r.status != tt.status || r.stderr != "" {
-			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.status, r.stderr, got, tt.want)
+		r := c.Run(append(strings.Split(tt.line, " "), "-o", "json")...)
+		if got := form(r.Stdout, c.Nodes[0].Addr); got != tt.want || r.Status != tt.status || r.Stderr != "" {
+			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.Status, r.Stderr, got, tt.want)
 		}
 	}
 	var counted statusRow
-	c.json(&counted, "status", "--counters")
+	c.JSON(&counted, "status", "--counters")
 	if len(counted.Counters) == 0 || counted.Counters[0].In+counted.Counters[0].Out == 0 {
 		t.Errorf("counters are %v", counted.Counters)
 	}
@@ -129,9 +131,9 @@ func form(s, addr string) string {
 // empty is one line.
 func TestSlotForms(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, "--groups", "2")
-	c.start(0)
-	c.healthy()
+	c := clustertest.New(t, 1, "--groups", "2")
+	c.Start(0)
+	c.Healthy()
 	job := func(kind string) string {
 		return `{"id":"ID","kind":"` + kind + `","state":"done","done":N,"total":N,"unit":"slots","bytes":N,"bytes_total":N}`
 	}
@@ -149,24 +151,24 @@ func TestSlotForms(t *testing.T) {
 		{"slot move 10 3", 0, job("move"), -1},
 		{"slot rebalance --yes", 0, job("rebalance"), -1},
 		{"slot rebalance", 0, ``, 1},
-		{"group remove 3", exitConflict, ``, 1},
+		{"group remove 3", clustertest.ExitConflict, ``, 1},
 		{"slot list", 0, ``, 0},
 	} {
-		r := c.run(append(strings.Split(tt.line, " "), "-o", "json")...)
-		got := form(r.stdout, c.nodes[0].addr)
+		r := c.Run(append(strings.Split(tt.line, " "), "-o", "json")...)
+		got := form(r.Stdout, c.Nodes[0].Addr)
 		if tt.line == "slot list" {
 			got = "" // its form is above
 		}
-		lines := strings.Count(r.stderr, "\n")
-		if got != tt.want || r.status != tt.status || lines != tt.lines && (tt.lines >= 0 || lines < 2) {
-			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.status, r.stderr, got, tt.want)
+		lines := strings.Count(r.Stderr, "\n")
+		if got != tt.want || r.Status != tt.status || lines != tt.lines && (tt.lines >= 0 || lines < 2) {
+			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.Status, r.Stderr, got, tt.want)
 		}
 	}
 	var rows []struct {
 		From, To, Group int
 		State           string
 	}
-	c.json(&rows, "slot", "list")
+	c.JSON(&rows, "slot", "list")
 	had := map[int]int{}
 	for _, r := range rows {
 		had[r.Group] += r.To - r.From + 1
@@ -184,7 +186,7 @@ func TestSlotForms(t *testing.T) {
 // For people there are tables, and for scripts the bare value of one key.
 func TestTables(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1)
+	c := clustertest.Start(t, 1)
 	for _, tt := range []struct {
 		line   string
 		status int
@@ -199,7 +201,7 @@ func TestTables(t *testing.T) {
 		{"kv list --keys", 0, "KEY  VERSION\na    ", ""},
 		{"kv list b", 0, "=", ""},
 		{"kv locate a", 0, "KEY  SLOT  GROUP  LEADER\na    ", ""},
-		{"node list", 0, "n1    " + c.nodes[0].addr + "  server  alive", ""},
+		{"node list", 0, "n1    " + c.Nodes[0].Addr + "  server  alive", ""},
 		{"group list", 0, "GROUP  LEADER  TERM  COMMIT  SLOTS  REPLICA  NODE  ROLE   MATCH  STATE\n0      n1  ", ""},
 		{"slot list", 0, "FROM  TO    GROUP  STATE   TARGET  KEYS  BYTES\n0     511   1      stable  -       ", ""},
 		{"status", 0, " is healthy, says n1\n", ""},
@@ -208,11 +210,11 @@ func TestTables(t *testing.T) {
 		{"kv del a", 0, "KEY  VERSION  LOG ID\na    ", ""},
 		{"kv del a", 0, "KEY  VERSION  LOG ID\na    ", ""},
 	} {
-		r := c.run(strings.Fields(tt.line)...)
+		r := c.Run(strings.Fields(tt.line)...)
 		whole, all := strings.CutPrefix(tt.stdout, "=")
-		ok := all && r.stdout == whole || !all && strings.Contains(r.stdout, tt.stdout)
-		if !ok || r.status != tt.status || r.stderr != tt.stderr {
-			t.Errorf("%s: status %d, standard error %q, want %d, %q\ngot  %q\nwant %q", tt.line, r.status, r.stderr, tt.status, tt.stderr, r.stdout, tt.stdout)
+		ok := all && r.Stdout == whole || !all && strings.Contains(r.Stdout, tt.stdout)
+		if !ok || r.Status != tt.status || r.Stderr != tt.stderr {
+			t.Errorf("%s: status %d, standard error %q, want %d, %q\ngot  %q\nwant %q", tt.line, r.Status, r.Stderr, tt.status, tt.stderr, r.Stdout, tt.stdout)
 		}
 	}
 }
@@ -221,7 +223,7 @@ func TestTables(t *testing.T) {
 // values of every size, and keys that were written twice.
 func TestExportImport(t *testing.T) {
 	t.Parallel()
-	from, to := startCluster(t, 1), startCluster(t, 1, "--groups", "3")
+	from, to := clustertest.Start(t, 1), clustertest.Start(t, 1, "--groups", "3")
 	var in bytes.Buffer
 	for i := range 2000 {
 		key := fmt.Sprintf("key/%04d", i*7%2000)
@@ -232,20 +234,20 @@ func TestExportImport(t *testing.T) {
 		}
 	}
 	fmt.Fprintf(&in, `{"key":"large","value":%q}`, strings.Repeat("l", 1<<20))
-	if got := from.runIn(in.String(), "kv", "import", "-", "-o", "json").done(t); got != `{"written":2201,"failed":0}`+"\n" {
+	if got := from.RunIn(in.String(), "kv", "import", "-", "-o", "json").Done(t); got != `{"written":2201,"failed":0}`+"\n" {
 		t.Errorf("import printed %s", got)
 	}
 	path := filepath.Join(t.TempDir(), "export")
-	exported := from.run("kv", "export").done(t)
+	exported := from.Run("kv", "export").Done(t)
 	if err := os.WriteFile(path, []byte(exported), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	to.run("kv", "import", path).done(t)
+	to.Run("kv", "import", path).Done(t)
 	withoutVersions := func(s string) string { return regexp.MustCompile(`,"version":[0-9]+`).ReplaceAllString(s, "") }
-	if got := to.run("kv", "export").done(t); withoutVersions(got) != withoutVersions(exported) {
+	if got := to.Run("kv", "export").Done(t); withoutVersions(got) != withoutVersions(exported) {
 		t.Error("what was imported is not what was exported")
 	}
-	if got := to.run("kv", "export", "--read", "local").done(t); withoutVersions(got) != withoutVersions(exported) {
+	if got := to.Run("kv", "export", "--read", "local").Done(t); withoutVersions(got) != withoutVersions(exported) {
 		t.Error("the local copy is not what was exported")
 	}
 	count, last := 0, ""
@@ -263,7 +265,7 @@ func TestExportImport(t *testing.T) {
 	if count != 2001 {
 		t.Errorf("%d lines were exported, want 2001", count)
 	}
-	if got := from.run("kv", "get", "key/0070").done(t); got != "again\n" {
+	if got := from.Run("kv", "get", "key/0070").Done(t); got != "again\n" {
 		t.Errorf("the later line of a key did not win: %q", got)
 	}
 }
@@ -275,12 +277,12 @@ func TestServeAtOnce(t *testing.T) {
 	// what a node takes.
 	best := time.Hour
 	for range 4 {
-		c := newCluster(t, 1)
+		c := clustertest.New(t, 1)
 		began := time.Now()
-		c.start(0)
-		c.run("kv", "set", "k", "v").done(t)
+		c.Start(0)
+		c.Run("kv", "set", "k", "v").Done(t)
 		best = min(best, time.Since(began))
-		c.stop(0)
+		c.Stop(0)
 		if best <= 2*time.Second {
 			break
 		}

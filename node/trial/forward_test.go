@@ -9,19 +9,20 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 )
 
 // confined returns a client that reaches one node alone, and knows it or finds out. Any
 // other dial takes a while and fails, as behind a firewall.
-func confined(c *cluster, i int, forward client.Forwarding) *client.Client {
-	c.t.Helper()
-	only := c.nodes[i].addr
+func confined(c *clustertest.Cluster, i int, forward client.Forwarding) *client.Client {
+	c.T.Helper()
+	only := c.Nodes[i].Addr
 	endpoints := []string{only}
 	if forward != client.ForwardAlways {
-		endpoints = append(endpoints, strings.Split(c.endpoints(), ",")...)
+		endpoints = append(endpoints, strings.Split(c.Endpoints(), ",")...)
 	}
-	return c.clientWith(client.Options{
+	return c.ClientWith(client.Options{
 		Endpoints: endpoints, Forward: forward, DialTimeout: 300 * time.Millisecond,
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			if addr != only {
@@ -39,11 +40,11 @@ func confined(c *cluster, i int, forward client.Forwarding) *client.Client {
 // passes on may ask one that leads no longer, and is killed itself.
 func TestForwardedHistoryIsLinearizable(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3)
+	c := clustertest.Start(t, 3)
 	linearizable(c, func(i int) *client.Client {
 		switch i % 4 {
 		case 0:
-			return c.client()
+			return c.Client()
 		case 1:
 			return confined(c, i/2%3, client.ForwardAlways)
 		}
@@ -55,7 +56,7 @@ func TestForwardedHistoryIsLinearizable(t *testing.T) {
 // requests travel together, as those of a client that goes to the leaders do.
 func TestForwardedRate(t *testing.T) {
 	const callers, within = 64, time.Second
-	c := startCluster(t, 3)
+	c := clustertest.Start(t, 3)
 	rate := func(cl *client.Client, what string) float64 {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -95,8 +96,8 @@ func TestForwardedRate(t *testing.T) {
 		wg.Wait()
 		return float64(done) / time.Since(began).Seconds()
 	}
-	direct := rate(c.client(), "direct")
-	for i := range c.nodes {
+	direct := rate(c.Client(), "direct")
+	for i := range c.Nodes {
 		for forward, what := range map[client.Forwarding]string{client.ForwardAlways: "always", client.ForwardWhenCut: "cut"} {
 			passed := rate(confined(c, i, forward), what)
 			t.Logf("through node %d alone (%s): %.0f requests a second; to the leaders: %.0f", i+1, what, passed, direct)
@@ -114,11 +115,11 @@ func TestForwardedRate(t *testing.T) {
 func TestForwardedPastAGroupsNodes(t *testing.T) {
 	t.Parallel()
 	const keys = 200
-	c := startCluster(t, 4)
+	c := clustertest.Start(t, 4)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	want := make(map[string]bool)
-	cl := c.client()
+	cl := c.Client()
 	for i := range keys {
 		key := fmt.Sprintf("k/%d", i)
 		want[key] = true
@@ -160,11 +161,11 @@ func TestForwardedPastAGroupsNodes(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	for i := range c.nodes {
+	for i := range c.Nodes {
 		ask(i, client.ForwardAlways)
 	}
-	c.kill(0)
-	for i := range c.nodes[1:] {
+	c.Kill(0)
+	for i := range c.Nodes[1:] {
 		ask(i+1, client.ForwardAlways)
 		ask(i+1, client.ForwardWhenCut)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"muster/node"
+	"muster/node/trial/clustertest"
 )
 
 // longTimeout is one that nobody may wait out: what is known is said at once.
@@ -20,21 +21,21 @@ const longTimeout = "4m"
 
 // statusSays asks node i, until it refuses with all of wants: at once, though it
 // could be waited for.
-func (c *cluster) statusSays(i int, wants ...string) string {
-	c.t.Helper()
-	args := []string{"status", "--endpoints", c.nodes[i].addr, "--timeout", longTimeout}
-	for end := time.Now().Add(readyMax); ; time.Sleep(50 * time.Millisecond) {
+func statusSays(c *clustertest.Cluster, i int, wants ...string) string {
+	c.T.Helper()
+	args := []string{"status", "--endpoints", c.Nodes[i].Addr, "--timeout", longTimeout}
+	for end := time.Now().Add(clustertest.ReadyMax); ; time.Sleep(50 * time.Millisecond) {
 		began := time.Now()
-		r := muster(c.t, args...)
-		if took := time.Since(began); took > readyMax {
-			c.t.Fatalf("status of n%d took %v", i+1, took)
+		r := clustertest.Run(c.T, args...)
+		if took := time.Since(began); took > clustertest.ReadyMax {
+			c.T.Fatalf("status of n%d took %v", i+1, took)
 		}
-		missing := slices.DeleteFunc(slices.Clone(wants), func(w string) bool { return strings.Contains(r.stderr, w) })
-		if r.status == exitNoResult && len(missing) == 0 {
-			return r.stderr
+		missing := slices.DeleteFunc(slices.Clone(wants), func(w string) bool { return strings.Contains(r.Stderr, w) })
+		if r.Status == clustertest.ExitNoResult && len(missing) == 0 {
+			return r.Stderr
 		}
 		if time.Now().After(end) {
-			c.t.Fatalf("status of n%d: status %d, %s\nwant it to say %q", i+1, r.status, r.stderr, missing)
+			c.T.Fatalf("status of n%d: status %d, %s\nwant it to say %q", i+1, r.Status, r.Stderr, missing)
 		}
 	}
 }
@@ -43,12 +44,12 @@ func (c *cluster) statusSays(i int, wants ...string) string {
 // must be told so at once, and not that there was no answer in time.
 func TestStatusWhileFounding(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3)
-	c.start(0)
-	c.statusSays(0, "not-ready", "founding; waits for ", c.nodes[1].addr, c.nodes[2].addr, "connection refused", "start the other hosts with the same --expect and --join")
-	c.start(1)
-	c.start(2)
-	c.healthy()
+	c := clustertest.New(t, 3)
+	c.Start(0)
+	statusSays(c, 0, "not-ready", "founding; waits for ", c.Nodes[1].Addr, c.Nodes[2].Addr, "connection refused", "start the other hosts with the same --expect and --join")
+	c.Start(1)
+	c.Start(2)
+	c.Healthy()
 }
 
 // Somebody starts the first host as the README's first command says, and only
@@ -56,26 +57,26 @@ func TestStatusWhileFounding(t *testing.T) {
 // and what is to be done about it; following that must help.
 func TestFirstHostFoundedAlone(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3)
-	together := c.nodes[0].args
-	c.nodes[0].args = together[:slices.Index(together, "--expect")]
-	c.start(0)
-	c.healthy(0)
-	c.start(1)
-	c.start(2)
+	c := clustertest.New(t, 3)
+	together := c.Nodes[0].Args
+	c.Nodes[0].Args = together[:slices.Index(together, "--expect")]
+	c.Start(0)
+	c.Healthy(0)
+	c.Start(1)
+	c.Start(2)
 	for i := 1; i < 3; i++ {
-		text := c.statusSays(i, c.nodes[0].addr, "has founded cluster \"muster\" alone", "stop it, move its data directory away, and start it with the same --expect and --join as the others")
+		text := statusSays(c, i, c.Nodes[0].Addr, "has founded cluster \"muster\" alone", "stop it, move its data directory away, and start it with the same --expect and --join as the others")
 		if strings.Contains(text, "empty") {
 			t.Errorf("n%d tells to empty a directory: %s", i+1, text)
 		}
 	}
-	c.stop(0)
-	if err := os.Rename(c.nodes[0].data, c.nodes[0].data+"-away"); err != nil {
+	c.Stop(0)
+	if err := os.Rename(c.Nodes[0].Data, c.Nodes[0].Data+"-away"); err != nil {
 		t.Fatal(err)
 	}
-	c.nodes[0].args = together
-	c.start(0)
-	c.healthy()
+	c.Nodes[0].Args = together
+	c.Start(0)
+	c.Healthy()
 }
 
 // What a cluster is founded with must be the same on each host, or nobody knows
@@ -83,31 +84,31 @@ func TestFirstHostFoundedAlone(t *testing.T) {
 // once that was mended, as the line says.
 func TestFoundingWithOtherSettings(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3)
-	same := c.nodes[2].args
-	c.nodes[2].args = append(slices.Clone(same), "--groups", "16", "--value-max", "2097152")
-	for i := range c.nodes {
-		c.start(i)
+	c := clustertest.New(t, 3)
+	same := c.Nodes[2].Args
+	c.Nodes[2].Args = append(slices.Clone(same), "--groups", "16", "--value-max", "2097152")
+	for i := range c.Nodes {
+		c.Start(i)
 	}
 	for i := range 2 {
-		c.statusSays(i, c.nodes[2].addr+" (founds with --groups 16, this host with 8: give the same on each", "--value-max 2097152, this host with 1048576")
+		statusSays(c, i, c.Nodes[2].Addr+" (founds with --groups 16, this host with 8: give the same on each", "--value-max 2097152, this host with 1048576")
 	}
-	c.statusSays(2, c.nodes[0].addr+" (founds with --groups 8, this host with 16: give the same on each", c.nodes[1].addr+" (founds with --groups 8")
-	for i := range c.nodes {
-		log, err := os.ReadFile(c.nodes[i].log)
-		for j := range c.nodes {
+	statusSays(c, 2, c.Nodes[0].Addr+" (founds with --groups 8, this host with 16: give the same on each", c.Nodes[1].Addr+" (founds with --groups 8")
+	for i := range c.Nodes {
+		log, err := os.ReadFile(c.Nodes[i].Log)
+		for j := range c.Nodes {
 			// Once, unless a busy machine keeps the two from speaking for a moment.
 			const most = 5
-			told := strings.Count(string(log), "host="+c.nodes[j].addr+` err="founds with --groups`)
+			told := strings.Count(string(log), "host="+c.Nodes[j].Addr+` err="founds with --groups`)
 			if differ := i != j && (i == 2 || j == 2); (told > 0) != differ || told > most || err != nil {
 				t.Errorf("n%d logged %d times that n%d differs, want it to tell: %t; %v\n%s", i+1, told, j+1, differ, err, log)
 			}
 		}
 	}
-	c.stop(2)
-	c.nodes[2].args = same
-	c.start(2)
-	c.healthy()
+	c.Stop(2)
+	c.Nodes[2].Args = same
+	c.Start(2)
+	c.Healthy()
 }
 
 // sameHosts are n addresses with one port, as hosts of their own have: by
@@ -147,19 +148,19 @@ var ofTheMachine = []string{`msg="disk stalls"`, `msg="peer lost"`, `msg="peer n
 // founded is that it is ready, and nothing that is no news.
 func TestHostsWithOneName(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3)
+	c := clustertest.New(t, 3)
 	addrs := sameHosts(t, 3)
-	for i, p := range c.nodes {
-		p.addr = addrs[i]
-		p.args = []string{"serve", "--listen", p.addr, "--data", p.data, "--expect", "3", "--join", strings.Join(addrs, ",")}
-		c.start(i)
+	for i, p := range c.Nodes {
+		p.Addr = addrs[i]
+		p.Args = []string{"serve", "--listen", p.Addr, "--data", p.Data, "--expect", "3", "--join", strings.Join(addrs, ",")}
+		c.Start(i)
 	}
 	names := func() (names []string) {
-		c.until("all are announced, and told apart", func(ctx context.Context) error {
-			r := c.run("node", "list", "-o", "json")
+		c.Until("all are announced, and told apart", func(ctx context.Context) error {
+			r := c.Run("node", "list", "-o", "json")
 			var rows []nodeRow
-			if err := json.Unmarshal([]byte(r.stdout), &rows); err != nil {
-				return fmt.Errorf("%w: %s", err, r.stderr)
+			if err := json.Unmarshal([]byte(r.Stdout), &rows); err != nil {
+				return fmt.Errorf("%w: %s", err, r.Stderr)
 			}
 			names = nil
 			for _, row := range rows {
@@ -173,12 +174,12 @@ func TestHostsWithOneName(t *testing.T) {
 		return names
 	}
 	names()
-	c.healthy()
+	c.Healthy()
 	before := names()
-	for i := range c.nodes {
+	for i := range c.Nodes {
 		var log []byte
-		c.until("the node says that it is ready", func(ctx context.Context) (err error) {
-			if log, err = os.ReadFile(c.nodes[i].log); err == nil && !strings.Contains(string(log), `msg="node ready"`) {
+		c.Until("the node says that it is ready", func(ctx context.Context) (err error) {
+			if log, err = os.ReadFile(c.Nodes[i].Log); err == nil && !strings.Contains(string(log), `msg="node ready"`) {
 				err = errors.New("not yet")
 			}
 			return err
@@ -194,13 +195,13 @@ func TestHostsWithOneName(t *testing.T) {
 			}
 		}
 	}
-	for i := range c.nodes {
-		c.stop(i)
+	for i := range c.Nodes {
+		c.Stop(i)
 	}
-	for i := range c.nodes {
-		c.start(len(c.nodes) - 1 - i)
+	for i := range c.Nodes {
+		c.Start(len(c.Nodes) - 1 - i)
 	}
-	c.healthy()
+	c.Healthy()
 	if after := names(); !slices.Equal(before, after) {
 		t.Errorf("names %q became %q", before, after)
 	}

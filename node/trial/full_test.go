@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 )
 
@@ -24,7 +25,7 @@ const smallDiskBytes = 24 << 20
 
 // diskCluster is a cluster whose nodes have a file system of their own each.
 type diskCluster struct {
-	*cluster
+	*clustertest.Cluster
 	next int
 	kept map[string]string // what was acknowledged and not deleted
 }
@@ -32,52 +33,52 @@ type diskCluster struct {
 // newDiskCluster mounts a small tmpfs for each node and starts them.
 func newDiskCluster(t *testing.T, diskBytes int) *diskCluster {
 	t.Helper()
-	c := &diskCluster{cluster: newCluster(t, 3, "--groups", "3"), kept: map[string]string{}}
-	for _, p := range c.nodes {
-		if err := os.Mkdir(p.data, 0o700); err != nil {
+	c := &diskCluster{Cluster: clustertest.New(t, 3, "--groups", "3"), kept: map[string]string{}}
+	for _, p := range c.Nodes {
+		if err := os.Mkdir(p.Data, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := syscall.Mount("tmpfs", p.data, "tmpfs", 0, fmt.Sprintf("size=%d", diskBytes)); err != nil {
+		if err := syscall.Mount("tmpfs", p.Data, "tmpfs", 0, fmt.Sprintf("size=%d", diskBytes)); err != nil {
 			t.Skipf("FULL DISKS ARE NOT TESTED: mount a tmpfs: %v (it takes root)", err)
 		}
 		t.Cleanup(func() {
-			if err := syscall.Unmount(p.data, syscall.MNT_DETACH); err != nil {
-				t.Errorf("unmount %s: %v", p.data, err)
+			if err := syscall.Unmount(p.Data, syscall.MNT_DETACH); err != nil {
+				t.Errorf("unmount %s: %v", p.Data, err)
 			}
 		})
 	}
-	for i := range c.nodes {
-		c.start(i)
+	for i := range c.Nodes {
+		c.Start(i)
 	}
-	c.healthy()
+	c.Healthy()
 	return c
 }
 
-func (c *diskCluster) filler(i int) string { return filepath.Join(c.nodes[i].data, "filler") }
+func (c *diskCluster) filler(i int) string { return filepath.Join(c.Nodes[i].Data, "filler") }
 
 // fill takes all the room that is left on a node's disk, for a file of somebody
 // else.
 func (c *diskCluster) fill(i int) {
-	c.t.Helper()
+	c.T.Helper()
 	f, err := os.OpenFile(c.filler(i), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	defer f.Close()
 	for size := 1 << 20; size >= 4096; {
 		if _, err := f.Write(make([]byte, size)); errors.Is(err, syscall.ENOSPC) {
 			size /= 2
 		} else if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 	}
 }
 
 // clear gives the room back.
 func (c *diskCluster) clear(i int) {
-	c.t.Helper()
+	c.T.Helper()
 	if err := os.Remove(c.filler(i)); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 }
 
@@ -111,13 +112,13 @@ func (c *diskCluster) write(cl *client.Client, n int, max time.Duration) error {
 // full returns an error unless a node's status names the nodes of some
 // numbers, and no others, as full.
 func (c *diskCluster) full(ctx context.Context, cl *client.Client, of int, numbers ...int) error {
-	a, err := cl.Status(ctx, c.nodes[of].addr)
+	a, err := cl.Status(ctx, c.Nodes[of].Addr)
 	if err != nil {
 		return err
 	}
 	want := map[string]bool{}
 	for _, i := range numbers {
-		want[c.nodes[i].addr] = true
+		want[c.Nodes[i].Addr] = true
 	}
 	for _, p := range a.Problems {
 		if !strings.Contains(p.What, "is full") {
@@ -146,15 +147,15 @@ func (c *diskCluster) full(ctx context.Context, cl *client.Client, of int, numbe
 // writeUntilFull writes until a node calls those of some numbers full. No write
 // may fail.
 func (c *diskCluster) writeUntilFull(cl *client.Client, of int, numbers ...int) {
-	c.t.Helper()
-	c.until(fmt.Sprintf("full: %v", numbers), func(context.Context) error {
+	c.T.Helper()
+	c.Until(fmt.Sprintf("full: %v", numbers), func(context.Context) error {
 		for _, i := range numbers {
 			c.fill(i) // a snapshot may have given some back
 		}
-		if err := c.write(cl, 8, readyMax); err != nil {
-			c.t.Fatalf("a write while a minority is full: %v", err)
+		if err := c.write(cl, 8, clustertest.ReadyMax); err != nil {
+			c.T.Fatalf("a write while a minority is full: %v", err)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+		ctx, cancel := context.WithTimeout(context.Background(), clustertest.ReadyMax)
 		defer cancel()
 		return c.full(ctx, cl, of, numbers...)
 	})
@@ -162,26 +163,26 @@ func (c *diskCluster) writeUntilFull(cl *client.Client, of int, numbers ...int) 
 
 // readBack finds all that was acknowledged.
 func (c *diskCluster) readBack(cl *client.Client) {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+	c.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), clustertest.ReadyMax)
 	defer cancel()
 	for key, value := range c.kept {
 		got, _, ok, err := cl.GetOne(ctx, []byte(key), nil, client.ReadOptions{})
 		if err != nil || !ok || string(got) != value {
-			c.t.Fatalf("%s was acknowledged; read: there %v, %d bytes, %v", key, ok, len(got), err)
+			c.T.Fatalf("%s was acknowledged; read: there %v, %d bytes, %v", key, ok, len(got), err)
 		}
 	}
 }
 
 // delete removes one key that is there.
 func (c *diskCluster) delete(cl *client.Client) {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+	c.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), clustertest.ReadyMax)
 	defer cancel()
 	for key := range c.kept {
 		gone, err := cl.Delete(ctx, []byte(key))
 		if err != nil || len(gone) != 1 || gone[0].Count != 1 {
-			c.t.Fatalf("delete %s on full disks: %+v, %v", key, gone, err)
+			c.T.Fatalf("delete %s on full disks: %+v, %v", key, gone, err)
 		}
 		delete(c.kept, key)
 		return
@@ -190,11 +191,11 @@ func (c *diskCluster) delete(cl *client.Client) {
 
 // verify stops the nodes and finds no damage in their logs.
 func (c *diskCluster) verify() {
-	c.t.Helper()
-	for i := range c.nodes {
-		c.stop(i)
-		if r := muster(c.t, "log", "verify", c.nodes[i].data); r.status != exitDone {
-			c.t.Fatalf("log verify of n%d: status %d, %s%s", i+1, r.status, r.stdout, r.stderr)
+	c.T.Helper()
+	for i := range c.Nodes {
+		c.Stop(i)
+		if r := clustertest.Run(c.T, "log", "verify", c.Nodes[i].Data); r.Status != clustertest.ExitDone {
+			c.T.Fatalf("log verify of n%d: status %d, %s%s", i+1, r.Status, r.Stdout, r.Stderr)
 		}
 	}
 }
@@ -205,52 +206,52 @@ func (c *diskCluster) verify() {
 func TestOneDiskFull(t *testing.T) {
 	t.Parallel()
 	c := newDiskCluster(t, diskBytes)
-	cl := c.client()
-	if err := c.write(cl, 20, readyMax); err != nil {
+	cl := c.Client()
+	if err := c.write(cl, 20, clustertest.ReadyMax); err != nil {
 		t.Fatal(err)
 	}
-	lead := c.leads(0)
+	lead := c.Leads(0)
 	other := (lead + 1) % 3
 	c.fill(lead)
 	c.writeUntilFull(cl, other, lead)
-	c.until("led by others", func(ctx context.Context) error {
+	c.Until("led by others", func(ctx context.Context) error {
 		c.fill(lead)
-		a, err := cl.Status(ctx, c.nodes[other].addr)
+		a, err := cl.Status(ctx, c.Nodes[other].Addr)
 		if err != nil {
 			return err
 		}
 		for _, g := range a.Groups {
-			if i := c.number(a, g); i == lead || i < 0 {
+			if i := c.NumberOf(a, g); i == lead || i < 0 {
 				return fmt.Errorf("group %d is led by number %d", g.ID, i)
 			}
 		}
 		return nil
 	})
 	for range 10 {
-		if err := c.write(cl, 16, readyMax); err != nil {
+		if err := c.write(cl, 16, clustertest.ReadyMax); err != nil {
 			t.Fatalf("a write while one disk is full: %v", err)
 		}
 	}
 	c.readBack(cl)
-	c.kill(lead)
-	c.start(lead)
-	c.until("full after SIGKILL and a start", func(ctx context.Context) error {
+	c.Kill(lead)
+	c.Start(lead)
+	c.Until("full after SIGKILL and a start", func(ctx context.Context) error {
 		c.fill(lead)
 		return c.full(ctx, cl, lead, lead)
 	})
-	if err := c.write(cl, 16, readyMax); err != nil {
+	if err := c.write(cl, 16, clustertest.ReadyMax); err != nil {
 		t.Fatalf("a write after a node was killed with a full disk: %v", err)
 	}
 	c.clear(lead)
-	c.healthy()
+	c.Healthy()
 	// It has all, by itself: one of the others is not needed.
-	c.kill(other)
-	if err := c.write(cl, 16, readyMax); err != nil {
+	c.Kill(other)
+	if err := c.write(cl, 16, clustertest.ReadyMax); err != nil {
 		t.Fatalf("a write with the node that was full, and without another: %v", err)
 	}
 	c.readBack(cl)
-	c.start(other)
-	c.healthy()
+	c.Start(other)
+	c.Healthy()
 	c.verify()
 }
 
@@ -260,20 +261,20 @@ func TestOneDiskFull(t *testing.T) {
 func TestAllDisksFull(t *testing.T) {
 	t.Parallel()
 	c := newDiskCluster(t, diskBytes)
-	cl := c.client()
-	if err := c.write(cl, 20, readyMax); err != nil {
+	cl := c.Client()
+	if err := c.write(cl, 20, clustertest.ReadyMax); err != nil {
 		t.Fatal(err)
 	}
-	c.until("full, says status", func(ctx context.Context) error {
-		for i := range c.nodes {
+	c.Until("full, says status", func(ctx context.Context) error {
+		for i := range c.Nodes {
 			c.fill(i)
 		}
 		if err := c.write(cl, 8, time.Second); err == nil {
 			return errors.New("writes are done")
 		}
-		s := c.run("status")
-		if s.status != exitRefused || strings.Count(s.stdout, "is full") < 2 || !strings.Contains(s.stdout, "make room") {
-			return fmt.Errorf("status %d, a majority of disks is full:\n%s", s.status, s.stdout)
+		s := c.Run("status")
+		if s.Status != clustertest.ExitRefused || strings.Count(s.Stdout, "is full") < 2 || !strings.Contains(s.Stdout, "make room") {
+			return fmt.Errorf("status %d, a majority of disks is full:\n%s", s.Status, s.Stdout)
 		}
 		return nil
 	})
@@ -281,23 +282,23 @@ func TestAllDisksFull(t *testing.T) {
 	refused := map[string]bool{}
 	refuse := func() {
 		t.Helper()
-		c.until("refused", func(context.Context) error {
-			for i := range c.nodes {
+		c.Until("refused", func(context.Context) error {
+			for i := range c.Nodes {
 				c.fill(i) // a snapshot may have given some back
 			}
 			tries++
 			key, value := fmt.Sprintf("refused/%d", tries), strings.Repeat("v", 1000)
-			r := c.run("kv", "set", key, value, "--timeout", "1s")
-			if r.status == exitDone {
+			r := c.Run("kv", "set", key, value, "--timeout", "1s")
+			if r.Status == clustertest.ExitDone {
 				c.kept[key] = value
 				return errors.New("it was done")
 			}
-			if r.status != exitNoResult || strings.Count(r.stderr, "\n") != 1 {
-				t.Errorf("status %d, want %d and one line: %q", r.status, exitNoResult, r.stderr)
+			if r.Status != clustertest.ExitNoResult || strings.Count(r.Stderr, "\n") != 1 {
+				t.Errorf("status %d, want %d and one line: %q", r.Status, clustertest.ExitNoResult, r.Stderr)
 			}
 			for _, word := range []string{"full: group", "no room on disk, nothing was applied", "make room there", "127.0.0.1:"} {
-				if !strings.Contains(r.stderr, word) {
-					return fmt.Errorf("the refusal does not say %q: %s", word, r.stderr)
+				if !strings.Contains(r.Stderr, word) {
+					return fmt.Errorf("the refusal does not say %q: %s", word, r.Stderr)
 				}
 			}
 			refused[key] = true
@@ -308,28 +309,28 @@ func TestAllDisksFull(t *testing.T) {
 	c.delete(cl)
 	c.readBack(cl)
 	for range 2 {
-		for i := range c.nodes {
-			c.kill(i)
+		for i := range c.Nodes {
+			c.Kill(i)
 		}
-		for i := range c.nodes {
-			c.start(i)
+		for i := range c.Nodes {
+			c.Start(i)
 		}
 		c.readBack(cl)
 		c.delete(cl)
 		refuse()
 	}
 	for key := range refused {
-		if r := c.run("kv", "get", key); r.status != exitNotFound {
-			t.Errorf("what was refused is there: status %d, %s", r.status, r.stdout)
+		if r := c.Run("kv", "get", key); r.Status != clustertest.ExitNotFound {
+			t.Errorf("what was refused is there: status %d, %s", r.Status, r.Stdout)
 		}
 	}
-	for i := range c.nodes {
+	for i := range c.Nodes {
 		c.clear(i)
 	}
-	if err := c.write(cl, 16, readyMax); err != nil {
+	if err := c.write(cl, 16, clustertest.ReadyMax); err != nil {
 		t.Fatalf("a write when there is room: %v", err)
 	}
-	c.healthy()
+	c.Healthy()
 	c.readBack(cl)
 	c.verify()
 }
@@ -340,21 +341,21 @@ func TestAllDisksFull(t *testing.T) {
 func TestSmallDiskGoesOn(t *testing.T) {
 	t.Parallel()
 	c := newDiskCluster(t, smallDiskBytes)
-	cl := c.client()
+	cl := c.Client()
 	written := 0
 	for written < 2*smallDiskBytes {
 		c.next = 0 // the same keys again
-		if err := c.write(cl, 24, readyMax); err != nil {
+		if err := c.write(cl, 24, clustertest.ReadyMax); err != nil {
 			t.Fatalf("after %d bytes, on disks of %d: %v", written, smallDiskBytes, err)
 		}
 		written += 24 * 16 << 10
 	}
 	c.readBack(cl)
-	for i := range c.nodes {
-		c.kill(i)
+	for i := range c.Nodes {
+		c.Kill(i)
 	}
-	for i := range c.nodes {
-		c.start(i)
+	for i := range c.Nodes {
+		c.Start(i)
 	}
 	c.readBack(cl)
 	c.verify()

@@ -11,12 +11,12 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"muster/node/trial/clustertest"
 	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -94,28 +94,6 @@ func refusedOrClosed(conn net.Conn, d *wire.Decoder) error {
 	return nil
 }
 
-// memory returns what a process has resident, and the most that it ever had, in
-// bytes.
-func (p *process) memory(t testing.TB) (now, most int) {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		t.Skipf("no figures of processes here: %v", err)
-	}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(line, ":")
-		if n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB")); err == nil {
-			switch name {
-			case "VmRSS":
-				now = n << 10
-			case "VmHWM":
-				most = n << 10
-			}
-		}
-	}
-	return now, most
-}
-
 // hostileBound is how much a node may grow under all of [hostileBodies]. They
 // come from hostileSenders at a time; the worst that each can have at once is a
 // frame at the limit of 17 MiB in a buffer that doubled to 32, with the half
@@ -147,17 +125,17 @@ func TestHostileInputOverTLS(t *testing.T) {
 // of so many bodies.
 func hostile(t *testing.T, oneOf int, extra ...string) {
 	t.Helper()
-	c := startCluster(t, 2, extra...)
-	c.run("kv", "set", "before", "kept").done(t)
-	cl := c.client()
-	status, err := cl.Status(context.Background(), c.nodes[0].addr)
+	c := clustertest.Start(t, 2, extra...)
+	c.Run("kv", "set", "before", "kept").Done(t)
+	cl := c.Client()
+	status, err := cl.Status(context.Background(), c.Nodes[0].Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := c.nodes[0]
+	target := c.Nodes[0]
 	hello := wire.DialConfig{Purpose: wire.PurposePeer, Role: wire.RolePeer, Cluster: status.Cluster, ClusterID: status.ClusterID, Level: shardmap.Level}
-	if !c.clear {
-		c.goesByCertificates()
+	if !c.Clear {
+		c.GoesByCertificates()
 	}
 	for _, n := range status.Nodes {
 		if n.ID != status.Self {
@@ -166,10 +144,10 @@ func hostile(t *testing.T, oneOf int, extra ...string) {
 	}
 	asClient := wire.DialConfig{Purpose: wire.PurposeClient, Role: wire.RoleClient, Level: shardmap.Level}
 	ctx := t.Context()
-	dialClear := func() (net.Conn, error) { return net.Dial("tcp", target.addr) }
-	dialGuest := func() (net.Conn, error) { return dialSecured(ctx, target.addr, nothing) }
-	dialUser := func() (net.Conn, error) { return dialAsUser(ctx, c, target.addr) }
-	dialPeer := func() (net.Conn, error) { return dialAsNode(ctx, c, target.addr, 1) }
+	dialClear := func() (net.Conn, error) { return net.Dial("tcp", target.Addr) }
+	dialGuest := func() (net.Conn, error) { return clustertest.DialSecured(ctx, target.Addr, nothing) }
+	dialUser := func() (net.Conn, error) { return clustertest.DialAsUser(ctx, c, target.Addr) }
+	dialPeer := func() (net.Conn, error) { return clustertest.DialAsNode(ctx, c, target.Addr, 1) }
 
 	// Each way of sending a body opens a connection and writes what is hostile.
 	type way struct {
@@ -194,7 +172,7 @@ func hostile(t *testing.T, oneOf int, extra ...string) {
 		name string
 		dial dialling
 	}{{"in clear", dialClear}, {"in TLS", dialGuest}} {
-		if c.clear && as.name == "in TLS" {
+		if c.Clear && as.name == "in TLS" {
 			continue
 		}
 		ways = append(ways,
@@ -233,7 +211,7 @@ func hostile(t *testing.T, oneOf int, extra ...string) {
 			if !typ.Known() && typ%16 != 15 {
 				continue
 			}
-			if as.name == "guest" && (c.clear || typ != wire.TypePing && typ != wire.TypeWrite && typ < wire.TypeEnrol) {
+			if as.name == "guest" && (c.Clear || typ != wire.TypePing && typ != wire.TypeWrite && typ < wire.TypeEnrol) {
 				continue // refused like a Write; in clear text there are no guests
 			}
 			ways = append(ways, way{fmt.Sprintf("%s of a %s", typ, as.name), func(body []byte) (net.Conn, *wire.Decoder, error) {
@@ -248,7 +226,7 @@ func hostile(t *testing.T, oneOf int, extra ...string) {
 	}
 
 	bodies := hostileBodies()
-	before, _ := target.memory(t)
+	before, _ := target.Memory(t)
 	var senders sync.WaitGroup
 	sent := 0
 	jobs := make(chan func())
@@ -285,7 +263,7 @@ func hostile(t *testing.T, oneOf int, extra ...string) {
 	}
 	close(jobs)
 	senders.Wait()
-	after, most := target.memory(t)
+	after, most := target.Memory(t)
 	t.Logf("%d bodies sent, of %d in %d ways: %d MiB before, %d after, %d at most", sent, len(bodies)*len(ways), len(ways), before>>20, after>>20, most>>20)
 	if most > before+hostileBound {
 		t.Errorf("the node grew from %d MiB to %d, the bound is %d more", before>>20, most>>20, hostileBound>>20)
@@ -293,16 +271,16 @@ func hostile(t *testing.T, oneOf int, extra ...string) {
 	stalled(t, c, asClient)
 
 	select {
-	case <-target.exited:
+	case <-target.Exited:
 		t.Fatal("the node has ended")
 	default:
 	}
-	c.healthy()
-	c.run("kv", "set", "after", "taken").done(t)
-	if got := c.run("kv", "get", "before").done(t); got != "kept\n" {
+	c.Healthy()
+	c.Run("kv", "set", "after", "taken").Done(t)
+	if got := c.Run("kv", "get", "before").Done(t); got != "kept\n" {
 		t.Errorf("the key from before is %q", got)
 	}
-	again, err := cl.Status(context.Background(), target.addr)
+	again, err := cl.Status(context.Background(), target.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +289,7 @@ func hostile(t *testing.T, oneOf int, extra ...string) {
 			t.Errorf("group %d went from term %d to %d", g.ID, status.Groups[i].Term, g.Term)
 		}
 	}
-	text, err := os.ReadFile(target.log)
+	text, err := os.ReadFile(target.Log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,11 +311,11 @@ var padding = make([]byte, wire.PreambleSize)
 
 // stalled opens many connections, each with a frame that claims the most there
 // may be and then stalls. They cost what they sent.
-func stalled(t *testing.T, c *cluster, hello wire.DialConfig) {
+func stalled(t *testing.T, c *clustertest.Cluster, hello wire.DialConfig) {
 	t.Helper()
 	const connections, sent = 400, 2000
-	target := c.nodes[0]
-	before, _ := target.memory(t)
+	target := c.Nodes[0]
+	before, _ := target.Memory(t)
 	frame := hostileFrame(wire.TypeWrite, append([]byte("\xc6\x01\x00\x00\x00"), make([]byte, 16<<20)...))[:sent]
 	var conns []net.Conn
 	defer func() {
@@ -346,7 +324,7 @@ func stalled(t *testing.T, c *cluster, hello wire.DialConfig) {
 		}
 	}()
 	for range connections {
-		conn, _, err := greet(func() (net.Conn, error) { return dialAsUser(t.Context(), c, target.addr) }, hello)
+		conn, _, err := greet(func() (net.Conn, error) { return clustertest.DialAsUser(t.Context(), c, target.Addr) }, hello)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -355,11 +333,11 @@ func stalled(t *testing.T, c *cluster, hello wire.DialConfig) {
 			t.Fatal(err)
 		}
 	}
-	c.run("kv", "set", "meanwhile", "taken").done(t)
+	c.Run("kv", "set", "meanwhile", "taken").Done(t)
 	// 16 bytes for each that came and 4 KiB, as for any input; 32 KiB for two
 	// goroutines and the connection; and twice that for the collector.
 	bound := connections * 2 * (16*sent + 4<<10 + 32<<10)
-	if now, _ := target.memory(t); now > before+bound {
+	if now, _ := target.Memory(t); now > before+bound {
 		t.Errorf("%d stalled frames cost %d MiB, the bound is %d", connections, (now-before)>>20, bound>>20)
 	}
 	// They are still there: none was cut off for want of room.
@@ -377,7 +355,7 @@ func stalled(t *testing.T, c *cluster, hello wire.DialConfig) {
 // again.
 func greet(dial func() (net.Conn, error), as wire.DialConfig) (net.Conn, *wire.Greeting, error) {
 	var last error
-	for end := time.Now().Add(readyMax); time.Now().Before(end); {
+	for end := time.Now().Add(clustertest.ReadyMax); time.Now().Before(end); {
 		conn, err := dial()
 		if err != nil {
 			return nil, nil, err

@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"muster/node/trial/clustertest"
 )
 
 // Lines of one key must be written in their order, though many writes are under
@@ -14,8 +16,8 @@ import (
 func TestImportKeepsTheOrderOfAKey(t *testing.T) {
 	t.Parallel()
 	const keys, lines = 16, 4000
-	c := startCluster(t, 3)
-	cmd := command("kv", "import", "-", "-o", "json", "--endpoints", c.endpoints())
+	c := clustertest.Start(t, 3)
+	cmd := clustertest.Command("kv", "import", "-", "-o", "json", "--endpoints", c.Endpoints())
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +42,7 @@ func TestImportKeepsTheOrderOfAKey(t *testing.T) {
 		}
 	}
 	feed(0, lines/2)
-	c.kill(c.leads(0))
+	c.Kill(c.Leads(0))
 	feed(lines/2, lines)
 	in.Close()
 	if err := cmd.Wait(); err != nil || stdout.String() != fmt.Sprintf(`{"written":%d,"failed":0}`+"\n", lines) {
@@ -50,7 +52,7 @@ func TestImportKeepsTheOrderOfAKey(t *testing.T) {
 	for i := range lines {
 		want[key(i)] = fmt.Sprint(i)
 	}
-	out := json.NewDecoder(strings.NewReader(c.run("kv", "export").done(t)))
+	out := json.NewDecoder(strings.NewReader(c.Run("kv", "export").Done(t)))
 	for n := 0; ; n++ {
 		var item struct{ Key, Value string }
 		if err := out.Decode(&item); err == io.EOF {

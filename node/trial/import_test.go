@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"muster/node/trial/clustertest"
 )
 
 // sum is a file's content, for comparing.
@@ -90,8 +92,8 @@ func goSource(t *testing.T) *source {
 }
 
 // holds says how what node i has by itself differs from s, or nil.
-func (c *cluster) holds(ctx context.Context, i int, s *source) error {
-	cmd := command("kv", "export", "--read", "local", "--endpoints", c.nodes[i].addr)
+func holds(ctx context.Context, c *clustertest.Cluster, i int, s *source) error {
+	cmd := clustertest.Command("kv", "export", "--read", "local", "--endpoints", c.Nodes[i].Addr)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -149,11 +151,11 @@ func (c *cluster) holds(ctx context.Context, i int, s *source) error {
 func TestImportOfRealInput(t *testing.T) {
 	t.Parallel()
 	s := goSource(t)
-	c := startCluster(t, 3)
-	victim := c.leads(0)
+	c := clustertest.Start(t, 3)
+	victim := c.Leads(0)
 
-	cmd := command("kv", "import", "-", "-o", "json")
-	cmd.Env = append(cmd.Env, "MUSTER_ENDPOINTS="+c.endpoints())
+	cmd := clustertest.Command("kv", "import", "-", "-o", "json")
+	cmd.Env = append(cmd.Env, "MUSTER_ENDPOINTS="+c.Endpoints())
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -171,14 +173,14 @@ func TestImportOfRealInput(t *testing.T) {
 	if _, err := io.CopyN(in, f, s.bytes/2); err != nil {
 		t.Fatal(err)
 	}
-	c.kill(victim)
+	c.Kill(victim)
 	if _, err := io.Copy(in, f); err != nil {
 		t.Fatal(err)
 	}
 	in.Close()
 	cmd.Wait() // the status is looked at below
-	if got := cmd.ProcessState.ExitCode(); got != exitPartly {
-		t.Fatalf("import ended with status %d, want %d\n%s", got, exitPartly, &stderr)
+	if got := cmd.ProcessState.ExitCode(); got != clustertest.ExitPartly {
+		t.Fatalf("import ended with status %d, want %d\n%s", got, clustertest.ExitPartly, &stderr)
 	}
 	var counts struct{ Written, Failed int }
 	if err := json.Unmarshal(stdout.Bytes(), &counts); err != nil {
@@ -201,22 +203,22 @@ func TestImportOfRealInput(t *testing.T) {
 		}
 	}
 
-	c.start(victim)
-	c.healthy()
+	c.Start(victim)
+	c.Healthy()
 	all := func(when string) {
-		for i := range c.nodes {
-			c.until(fmt.Sprintf("n%d has everything %s", i+1, when), func(context.Context) error {
-				return c.holds(context.Background(), i, s)
+		for i := range c.Nodes {
+			c.Until(fmt.Sprintf("n%d has everything %s", i+1, when), func(context.Context) error {
+				return holds(context.Background(), c, i, s)
 			})
 		}
 	}
 	all("after its leader died")
-	for i := range c.nodes {
-		c.kill(i)
+	for i := range c.Nodes {
+		c.Kill(i)
 	}
-	for i := range c.nodes {
-		c.start(i)
+	for i := range c.Nodes {
+		c.Start(i)
 	}
-	c.healthy()
+	c.Healthy()
 	all("after all died")
 }

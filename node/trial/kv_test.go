@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"muster/node/trial/clustertest"
 )
 
 // Values come from files and from standard input, byte for byte, and go out so.
 func TestValuesAsTheyAre(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1)
+	c := clustertest.Start(t, 1)
 	value := "line\n\x00\xff\n"
 	file := filepath.Join(t.TempDir(), "value")
 	if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
@@ -27,14 +29,14 @@ func TestValuesAsTheyAre(t *testing.T) {
 		{"", []string{"kv", "set", "k", "--file", file}},
 		{value, []string{"kv", "set", "--file", "-", "k"}},
 	} {
-		if r := c.runIn(tt.in, tt.args...); r.status != exitDone {
-			t.Fatalf("%s: status %d: %s", tt.args, r.status, r.stderr)
+		if r := c.RunIn(tt.in, tt.args...); r.Status != clustertest.ExitDone {
+			t.Fatalf("%s: status %d: %s", tt.args, r.Status, r.Stderr)
 		}
-		if r := c.run("kv", "get", "k", "--raw"); r.status != exitDone || r.stdout != value {
-			t.Errorf("%s: read back as %q, status %d: %s", tt.args, r.stdout, r.status, r.stderr)
+		if r := c.Run("kv", "get", "k", "--raw"); r.Status != clustertest.ExitDone || r.Stdout != value {
+			t.Errorf("%s: read back as %q, status %d: %s", tt.args, r.Stdout, r.Status, r.Stderr)
 		}
-		if r := c.run("kv", "del", "k"); r.status != exitDone {
-			t.Fatal(r.stderr)
+		if r := c.Run("kv", "del", "k"); r.Status != clustertest.ExitDone {
+			t.Fatal(r.Stderr)
 		}
 	}
 }
@@ -42,19 +44,19 @@ func TestValuesAsTheyAre(t *testing.T) {
 // A prefix is deleted after its plan was agreed to, and nothing beside it.
 func TestDeletePrefix(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1, "--groups", "3")
+	c := clustertest.Start(t, 1, "--groups", "3")
 	const keys = 2500 // more than two batches
 	var set []string
 	for i := range keys {
 		set = append(set, fmt.Sprintf("a/%d", i), "x")
 	}
-	if r := c.run(append([]string{"kv", "set", "b", "1", "a", "2"}, set...)...); r.status != exitDone {
-		t.Fatal(r.stderr)
+	if r := c.Run(append([]string{"kv", "set", "b", "1", "a", "2"}, set...)...); r.Status != clustertest.ExitDone {
+		t.Fatal(r.Stderr)
 	}
 	plan := fmt.Sprintf(`plan to delete all keys that begin with "a/": %d keys in `, keys)
-	r := c.run("kv", "del", "--prefix", "a/", "-o", "json")
-	if r.status != exitNotConfirmed || r.stdout != "" || !strings.Contains(r.stderr, plan) {
-		t.Errorf("the plan: status %d, %q, %q", r.status, r.stdout, r.stderr)
+	r := c.Run("kv", "del", "--prefix", "a/", "-o", "json")
+	if r.Status != exitNotConfirmed || r.Stdout != "" || !strings.Contains(r.Stderr, plan) {
+		t.Errorf("the plan: status %d, %q, %q", r.Status, r.Stdout, r.Stderr)
 	}
 	var row struct {
 		LogIDs  []string `json:"log_ids"`
@@ -64,20 +66,20 @@ func TestDeletePrefix(t *testing.T) {
 	// mix with the JSON.
 	deletes := func(told string, lines int, args ...string) {
 		t.Helper()
-		r := c.run(append([]string{"kv", "del", "--prefix", "a/", "-o", "json"}, args...)...)
-		if r.status != exitDone || !strings.HasPrefix(r.stderr, told) || strings.Count(r.stderr, "\n") != lines {
-			t.Fatalf("status %d, standard error %q; want %d lines that begin with %q", r.status, r.stderr, lines, told)
+		r := c.Run(append([]string{"kv", "del", "--prefix", "a/", "-o", "json"}, args...)...)
+		if r.Status != clustertest.ExitDone || !strings.HasPrefix(r.Stderr, told) || strings.Count(r.Stderr, "\n") != lines {
+			t.Fatalf("status %d, standard error %q; want %d lines that begin with %q", r.Status, r.Stderr, lines, told)
 		}
-		if err := json.Unmarshal([]byte(r.stdout), &row); err != nil {
-			t.Fatalf("printed %q: %v", r.stdout, err)
+		if err := json.Unmarshal([]byte(r.Stdout), &row); err != nil {
+			t.Fatalf("printed %q: %v", r.Stdout, err)
 		}
 	}
 	deletes(plan, 2, "--yes")
 	if row.Deleted != keys || len(row.LogIDs) != 3 {
 		t.Errorf("deleted %d keys, log ids %v; want %d, and one of each of three groups", row.Deleted, row.LogIDs, keys)
 	}
-	if r := c.run("kv", "list", "--keys", "-o", "json"); strings.Count(r.stdout, "\n") != 2 {
-		t.Errorf("what is left: %s", r.stdout)
+	if r := c.Run("kv", "list", "--keys", "-o", "json"); strings.Count(r.Stdout, "\n") != 2 {
+		t.Errorf("what is left: %s", r.Stdout)
 	}
 	deletes(`nothing to delete: no key begins with "a/"`, 1) // there is nothing that a plan could hurt
 	if row.Deleted != 0 {
@@ -88,18 +90,18 @@ func TestDeletePrefix(t *testing.T) {
 // What a key lasts by ends: its time, its lease's time, a lease that is revoked.
 func TestKeysEnd(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1)
+	c := clustertest.Start(t, 1)
 	must := func(args ...string) {
 		t.Helper()
-		if r := c.run(args...); r.status != exitDone {
-			t.Fatalf("%s: status %d: %s", args, r.status, r.stderr)
+		if r := c.Run(args...); r.Status != clustertest.ExitDone {
+			t.Fatalf("%s: status %d: %s", args, r.Status, r.Stderr)
 		}
 	}
 	gone := func(key string) {
 		t.Helper()
-		c.until(key+" is gone", func(context.Context) error {
-			if r := c.run("kv", "get", key); r.status != exitNotFound {
-				return fmt.Errorf("status %d: %s%s", r.status, r.stdout, r.stderr)
+		c.Until(key+" is gone", func(context.Context) error {
+			if r := c.Run("kv", "get", key); r.Status != clustertest.ExitNotFound {
+				return fmt.Errorf("status %d: %s%s", r.Status, r.Stdout, r.Stderr)
 			}
 			return nil
 		})
@@ -107,7 +109,7 @@ func TestKeysEnd(t *testing.T) {
 	grant := func(ttl string) (id string) {
 		t.Helper()
 		var row struct{ ID string }
-		c.json(&row, "lease", "grant", ttl, "--for", "{s}")
+		c.JSON(&row, "lease", "grant", ttl, "--for", "{s}")
 		return row.ID
 	}
 	must("kv", "set", "{s}stays", "1", "--ttl", "1s")
@@ -125,31 +127,31 @@ func TestKeysEnd(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"lease keepalive " + short, exitNotFound, "lease " + short},
-		{"lease revoke " + short, exitNotFound, "lease " + short},
-		{"kv set {s}x 1 --lease " + short, exitNotFound, "lease " + short},
-		{"kv set other 1 --lease " + long, exitUsage, "--lease " + long + " is of slot "},
-		{"kv set {s}long 2 --if-value 2", exitConflict, "value"},
-		{"kv set {s}long 2 --if-value 2 --ttl 5s", exitConflict, "value"},
-		{"kv incr {s}word", exitConflict, "number"},
+		{"lease keepalive " + short, clustertest.ExitNotFound, "lease " + short},
+		{"lease revoke " + short, clustertest.ExitNotFound, "lease " + short},
+		{"kv set {s}x 1 --lease " + short, clustertest.ExitNotFound, "lease " + short},
+		{"kv set other 1 --lease " + long, clustertest.ExitUsage, "--lease " + long + " is of slot "},
+		{"kv set {s}long 2 --if-value 2", clustertest.ExitConflict, "value"},
+		{"kv set {s}long 2 --if-value 2 --ttl 5s", clustertest.ExitConflict, "value"},
+		{"kv incr {s}word", clustertest.ExitConflict, "number"},
 	} {
 		if strings.Contains(tt.line, "word") {
 			must("kv", "set", "{s}word", "one")
 		}
-		r := c.run(strings.Split(tt.line, " ")...)
-		if r.status != tt.status || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, tt.want) {
-			t.Errorf("%s: status %d, %q, %q; want status %d and one line with %q", tt.line, r.status, r.stdout, r.stderr, tt.status, tt.want)
+		r := c.Run(strings.Split(tt.line, " ")...)
+		if r.Status != tt.status || r.Stdout != "" || strings.Count(r.Stderr, "\n") != 1 || !strings.Contains(r.Stderr, tt.want) {
+			t.Errorf("%s: status %d, %q, %q; want status %d and one line with %q", tt.line, r.Status, r.Stdout, r.Stderr, tt.status, tt.want)
 		}
 	}
 	must("lease", "revoke", long)
-	if r := c.run("kv", "get", "{s}long"); r.status != exitNotFound {
-		t.Errorf("a key outlives its lease: status %d", r.status)
+	if r := c.Run("kv", "get", "{s}long"); r.Status != clustertest.ExitNotFound {
+		t.Errorf("a key outlives its lease: status %d", r.Status)
 	}
-	if r := c.run("kv", "get", "{s}stays"); r.stdout != "2\n" {
-		t.Errorf("a key that was set anew without a ttl: %q, status %d: %s", r.stdout, r.status, r.stderr)
+	if r := c.Run("kv", "get", "{s}stays"); r.Stdout != "2\n" {
+		t.Errorf("a key that was set anew without a ttl: %q, status %d: %s", r.Stdout, r.Status, r.Stderr)
 	}
 	var leases []struct{ ID string }
-	c.json(&leases, "lease", "list")
+	c.JSON(&leases, "lease", "list")
 	if len(leases) != 0 {
 		t.Errorf("leases are left: %v", leases)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 	"muster/repl/wire"
 )
@@ -74,15 +75,15 @@ var registerModel = porcupine.Model{
 // reads wait for their confirmation and writes for their majority.
 func TestHistoryIsLinearizable(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3)
-	linearizable(c, func(int) *client.Client { return c.client() })
+	c := clustertest.Start(t, 3)
+	linearizable(c, func(int) *client.Client { return c.Client() })
 }
 
 // linearizable has eight clients set and get a few keys while the node that leads most
 // is killed, again and again, and checks the history.
-func linearizable(c *cluster, clientOf func(i int) *client.Client) {
+func linearizable(c *clustertest.Cluster, clientOf func(i int) *client.Client) {
 	const writers, keys, kills = 8, 5, 4
-	t := c.t
+	t := c.T
 	t.Helper()
 	began := time.Now()
 	ctx, stop := context.WithCancel(context.Background())
@@ -138,16 +139,16 @@ func linearizable(c *cluster, clientOf func(i int) *client.Client) {
 	}
 	for range kills {
 		before := done()
-		victim := c.leads(0)
-		c.kill(victim)
-		c.until("writes go on without the node that led most", func(context.Context) error {
+		victim := c.Leads(0)
+		c.Kill(victim)
+		c.Until("writes go on without the node that led most", func(context.Context) error {
 			if n := done() - before; n < 200 {
 				return fmt.Errorf("%d operations since the kill", n)
 			}
 			return nil
 		})
-		c.start(victim)
-		c.healthy()
+		c.Start(victim)
+		c.Healthy()
 	}
 	stop()
 	wg.Wait()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"muster/node/trial/clustertest"
 	"muster/raft"
 )
 
@@ -16,18 +17,18 @@ import (
 // stands on their disks.
 func TestLogDiffOfRunningNodes(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
+	c := clustertest.Start(t, 3, "--groups", "2")
 	for i := range 20 {
-		c.run("kv", "set", fmt.Sprintf("key%d", i), "v").done(t)
+		c.Run("kv", "set", fmt.Sprintf("key%d", i), "v").Done(t)
 	}
-	for _, pair := range [][2]string{{"n1", "n2"}, {c.nodes[1].addr, "n3"}, {c.nodes[0].data, "n2"}, {c.nodes[0].data, c.nodes[0].addr}, {c.nodes[1].data, c.nodes[2].data}} {
-		c.until(fmt.Sprintf("%v have much in common", pair), func(context.Context) error { // one may be behind for a moment
-			r := c.run("log", "diff", pair[0], pair[1], "-o", "json")
-			if r.status != exitDone || r.stderr != "" {
-				t.Fatalf("%v: status %d, %s", pair, r.status, r.stderr)
+	for _, pair := range [][2]string{{"n1", "n2"}, {c.Nodes[1].Addr, "n3"}, {c.Nodes[0].Data, "n2"}, {c.Nodes[0].Data, c.Nodes[0].Addr}, {c.Nodes[1].Data, c.Nodes[2].Data}} {
+		c.Until(fmt.Sprintf("%v have much in common", pair), func(context.Context) error { // one may be behind for a moment
+			r := c.Run("log", "diff", pair[0], pair[1], "-o", "json")
+			if r.Status != clustertest.ExitDone || r.Stderr != "" {
+				t.Fatalf("%v: status %d, %s", pair, r.Status, r.Stderr)
 			}
 			groups := 0
-			for line := range strings.Lines(r.stdout) {
+			for line := range strings.Lines(r.Stdout) {
 				var row diffRow
 				if err := json.Unmarshal([]byte(line), &row); err != nil {
 					t.Fatal(err)
@@ -48,10 +49,10 @@ func TestLogDiffOfRunningNodes(t *testing.T) {
 		})
 	}
 	// A node that was away has less, and has not diverged.
-	c.kill(2)
-	c.run("kv", "set", "key1", "w", "key2", "w", "key3", "w").done(t)
-	r := c.run("log", "diff", "n1", c.nodes[2].data)
-	if out := r.done(t); !strings.Contains(out, "no divergence") || strings.Contains(out, "DIVERGED") {
+	c.Kill(2)
+	c.Run("kv", "set", "key1", "w", "key2", "w", "key3", "w").Done(t)
+	r := c.Run("log", "diff", "n1", c.Nodes[2].Data)
+	if out := r.Done(t); !strings.Contains(out, "no divergence") || strings.Contains(out, "DIVERGED") {
 		t.Errorf("got %s", out)
 	}
 }
@@ -60,20 +61,20 @@ func TestLogDiffOfRunningNodes(t *testing.T) {
 // reason.
 func TestLogDiffRefusesNodes(t *testing.T) {
 	t.Parallel()
-	c, other := startCluster(t, 1, "--groups", "1"), startCluster(t, 1, "--groups", "1")
-	other.stop(0)
+	c, other := clustertest.Start(t, 1, "--groups", "1"), clustertest.Start(t, 1, "--groups", "1")
+	other.Stop(0)
 	for _, tt := range []struct {
 		name   string
 		args   []string
 		status int
 		want   string
 	}{
-		{"no such node", []string{"n1", "n7"}, exitNotFound, `"n7": no such node, and no such directory; the cluster has n1`},
-		{"no such group at a node", []string{"n1", "n1", "--group", "7"}, exitNotFound, "replica of group 7: not found (node n1 has none); muster group list"},
-		{"another cluster", []string{other.nodes[0].data, "n1"}, exitRefused, "their logs have nothing in common"},
+		{"no such node", []string{"n1", "n7"}, clustertest.ExitNotFound, `"n7": no such node, and no such directory; the cluster has n1`},
+		{"no such group at a node", []string{"n1", "n1", "--group", "7"}, clustertest.ExitNotFound, "replica of group 7: not found (node n1 has none); muster group list"},
+		{"another cluster", []string{other.Nodes[0].Data, "n1"}, clustertest.ExitRefused, "their logs have nothing in common"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c.run(append([]string{"log", "diff", "-o", "json"}, tt.args...)...).refused(t, tt.status, tt.want)
+			c.Run(append([]string{"log", "diff", "-o", "json"}, tt.args...)...).Refused(t, tt.status, tt.want)
 		})
 	}
 }
@@ -82,10 +83,10 @@ func TestLogDiffRefusesNodes(t *testing.T) {
 // a disk has a line. It reads beside the node that writes.
 func TestLogShowForms(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1, "--groups", "1")
-	c.goesByCertificates() // entries name who made them from then on
-	c.run("kv", "set", "{t}a", "1", "{t}b", "2").done(t)
-	c.run("kv", "set", "\xff", "1").done(t)
+	c := clustertest.Start(t, 1, "--groups", "1")
+	c.GoesByCertificates() // entries name who made them from then on
+	c.Run("kv", "set", "{t}a", "1", "{t}b", "2").Done(t)
+	c.Run("kv", "set", "\xff", "1").Done(t)
 	wants := []string{
 		`{"kind":"identity","file":"DIR/identity","stage":"member","cluster":"muster","cluster_id":"ID","node":"HEX","start":N,"nodes":[{"id":"ID","addr":"ADDR"}],"lives":[{"life":N,"mark":"HEX","last":N}],"witness":{"mark":"HEX","inode":N,"birth_ns":N},"files":[{"segment":N,"inode":N,"birth_ns":N},{"segment":N,"inode":N,"birth_ns":N}]}`,
 		`{"kind":"witness","file":"DIR/witness","witness":{"mark":"HEX","inode":N,"birth_ns":N},"reached":N}`,
@@ -97,14 +98,14 @@ func TestLogShowForms(t *testing.T) {
 		`{"kind":"entries","segment":N,"offset":N,"batch":N,"bytes":N,"group":N,"incarnation":N,"replica":"N","commit":N,"term":N,"first":N,"last":N,"entries":[{"log_id":"gN/N.N","kind":"normal","time_ns":N,"bytes":N,"checksum":"HEX","admitted":"TIME","principal":N,"rules":N,"command":"set","slot":N,"keys":[{"key_base64":"/w=="}],"key_count":N,"session":"SESSION","sequence":N}]}`,
 	}
 	out := ""
-	c.until("shown in full", func(context.Context) error { // the last line is written when the log has rested
+	c.Until("shown in full", func(context.Context) error { // the last line is written when the log has rested
 		forms := map[string]bool{}
-		out = c.run("log", "show", c.nodes[0].data, "-o", "json", "--entries").done(t)
+		out = c.Run("log", "show", c.Nodes[0].Data, "-o", "json", "--entries").Done(t)
 		for line := range strings.Lines(out) {
-			line = strings.ReplaceAll(line, c.nodes[0].data, "DIR")
+			line = strings.ReplaceAll(line, c.Nodes[0].Data, "DIR")
 			line = timeForm.ReplaceAllString(line, `"admitted":"TIME"`)
 			line = sessionForm.ReplaceAllString(line, `"session":"SESSION"`)
-			line = hexForm.ReplaceAllString(stringNumberForm.ReplaceAllString(form(line, c.nodes[0].addr), `:"N"`), `:"HEX"`)
+			line = hexForm.ReplaceAllString(stringNumberForm.ReplaceAllString(form(line, c.Nodes[0].Addr), `:"N"`), `:"HEX"`)
 			forms[line] = true
 		}
 		for _, want := range wants {
@@ -122,9 +123,9 @@ func TestLogShowForms(t *testing.T) {
 	if strings.Contains(out, "not understood") {
 		t.Errorf("got %s", out)
 	}
-	if out := c.run("log", "show", c.nodes[0].data, "--kind", "state", "--group", "1").done(t); strings.Count(out, "\n") < 2 || strings.Contains(out, "entries") || strings.Contains(out, "g0") {
+	if out := c.Run("log", "show", c.Nodes[0].Data, "--kind", "state", "--group", "1").Done(t); strings.Count(out, "\n") < 2 || strings.Contains(out, "entries") || strings.Contains(out, "g0") {
 		t.Errorf("got %s", out)
 	}
-	muster(t, "log", "show", c.nodes[0].data, "--kind", "nonsense").refused(t, exitUsage, "want one of segment, batch, damage")
-	muster(t, "log", "show", filepath.Join(c.dir, "nowhere")).refused(t, exitNotFound, "no such directory")
+	clustertest.Run(t, "log", "show", c.Nodes[0].Data, "--kind", "nonsense").Refused(t, clustertest.ExitUsage, "want one of segment, batch, damage")
+	clustertest.Run(t, "log", "show", filepath.Join(c.Dir, "nowhere")).Refused(t, clustertest.ExitNotFound, "no such directory")
 }

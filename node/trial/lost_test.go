@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"muster/node/trial/clustertest"
 )
 
 // A node whose log or identity was taken away has forgotten what it promised.
@@ -27,21 +29,21 @@ func TestLostFilesAreNoticed(t *testing.T) {
 	} {
 		t.Run(c.lost+": "+c.want, func(t *testing.T) {
 			t.Parallel()
-			one := startCluster(t, 1)
-			one.run("kv", "set", "k", "v").done(t)
-			p := one.nodes[0]
+			one := clustertest.Start(t, 1)
+			one.Run("kv", "set", "k", "v").Done(t)
+			p := one.Nodes[0]
 			if c.killed {
-				p.kill()
+				p.Kill()
 			} else {
-				one.stop(0)
+				one.Stop(0)
 			}
-			if err := c.take(filepath.Join(p.data, c.lost)); err != nil {
+			if err := c.take(filepath.Join(p.Data, c.lost)); err != nil {
 				t.Fatal(err)
 			}
-			r := muster(t, p.args...)
-			lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
-			if last := lines[len(lines)-1]; r.status != exitRefused || !strings.Contains(last, c.want) || !strings.Contains(last, c.remedy) {
-				t.Errorf("ended with status %d, want %d, saying last %q, want %q", r.status, exitRefused, last, c.want)
+			r := clustertest.Run(t, p.Args...)
+			lines := strings.Split(strings.TrimSpace(r.Stderr), "\n")
+			if last := lines[len(lines)-1]; r.Status != clustertest.ExitRefused || !strings.Contains(last, c.want) || !strings.Contains(last, c.remedy) {
+				t.Errorf("ended with status %d, want %d, saying last %q, want %q", r.Status, clustertest.ExitRefused, last, c.want)
 			}
 		})
 	}

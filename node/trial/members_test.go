@@ -18,6 +18,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"muster/node"
+	"muster/node/trial/clustertest"
 	"muster/raft/quorum"
 	"muster/repl/client"
 	"muster/repl/wire"
@@ -35,55 +36,52 @@ const (
 	// membersDead is the setting dead-after: long enough that a node that was killed is
 	// back before.
 	membersDead = "20s"
-	// membersStep is how long one step may take: a job moves some replicas, is held up by
-	// nodes that are killed, and goes on.
-	membersStep = 3 * time.Minute
 	// orderMax is how long a command may wait before it is given again.
-	orderMax = runMax - busyMax
+	orderMax = clustertest.RunMax - clustertest.BusyMax
 )
 
 // addStandby adds n nodes that wait to be made members. It starts them.
-func addStandby(c *cluster, n int) (numbers []int) {
-	c.t.Helper()
+func addStandby(c *clustertest.Cluster, n int) (numbers []int) {
+	c.T.Helper()
 	addrs, err := node.FreeAddrs(n)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	right := c.right(n)
+	right := rightToJoin(c, n)
 	for _, addr := range addrs {
-		i := len(c.nodes)
+		i := len(c.Nodes)
 		name := fmt.Sprintf("n%d", i+1)
-		p := &process{binary: binary, addr: addr, data: filepath.Join(c.dir, name), log: filepath.Join(c.dir, name+".log")}
-		p.args = append([]string{"serve", "--name", name, "--listen", addr, "--data", p.data, "--standby"}, c.extra...)
-		p.args = append(p.args, right...)
-		c.nodes = append(c.nodes, p)
-		c.start(i)
+		p := &clustertest.Process{Binary: clustertest.Binary(), Addr: addr, Data: filepath.Join(c.Dir, name), Log: filepath.Join(c.Dir, name+".log")}
+		p.Args = append([]string{"serve", "--name", name, "--listen", addr, "--data", p.Data, "--standby"}, c.Extra...)
+		p.Args = append(p.Args, right...)
+		c.Nodes = append(c.Nodes, p)
+		c.Start(i)
 		numbers = append(numbers, i)
 	}
 	return numbers
 }
 
-// right is what hosts are started with that are to come in: a token for n of them, or nothing
+// rightToJoin is what hosts are started with that are to come in: a token for n of them, or nothing
 // where all may.
-func (c *cluster) right(n int) []string {
-	c.t.Helper()
-	if c.clear {
+func rightToJoin(c *clustertest.Cluster, n int) []string {
+	c.T.Helper()
+	if c.Clear {
 		return nil
 	}
-	return []string{"--token-file", c.token(n)}
+	return []string{"--token-file", tokenFor(c, n)}
 }
 
-// token makes a token for n hosts, and returns the file that has it.
-func (c *cluster) token(n int) string {
-	c.t.Helper()
-	r := c.run("token", "create", "--role", "server", "--uses", fmt.Sprint(n))
-	f, err := os.CreateTemp(c.dir, "token-") // of this user alone
+// tokenFor makes a token for n hosts, and returns the file that has it.
+func tokenFor(c *clustertest.Cluster, n int) string {
+	c.T.Helper()
+	r := c.Run("token", "create", "--role", "server", "--uses", fmt.Sprint(n))
+	f, err := os.CreateTemp(c.Dir, "token-") // of this user alone
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteString(r.done(c.t)); err != nil {
-		c.t.Fatal(err)
+	if _, err := f.WriteString(r.Done(c.T)); err != nil {
+		c.T.Fatal(err)
 	}
 	return f.Name()
 }
@@ -104,7 +102,7 @@ const killsShort = 2
 // reaper kills a node now and then, where every group keeps a majority without it, and
 // starts it again.
 type reaper struct {
-	c    *cluster
+	c    *clustertest.Cluster
 	pace pace
 	rnd  *rand.Rand
 	stop chan struct{}
@@ -118,7 +116,7 @@ type reaper struct {
 	kills int
 }
 
-func startReaper(c *cluster, p pace) *reaper {
+func startReaper(c *clustertest.Cluster, p pace) *reaper {
 	r := &reaper{c: c, pace: p, rnd: rand.New(rand.NewPCG(1, 2)), stop: make(chan struct{}), over: make(chan struct{}), gone: map[int]bool{}}
 	go func() {
 		defer close(r.over)
@@ -138,17 +136,17 @@ func startReaper(c *cluster, p pace) *reaper {
 func (r *reaper) strike() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, i := range r.rnd.Perm(len(r.c.nodes)) {
+	for _, i := range r.rnd.Perm(len(r.c.Nodes)) {
 		// Not the same one twice: a node counts as dead by what one leader of the meta group
 		// has measured, and one that is killed all the time never measures long enough.
-		if r.gone[i] || r.last == i+1 && len(r.c.nodes) > 1 || !r.spared(i) {
+		if r.gone[i] || r.last == i+1 && len(r.c.Nodes) > 1 || !r.spared(i) {
 			continue
 		}
 		r.last = i + 1
 		r.kills++
-		r.c.kill(i)
+		r.c.Kill(i)
 		time.Sleep(r.pace.back) // how long a node is down is what is set
-		r.c.start(i)
+		r.c.Start(i)
 		return
 	}
 }
@@ -159,27 +157,27 @@ func (r *reaper) spared(i int) bool {
 	defer cancel()
 	alive := map[string]bool{}
 	groups := map[uint16][]string{} // voters of each, by address
-	cl, err := client.Open(client.Options{Insecure: r.c.clear, Endpoints: strings.Split(r.c.endpoints(), ",")})
+	cl, err := client.Open(client.Options{Insecure: r.c.Clear, Endpoints: strings.Split(r.c.Endpoints(), ",")})
 	if err != nil {
 		return false
 	}
 	defer cl.Close()
-	for n, p := range r.c.nodes {
+	for n, p := range r.c.Nodes {
 		if r.gone[n] {
 			continue
 		}
-		a, err := cl.Status(ctx, p.addr)
+		a, err := cl.Status(ctx, p.Addr)
 		if err != nil {
 			continue
 		}
-		alive[p.addr] = n != i
+		alive[p.Addr] = n != i
 		addr := map[uint64]string{}
 		for _, row := range a.Nodes {
 			addr[uint64(row.ID)] = row.Addr
 		}
 		for _, g := range a.Groups {
 			// Each leader knows its own group best.
-			if addr[uint64(g.Leader)] != p.addr {
+			if addr[uint64(g.Leader)] != p.Addr {
 				continue
 			}
 			var voters []string
@@ -208,9 +206,9 @@ func (r *reaper) spared(i int) bool {
 // strikes waits until another node has been killed and started again, however fast the
 // step before was.
 func (r *reaper) strikes() {
-	r.c.t.Helper()
+	r.c.T.Helper()
 	before := r.struck()
-	await(r.c.t, "a kill", membersStep, func(context.Context) error {
+	clustertest.Await(r.c.T, "a kill", clustertest.JobMax, func(context.Context) error {
 		if r.struck() == before {
 			return errors.New("some group can do without no node")
 		}
@@ -231,7 +229,7 @@ func (r *reaper) lose(numbers ...int) {
 	defer r.mu.Unlock()
 	for _, i := range numbers {
 		r.gone[i] = true
-		r.c.kill(i)
+		r.c.Kill(i)
 	}
 }
 
@@ -258,9 +256,9 @@ func (r *reaper) endpoints() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []string
-	for i, p := range r.c.nodes {
+	for i, p := range r.c.Nodes {
 		if !r.gone[i] {
-			all = append(all, p.addr)
+			all = append(all, p.Addr)
 		}
 	}
 	return strings.Join(all, ",")
@@ -269,18 +267,18 @@ func (r *reaper) endpoints() string {
 // order runs a command that starts jobs, and waits for them. A node may die under it:
 // then it is given again, as an operator would, unless it says that it is done already.
 func (r *reaper) order(args ...string) {
-	r.c.t.Helper()
+	r.c.T.Helper()
 	began := time.Now()
 	for {
-		out := r.c.run(append(args, "--endpoints", r.endpoints(), "--timeout", orderMax.String())...)
-		if out.status == exitDone {
-			r.c.t.Logf("%s: %.1f s", strings.Join(args, " "), time.Since(began).Seconds())
+		out := r.c.Run(append(args, "--endpoints", r.endpoints(), "--timeout", orderMax.String())...)
+		if out.Status == clustertest.ExitDone {
+			r.c.T.Logf("%s: %.1f s", strings.Join(args, " "), time.Since(began).Seconds())
 			return
 		}
-		if time.Since(began) > membersStep || r.c.t.Failed() {
-			r.c.t.Fatalf("%v: status %d after %s: %s%s", args, out.status, time.Since(began), out.stdout, out.stderr)
+		if time.Since(began) > clustertest.JobMax || r.c.T.Failed() {
+			r.c.T.Fatalf("%v: status %d after %s: %s%s", args, out.Status, time.Since(began), out.Stdout, out.Stderr)
 		}
-		r.c.t.Logf("%v: status %d: %s", args, out.status, out.stderr)
+		r.c.T.Logf("%v: status %d: %s", args, out.Status, out.Stderr)
 		time.Sleep(time.Second) // about as soon as a person would give it again
 	}
 }
@@ -289,16 +287,16 @@ func (r *reaper) order(args ...string) {
 // nothing is under way any more.
 func (r *reaper) settles(want int) {
 	c := r.c
-	c.t.Helper()
-	await(c.t, "settled", membersStep, func(context.Context) error {
+	c.T.Helper()
+	clustertest.Await(c.T, "settled", clustertest.JobMax, func(context.Context) error {
 		var jobs []struct {
 			ID, Kind, State string
 		}
-		out := c.run("job", "list", "-o", "json", "--endpoints", r.endpoints())
-		if out.status != exitDone {
-			return fmt.Errorf("job list: %s", out.stderr)
+		out := c.Run("job", "list", "-o", "json", "--endpoints", r.endpoints())
+		if out.Status != clustertest.ExitDone {
+			return fmt.Errorf("job list: %s", out.Stderr)
 		}
-		if err := json.Unmarshal([]byte(out.stdout), &jobs); err != nil {
+		if err := json.Unmarshal([]byte(out.Stdout), &jobs); err != nil {
 			return err
 		}
 		for _, j := range jobs {
@@ -310,11 +308,11 @@ func (r *reaper) settles(want int) {
 			ID       uint16
 			Replicas []struct{ Node, Role, State string }
 		}
-		out = c.run("group", "list", "-o", "json", "--endpoints", r.endpoints())
-		if out.status != exitDone {
-			return fmt.Errorf("group list: %s", out.stderr)
+		out = c.Run("group", "list", "-o", "json", "--endpoints", r.endpoints())
+		if out.Status != clustertest.ExitDone {
+			return fmt.Errorf("group list: %s", out.Stderr)
 		}
-		if err := json.Unmarshal([]byte(out.stdout), &groups); err != nil {
+		if err := json.Unmarshal([]byte(out.Stdout), &groups); err != nil {
 			return err
 		}
 		for _, g := range groups {
@@ -337,10 +335,10 @@ func (r *reaper) settles(want int) {
 // killed. No client is told an error, nothing that was acknowledged is lost, and no
 // version goes back.
 func TestNodesComeAndGo(t *testing.T) {
-	onDemand(t, *membersFlag, "TestNodesComeAndGo -members -timeout 30m")
-	c := newCluster(t, 1, "--groups", "8")
-	c.start(0)
-	c.healthy()
+	clustertest.OnDemand(t, *membersFlag, "./node/trial -run TestNodesComeAndGo -members -timeout 30m")
+	c := clustertest.New(t, 1, "--groups", "8")
+	c.Start(0)
+	c.Healthy()
 	l := newUpgradeLoad(c)
 	l.keys, l.pause = membersKeys, membersPause
 	defer l.wg.Wait()
@@ -358,7 +356,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	first := r.join(2)
 	// From here on any node may die, and clients know three addresses.
 	for i := range membersClients {
-		l.run("library", i, library{c.client()})
+		l.run("library", i, library{c.Client()})
 	}
 	r.settles(3)
 	r.strikes()
@@ -385,8 +383,8 @@ func TestNodesComeAndGo(t *testing.T) {
 	r.settles(3)
 	for _, i := range leaving {
 		select {
-		case <-c.nodes[i].exited:
-		case <-time.After(readyMax):
+		case <-c.Nodes[i].Exited:
+		case <-time.After(clustertest.ReadyMax):
 			t.Errorf("n%d was removed, and has not ended", i+1)
 		}
 	}
@@ -399,17 +397,17 @@ func TestNodesComeAndGo(t *testing.T) {
 	if result != porcupine.Ok {
 		t.Errorf("history of %d operations: %s", len(l.history), result)
 	}
-	l.check(library{c.clientWith(client.Options{Endpoints: strings.Split(r.endpoints(), ",")})})
+	l.check(library{c.ClientWith(client.Options{Endpoints: strings.Split(r.endpoints(), ",")})})
 }
 
 // settlesWithout waits until no group has a replica on node i, which is dead.
 func (r *reaper) settlesWithout(i int) {
 	c := r.c
-	c.t.Helper()
+	c.T.Helper()
 	began := time.Now()
-	cl := c.clientWith(client.Options{Endpoints: strings.Split(r.endpoints(), ",")})
-	await(c.t, fmt.Sprintf("n%d replaced", i+1), membersStep, func(ctx context.Context) error { return r.without(ctx, cl, c.nodes[i].addr) })
-	c.t.Logf("n%d was replaced %.1f s after it died", i+1, time.Since(began).Seconds())
+	cl := c.ClientWith(client.Options{Endpoints: strings.Split(r.endpoints(), ",")})
+	clustertest.Await(c.T, fmt.Sprintf("n%d replaced", i+1), clustertest.JobMax, func(ctx context.Context) error { return r.without(ctx, cl, c.Nodes[i].Addr) })
+	c.T.Logf("n%d was replaced %.1f s after it died", i+1, time.Since(began).Seconds())
 }
 
 // without returns why a group, by its own leader, still has a replica at addr.

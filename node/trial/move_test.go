@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"muster/node"
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 )
 
@@ -19,36 +20,36 @@ import (
 // that finds it.
 func TestNodeMoves(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3)
-	c.run("kv", "set", "before", "v").done(t)
+	c := clustertest.Start(t, 3)
+	c.Run("kv", "set", "before", "v").Done(t)
 	free, err := node.FreeAddrs(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.stop(0)
-	p := c.nodes[0]
-	p.addr = free[0]
-	p.args = []string{"serve", "--name", "n1", "--listen", p.addr, "--data", p.data}
-	c.start(0)
-	c.healthy()
-	cl := c.client()
-	for i := range c.nodes {
-		c.until(fmt.Sprintf("n%d knows where n1 is", i+1), func(ctx context.Context) error {
-			a, err := cl.Status(ctx, c.nodes[i].addr)
+	c.Stop(0)
+	p := c.Nodes[0]
+	p.Addr = free[0]
+	p.Args = []string{"serve", "--name", "n1", "--listen", p.Addr, "--data", p.Data}
+	c.Start(0)
+	c.Healthy()
+	cl := c.Client()
+	for i := range c.Nodes {
+		c.Until(fmt.Sprintf("n%d knows where n1 is", i+1), func(ctx context.Context) error {
+			a, err := cl.Status(ctx, c.Nodes[i].Addr)
 			if err != nil {
 				return err
 			}
 			for _, n := range a.Nodes {
-				if n.Name == "n1" && n.Addr == p.addr {
+				if n.Name == "n1" && n.Addr == p.Addr {
 					return nil
 				}
 			}
 			return fmt.Errorf("nodes: %v", a.Nodes)
 		})
 	}
-	c.run("kv", "set", "after", "v").done(t)
-	c.until("n1 has what was written meanwhile", func(ctx context.Context) error {
-		one, err := client.Open(client.Options{Endpoints: []string{p.addr}})
+	c.Run("kv", "set", "after", "v").Done(t)
+	c.Until("n1 has what was written meanwhile", func(ctx context.Context) error {
+		one, err := client.Open(client.Options{Endpoints: []string{p.Addr}})
 		if err != nil {
 			return err
 		}
@@ -61,27 +62,27 @@ func TestNodeMoves(t *testing.T) {
 	})
 }
 
-// move gives a node another address for its next life. join, if any, are where
+// moveNode gives a node another address for its next life. join, if any, are where
 // it is told to look for the others.
-func (c *cluster) move(i int, addr string, join ...string) {
-	p := c.nodes[i]
-	p.addr = addr
-	p.args = []string{"serve", "--name", fmt.Sprintf("n%d", i+1), "--listen", addr, "--data", p.data}
+func moveNode(c *clustertest.Cluster, i int, addr string, join ...string) {
+	p := c.Nodes[i]
+	p.Addr = addr
+	p.Args = []string{"serve", "--name", fmt.Sprintf("n%d", i+1), "--listen", addr, "--data", p.Data}
 	if len(join) > 0 {
-		p.args = append(p.args, "--join", strings.Join(join, ","))
+		p.Args = append(p.Args, "--join", strings.Join(join, ","))
 	}
-	if c.secret != "" {
-		p.args = append(p.args, "--secret-file", c.secret)
+	if c.Secret != "" {
+		p.Args = append(p.Args, "--secret-file", c.Secret)
 	}
 }
 
 // everywhere waits until each node gives each key, asked alone: none of them may
 // have a group whose leader it does not find.
-func (c *cluster) everywhere(keys [][]byte) {
-	c.t.Helper()
-	for i := range c.nodes {
-		c.until(fmt.Sprintf("n%d gives all keys", i+1), func(ctx context.Context) error {
-			one, err := client.Open(client.Options{Insecure: c.clear, Endpoints: []string{c.nodes[i].addr}})
+func everywhere(c *clustertest.Cluster, keys [][]byte) {
+	c.T.Helper()
+	for i := range c.Nodes {
+		c.Until(fmt.Sprintf("n%d gives all keys", i+1), func(ctx context.Context) error {
+			one, err := client.Open(client.Options{Insecure: c.Clear, Endpoints: []string{c.Nodes[i].Addr}})
 			if err != nil {
 				return err
 			}
@@ -119,7 +120,7 @@ func TestNodesMoveAtOnce(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c := startCluster(t, 3, "--groups", "6")
+			c := clustertest.Start(t, 3, "--groups", "6")
 			var keys [][]byte
 			args := []string{"kv", "set"}
 			for i := range 24 {
@@ -127,9 +128,9 @@ func TestNodesMoveAtOnce(t *testing.T) {
 				keys = append(keys, []byte(k))
 				args = append(args, k, "v")
 			}
-			c.run(args...).done(t)
-			for i := range c.nodes {
-				c.stop(i)
+			c.Run(args...).Done(t)
+			for i := range c.Nodes {
+				c.Stop(i)
 			}
 			free, err := node.FreeAddrs(3)
 			if err != nil {
@@ -140,14 +141,14 @@ func TestNodesMoveAtOnce(t *testing.T) {
 				for _, j := range tt.join[i] {
 					join = append(join, free[j])
 				}
-				c.move(i, free[i], join...)
+				moveNode(c, i, free[i], join...)
 			}
-			for i := range c.nodes {
-				c.start(i)
+			for i := range c.Nodes {
+				c.Start(i)
 			}
-			c.healthy()
-			c.everywhere(keys)
-			c.run("kv", "set", "after", "v").done(t)
+			c.Healthy()
+			everywhere(c, keys)
+			c.Run("kv", "set", "after", "v").Done(t)
 		})
 	}
 }
@@ -156,19 +157,19 @@ func TestNodesMoveAtOnce(t *testing.T) {
 // an address alone says nothing of who is there.
 func TestNodesExchangeAddresses(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--insecure", "--groups", "2")
-	c.run("kv", "set", "before", "v").done(t)
-	one, two := c.nodes[0].addr, c.nodes[1].addr
-	for i := range c.nodes {
-		c.stop(i)
+	c := clustertest.Start(t, 3, "--insecure", "--groups", "2")
+	c.Run("kv", "set", "before", "v").Done(t)
+	one, two := c.Nodes[0].Addr, c.Nodes[1].Addr
+	for i := range c.Nodes {
+		c.Stop(i)
 	}
-	c.move(0, two)
-	c.move(1, one)
-	for i := range c.nodes {
-		c.start(i)
+	moveNode(c, 0, two)
+	moveNode(c, 1, one)
+	for i := range c.Nodes {
+		c.Start(i)
 	}
-	c.healthy()
-	c.everywhere([][]byte{[]byte("before")})
+	c.Healthy()
+	everywhere(c, [][]byte{[]byte("before")})
 }
 
 // Nodes that are given names keep them: what a name stands for is looked up each
@@ -177,64 +178,64 @@ func TestNodesExchangeAddresses(t *testing.T) {
 // as before. It takes root, to have names of its own.
 func TestNamesThatStandForOtherAddresses(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 3, "--groups", "2")
-	c.hosts = filepath.Join(c.dir, "hosts")
+	c := clustertest.New(t, 3, "--groups", "2")
+	c.Hosts = filepath.Join(c.Dir, "hosts")
 	name := func(last ...int) { // of the address that each name stands for
 		t.Helper()
 		lines := "127.0.0.1 localhost\n"
-		for i := range c.nodes {
+		for i := range c.Nodes {
 			lines += fmt.Sprintf("127.0.%d.%d db%d.test\n", i+1, last[i], i+1)
 		}
-		if err := os.WriteFile(c.hosts, []byte(lines), 0o600); err != nil {
+		if err := os.WriteFile(c.Hosts, []byte(lines), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	name(1, 1, 1)
-	if out, err := c.command("version").CombinedOutput(); err != nil {
+	if out, err := c.Command("version").CombinedOutput(); err != nil {
 		t.Skipf("NAMES ARE NOT TESTED: %v, %s (it takes root and util-linux)", err, out)
 	}
 	var all []string
-	for i, p := range c.nodes {
-		_, port, err := net.SplitHostPort(p.addr)
+	for i, p := range c.Nodes {
+		_, port, err := net.SplitHostPort(p.Addr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.addr = fmt.Sprintf("db%d.test:%s", i+1, port)
-		all = append(all, p.addr)
+		p.Addr = fmt.Sprintf("db%d.test:%s", i+1, port)
+		all = append(all, p.Addr)
 	}
-	c.secret = filepath.Join(c.dir, "secret")
-	muster(t, "secret", "--file", c.secret).done(t)
-	for i, p := range c.nodes {
-		p.args = []string{"serve", "--name", fmt.Sprintf("n%d", i+1), "--listen", p.addr, "--data", p.data, "--groups", "2", "--secret-file", c.secret,
+	c.Secret = filepath.Join(c.Dir, "secret")
+	clustertest.Run(t, "secret", "--file", c.Secret).Done(t)
+	for i, p := range c.Nodes {
+		p.Args = []string{"serve", "--name", fmt.Sprintf("n%d", i+1), "--listen", p.Addr, "--data", p.Data, "--groups", "2", "--secret-file", c.Secret,
 			"--expect", "3", "--join", strings.Join(all, ",")}
-		c.start(i)
+		c.Start(i)
 	}
 	healthy := func(when string) {
 		t.Helper()
-		c.until("healthy, "+when, func(context.Context) error {
-			for _, p := range c.nodes {
-				if r := c.run("status", "--endpoints", p.addr, "--timeout", "5s"); r.status != 0 {
-					return fmt.Errorf("status %d: %s%s", r.status, r.stdout, r.stderr)
+		c.Until("healthy, "+when, func(context.Context) error {
+			for _, p := range c.Nodes {
+				if r := c.Run("status", "--endpoints", p.Addr, "--timeout", "5s"); r.Status != 0 {
+					return fmt.Errorf("status %d: %s%s", r.Status, r.Stdout, r.Stderr)
 				}
 			}
 			return nil
 		})
 	}
 	healthy("after the founding")
-	c.run("kv", "set", "before", "v").done(t)
+	c.Run("kv", "set", "before", "v").Done(t)
 	name(1, 2, 1)
-	c.stop(1)
-	c.start(1)
+	c.Stop(1)
+	c.Start(1)
 	healthy("with one name that stands for another address")
-	for i := range c.nodes {
-		c.stop(i)
+	for i := range c.Nodes {
+		c.Stop(i)
 	}
 	name(3, 3, 3)
-	for i := range c.nodes {
-		c.start(i)
+	for i := range c.Nodes {
+		c.Start(i)
 	}
 	healthy("with all names standing for others")
-	if got := strings.TrimSpace(c.run("kv", "get", "before").done(t)); got != "v" {
+	if got := strings.TrimSpace(c.Run("kv", "get", "before").Done(t)); got != "v" {
 		t.Errorf("got %q", got)
 	}
 }

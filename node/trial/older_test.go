@@ -11,6 +11,7 @@ import (
 
 	"muster/logstore"
 	"muster/logstore/vfs"
+	"muster/node/trial/clustertest"
 )
 
 // copyTree copies a data directory as an operator would, while it is written to or
@@ -61,74 +62,74 @@ func TestCopyPutBack(t *testing.T) {
 	t.Parallel()
 	for _, remedy := range []struct {
 		name string
-		do   func(c *cluster, newest string)
+		do   func(c *clustertest.Cluster, newest string)
 	}{
-		{"the newest directory is put back", func(c *cluster, newest string) {
-			c.stop(0)
-			if err := os.Rename(c.nodes[0].data, c.nodes[0].data+"-copy"); err != nil {
-				c.t.Fatal(err)
+		{"the newest directory is put back", func(c *clustertest.Cluster, newest string) {
+			c.Stop(0)
+			if err := os.Rename(c.Nodes[0].Data, c.Nodes[0].Data+"-copy"); err != nil {
+				c.T.Fatal(err)
 			}
-			if err := os.Rename(newest, c.nodes[0].data); err != nil {
-				c.t.Fatal(err)
+			if err := os.Rename(newest, c.Nodes[0].Data); err != nil {
+				c.T.Fatal(err)
 			}
-			c.start(0)
-			c.until("they serve", func(context.Context) error {
-				if r := c.run("kv", "get", "new99", "--timeout", "5s"); r.status != 0 {
-					return errors.New(r.stderr)
+			c.Start(0)
+			c.Until("they serve", func(context.Context) error {
+				if r := c.Run("kv", "get", "new99", "--timeout", "5s"); r.Status != 0 {
+					return errors.New(r.Stderr)
 				}
 				return nil
 			})
-			c.start(2)
+			c.Start(2)
 		}},
-		{"all others are started", func(c *cluster, _ string) { c.start(2) }},
+		{"all others are started", func(c *clustertest.Cluster, _ string) { c.Start(2) }},
 	} {
 		t.Run(remedy.name, func(t *testing.T) {
 			t.Parallel()
-			c := startCluster(t, 3, "--groups", "3")
+			c := clustertest.Start(t, 3, "--groups", "3")
 			set := func(prefix string, n int) {
 				args := []string{"kv", "set"}
 				for i := range n {
 					args = append(args, fmt.Sprintf("%s%d", prefix, i), "v")
 				}
-				c.run(args...).done(t)
+				c.Run(args...).Done(t)
 			}
 			set("old", 20)
-			data, copied, newest := c.nodes[0].data, c.nodes[0].data+"-copied", c.nodes[0].data+"-newest"
+			data, copied, newest := c.Nodes[0].Data, c.Nodes[0].Data+"-copied", c.Nodes[0].Data+"-newest"
 			copyTree(t, data, copied)
-			c.stop(1)
+			c.Stop(1)
 			set("new", 100)
-			c.kill(0)
-			c.kill(2)
+			c.Kill(0)
+			c.Kill(2)
 			if err := os.Rename(data, newest); err != nil {
 				t.Fatal(err)
 			}
 			if err := os.Rename(copied, data); err != nil {
 				t.Fatal(err)
 			}
-			c.start(0)
-			c.start(1)
-			c.until("status says that promises may be forgotten, and who is waited for", func(context.Context) error {
-				row, r := c.statusOf(0)
+			c.Start(0)
+			c.Start(1)
+			c.Until("status says that promises may be forgotten, and who is waited for", func(context.Context) error {
+				row, r := statusOf(c, 0)
 				for _, p := range row.Problems {
-					if strings.Contains(p.What, "may have forgotten what it promised") && strings.Contains(p.What, c.nodes[2].addr) &&
-						strings.Contains(p.Remedy, "do not empty") && !row.Healthy && r.status == exitRefused {
+					if strings.Contains(p.What, "may have forgotten what it promised") && strings.Contains(p.What, c.Nodes[2].Addr) &&
+						strings.Contains(p.Remedy, "do not empty") && !row.Healthy && r.Status == clustertest.ExitRefused {
 						return nil
 					}
 				}
-				return fmt.Errorf("status %d: %+v", r.status, row.Problems)
+				return fmt.Errorf("status %d: %+v", r.Status, row.Problems)
 			})
 			// Longer than silent voters are waited for, and an election.
-			if r := c.run("kv", "get", "new0", "--timeout", "8s"); r.status != exitNoResult {
-				t.Fatalf("a get ends with %d: %s%s", r.status, r.stdout, r.stderr)
+			if r := c.Run("kv", "get", "new0", "--timeout", "8s"); r.Status != clustertest.ExitNoResult {
+				t.Fatalf("a get ends with %d: %s%s", r.Status, r.Stdout, r.Stderr)
 			}
-			c.until("doctor finds it", func(context.Context) error {
-				if row, _ := c.examine(); row.OK || !row.says(severityError, "may have forgotten what it promised") {
+			c.Until("doctor finds it", func(context.Context) error {
+				if row, _ := examine(c); row.OK || !row.says(severityError, "may have forgotten what it promised") {
 					return fmt.Errorf("it finds %+v", row.Findings)
 				}
 				return nil
 			})
 			remedy.do(c, newest)
-			c.healthy()
+			c.Healthy()
 			for _, keys := range []struct {
 				prefix string
 				n      int
@@ -137,8 +138,8 @@ func TestCopyPutBack(t *testing.T) {
 				for i := range keys.n {
 					args = append(args, fmt.Sprintf("%s%d", keys.prefix, i))
 				}
-				if r := c.run(args...); r.status != 0 {
-					t.Errorf("%s: status %d: %s", keys.prefix, r.status, r.stderr)
+				if r := c.Run(args...); r.Status != 0 {
+					t.Errorf("%s: status %d: %s", keys.prefix, r.Status, r.Stderr)
 				}
 			}
 		})
@@ -155,25 +156,25 @@ func TestOlderLogPutBack(t *testing.T) {
 	for _, over := range []bool{false, true} {
 		t.Run(fmt.Sprintf("written over %t", over), func(t *testing.T) {
 			t.Parallel()
-			c := startCluster(t, 3, "--groups", "3")
+			c := clustertest.Start(t, 3, "--groups", "3")
 			set := func(prefix string, n int) {
 				args := []string{"kv", "set"}
 				for i := range n {
 					args = append(args, fmt.Sprintf("%s%d", prefix, i), "v")
 				}
-				c.run(args...).done(t)
+				c.Run(args...).Done(t)
 			}
 			set("old", 20)
-			log := filepath.Join(c.nodes[0].data, "log")
-			copied, newest := c.nodes[0].data+"-copied", c.nodes[0].data+"-newest"
+			log := filepath.Join(c.Nodes[0].Data, "log")
+			copied, newest := c.Nodes[0].Data+"-copied", c.Nodes[0].Data+"-newest"
 			copyTree(t, log, copied)
-			c.stop(1)
+			c.Stop(1)
 			set("new", 100)
-			c.until("n1 rests", func(context.Context) error {
-				return reachedEnd(t, c.nodes[0].data)
+			c.Until("n1 rests", func(context.Context) error {
+				return reachedEnd(t, c.Nodes[0].Data)
 			})
-			c.kill(0)
-			c.kill(2)
+			c.Kill(0)
+			c.Kill(2)
 			putBack := func() {
 				if over {
 					copyTree(t, log, newest)
@@ -188,9 +189,9 @@ func TestOlderLogPutBack(t *testing.T) {
 			putBack()
 			doubted := func(want bool) {
 				t.Helper()
-				r := muster(t, "log", "verify", c.nodes[0].data)
-				if strings.Contains(r.stdout, "the log is from an earlier moment") != want || (r.status == exitRefused) != want {
-					t.Errorf("verify: status %d\n%s%s", r.status, r.stdout, r.stderr)
+				r := clustertest.Run(t, "log", "verify", c.Nodes[0].Data)
+				if strings.Contains(r.Stdout, "the log is from an earlier moment") != want || (r.Status == clustertest.ExitRefused) != want {
+					t.Errorf("verify: status %d\n%s%s", r.Status, r.Stdout, r.Stderr)
 				}
 			}
 			doubted(true)
@@ -204,29 +205,29 @@ func TestOlderLogPutBack(t *testing.T) {
 				doubted(false)
 				putBack()
 			}
-			c.start(0)
-			c.start(1)
-			c.until("status says that promises may be forgotten, and who is waited for", func(context.Context) error {
-				row, r := c.statusOf(0)
+			c.Start(0)
+			c.Start(1)
+			c.Until("status says that promises may be forgotten, and who is waited for", func(context.Context) error {
+				row, r := statusOf(c, 0)
 				for _, p := range row.Problems {
-					if strings.Contains(p.What, "the log is from an earlier moment") && strings.Contains(p.What, c.nodes[2].addr) && !row.Healthy {
+					if strings.Contains(p.What, "the log is from an earlier moment") && strings.Contains(p.What, c.Nodes[2].Addr) && !row.Healthy {
 						return nil
 					}
 				}
-				return fmt.Errorf("status %d: %+v", r.status, row.Problems)
+				return fmt.Errorf("status %d: %+v", r.Status, row.Problems)
 			})
 			// Longer than silent voters are waited for, and an election.
-			if r := c.run("kv", "get", "new0", "--timeout", "8s"); r.status != exitNoResult {
-				t.Fatalf("a get ends with %d: %s%s", r.status, r.stdout, r.stderr)
+			if r := c.Run("kv", "get", "new0", "--timeout", "8s"); r.Status != clustertest.ExitNoResult {
+				t.Fatalf("a get ends with %d: %s%s", r.Status, r.Stdout, r.Stderr)
 			}
-			c.start(2)
-			c.healthy()
+			c.Start(2)
+			c.Healthy()
 			args := []string{"kv", "get"}
 			for i := range 100 {
 				args = append(args, fmt.Sprintf("new%d", i))
 			}
-			if r := c.run(args...); r.status != 0 {
-				t.Errorf("status %d: %s", r.status, r.stderr)
+			if r := c.Run(args...); r.Status != 0 {
+				t.Errorf("status %d: %s", r.Status, r.Stderr)
 			}
 		})
 	}
@@ -262,11 +263,11 @@ func reachedEnd(t *testing.T, data string) error {
 // the remedy that status names, followed to the letter, brings them back.
 func TestNewestPutBackAfterCopiesServed(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
-	c.run("kv", "set", "old", "v").done(t)
+	c := clustertest.Start(t, 3, "--groups", "2")
+	c.Run("kv", "set", "old", "v").Done(t)
 	swap := func(away, back string) {
 		for i := range 2 {
-			data := c.nodes[i].data
+			data := c.Nodes[i].Data
 			if err := os.Rename(data, data+away); err != nil {
 				t.Fatal(err)
 			}
@@ -275,42 +276,42 @@ func TestNewestPutBackAfterCopiesServed(t *testing.T) {
 			}
 		}
 		for i := range 2 {
-			c.start(i)
+			c.Start(i)
 		}
 	}
-	for i := range c.nodes {
-		c.stop(i)
+	for i := range c.Nodes {
+		c.Stop(i)
 	}
 	for i := range 2 {
-		copyTree(t, c.nodes[i].data, c.nodes[i].data+"-copied")
-		c.start(i)
+		copyTree(t, c.Nodes[i].Data, c.Nodes[i].Data+"-copied")
+		c.Start(i)
 	}
 	// The third one is down, so that nobody knows later what these two have promised.
-	c.run("kv", "set", "between", "v").done(t)
-	c.stop(0)
-	c.stop(1)
+	c.Run("kv", "set", "between", "v").Done(t)
+	c.Stop(0)
+	c.Stop(1)
 	swap("-newest", "-copied")
-	c.start(2)
-	c.healthy()
-	c.run("kv", "set", "since", "v").done(t)
-	c.stop(0)
-	c.stop(1)
+	c.Start(2)
+	c.Healthy()
+	c.Run("kv", "set", "since", "v").Done(t)
+	c.Stop(0)
+	c.Stop(1)
 	swap("-served", "-newest")
 	for i := range 2 {
-		c.until("status names the remedy", func(context.Context) error {
-			row, r := c.statusOf(i)
+		c.Until("status names the remedy", func(context.Context) error {
+			row, r := statusOf(c, i)
 			for _, p := range row.Problems {
 				if strings.Contains(p.What, "older than what they promised") && strings.Contains(p.Remedy, "the directories with which they last served the group, be these copies") {
 					return nil
 				}
 			}
-			return fmt.Errorf("status %d: %+v", r.status, row.Problems)
+			return fmt.Errorf("status %d: %+v", r.Status, row.Problems)
 		})
 	}
-	c.stop(0)
-	c.stop(1)
+	c.Stop(0)
+	c.Stop(1)
 	swap("-again", "-served")
-	c.healthy()
-	c.run("kv", "get", "since").done(t)
-	c.run("kv", "get", "old").done(t)
+	c.Healthy()
+	c.Run("kv", "get", "since").Done(t)
+	c.Run("kv", "get", "old").Done(t)
 }

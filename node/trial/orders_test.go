@@ -9,22 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"muster/node/trial/clustertest"
 	"muster/raft"
 	"muster/shardmap"
 )
 
-type jobRow struct {
-	ID    string `json:"id"`
-	Kind  string `json:"kind"`
-	State string `json:"state"`
-	Done  uint64 `json:"done"`
-	Total uint64 `json:"total"`
-	Unit  string `json:"unit"`
-}
-
 // lastLine is the line that a command ends with on standard error.
-func (r result) lastLine() string {
-	lines := strings.Split(strings.TrimRight(r.stderr, "\n"), "\n")
+func lastLine(r clustertest.Result) string {
+	lines := strings.Split(strings.TrimRight(r.Stderr, "\n"), "\n")
 	return lines[len(lines)-1]
 }
 
@@ -33,13 +25,13 @@ func (r result) lastLine() string {
 // not be done.
 func TestOrdersRefused(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
+	c := clustertest.Start(t, 3, "--groups", "2")
 	table := func() string {
 		t.Helper()
-		return c.run("group", "list", "-o", "json").done(t) + c.run("job", "list", "-o", "json").done(t)
+		return c.Run("group", "list", "-o", "json").Done(t) + c.Run("job", "list", "-o", "json").Done(t)
 	}
 	before := ""
-	c.until("all groups led, and no job under way", func(context.Context) error {
+	c.Until("all groups led, and no job under way", func(context.Context) error {
 		if before = table(); !strings.HasSuffix(before, "[]\n") {
 			return fmt.Errorf("%s", before)
 		}
@@ -51,29 +43,29 @@ func TestOrdersRefused(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"node drain n9 --yes", exitNotFound, `node "n9" is no member of the cluster; muster node list shows who is`},
-		{"node remove n3 n3 --yes", exitUsage, `node "n3" is given twice`},
-		{"node remove n3 --yes", exitRefused, "remove node n3: refused, nothing was changed (group 0 has 2 of 3 replicas that may stay; the plan names 2 more); add a node, with muster node add HOST:PORT, then give the command again"},
-		{"node drain " + id, exitRefused, "drain node n3: refused, nothing was changed (group 0 has 2 of 3 replicas"},
+		{"node drain n9 --yes", clustertest.ExitNotFound, `node "n9" is no member of the cluster; muster node list shows who is`},
+		{"node remove n3 n3 --yes", clustertest.ExitUsage, `node "n3" is given twice`},
+		{"node remove n3 --yes", clustertest.ExitRefused, "remove node n3: refused, nothing was changed (group 0 has 2 of 3 replicas that may stay; the plan names 2 more); add a node, with muster node add HOST:PORT, then give the command again"},
+		{"node drain " + id, clustertest.ExitRefused, "drain node n3: refused, nothing was changed (group 0 has 2 of 3 replicas"},
 		{"group promote 1 n1", exitNotConfirmed, "the plan was shown and nothing was changed; give the command again with --yes to carry it out"},
 		{"group del 1 n2 -o json", exitNotConfirmed, "the plan was shown and nothing was changed"},
-		{"group add 1 n2 --yes", exitConflict, "add a replica of group 1 on node n2: "},
-		{"group add 77 n2 --yes", exitNotFound, "it is no group of the cluster"},
-		{"group del 77 n2 --yes", exitNotFound, "see muster group list"},
-		{"node add " + c.nodes[1].addr[:strings.LastIndex(c.nodes[1].addr, ":")] + ":9 --timeout 3s", exitNoResult, ":9"},
-		{"setting set replicas 4 --yes", exitRefused, `"4"; want 1, 3 or 5`},
-		{"setting set replica 3", exitNotFound, "want one of replicas, meta-voters,"},
-		{"setting get replica", exitNotFound, "want one of replicas, meta-voters,"},
-		{"job show 999999", exitNotFound, "muster job list shows those that are"},
-		{"job wait 999999", exitNotFound, "muster job list shows those that are"},
-		{"job cancel 999999", exitNotFound, "see muster job list"},
+		{"group add 1 n2 --yes", clustertest.ExitConflict, "add a replica of group 1 on node n2: "},
+		{"group add 77 n2 --yes", clustertest.ExitNotFound, "it is no group of the cluster"},
+		{"group del 77 n2 --yes", clustertest.ExitNotFound, "see muster group list"},
+		{"node add " + c.Nodes[1].Addr[:strings.LastIndex(c.Nodes[1].Addr, ":")] + ":9 --timeout 3s", clustertest.ExitNoResult, ":9"},
+		{"setting set replicas 4 --yes", clustertest.ExitRefused, `"4"; want 1, 3 or 5`},
+		{"setting set replica 3", clustertest.ExitNotFound, "want one of replicas, meta-voters,"},
+		{"setting get replica", clustertest.ExitNotFound, "want one of replicas, meta-voters,"},
+		{"job show 999999", clustertest.ExitNotFound, "muster job list shows those that are"},
+		{"job wait 999999", clustertest.ExitNotFound, "muster job list shows those that are"},
+		{"job cancel 999999", clustertest.ExitNotFound, "see muster job list"},
 	} {
-		r := c.run(strings.Fields(tt.line)...)
-		if r.status != tt.status || r.stdout != "" || !strings.Contains(r.lastLine(), tt.want) || !strings.HasPrefix(r.lastLine(), "muster") {
-			t.Errorf("%s: status %d, want %d; %q, want %q\n%s%s", tt.line, r.status, tt.status, r.lastLine(), tt.want, r.stdout, r.stderr)
+		r := c.Run(strings.Fields(tt.line)...)
+		if r.Status != tt.status || r.Stdout != "" || !strings.Contains(lastLine(r), tt.want) || !strings.HasPrefix(lastLine(r), "muster") {
+			t.Errorf("%s: status %d, want %d; %q, want %q\n%s%s", tt.line, r.Status, tt.status, lastLine(r), tt.want, r.Stdout, r.Stderr)
 		}
-		if plan := strings.Contains(r.stderr, "plan to "); plan != (tt.status == exitNotConfirmed || strings.Contains(tt.want, "refused, nothing was changed (group 0")) {
-			t.Errorf("%s: a plan is shown: %t\n%s", tt.line, plan, r.stderr)
+		if plan := strings.Contains(r.Stderr, "plan to "); plan != (tt.status == exitNotConfirmed || strings.Contains(tt.want, "refused, nothing was changed (group 0")) {
+			t.Errorf("%s: a plan is shown: %t\n%s", tt.line, plan, r.Stderr)
 		}
 	}
 	if after := table(); groupsOf(t, after) != groupsOf(t, before) || !strings.HasSuffix(after, "[]\n") {
@@ -81,46 +73,46 @@ func TestOrdersRefused(t *testing.T) {
 	}
 	// A member that is added is left as it is.
 	var rows []nodeRow
-	c.json(&rows, "node", "add", c.nodes[1].addr)
+	c.JSON(&rows, "node", "add", c.Nodes[1].Addr)
 	if len(rows) != 1 || rows[0].Name != "n2" || rows[0].Status != "alive" {
 		t.Errorf("a member again: %+v", rows)
 	}
 
 	// With one node dead, each group can lose no other one.
-	c.kill(1)
+	c.Kill(1)
 	for _, line := range []string{"node remove n3 --yes", "node drain n3 --yes", "node demote n3 --yes"} {
-		c.until(line+" is refused", func(context.Context) error {
-			r := c.run(strings.Fields(line)...)
-			if r.status == exitRefused && r.stdout == "" && strings.Contains(r.lastLine(), "refused, nothing was changed (group ") {
+		c.Until(line+" is refused", func(context.Context) error {
+			r := c.Run(strings.Fields(line)...)
+			if r.Status == clustertest.ExitRefused && r.Stdout == "" && strings.Contains(lastLine(r), "refused, nothing was changed (group ") {
 				return nil
 			}
 			// Before the node counts as dead, or while a leader is elected, it is another refusal.
-			if r.status == exitDone || r.stdout != "" {
-				t.Fatalf("%s: status %d\n%s%s", line, r.status, r.stdout, r.stderr)
+			if r.Status == clustertest.ExitDone || r.Stdout != "" {
+				t.Fatalf("%s: status %d\n%s%s", line, r.Status, r.Stdout, r.Stderr)
 			}
-			return fmt.Errorf("status %d: %s", r.status, r.stderr)
+			return fmt.Errorf("status %d: %s", r.Status, r.Stderr)
 		})
 	}
-	if after := c.run("job", "list", "-o", "json").done(t); after != "[]\n" {
+	if after := c.Run("job", "list", "-o", "json").Done(t); after != "[]\n" {
 		t.Errorf("something has begun: %s", after)
 	}
 
 	// The dead one itself is nobody's loss. Its host, with an empty directory, may have its
 	// name and address once it is off the list, and not before.
-	dead := c.nodes[1]
-	dead.data += "-new"
-	dead.args = append([]string{"serve", "--name", "n2", "--listen", dead.addr, "--data", dead.data, "--standby"}, c.right(1)...)
-	c.start(1)
-	add := []string{"node", "add", dead.addr, "--endpoints", c.nodes[0].addr}
-	c.until("it is refused while the old one is on the list", func(context.Context) error {
-		if r := c.run(add...); r.status != exitConflict || !strings.Contains(r.lastLine(), " --force") {
-			return fmt.Errorf("status %d: %s", r.status, r.stderr)
+	dead := c.Nodes[1]
+	dead.Data += "-new"
+	dead.Args = append([]string{"serve", "--name", "n2", "--listen", dead.Addr, "--data", dead.Data, "--standby"}, rightToJoin(c, 1)...)
+	c.Start(1)
+	add := []string{"node", "add", dead.Addr, "--endpoints", c.Nodes[0].Addr}
+	c.Until("it is refused while the old one is on the list", func(context.Context) error {
+		if r := c.Run(add...); r.Status != clustertest.ExitConflict || !strings.Contains(lastLine(r), " --force") {
+			return fmt.Errorf("status %d: %s", r.Status, r.Stderr)
 		}
 		return nil
 	})
-	for _, args := range [][]string{{"node", "remove", "n2", "--force", "--yes", "--endpoints", c.nodes[0].addr}, add} {
-		if r := c.run(args...); r.status != exitDone {
-			t.Fatalf("%v: status %d: %s%s", args, r.status, r.stdout, r.stderr)
+	for _, args := range [][]string{{"node", "remove", "n2", "--force", "--yes", "--endpoints", c.Nodes[0].Addr}, add} {
+		if r := c.Run(args...); r.Status != clustertest.ExitDone {
+			t.Fatalf("%v: status %d: %s%s", args, r.Status, r.Stdout, r.Stderr)
 		}
 	}
 	spreads(c)
@@ -141,16 +133,16 @@ func groupsOf(t testing.TB, list string) string {
 }
 
 // nodeID is the id of a node that is called name.
-func nodeID(c *cluster, name string) string {
-	c.t.Helper()
+func nodeID(c *clustertest.Cluster, name string) string {
+	c.T.Helper()
 	var rows []struct{ ID, Name string }
-	c.json(&rows, "node", "list")
+	c.JSON(&rows, "node", "list")
 	for _, r := range rows {
 		if r.Name == name {
 			return r.ID
 		}
 	}
-	c.t.Fatalf("no node is called %s: %+v", name, rows)
+	c.T.Fatalf("no node is called %s: %+v", name, rows)
 	return ""
 }
 
@@ -160,7 +152,7 @@ func nodeID(c *cluster, name string) string {
 // until this test says otherwise.
 func TestJobsBySteps(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
+	c := clustertest.Start(t, 3, "--groups", "2")
 	number, err := strconv.ParseUint(nodeID(c, "n3"), 16, 64)
 	if err != nil {
 		t.Fatal(err)
@@ -172,9 +164,9 @@ func TestJobsBySteps(t *testing.T) {
 	id := ""
 	begin := func() {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+		ctx, cancel := context.WithTimeout(context.Background(), clustertest.ReadyMax)
 		defer cancel()
-		a, err := c.client().Order(ctx, command, 0)
+		a, err := c.Client().Order(ctx, command, 0)
 		if err != nil || a.Job == 0 {
 			t.Fatalf("begun: %+v, %v", a, err)
 		}
@@ -182,76 +174,76 @@ func TestJobsBySteps(t *testing.T) {
 	}
 	steer := func(verb, want string) {
 		t.Helper()
-		r := c.run("job", verb, id, "-o", "json")
-		var j jobRow
-		if err := json.Unmarshal([]byte(r.stdout), &j); err != nil || r.status != exitDone || j.ID != id || j.Kind != "drain" || j.State != want || j.Unit != "replicas" {
-			t.Errorf("job %s: status %d, %+v, want it %s: %s", verb, r.status, j, want, r.stderr)
+		r := c.Run("job", verb, id, "-o", "json")
+		var j clustertest.JobRow
+		if err := json.Unmarshal([]byte(r.Stdout), &j); err != nil || r.Status != clustertest.ExitDone || j.ID != id || j.Kind != "drain" || j.State != want || j.Unit != "replicas" {
+			t.Errorf("job %s: status %d, %+v, want it %s: %s", verb, r.Status, j, want, r.Stderr)
 		}
 	}
-	waits := make(chan result, 1)
-	wait := func() { go func() { waits <- c.run("job", "wait", id, "-o", "json") }() }
+	waits := make(chan clustertest.Result, 1)
+	wait := func() { go func() { waits <- c.Run("job", "wait", id, "-o", "json") }() }
 
 	begin()
 	becomes(c, "n3", "draining")
 	steer("show", "running")
-	if r := c.run("node", "drain", "n3", "--yes"); r.status != exitConflict || !strings.Contains(r.lastLine(), "muster job wait "+id) {
-		t.Errorf("a second one: status %d: %s", r.status, r.stderr)
+	if r := c.Run("node", "drain", "n3", "--yes"); r.Status != clustertest.ExitConflict || !strings.Contains(lastLine(r), "muster job wait "+id) {
+		t.Errorf("a second one: status %d: %s", r.Status, r.Stderr)
 	}
 	steer("pause", "paused")
-	if r := c.run("status"); !strings.Contains(r.stdout, "note: job "+id+" (drain n3) is paused") {
-		t.Errorf("status says nothing of a paused job:\n%s", r.stdout)
+	if r := c.Run("status"); !strings.Contains(r.Stdout, "note: job "+id+" (drain n3) is paused") {
+		t.Errorf("status says nothing of a paused job:\n%s", r.Stdout)
 	}
 	wait()
 	steer("resume", "running")
 	steer("cancel", "cancelled")
-	if r := <-waits; r.status != exitRefused || !strings.Contains(r.lastLine(), "job "+id+" (drain n3) was cancelled: a person cancelled it") || !strings.Contains(r.stdout, `"state":"cancelled"`) {
-		t.Errorf("wait: status %d: %s%s", r.status, r.stdout, r.stderr)
+	if r := <-waits; r.Status != clustertest.ExitRefused || !strings.Contains(lastLine(r), "job "+id+" (drain n3) was cancelled: a person cancelled it") || !strings.Contains(r.Stdout, `"state":"cancelled"`) {
+		t.Errorf("wait: status %d: %s%s", r.Status, r.Stdout, r.Stderr)
 	}
-	if r := c.run("job", "resume", id); r.status != exitConflict {
-		t.Errorf("resume of a cancelled one: status %d: %s", r.status, r.stderr)
+	if r := c.Run("job", "resume", id); r.Status != clustertest.ExitConflict {
+		t.Errorf("resume of a cancelled one: status %d: %s", r.Status, r.Stderr)
 	}
 	becomes(c, "n3", "alive")
 
 	// With one more node it can end, and does.
 	begin()
 	wait()
-	added := c.nodes[addStandby(c, 1)[0]]
-	c.until("listening", func(ctx context.Context) error {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", added.addr)
+	added := c.Nodes[addStandby(c, 1)[0]]
+	c.Until("listening", func(ctx context.Context) error {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", added.Addr)
 		if err == nil {
 			conn.Close()
 		}
 		return err
 	})
 	var rows []nodeRow
-	out := c.run("node", "add", added.addr, "-o", "json")
-	if err := json.Unmarshal([]byte(out.stdout), &rows); err != nil || out.status != exitDone || len(rows) != 1 || rows[0].Name != "n4" || rows[0].Addr != added.addr {
-		t.Errorf("added: status %d, %+v, %v: %s", out.status, rows, err, out.stderr)
+	out := c.Run("node", "add", added.Addr, "-o", "json")
+	if err := json.Unmarshal([]byte(out.Stdout), &rows); err != nil || out.Status != clustertest.ExitDone || len(rows) != 1 || rows[0].Name != "n4" || rows[0].Addr != added.Addr {
+		t.Errorf("added: status %d, %+v, %v: %s", out.Status, rows, err, out.Stderr)
 	}
-	if r := <-waits; r.status != exitDone || !strings.Contains(r.stdout, `"state":"done"`) || !strings.Contains(r.stderr, "job "+id+" (drain n3) [") {
-		t.Errorf("wait: status %d: %s%s", r.status, r.stdout, r.stderr)
+	if r := <-waits; r.Status != clustertest.ExitDone || !strings.Contains(r.Stdout, `"state":"done"`) || !strings.Contains(r.Stderr, "job "+id+" (drain n3) [") {
+		t.Errorf("wait: status %d: %s%s", r.Status, r.Stdout, r.Stderr)
 	}
-	out = c.run("node", "remove", "n3", "--yes", "-o", "json")
-	if err := json.Unmarshal([]byte(out.stdout), &rows); err != nil || out.status != exitDone || len(rows) != 1 || rows[0].Name != "n3" {
-		t.Errorf("removed: status %d, %+v, %v: %s", out.status, rows, err, out.stderr)
+	out = c.Run("node", "remove", "n3", "--yes", "-o", "json")
+	if err := json.Unmarshal([]byte(out.Stdout), &rows); err != nil || out.Status != clustertest.ExitDone || len(rows) != 1 || rows[0].Name != "n3" {
+		t.Errorf("removed: status %d, %+v, %v: %s", out.Status, rows, err, out.Stderr)
 	}
 	// A command that is given again, as after a connection that was cut, finds it done, and has
 	// nothing that anybody would have to agree to.
 	for _, args := range [][]string{{"--yes"}, nil} {
-		out = c.run(append([]string{"node", "remove", "n3", "-o", "json"}, args...)...)
-		if out.status != exitDone || out.stdout != "[]\n" || !strings.Contains(out.stderr, `node "n3" is removed already, by job `) || strings.Contains(out.stderr, "plan") {
-			t.Errorf("removed again with %q: status %d: %s%s", args, out.status, out.stdout, out.stderr)
+		out = c.Run(append([]string{"node", "remove", "n3", "-o", "json"}, args...)...)
+		if out.Status != clustertest.ExitDone || out.Stdout != "[]\n" || !strings.Contains(out.Stderr, `node "n3" is removed already, by job `) || strings.Contains(out.Stderr, "plan") {
+			t.Errorf("removed again with %q: status %d: %s%s", args, out.Status, out.Stdout, out.Stderr)
 		}
 	}
 }
 
 // becomes waits until the cluster lists a node with a status: whichever node is asked may
 // be a moment behind the one that leads.
-func becomes(c *cluster, name, status string) {
-	c.t.Helper()
-	c.until(name+" is "+status, func(context.Context) error {
+func becomes(c *clustertest.Cluster, name, status string) {
+	c.T.Helper()
+	c.Until(name+" is "+status, func(context.Context) error {
 		var rows []nodeRow
-		c.json(&rows, "node", "list")
+		c.JSON(&rows, "node", "list")
 		for _, r := range rows {
 			if r.Name == name && r.Status == status {
 				return nil

@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"muster/node"
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 )
 
 // page follows the commands of a document, as somebody does who has several hosts: those are
 // loopback addresses and folders here.
 type page struct {
-	*cluster
+	*clustertest.Cluster
 	text  string
 	addrs map[string]string // of the page, and what stands for each
 	token string            // path of the file of the last token that was made
@@ -34,25 +35,25 @@ func newPage(t *testing.T, path string) *page {
 		t.Fatal(err)
 	}
 	secret := filepath.Join(t.TempDir(), "secret")
-	muster(t, "secret", "--file", secret)
-	c := newCluster(t, 3, "--secret-file", secret, "--groups", "4")
-	c.secret = secret
-	p := &page{cluster: c, text: string(text), addrs: map[string]string{}}
-	for i := range c.nodes {
-		p.addrs[fmt.Sprintf("10.0.0.%d:4166", i+1)] = c.nodes[i].addr
-		c.start(i)
+	clustertest.Run(t, "secret", "--file", secret)
+	c := clustertest.New(t, 3, "--secret-file", secret, "--groups", "4")
+	c.Secret = secret
+	p := &page{Cluster: c, text: string(text), addrs: map[string]string{}}
+	for i := range c.Nodes {
+		p.addrs[fmt.Sprintf("10.0.0.%d:4166", i+1)] = c.Nodes[i].Addr
+		c.Start(i)
 	}
-	c.healthy()
+	c.Healthy()
 	return p
 }
 
 // addr is what stands for an address of the page.
 func (p *page) addr(given string) string {
-	p.t.Helper()
+	p.T.Helper()
 	if p.addrs[given] == "" {
 		free, err := node.FreeAddrs(1)
 		if err != nil {
-			p.t.Fatal(err)
+			p.T.Fatal(err)
 		}
 		p.addrs[given] = free[0]
 	}
@@ -66,10 +67,10 @@ var (
 
 // blocks returns the blocks of commands below a heading, up to the next one.
 func (p *page) blocks(heading string) (all [][]string) {
-	p.t.Helper()
+	p.T.Helper()
 	_, rest, found := strings.Cut(p.text, "\n"+heading+"\n")
 	if !found {
-		p.t.Fatalf("the page has no heading %q", heading)
+		p.T.Fatalf("the page has no heading %q", heading)
 	}
 	section, _, _ := strings.Cut(rest, "\n## ")
 	section, _, _ = strings.Cut(section, "\n### ")
@@ -81,7 +82,7 @@ func (p *page) blocks(heading string) (all [][]string) {
 
 // follow carries out the commands of a block, each to its end. One that serves goes on.
 func (p *page) follow(lines []string) {
-	p.t.Helper()
+	p.T.Helper()
 	for _, line := range lines {
 		if line == "(umask 077; muster token create >token)" {
 			p.makeToken()
@@ -89,7 +90,7 @@ func (p *page) follow(lines []string) {
 		}
 		words := strings.Fields(line)
 		if len(words) < 2 || words[0] != "muster" {
-			p.t.Fatalf("the page says %q", line)
+			p.T.Fatalf("the page says %q", line)
 		}
 		words = words[1:]
 		host := 0
@@ -103,40 +104,40 @@ func (p *page) follow(lines []string) {
 			p.serve(host-1, words)
 			continue
 		}
-		r := p.run(words...)
-		if r.status != exitDone {
-			p.t.Fatalf("%s: status %d\n%s%s", line, r.status, r.stdout, r.stderr)
+		r := p.Run(words...)
+		if r.Status != clustertest.ExitDone {
+			p.T.Fatalf("%s: status %d\n%s%s", line, r.Status, r.Stdout, r.Stderr)
 		}
-		p.t.Logf("%s\n%s%s", line, r.stderr, r.stdout)
+		p.T.Logf("%s\n%s%s", line, r.Stderr, r.Stdout)
 	}
 }
 
 // serve starts host number i as the page says, in its own folder, and returns when it
 // listens. Whatever ran there has been stopped.
 func (p *page) serve(i int, words []string) {
-	p.t.Helper()
-	for len(p.nodes) <= i {
-		name := fmt.Sprintf("n%d", len(p.nodes)+1)
-		p.nodes = append(p.nodes, &process{binary: binary, data: filepath.Join(p.dir, name), log: filepath.Join(p.dir, name+".log")})
+	p.T.Helper()
+	for len(p.Nodes) <= i {
+		name := fmt.Sprintf("n%d", len(p.Nodes)+1)
+		p.Nodes = append(p.Nodes, &clustertest.Process{Binary: clustertest.Binary(), Data: filepath.Join(p.Dir, name), Log: filepath.Join(p.Dir, name+".log")})
 	}
-	n := p.nodes[i]
+	n := p.Nodes[i]
 	option := func(name string) *string {
 		at := slices.Index(words, name)
 		if at < 0 {
-			p.t.Fatalf("%v has no %s", words, name)
+			p.T.Fatalf("%v has no %s", words, name)
 		}
 		return &words[at+1]
 	}
-	*option("--data") = n.data
+	*option("--data") = n.Data
 	if slices.Contains(words, "--token-file") {
 		*option("--token-file") = p.token
 	} else {
-		*option("--secret-file") = p.secret
+		*option("--secret-file") = p.Secret
 	}
-	n.addr, n.args = *option("--listen"), words
-	p.start(i)
-	p.until("listening at "+n.addr, func(ctx context.Context) error {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", n.addr)
+	n.Addr, n.Args = *option("--listen"), words
+	p.Start(i)
+	p.Until("listening at "+n.Addr, func(ctx context.Context) error {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", n.Addr)
 		if err == nil {
 			conn.Close()
 		}
@@ -146,18 +147,18 @@ func (p *page) serve(i int, words []string) {
 
 // makeToken makes a token for one host, in a file.
 func (p *page) makeToken() {
-	p.t.Helper()
-	p.token = filepath.Join(p.t.TempDir(), "token")
-	if err := os.WriteFile(p.token, []byte(p.run("token", "create").done(p.t)), 0o600); err != nil {
-		p.t.Fatal(err)
+	p.T.Helper()
+	p.token = filepath.Join(p.T.TempDir(), "token")
+	if err := os.WriteFile(p.token, []byte(p.Run("token", "create").Done(p.T)), 0o600); err != nil {
+		p.T.Fatal(err)
 	}
 }
 
 // members returns each node's status and address by name, as the cluster lists them.
 func (p *page) members() map[string]nodeRow {
-	p.t.Helper()
+	p.T.Helper()
 	var rows []nodeRow
-	p.json(&rows, "node", "list")
+	p.JSON(&rows, "node", "list")
 	all := map[string]nodeRow{}
 	for _, r := range rows {
 		all[r.Name] = r
@@ -168,32 +169,32 @@ func (p *page) members() map[string]nodeRow {
 // settled waits until no job is unfinished, every data group has voters on three of the
 // nodes that live, and all of those are healthy.
 func (p *page) settled(numbers ...int) {
-	p.t.Helper()
-	await(p.t, "settled", settledMax, func(context.Context) error { return p.unsettled() })
-	p.healthy(numbers...)
+	p.T.Helper()
+	clustertest.Await(p.T, "settled", settledMax, func(context.Context) error { return p.unsettled() })
+	p.Healthy(numbers...)
 }
 
 // settledMax is how long jobs of a small cluster may take.
 const settledMax = 2 * time.Minute
 
 func (p *page) unsettled() error {
-	out := p.run("job", "list", "-o", "json")
+	out := p.Run("job", "list", "-o", "json")
 	var jobs []struct{ ID, Kind, State, Why string }
-	if err := json.Unmarshal([]byte(out.stdout), &jobs); out.status != exitDone || err != nil {
-		return fmt.Errorf("job list: %s", out.stderr)
+	if err := json.Unmarshal([]byte(out.Stdout), &jobs); out.Status != clustertest.ExitDone || err != nil {
+		return fmt.Errorf("job list: %s", out.Stderr)
 	}
 	for _, j := range jobs {
 		if j.State == "running" || j.State == "paused" {
 			return fmt.Errorf("job %s (%s) is %s: %s", j.ID, j.Kind, j.State, j.Why)
 		}
 	}
-	out = p.run("group", "list", "-o", "json")
+	out = p.Run("group", "list", "-o", "json")
 	var groups []struct {
 		ID       int
 		Replicas []struct{ Role string }
 	}
-	if err := json.Unmarshal([]byte(out.stdout), &groups); out.status != exitDone || err != nil {
-		return fmt.Errorf("group list: %s", out.stderr)
+	if err := json.Unmarshal([]byte(out.Stdout), &groups); out.Status != clustertest.ExitDone || err != nil {
+		return fmt.Errorf("group list: %s", out.Stderr)
 	}
 	for _, g := range groups {
 		voters := 0
@@ -211,7 +212,7 @@ func (p *page) unsettled() error {
 
 // keep sets keys in all groups, and returns what checks that they are there as they were.
 func (p *page) keep() (check func()) {
-	p.t.Helper()
+	p.T.Helper()
 	const keys = 200
 	var pairs []client.Pair
 	var names [][]byte
@@ -220,15 +221,15 @@ func (p *page) keep() (check func()) {
 		names = append(names, name)
 		pairs = append(pairs, client.Pair{Key: name, Value: name})
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+	ctx, cancel := context.WithTimeout(context.Background(), clustertest.ReadyMax)
 	defer cancel()
-	if _, err := p.client().SetMany(ctx, pairs); err != nil {
-		p.t.Fatal(err)
+	if _, err := p.Client().SetMany(ctx, pairs); err != nil {
+		p.T.Fatal(err)
 	}
 	return func() {
-		p.t.Helper()
-		p.until("all keys are there", func(ctx context.Context) error {
-			items, _, err := p.client().Get(ctx, names, client.ReadOptions{})
+		p.T.Helper()
+		p.Until("all keys are there", func(ctx context.Context) error {
+			items, _, err := p.Client().Get(ctx, names, client.ReadOptions{})
 			if err == nil && len(items) != keys {
 				err = fmt.Errorf("%d of %d keys", len(items), keys)
 			}
@@ -249,7 +250,7 @@ func TestOperatingPage(t *testing.T) {
 	for _, block := range grow {
 		p.follow(block)
 	}
-	becomes(p.cluster, "n4", "alive")
+	becomes(p.Cluster, "n4", "alive")
 	if n := p.members()["n4"]; n.Addr != p.addr("10.0.0.4:4166") {
 		t.Errorf("grown: n4 is %+v", n)
 	}
@@ -262,8 +263,8 @@ func TestOperatingPage(t *testing.T) {
 	}
 	p.follow(shrink[0])
 	select {
-	case <-p.nodes[3].exited:
-	case <-time.After(readyMax):
+	case <-p.Nodes[3].Exited:
+	case <-time.After(clustertest.ReadyMax):
 		t.Error("n4 was removed and has not ended")
 	}
 	if _, there := p.members()["n4"]; there {
@@ -273,26 +274,26 @@ func TestOperatingPage(t *testing.T) {
 	check()
 
 	// A fourth again, so that what is drained can go somewhere.
-	p.nodes = p.nodes[:3]
+	p.Nodes = p.Nodes[:3]
 	delete(p.addrs, "10.0.0.4:4166")
-	if err := os.RemoveAll(filepath.Join(p.dir, "n4")); err != nil {
+	if err := os.RemoveAll(filepath.Join(p.Dir, "n4")); err != nil {
 		t.Fatal(err)
 	}
 	for _, block := range grow {
 		p.follow(block)
 	}
 	p.follow(shrink[1][:1])
-	becomes(p.cluster, "n3", "draining")
+	becomes(p.Cluster, "n3", "draining")
 	p.follow(shrink[1][1:])
-	becomes(p.cluster, "n3", "alive")
+	becomes(p.Cluster, "n3", "alive")
 	p.settled()
 	check()
 
-	p.kill(1)
+	p.Kill(1)
 	for _, block := range p.blocks("### Replace a dead host") {
 		p.follow(block)
 	}
-	becomes(p.cluster, "n5", "alive")
+	becomes(p.Cluster, "n5", "alive")
 	p.settled(0, 2, 3, 4)
 	if all := p.members(); len(all) != 4 || all["n2"].Name != "" {
 		t.Errorf("replaced: %+v", all)
@@ -309,18 +310,18 @@ func TestAddressesPage(t *testing.T) {
 	if len(moves) != 2 || len(moves[0]) != 1 || len(moves[1]) != 2 {
 		t.Fatalf("the page moves hosts in %q", moves)
 	}
-	p.stop(0)
+	p.Stop(0)
 	p.follow(moves[0])
-	p.healthy()
+	p.Healthy()
 	for _, i := range []int{1, 2} {
-		p.stop(i)
+		p.Stop(i)
 	}
 	p.follow(moves[1])
-	p.healthy()
+	p.Healthy()
 	for i := range 3 {
 		name, want := fmt.Sprintf("n%d", i+1), p.addr(fmt.Sprintf("10.0.1.%d:4166", i+1))
 		// A node is healthy before the table says where it is now.
-		p.until(name+" is at "+want, func(context.Context) error {
+		p.Until(name+" is at "+want, func(context.Context) error {
 			if n := p.members()[name]; n.Addr != want || n.Status != "alive" {
 				return fmt.Errorf("it is %+v", n)
 			}

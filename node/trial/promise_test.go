@@ -11,6 +11,7 @@ import (
 
 	"muster/logstore"
 	"muster/logstore/vfs"
+	"muster/node/trial/clustertest"
 )
 
 // losePromises zeroes the middle of the log of a node that is down, from the
@@ -57,22 +58,22 @@ func goesOn(text string) bool {
 // is out, and from doctor that the groups can't go on.
 func TestPromisesLostOnMajority(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
+	c := clustertest.Start(t, 3, "--groups", "2")
 	for i := range 20 {
-		c.setOne(fmt.Sprintf("some%d", i), "v")
+		setOne(c, fmt.Sprintf("some%d", i), "v")
 	}
-	for i := range c.nodes {
-		c.kill(i) // a clean stop would keep what was promised in a second place
-	}
-	for i := range 2 {
-		losePromises(t, c.nodes[i].data)
-	}
-	for i := range c.nodes {
-		c.start(i)
+	for i := range c.Nodes {
+		c.Kill(i) // a clean stop would keep what was promised in a second place
 	}
 	for i := range 2 {
-		c.until("status says what is lost", func(context.Context) error {
-			row, r := c.statusOf(i)
+		losePromises(t, c.Nodes[i].Data)
+	}
+	for i := range c.Nodes {
+		c.Start(i)
+	}
+	for i := range 2 {
+		c.Until("status says what is lost", func(context.Context) error {
+			row, r := statusOf(c, i)
 			for _, p := range row.Problems {
 				if goesOn(p.Remedy) {
 					t.Fatalf("n%d: %v", i+1, p)
@@ -81,19 +82,19 @@ func TestPromisesLostOnMajority(t *testing.T) {
 					return nil
 				}
 			}
-			return fmt.Errorf("status says %+v, %s", row.Problems, r.stderr)
+			return fmt.Errorf("status says %+v, %s", row.Problems, r.Stderr)
 		})
 	}
-	c.until("the third one names the command that tells more, and that does", func(context.Context) error {
-		row, r := c.statusOf(2)
+	c.Until("the third one names the command that tells more, and that does", func(context.Context) error {
+		row, r := statusOf(c, 2)
 		if !slices.ContainsFunc(row.Problems, func(p problemRow) bool {
 			return strings.Contains(p.What, "groups 0, 1, 2 have no leader") && strings.Contains(p.Remedy, "muster doctor")
 		}) {
-			return fmt.Errorf("status says %+v, %s", row.Problems, r.stderr)
+			return fmt.Errorf("status says %+v, %s", row.Problems, r.Stderr)
 		}
-		d, dr := c.examine()
+		d, dr := examine(c)
 		if !d.says(severityError, "a majority of voters has lost what it promised in groups 0, 1, 2, which can't continue") {
-			return errors.New(dr.stdout)
+			return errors.New(dr.Stdout)
 		}
 		for _, f := range d.Findings {
 			if goesOn(f.Remedy) || strings.Contains(f.Remedy, "continues by itself") {
@@ -109,32 +110,32 @@ func TestPromisesLostOnMajority(t *testing.T) {
 // started helps; and it must.
 func TestPutBackBeforeTheStart(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "2")
+	c := clustertest.Start(t, 3, "--groups", "2")
 	for i := range 20 {
-		c.setOne(fmt.Sprintf("some%d", i), "v")
+		setOne(c, fmt.Sprintf("some%d", i), "v")
 	}
-	for i := range c.nodes {
-		c.kill(i)
+	for i := range c.Nodes {
+		c.Kill(i)
 	}
 	for i := range 2 {
-		data := c.nodes[i].data
+		data := c.Nodes[i].Data
 		file, held := losePromises(t, data)
-		r := muster(t, "log", "verify", data)
-		if r.status != exitRefused || !strings.Contains(r.stdout, "remedy: before the node is started, put the file back from a copy made since it last stopped") || goesOn(r.stdout) {
-			t.Errorf("log verify: status %d, %s%s", r.status, r.stdout, r.stderr)
+		r := clustertest.Run(t, "log", "verify", data)
+		if r.Status != clustertest.ExitRefused || !strings.Contains(r.Stdout, "remedy: before the node is started, put the file back from a copy made since it last stopped") || goesOn(r.Stdout) {
+			t.Errorf("log verify: status %d, %s%s", r.Status, r.Stdout, r.Stderr)
 		}
 		if err := os.WriteFile(file, held, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if r := muster(t, "log", "verify", data); r.status != exitDone {
-			t.Errorf("put back: status %d, %s%s", r.status, r.stdout, r.stderr)
+		if r := clustertest.Run(t, "log", "verify", data); r.Status != clustertest.ExitDone {
+			t.Errorf("put back: status %d, %s%s", r.Status, r.Stdout, r.Stderr)
 		}
 	}
-	for i := range c.nodes {
-		c.start(i)
+	for i := range c.Nodes {
+		c.Start(i)
 	}
-	c.healthy()
-	if got := c.run("kv", "get", "some7").done(t); strings.TrimSpace(got) != "v" {
+	c.Healthy()
+	if got := c.Run("kv", "get", "some7").Done(t); strings.TrimSpace(got) != "v" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"muster/node/trial/clustertest"
 )
 
 // docs/protocol.md promises that it is enough to write a client. The example
@@ -16,15 +18,15 @@ func TestPythonClient(t *testing.T) {
 	if err != nil {
 		t.Skip("python3 is not installed: the example client is not run here")
 	}
-	c := startCluster(t, 3)
+	c := clustertest.Start(t, 3)
 	for _, key := range []string{"a", "ключ"} {
-		for i := range c.nodes {
-			addr := c.nodes[i].addr
+		for i := range c.Nodes {
+			addr := c.Nodes[i].Addr
 			value := "from python through " + addr
 			if out, err := exec.Command(python, example, addr, "set", key, value).CombinedOutput(); err != nil {
 				t.Fatalf("set %s at %s: %v\n%s", key, addr, err, out)
 			}
-			if got := strings.TrimSuffix(c.run("kv", "get", key).done(t), "\n"); got != value {
+			if got := strings.TrimSuffix(c.Run("kv", "get", key).Done(t), "\n"); got != value {
 				t.Errorf("key %s: got %q, want %q", key, got, value)
 			}
 			out, err := exec.Command(python, example, addr, "get", key).Output()

@@ -16,6 +16,7 @@ import (
 
 	"muster/logstore"
 	"muster/node"
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/wire"
@@ -23,16 +24,16 @@ import (
 )
 
 // secretCluster starts one node that founds its cluster by a secret.
-func secretCluster(t *testing.T) *cluster {
+func secretCluster(t *testing.T) *clustertest.Cluster {
 	t.Helper()
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("correct horse battery staple\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := newCluster(t, 1, "--secret-file", secret, "--cluster", "prod")
-	c.secret = secret
-	c.start(0)
-	c.healthy()
+	c := clustertest.New(t, 1, "--secret-file", secret, "--cluster", "prod")
+	c.Secret = secret
+	c.Start(0)
+	c.Healthy()
 	return c
 }
 
@@ -43,11 +44,11 @@ func TestBadInput(t *testing.T) {
 	t.Parallel()
 	c := secretCluster(t)
 	// The largest value there may be; no shell passes a megabyte in one argument.
-	c.runIn(`{"key":"k","value":"v"}`+"\n"+`{"key":"full","value":"`+strings.Repeat("f", shardmap.ValueMaxDefault)+`"}`, "kv", "import", "-").done(t)
-	before := c.run("kv", "export").done(t)
+	c.RunIn(`{"key":"k","value":"v"}`+"\n"+`{"key":"full","value":"`+strings.Repeat("f", shardmap.ValueMaxDefault)+`"}`, "kv", "import", "-").Done(t)
+	before := c.Run("kv", "export").Done(t)
 	unchanged := func(t *testing.T) {
 		t.Helper()
-		if after := c.run("kv", "export").done(t); after != before {
+		if after := c.Run("kv", "export").Done(t); after != before {
 			t.Errorf("the cluster has changed: %.300q", after)
 		}
 	}
@@ -55,7 +56,7 @@ func TestBadInput(t *testing.T) {
 	long := strings.Repeat("k", shardmap.KeyMax+1)
 	over := strings.Repeat("v", shardmap.ValueMaxDefault+1)
 	lines := func(l ...string) string { return strings.Join(l, "\n") + "\n" }
-	at, err := c.client().Locate(t.Context(), []byte("k"))
+	at, err := c.Client().Locate(t.Context(), []byte("k"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,40 +68,40 @@ func TestBadInput(t *testing.T) {
 		status int
 		wants  []string
 	}{
-		{"wrong cluster name", []string{"kv", "set", "k", "x", "--cluster", "test"}, "", exitRefused, []string{"wrong-cluster", `"prod"`, `"test"`}},
-		{"without TLS", []string{"kv", "set", "k", "x", "--insecure"}, "", exitNotPermitted, []string{"unauthorized", "TLS"}},
-		{"empty key", []string{"kv", "set", "", "x"}, "", exitRefused, []string{"key", "0 bytes", "1 to 4096"}},
-		{"get of an empty key", []string{"kv", "get", ""}, "", exitRefused, []string{"key", "0 bytes", "1 to 4096"}},
-		{"delete of an empty key", []string{"kv", "del", ""}, "", exitRefused, []string{"delete: ", "key", "0 bytes", "1 to 4096"}},
-		{"locate of an empty key", []string{"kv", "locate", ""}, "", exitRefused, []string{"key", "0 bytes", "1 to 4096"}},
-		{"long key among others", []string{"kv", "set", "ok1", "1", long, "x", "ok2", "2"}, "", exitRefused, []string{"set: too-large", `k"… (4097 bytes)`, "4096"}},
-		{"delete of a long key among others", []string{"kv", "del", "k", long}, "", exitRefused, []string{"delete: too-large", `k"… (4097 bytes)`, "4096"}},
-		{"locate of a long key", []string{"kv", "locate", long}, "", exitRefused, []string{"locate: too-large: key", "4097", "4096"}},
-		{"list of a long prefix", []string{"kv", "list", long}, "", exitRefused, []string{"list: too-large: prefix", "4097", "4096"}},
-		{"a move to no group", []string{"slot", "move", "5", "9999"}, "", exitNotFound, []string{"move slot 5 to group 9999: ", "it is no group of the cluster", "muster group list"}},
-		{"a move to the meta group", []string{"slot", "move", "0-5", "0"}, "", exitUsage, []string{"group 0 holds the cluster's table", "never owns slots"}},
-		{"a move to where it is", []string{"slot", "move", "0-5", "1"}, "", exitConflict, []string{"move slots 0-5 to group 1: ", "there already", "muster slot list"}},
-		{"an assignment to no group", []string{"slot", "assign", "5-6", "9999"}, "", exitNotFound, []string{"assign slots 5-6 to group 9999: ", "it is no group of the cluster"}},
-		{"an assignment of a slot with a key", []string{"slot", "assign", filled, elsewhere}, "", exitConflict, []string{"assign slot " + filled + " to group " + elsewhere + ": conflict: slot " + filled + ": refused, nothing was changed (it has 1 key)", "muster slot move " + filled + " " + elsewhere}},
-		{"an assignment of slots of which one has a key", []string{"slot", "assign", "0-4095", elsewhere}, "", exitConflict, []string{"assign slots 0-4095 to group " + elsewhere + ": conflict: slot "}},
-		{"a group that is there", []string{"group", "create", "1"}, "", exitConflict, []string{"create group 1: ", "there is one of this id", "muster group create"}},
-		{"removal of no group", []string{"group", "remove", "9999", "--yes"}, "", exitNotFound, []string{"remove group 9999: ", "it is no group of the cluster", "muster group list"}},
-		{"removal of a group that owns slots", []string{"group", "remove", "1", "--yes"}, "", exitConflict, []string{"remove group 1: ", "it owns ", "muster slot move 0-"}},
-		{"weight of no node", []string{"node", "weight", "n9", "50"}, "", exitNotFound, []string{`node "n9" is no member`, "muster node list"}},
-		{"a value of bench", []string{"bench", "--value-size", "1048577"}, "", exitRefused, []string{"too-large", "1048577", "1048576"}},
-		{"conflict on a key that is no text", []string{"kv", "set", "\xff\xfe", "v", "--if-version", "9"}, "", exitConflict, []string{`set "\xff\xfe": conflict: key "\xff\xfe": `}},
-		{"long key", []string{"kv", "set", long, "x"}, "", exitRefused, []string{"4097", "4096"}},
-		{"get of a long key", []string{"kv", "get", long}, "", exitRefused, []string{"4097", "4096"}},
-		{"delete of a long key", []string{"kv", "del", long}, "", exitRefused, []string{"4097", "4096"}},
-		{"conflict", []string{"kv", "set", "k", "x", "--if-absent"}, "", exitConflict, []string{"conflict", `"k"`}},
-		{"conflict of versions", []string{"kv", "set", "k", "x", "--if-version", "999999"}, "", exitConflict, []string{"conflict", `"k"`}},
-		{"not found", []string{"kv", "get", "absent"}, "", exitNotFound, []string{`not found: "absent"`}},
-		{"unknown option", []string{"kv", "set", "k", "x", "--iff-absent"}, "", exitUsage, []string{"unknown option --iff-absent"}},
+		{"wrong cluster name", []string{"kv", "set", "k", "x", "--cluster", "test"}, "", clustertest.ExitRefused, []string{"wrong-cluster", `"prod"`, `"test"`}},
+		{"without TLS", []string{"kv", "set", "k", "x", "--insecure"}, "", clustertest.ExitNotPermitted, []string{"unauthorized", "TLS"}},
+		{"empty key", []string{"kv", "set", "", "x"}, "", clustertest.ExitRefused, []string{"key", "0 bytes", "1 to 4096"}},
+		{"get of an empty key", []string{"kv", "get", ""}, "", clustertest.ExitRefused, []string{"key", "0 bytes", "1 to 4096"}},
+		{"delete of an empty key", []string{"kv", "del", ""}, "", clustertest.ExitRefused, []string{"delete: ", "key", "0 bytes", "1 to 4096"}},
+		{"locate of an empty key", []string{"kv", "locate", ""}, "", clustertest.ExitRefused, []string{"key", "0 bytes", "1 to 4096"}},
+		{"long key among others", []string{"kv", "set", "ok1", "1", long, "x", "ok2", "2"}, "", clustertest.ExitRefused, []string{"set: too-large", `k"… (4097 bytes)`, "4096"}},
+		{"delete of a long key among others", []string{"kv", "del", "k", long}, "", clustertest.ExitRefused, []string{"delete: too-large", `k"… (4097 bytes)`, "4096"}},
+		{"locate of a long key", []string{"kv", "locate", long}, "", clustertest.ExitRefused, []string{"locate: too-large: key", "4097", "4096"}},
+		{"list of a long prefix", []string{"kv", "list", long}, "", clustertest.ExitRefused, []string{"list: too-large: prefix", "4097", "4096"}},
+		{"a move to no group", []string{"slot", "move", "5", "9999"}, "", clustertest.ExitNotFound, []string{"move slot 5 to group 9999: ", "it is no group of the cluster", "muster group list"}},
+		{"a move to the meta group", []string{"slot", "move", "0-5", "0"}, "", clustertest.ExitUsage, []string{"group 0 holds the cluster's table", "never owns slots"}},
+		{"a move to where it is", []string{"slot", "move", "0-5", "1"}, "", clustertest.ExitConflict, []string{"move slots 0-5 to group 1: ", "there already", "muster slot list"}},
+		{"an assignment to no group", []string{"slot", "assign", "5-6", "9999"}, "", clustertest.ExitNotFound, []string{"assign slots 5-6 to group 9999: ", "it is no group of the cluster"}},
+		{"an assignment of a slot with a key", []string{"slot", "assign", filled, elsewhere}, "", clustertest.ExitConflict, []string{"assign slot " + filled + " to group " + elsewhere + ": conflict: slot " + filled + ": refused, nothing was changed (it has 1 key)", "muster slot move " + filled + " " + elsewhere}},
+		{"an assignment of slots of which one has a key", []string{"slot", "assign", "0-4095", elsewhere}, "", clustertest.ExitConflict, []string{"assign slots 0-4095 to group " + elsewhere + ": conflict: slot "}},
+		{"a group that is there", []string{"group", "create", "1"}, "", clustertest.ExitConflict, []string{"create group 1: ", "there is one of this id", "muster group create"}},
+		{"removal of no group", []string{"group", "remove", "9999", "--yes"}, "", clustertest.ExitNotFound, []string{"remove group 9999: ", "it is no group of the cluster", "muster group list"}},
+		{"removal of a group that owns slots", []string{"group", "remove", "1", "--yes"}, "", clustertest.ExitConflict, []string{"remove group 1: ", "it owns ", "muster slot move 0-"}},
+		{"weight of no node", []string{"node", "weight", "n9", "50"}, "", clustertest.ExitNotFound, []string{`node "n9" is no member`, "muster node list"}},
+		{"a value of bench", []string{"bench", "--value-size", "1048577"}, "", clustertest.ExitRefused, []string{"too-large", "1048577", "1048576"}},
+		{"conflict on a key that is no text", []string{"kv", "set", "\xff\xfe", "v", "--if-version", "9"}, "", clustertest.ExitConflict, []string{`set "\xff\xfe": conflict: key "\xff\xfe": `}},
+		{"long key", []string{"kv", "set", long, "x"}, "", clustertest.ExitRefused, []string{"4097", "4096"}},
+		{"get of a long key", []string{"kv", "get", long}, "", clustertest.ExitRefused, []string{"4097", "4096"}},
+		{"delete of a long key", []string{"kv", "del", long}, "", clustertest.ExitRefused, []string{"4097", "4096"}},
+		{"conflict", []string{"kv", "set", "k", "x", "--if-absent"}, "", clustertest.ExitConflict, []string{"conflict", `"k"`}},
+		{"conflict of versions", []string{"kv", "set", "k", "x", "--if-version", "999999"}, "", clustertest.ExitConflict, []string{"conflict", `"k"`}},
+		{"not found", []string{"kv", "get", "absent"}, "", clustertest.ExitNotFound, []string{`not found: "absent"`}},
+		{"unknown option", []string{"kv", "set", "k", "x", "--iff-absent"}, "", clustertest.ExitUsage, []string{"unknown option --iff-absent"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := c.runIn(tt.in, tt.args...)
+			r := c.RunIn(tt.in, tt.args...)
 			for _, want := range tt.wants {
-				r.refused(t, tt.status, want)
+				r.Refused(t, tt.status, want)
 			}
 			unchanged(t)
 		})
@@ -113,28 +114,28 @@ func TestBadInput(t *testing.T) {
 		stdout   string
 		wants    []string
 	}{
-		{"import of what is not JSON", lines(`k=x`), exitRefused, counts("0", "0"), []string{"standard input: line 1: not JSON"}},
-		{"import of half a line", lines("", "", `{"key":"k","value":"x"`), exitRefused, counts("0", "0"), []string{"standard input: line 3: not JSON"}},
-		{"import without a key", lines(`{"value":"x"}`), exitRefused, counts("0", "0"), []string{`line 1: no "key"`}},
-		{"import without a value", lines(`{"key":"k"}`), exitRefused, counts("0", "0"), []string{`line 1: no "value"`}},
-		{"import of what is not text", lines("{\"key\":\"k\",\"value\":\"\xff\"}"), exitRefused, counts("0", "0"), []string{"line 1: not valid UTF-8"}},
-		{"import of a value over the limit", lines(`{"key":"big","value":"` + over + `"}`), exitPartly, counts("0", "1"), []string{`standard input: line 1: value of 1048577 bytes`, `"big"`, "1048576"}},
-		{"import over the limit under a key that is no text", lines(`{"key_base64":"/v8A","value":"` + over + `"}`), exitPartly, counts("0", "1"), []string{`set "\xfe\xff\x00": too-large: value`}},
-		{"import of an empty key", lines(`{"key":"","value":"x"}`), exitPartly, counts("0", "1"), []string{"line 1: ", "0 bytes"}},
-		{"import of a long key", lines(`{"key":"` + long + `","value":"x"}`), exitPartly, counts("0", "1"), []string{"line 1: ", "4097", "4096"}},
-		{"import of nothing", "", exitDone, counts("0", "0"), nil},
+		{"import of what is not JSON", lines(`k=x`), clustertest.ExitRefused, counts("0", "0"), []string{"standard input: line 1: not JSON"}},
+		{"import of half a line", lines("", "", `{"key":"k","value":"x"`), clustertest.ExitRefused, counts("0", "0"), []string{"standard input: line 3: not JSON"}},
+		{"import without a key", lines(`{"value":"x"}`), clustertest.ExitRefused, counts("0", "0"), []string{`line 1: no "key"`}},
+		{"import without a value", lines(`{"key":"k"}`), clustertest.ExitRefused, counts("0", "0"), []string{`line 1: no "value"`}},
+		{"import of what is not text", lines("{\"key\":\"k\",\"value\":\"\xff\"}"), clustertest.ExitRefused, counts("0", "0"), []string{"line 1: not valid UTF-8"}},
+		{"import of a value over the limit", lines(`{"key":"big","value":"` + over + `"}`), clustertest.ExitPartly, counts("0", "1"), []string{`standard input: line 1: value of 1048577 bytes`, `"big"`, "1048576"}},
+		{"import over the limit under a key that is no text", lines(`{"key_base64":"/v8A","value":"` + over + `"}`), clustertest.ExitPartly, counts("0", "1"), []string{`set "\xfe\xff\x00": too-large: value`}},
+		{"import of an empty key", lines(`{"key":"","value":"x"}`), clustertest.ExitPartly, counts("0", "1"), []string{"line 1: ", "0 bytes"}},
+		{"import of a long key", lines(`{"key":"` + long + `","value":"x"}`), clustertest.ExitPartly, counts("0", "1"), []string{"line 1: ", "4097", "4096"}},
+		{"import of nothing", "", clustertest.ExitDone, counts("0", "0"), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := c.runIn(tt.in, "kv", "import", "-", "-o", "json")
-			if r.status != tt.status || r.stdout != tt.stdout {
-				t.Errorf("status %d, standard output %q; want %d, %q", r.status, r.stdout, tt.status, tt.stdout)
+			r := c.RunIn(tt.in, "kv", "import", "-", "-o", "json")
+			if r.Status != tt.status || r.Stdout != tt.stdout {
+				t.Errorf("status %d, standard output %q; want %d, %q", r.Status, r.Stdout, tt.status, tt.stdout)
 			}
-			if want := min(len(tt.wants), 1); strings.Count(r.stderr, "\n") != want {
-				t.Errorf("want %d lines on standard error, got %q", want, r.stderr)
+			if want := min(len(tt.wants), 1); strings.Count(r.Stderr, "\n") != want {
+				t.Errorf("want %d lines on standard error, got %q", want, r.Stderr)
 			}
 			for _, want := range tt.wants {
-				if !strings.Contains(r.stderr, want) {
-					t.Errorf("standard error is %.300q, want it to say %q", r.stderr, want)
+				if !strings.Contains(r.Stderr, want) {
+					t.Errorf("standard error is %.300q, want it to say %q", r.Stderr, want)
 				}
 			}
 			unchanged(t)
@@ -142,41 +143,41 @@ func TestBadInput(t *testing.T) {
 	}
 
 	t.Run("a slot that moves already", func(t *testing.T) {
-		at, err := c.client().Locate(t.Context(), []byte("full"))
+		at, err := c.Client().Locate(t.Context(), []byte("full"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		slot, to, third := fmt.Sprint(at.Slot), fmt.Sprint(uint64(at.Group%2+1)), fmt.Sprint(uint64(at.Group%2+3))
-		c.run("setting", "set", "slot-rate", "64KiB").done(t) // a megabyte takes 16 s
+		c.Run("setting", "set", "slot-rate", "64KiB").Done(t) // a megabyte takes 16 s
 		var job struct{ ID string }
-		c.json(&job, "slot", "move", slot, to, "--no-wait")
-		c.run("slot", "move", "0-4095", third).refused(t, exitConflict, "slot "+slot+": refused, nothing was changed (it moves already: job "+job.ID)
-		c.run("slot", "assign", slot, third).refused(t, exitConflict, "muster job wait "+job.ID)
-		c.run("group", "remove", to, "--yes").refused(t, exitConflict, "remove group "+to+": ")
-		c.run("job", "cancel", job.ID).done(t)
-		r := c.run("job", "wait", job.ID)
-		if r.status != exitRefused || !strings.Contains(r.stderr, "job "+job.ID+" (move) was cancelled") {
-			t.Errorf("wait for a cancelled job: status %d, %q", r.status, r.stderr)
+		c.JSON(&job, "slot", "move", slot, to, "--no-wait")
+		c.Run("slot", "move", "0-4095", third).Refused(t, clustertest.ExitConflict, "slot "+slot+": refused, nothing was changed (it moves already: job "+job.ID)
+		c.Run("slot", "assign", slot, third).Refused(t, clustertest.ExitConflict, "muster job wait "+job.ID)
+		c.Run("group", "remove", to, "--yes").Refused(t, clustertest.ExitConflict, "remove group "+to+": ")
+		c.Run("job", "cancel", job.ID).Done(t)
+		r := c.Run("job", "wait", job.ID)
+		if r.Status != clustertest.ExitRefused || !strings.Contains(r.Stderr, "job "+job.ID+" (move) was cancelled") {
+			t.Errorf("wait for a cancelled job: status %d, %q", r.Status, r.Stderr)
 		}
-		c.run("setting", "set", "slot-rate", "").done(t)
-		if now, err := c.client().Locate(t.Context(), []byte("full")); err != nil || now.Group != at.Group {
+		c.Run("setting", "set", "slot-rate", "").Done(t)
+		if now, err := c.Client().Locate(t.Context(), []byte("full")); err != nil || now.Group != at.Group {
 			t.Errorf("its slot is of group %s, and was of %s; %v", now.Group, at.Group, err)
 		}
 		unchanged(t)
 	})
 	t.Run("no certificate", func(t *testing.T) {
-		c.goesByCertificates()
-		for secret, want := range map[string]string{"": "its certificate is under root", c.secret: "leave --secret-file out"} {
-			set := c.command("kv", "set", "k", "x")
-			set.Env = append(set.Env, home.Variable+"="+t.TempDir(), "MUSTER_ENDPOINTS="+c.endpoints(), "MUSTER_SECRET_FILE="+secret)
-			r := runCommand(t, set, "")
-			r.refused(t, exitNotPermitted, "unauthorized")
-			r.refused(t, exitNotPermitted, want)
+		c.GoesByCertificates()
+		for secret, want := range map[string]string{"": "its certificate is under root", c.Secret: "leave --secret-file out"} {
+			set := c.Command("kv", "set", "k", "x")
+			set.Env = append(set.Env, home.Variable+"="+t.TempDir(), "MUSTER_ENDPOINTS="+c.Endpoints(), "MUSTER_SECRET_FILE="+secret)
+			r := clustertest.RunCommand(t, set, "")
+			r.Refused(t, clustertest.ExitNotPermitted, "unauthorized")
+			r.Refused(t, clustertest.ExitNotPermitted, want)
 		}
 		unchanged(t)
 	})
 	t.Run("value over the limit", func(t *testing.T) {
-		_, err := c.client().Set(t.Context(), []byte("k"), []byte(over), client.WriteOptions{})
+		_, err := c.Client().Set(t.Context(), []byte("k"), []byte(over), client.WriteOptions{})
 		var refused *wire.Error
 		if !errors.As(err, &refused) || refused.Code != wire.CodeTooLarge || !strings.Contains(err.Error(), "1048577") || !strings.Contains(err.Error(), "1048576") {
 			t.Errorf("got %v", err)
@@ -184,13 +185,13 @@ func TestBadInput(t *testing.T) {
 		unchanged(t)
 	})
 	t.Run("import goes on and says how many", func(t *testing.T) {
-		r := c.runIn(lines(`{"key":"k","value":"v"}`, `{"key":"big","value":"`+over+`"}`, `{"key":"k","value":"v"}`, "nonsense"),
+		r := c.RunIn(lines(`{"key":"k","value":"v"}`, `{"key":"big","value":"`+over+`"}`, `{"key":"k","value":"v"}`, "nonsense"),
 			"kv", "import", "-", "-o", "json")
-		if r.status != exitRefused || r.stdout != counts("2", "1") {
-			t.Errorf("status %d, standard output %q", r.status, r.stdout)
+		if r.Status != clustertest.ExitRefused || r.Stdout != counts("2", "1") {
+			t.Errorf("status %d, standard output %q", r.Status, r.Stdout)
 		}
-		if !strings.Contains(r.stderr, "line 4: not JSON") || !strings.Contains(r.stderr, "line 2: value of") {
-			t.Errorf("standard error is %.300q", r.stderr)
+		if !strings.Contains(r.Stderr, "line 4: not JSON") || !strings.Contains(r.Stderr, "line 2: value of") {
+			t.Errorf("standard error is %.300q", r.Stderr)
 		}
 	})
 }
@@ -206,56 +207,34 @@ func TestForeignEndpoint(t *testing.T) {
 		status  int
 		want    string
 	}{
-		{"a web server", listen(t, func(conn net.Conn) {
+		{"a web server", clustertest.Listen(t, func(conn net.Conn) {
 			conn.Read(make([]byte, 4096))
 			conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
-		}), "30s", exitRefused, "speaks something else"},
-		{"a banner", listen(t, func(conn net.Conn) { conn.Write([]byte("SSH-2.0-OpenSSH_9.9\r\n")) }), "30s", exitRefused, "speaks something else"},
-		{"a newer version", listen(t, func(conn net.Conn) {
+		}), "30s", clustertest.ExitRefused, "speaks something else"},
+		{"a banner", clustertest.Listen(t, func(conn net.Conn) { conn.Write([]byte("SSH-2.0-OpenSSH_9.9\r\n")) }), "30s", clustertest.ExitRefused, "speaks something else"},
+		{"a newer version", clustertest.Listen(t, func(conn net.Conn) {
 			conn.Read(make([]byte, 4096))
 			wire.WriteFrame(conn, wire.TypeError, 0, wire.WrongVersion("hello", 200, 201))
-		}), "30s", exitRefused, "wrong-version"},
-		{"slow garbage", listen(t, func(conn net.Conn) {
+		}), "30s", clustertest.ExitRefused, "wrong-version"},
+		{"slow garbage", clustertest.Listen(t, func(conn net.Conn) {
 			for range 20 {
 				conn.Write([]byte("x"))
 				conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 				io.Copy(io.Discard, conn)
 			}
-		}), "30s", exitRefused, "speaks something else"},
+		}), "30s", clustertest.ExitRefused, "speaks something else"},
 		// It accepts, so it may be a node that stands still or is on its way down.
-		{"silence", listen(t, func(net.Conn) {}), "1s", exitNoResult, "no answer within"},
-		{"a hang-up", listen(t, func(conn net.Conn) { conn.Close() }), "1s", exitNoResult, "hello with"},
+		{"silence", clustertest.Listen(t, func(net.Conn) {}), "1s", clustertest.ExitNoResult, "no answer within"},
+		{"a hang-up", clustertest.Listen(t, func(conn net.Conn) { conn.Close() }), "1s", clustertest.ExitNoResult, "hello with"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			for _, line := range []string{"kv set k v", "kv get k", "status", "kv list", "bench"} {
 				args := append(strings.Fields(line), "--endpoints", tt.addr, "--timeout", tt.timeout)
-				muster(t, args...).refused(t, tt.status, tt.want)
+				clustertest.Run(t, args...).Refused(t, tt.status, tt.want)
 			}
 		})
 	}
-}
-
-// listen serves each connection with f and then keeps it open until the test
-// has ended.
-func listen(t testing.TB, f func(net.Conn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { conn.Close() })
-			go f(conn)
-		}
-	}()
-	return l.Addr().String()
 }
 
 // Whoever speaks other versions of the protocol, older or newer, client or peer, must
@@ -263,8 +242,8 @@ func listen(t testing.TB, f func(net.Conn)) string {
 // speaks in clear where that is not taken.
 func TestWrongVersion(t *testing.T) {
 	t.Parallel()
-	secured, clear := startCluster(t, 1), startCluster(t, 1, "--insecure")
-	secured.goesByCertificates()
+	secured, clear := clustertest.Start(t, 1), clustertest.Start(t, 1, "--insecure")
+	secured.GoesByCertificates()
 	found := func(lower, upper uint8) string {
 		return fmt.Sprintf("it speaks %d to %d, the other side %d to %d", lower, upper, wire.VersionMin, wire.VersionMax)
 	}
@@ -297,19 +276,19 @@ func TestWrongVersion(t *testing.T) {
 			}
 			return e
 		}
-		for _, c := range []*cluster{secured, clear} {
-			addr := c.nodes[0].addr
+		for _, c := range []*clustertest.Cluster{secured, clear} {
+			addr := c.Nodes[0].Addr
 			var e *wire.Error
 			if tt.purpose == wire.PurposePeer {
-				e = answer(dialAsNode(t.Context(), c, addr, 0))
+				e = answer(clustertest.DialAsNode(t.Context(), c, addr, 0))
 			} else {
-				e = answer(dialAsUser(t.Context(), c, addr))
+				e = answer(clustertest.DialAsUser(t.Context(), c, addr))
 			}
 			if e.Code != wire.CodeWrongVersion || !strings.Contains(e.Error(), found(tt.lower, tt.upper)) || !strings.Contains(e.Next, "same release") || strings.Contains(e.Error(), "\n") {
 				t.Errorf("got %v, want %q in it", e, found(tt.lower, tt.upper))
 			}
 		}
-		e := answer(net.Dial("tcp", secured.nodes[0].addr))
+		e := answer(net.Dial("tcp", secured.Nodes[0].Addr))
 		if e.Code != wire.CodeUnauthorized || !strings.Contains(e.Error(), "speaks nothing but TLS 1.3") || !strings.Contains(e.Next, "use a release of muster that has TLS") || strings.Contains(e.Error(), "\n") {
 			t.Errorf("in clear: got %v", e)
 		}
@@ -321,11 +300,11 @@ func TestWrongVersion(t *testing.T) {
 // must be able to go on with it.
 func TestOtherFormatIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1)
-	c.run("kv", "set", "k", "v").done(t)
-	c.stop(0)
-	p := c.nodes[0]
-	name := filepath.Join(p.data, "identity")
+	c := clustertest.Start(t, 1)
+	c.Run("kv", "set", "k", "v").Done(t)
+	c.Stop(0)
+	p := c.Nodes[0]
+	name := filepath.Join(p.Data, "identity")
 	good, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -345,12 +324,12 @@ func TestOtherFormatIsLeftAlone(t *testing.T) {
 		if err := os.WriteFile(name, other, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		before := snapshotOf(t, p.data)
-		r := muster(t, p.args...)
-		lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
+		before := snapshotOf(t, p.Data)
+		r := clustertest.Run(t, p.Args...)
+		lines := strings.Split(strings.TrimSpace(r.Stderr), "\n")
 		last := lines[len(lines)-1]
-		if r.status != exitRefused || r.stdout != "" {
-			t.Errorf("format %d: status %d, want %d; %s", format, r.status, exitRefused, r.stderr)
+		if r.Status != clustertest.ExitRefused || r.Stdout != "" {
+			t.Errorf("format %d: status %d, want %d; %s", format, r.Status, clustertest.ExitRefused, r.Stderr)
 		}
 		for _, want := range append(tt.wants, name, fmt.Sprintf("format %d, this one reads formats %d to %d", format, logstore.IdentityFormatOldest, logstore.IdentityFormat)) {
 			if !strings.Contains(last, want) {
@@ -359,21 +338,21 @@ func TestOtherFormatIsLeftAlone(t *testing.T) {
 		}
 		// Nothing in it is damaged, so nobody may be told that it is.
 		for _, args := range [][]string{{"show"}, {"show", "--group", "1"}, {"show", "-o", "json"}} {
-			r := muster(t, append(append([]string{"log"}, args...), p.data)...)
-			if line := strings.TrimSpace(r.stderr); r.status != exitRefused || r.stdout != "" || strings.Contains(line, "\n") || !strings.Contains(line, tt.wants[0]) {
-				t.Errorf("format %d: log %s: status %d, want %d; %s%s", format, strings.Join(args, " "), r.status, exitRefused, r.stdout, r.stderr)
+			r := clustertest.Run(t, append(append([]string{"log"}, args...), p.Data)...)
+			if line := strings.TrimSpace(r.Stderr); r.Status != clustertest.ExitRefused || r.Stdout != "" || strings.Contains(line, "\n") || !strings.Contains(line, tt.wants[0]) {
+				t.Errorf("format %d: log %s: status %d, want %d; %s%s", format, strings.Join(args, " "), r.Status, clustertest.ExitRefused, r.Stdout, r.Stderr)
 			}
 		}
-		if now := snapshotOf(t, p.data); !bytes.Equal(now, before) {
+		if now := snapshotOf(t, p.Data); !bytes.Equal(now, before) {
 			t.Errorf("format %d: the directory was %s, is %s", format, before, now)
 		}
 	}
 	if err := os.WriteFile(name, good, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.start(0)
-	c.healthy()
-	if got := c.run("kv", "get", "k").done(t); got != "v\n" {
+	c.Start(0)
+	c.Healthy()
+	if got := c.Run("kv", "get", "k").Done(t); got != "v\n" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -382,21 +361,23 @@ func TestOtherFormatIsLeftAlone(t *testing.T) {
 // leave it as it was.
 func TestNotItsOwn(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1)
-	c.run("kv", "set", "k", "v").done(t)
-	p := c.nodes[0]
+	c := clustertest.Start(t, 1)
+	c.Run("kv", "set", "k", "v").Done(t)
+	p := c.Nodes[0]
 	addrs, err := node.FreeAddrs(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve := func(args ...string) result { return muster(t, append([]string{"serve"}, args...)...) }
+	serve := func(args ...string) clustertest.Result {
+		return clustertest.Run(t, append([]string{"serve"}, args...)...)
+	}
 
-	lastLine := func(r result, status int, wants ...string) {
+	lastLine := func(r clustertest.Result, status int, wants ...string) {
 		t.Helper()
-		log := strings.Split(strings.TrimSpace(r.stderr), "\n")
+		log := strings.Split(strings.TrimSpace(r.Stderr), "\n")
 		last := log[len(log)-1]
-		if r.status != status || r.stdout != "" || !strings.HasPrefix(last, "muster: ") {
-			t.Errorf("status %d, want %d; %s", r.status, status, r.stderr)
+		if r.Status != status || r.Stdout != "" || !strings.HasPrefix(last, "muster: ") {
+			t.Errorf("status %d, want %d; %s", r.Status, status, r.Stderr)
 		}
 		for _, want := range wants {
 			if !strings.Contains(last, want) {
@@ -404,19 +385,19 @@ func TestNotItsOwn(t *testing.T) {
 			}
 		}
 	}
-	lastLine(serve("--listen", addrs[0], "--data", p.data), exitRefused, p.data, "in use")
-	lastLine(serve("--listen", p.addr, "--data", filepath.Join(c.dir, "new")), exitRefused, p.addr, "in use")
-	c.run("kv", "get", "k").done(t)
+	lastLine(serve("--listen", addrs[0], "--data", p.Data), clustertest.ExitRefused, p.Data, "in use")
+	lastLine(serve("--listen", p.Addr, "--data", filepath.Join(c.Dir, "new")), clustertest.ExitRefused, p.Addr, "in use")
+	c.Run("kv", "get", "k").Done(t)
 
-	c.stop(0)
-	identity := snapshotOf(t, p.data)
-	lastLine(serve("--listen", addrs[0], "--data", p.data, "--cluster", "other"), exitRefused, p.data, `"muster"`, `"other"`)
-	if now := snapshotOf(t, p.data); !bytes.Equal(now, identity) {
+	c.Stop(0)
+	identity := snapshotOf(t, p.Data)
+	lastLine(serve("--listen", addrs[0], "--data", p.Data, "--cluster", "other"), clustertest.ExitRefused, p.Data, `"muster"`, `"other"`)
+	if now := snapshotOf(t, p.Data); !bytes.Equal(now, identity) {
 		t.Errorf("the directory was %s, is %s", identity, now)
 	}
-	c.start(0)
-	c.healthy()
-	if got := c.run("kv", "get", "k").done(t); got != "v\n" {
+	c.Start(0)
+	c.Healthy()
+	if got := c.Run("kv", "get", "k").Done(t); got != "v\n" {
 		t.Errorf("got %q", got)
 	}
 }

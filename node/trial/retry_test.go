@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -21,7 +22,7 @@ import (
 // session and sequence, and again whenever it does not know what became of
 // them. It speaks the protocol itself: the library would not do such a thing.
 type tripleWriter struct {
-	c       *cluster
+	c       *clustertest.Cluster
 	session uint64
 	key     []byte
 	at      int // which of its nodes it talks to
@@ -40,7 +41,7 @@ func (w *tripleWriter) connect(ctx context.Context) (*tripleConn, error) {
 	if conn := w.to[w.at]; conn != nil {
 		return conn, nil
 	}
-	conn, err := dialAsUser(ctx, w.c, w.c.nodes[w.at].addr)
+	conn, err := clustertest.DialAsUser(ctx, w.c, w.c.Nodes[w.at].Addr)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +109,7 @@ func (w *tripleWriter) elsewhere(err error) {
 		w.to[w.at].Close()
 		delete(w.to, w.at)
 	}
-	w.at = (w.at + 1) % len(w.c.nodes)
+	w.at = (w.at + 1) % len(w.c.Nodes)
 }
 
 // once returns the answer to a command, once all copies that were answered agree on it, to
@@ -165,10 +166,10 @@ func (w *tripleWriter) close() {
 func TestEachWriteOnce(t *testing.T) {
 	t.Parallel()
 	const clients, writes = 100, 20
-	c := startCluster(t, 3)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*readyMax)
+	c := clustertest.Start(t, 3)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*clustertest.ReadyMax)
 	defer cancel()
-	victim := c.leads(0)
+	victim := c.Leads(0)
 	var done atomic.Int64
 	half := make(chan struct{})
 	last := make([]uint64, clients)
@@ -177,7 +178,7 @@ func TestEachWriteOnce(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			w := &tripleWriter{c: c, session: rand.Uint64() | 1, key: fmt.Appendf(nil, "once/%d", i), at: i % len(c.nodes)}
+			w := &tripleWriter{c: c, session: rand.Uint64() | 1, key: fmt.Appendf(nil, "once/%d", i), at: i % len(c.Nodes)}
 			defer w.close()
 			for n := range uint64(writes) {
 				cmd := &shardmap.Command{Kind: shardmap.CommandSet, Session: w.session, Sequence: n + 1, Floor: n + 1,
@@ -205,15 +206,15 @@ func TestEachWriteOnce(t *testing.T) {
 	}
 	select {
 	case <-half:
-		c.kill(victim)
+		c.Kill(victim)
 	case <-ctx.Done():
-		t.Fatalf("only %d writes were done in %v", done.Load(), 2*readyMax)
+		t.Fatalf("only %d writes were done in %v", done.Load(), 2*clustertest.ReadyMax)
 	}
 	wg.Wait()
 	if t.Failed() {
 		return
 	}
-	cl := c.client()
+	cl := c.Client()
 	for i := range clients {
 		key := fmt.Appendf(nil, "once/%d", i)
 		items, _, err := cl.Get(ctx, [][]byte{key}, client.ReadOptions{})

@@ -1,14 +1,16 @@
 package trial
 
+import "muster/node/trial/clustertest"
+
 // What these tests read of what the commands print with -o json. Each has the
 // fields that some test looks at; docs/operating.md and the commands' help have
 // all of them.
 
 type statusRow struct {
-	Nodes    []nodeRow    `json:"nodes"`
-	Groups   []groupRow   `json:"groups"`
-	Healthy  bool         `json:"healthy"`
-	Problems []problemRow `json:"problems"`
+	Nodes    []nodeRow              `json:"nodes"`
+	Groups   []clustertest.GroupRow `json:"groups"`
+	Healthy  bool                   `json:"healthy"`
+	Problems []problemRow           `json:"problems"`
 	Counters []struct {
 		In  uint64 `json:"in"`
 		Out uint64 `json:"out"`
@@ -25,16 +27,6 @@ type nodeRow struct {
 	Addr    string `json:"addr"`
 	Status  string `json:"status"`
 	Version string `json:"version"`
-}
-
-type groupRow struct {
-	ID       int    `json:"id"`
-	Leader   string `json:"leader"`
-	Term     uint64 `json:"term"`
-	Replicas []struct {
-		ID    string `json:"id"`
-		State string `json:"state"`
-	} `json:"replicas"`
 }
 
 type problemRow struct {

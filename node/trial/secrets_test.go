@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"muster/node/trial/clustertest"
 )
 
 // wrongServes is how long a host that was told something wrong may live, if it does not end by itself.
@@ -41,7 +43,7 @@ func TestSecretsOfAProcess(t *testing.T) {
 		return path
 	}
 	secretFile := filepath.Join(dir, "secret")
-	muster(t, "secret", "--file", secretFile).done(t)
+	clustertest.Run(t, "secret", "--file", secretFile).Done(t)
 	text, err := os.ReadFile(secretFile)
 	if err != nil {
 		t.Fatal(err)
@@ -50,63 +52,63 @@ func TestSecretsOfAProcess(t *testing.T) {
 	secrets := map[string]string{"founding secret": strings.TrimSpace(string(text)), "password": password}
 
 	home := filepath.Join(dir, "home")
-	c := newCluster(t, 1, "--secret-file", secretFile)
-	c.secret, c.env = secretFile, []string{"MUSTER_HOME=" + home, "MUSTER_ENDPOINTS=" + c.endpoints()}
-	c.start(0)
+	c := clustertest.New(t, 1, "--secret-file", secretFile)
+	c.Secret, c.Env = secretFile, []string{"MUSTER_HOME=" + home, "MUSTER_ENDPOINTS=" + c.Endpoints()}
+	c.Start(0)
 	var said []string // what commands printed, but for what they were asked to make
-	run := func(args ...string) result {
+	run := func(args ...string) clustertest.Result {
 		t.Helper()
-		cmd := c.command(args...)
-		cmd.Env = append(append(cmd.Env, c.env...), "MUSTER_SECRET_FILE="+secretFile)
-		return runCommand(t, cmd, "")
+		cmd := c.Command(args...)
+		cmd.Env = append(append(cmd.Env, c.Env...), "MUSTER_SECRET_FILE="+secretFile)
+		return clustertest.RunCommand(t, cmd, "")
 	}
-	says := func(args ...string) result {
+	says := func(args ...string) clustertest.Result {
 		t.Helper()
 		r := run(args...)
-		said = append(said, fmt.Sprintf("%s: %s%s", strings.Join(args[:min(2, len(args))], " "), r.stdout, r.stderr))
+		said = append(said, fmt.Sprintf("%s: %s%s", strings.Join(args[:min(2, len(args))], " "), r.Stdout, r.Stderr))
 		return r
 	}
 	prints := func(args ...string) {
 		t.Helper()
 		for _, form := range []string{"table", "json"} {
-			if r := says(append(args, "-o", form)...); r.stdout == "" && r.status != exitDone {
-				t.Errorf("%v as %s prints nothing: status %d, %s", args, form, r.status, r.stderr)
+			if r := says(append(args, "-o", form)...); r.Stdout == "" && r.Status != clustertest.ExitDone {
+				t.Errorf("%v as %s prints nothing: status %d, %s", args, form, r.Status, r.Stderr)
 			}
 		}
 	}
-	c.until("serving", func(context.Context) error {
-		if r := run("kv", "set", "planted/key", value); r.status != exitDone {
-			return fmt.Errorf("%s", r.stderr)
+	c.Until("serving", func(context.Context) error {
+		if r := run("kv", "set", "planted/key", value); r.Status != clustertest.ExitDone {
+			return fmt.Errorf("%s", r.Stderr)
 		}
 		return nil
 	})
 
 	service := private("service", `[{"name":"planted-service","type":"mysql","node":[{"host":"127.0.0.1","port":"1","user":"u","pass":"`+checkPass+`"}]}]`)
-	if r := run("service", "set", "-f", service); r.status != exitDone {
-		t.Fatal(r.stderr)
+	if r := run("service", "set", "-f", service); r.Status != clustertest.ExitDone {
+		t.Fatal(r.Stderr)
 	}
 	passwordFile := private("password", password+"\n")
-	c.until("it makes users", func(context.Context) error {
-		if r := run("user", "create", "rob", "--password-file", passwordFile); r.status != exitDone {
-			return fmt.Errorf("%s", r.stderr)
+	c.Until("it makes users", func(context.Context) error {
+		if r := run("user", "create", "rob", "--password-file", passwordFile); r.Status != clustertest.ExitDone {
+			return fmt.Errorf("%s", r.Stderr)
 		}
 		return nil
 	})
 	var token struct{ Token string }
-	c.until("it makes tokens", func(context.Context) error {
+	c.Until("it makes tokens", func(context.Context) error {
 		r := run("token", "create", "-o", "json")
-		if r.status != exitDone {
-			return fmt.Errorf("%s", r.stderr)
+		if r.Status != clustertest.ExitDone {
+			return fmt.Errorf("%s", r.Stderr)
 		}
-		return json.Unmarshal([]byte(r.stdout), &token)
+		return json.Unmarshal([]byte(r.Stdout), &token)
 	})
 	parts := strings.Split(token.Token, ".")
 	secrets["token's secret"] = parts[len(parts)-1]
 
 	// Mistakes.
 	serves := func(args ...string) {
-		cmd := command(append([]string{"serve", "--data", filepath.Join(t.TempDir(), "none"), "--listen", "127.0.0.1:0"}, args...)...)
-		cmd.Env = append(cmd.Env, c.env[0])
+		cmd := clustertest.Command(append([]string{"serve", "--data", filepath.Join(t.TempDir(), "none"), "--listen", "127.0.0.1:0"}, args...)...)
+		cmd.Env = append(cmd.Env, c.Env[0])
 		ctx, cancel := context.WithTimeout(t.Context(), wrongServes)
 		defer cancel()
 		out, _ := outputOf(ctx, cmd)
@@ -140,7 +142,7 @@ func TestSecretsOfAProcess(t *testing.T) {
 	}
 	t.Run("process", func(t *testing.T) {
 		for _, file := range []string{"cmdline", "environ"} {
-			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", c.nodes[0].cmd.Process.Pid, file))
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", c.Nodes[0].Cmd.Process.Pid, file))
 			if err != nil {
 				t.Skipf("this system does not show processes, or to root alone: %v", err)
 			}
@@ -150,11 +152,11 @@ func TestSecretsOfAProcess(t *testing.T) {
 			said = append(said, file+": "+string(b))
 		}
 	})
-	c.stop(0)
+	c.Stop(0)
 	for _, args := range [][]string{{"log", "show", "--entries"}, {"log", "verify"}, {"recover", "inspect", "--data"}} {
-		prints(append(args, c.nodes[0].data)...)
+		prints(append(args, c.Nodes[0].Data)...)
 	}
-	log, err := os.ReadFile(c.nodes[0].log)
+	log, err := os.ReadFile(c.Nodes[0].Log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +177,7 @@ func TestSecretsOfAProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, dir := range []string{c.nodes[0].data, home} {
+	for _, dir := range []string{c.Nodes[0].Data, home} {
 		walk(dir, func(path string, b []byte) {
 			if filepath.Ext(path) != ".key" {
 				return
@@ -211,7 +213,7 @@ func TestSecretsOfAProcess(t *testing.T) {
 				t.Errorf("the %s is in %.600q", what, o)
 			}
 		}
-		for _, dir := range []string{c.nodes[0].data, home} {
+		for _, dir := range []string{c.Nodes[0].Data, home} {
 			walk(dir, func(path string, b []byte) {
 				if filepath.Ext(path) != ".key" && filepath.Base(path) != "founding.secret" && told(string(b)) {
 					t.Errorf("the %s is in %s", what, path)

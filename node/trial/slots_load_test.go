@@ -13,6 +13,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 )
 
@@ -45,7 +46,7 @@ type slotLoad struct {
 	counts  map[string]int           // guarded by mu
 }
 
-func newSlotLoad(c *cluster) *slotLoad {
+func newSlotLoad(c *clustertest.Cluster) *slotLoad {
 	l := &slotLoad{upgradeLoad: newUpgradeLoad(c), pairs: make([]sync.Mutex, slotPairs), slowest: map[string]time.Duration{}, counts: map[string]int{}}
 	l.keys, l.pause = slotShared, slotPause
 	return l
@@ -112,7 +113,7 @@ func (w *slotWorker) run() {
 		cancel()
 		took := time.Since(began)
 		if err != nil {
-			w.c.t.Errorf("client %d, %s, after %v, at %v: %v", w.number, o.name, took.Round(time.Millisecond), time.Since(w.began).Round(time.Millisecond), err)
+			w.c.T.Errorf("client %d, %s, after %v, at %v: %v", w.number, o.name, took.Round(time.Millisecond), time.Since(w.began).Round(time.Millisecond), err)
 			return
 		}
 		w.slotLoad.mu.Lock()
@@ -238,7 +239,7 @@ func (w *slotWorker) list(ctx context.Context) error {
 
 // check judges all that clients were told, once they have stopped, and what is there now.
 func (l *slotLoad) check(cl *client.Client) {
-	t := l.c.t
+	t := l.c.T
 	t.Helper()
 	result, _ := porcupine.CheckOperationsVerbose(registerModel, l.history, 5*time.Minute)
 	if result != porcupine.Ok {

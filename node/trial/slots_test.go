@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/trial/clustertest"
 	"muster/raft"
 	"muster/repl/client"
 	"muster/shardmap"
@@ -28,27 +29,27 @@ const (
 // would.
 func (r *reaper) moving(come func(ctx context.Context) error, args ...string) {
 	c := r.c
-	c.t.Helper()
+	c.T.Helper()
 	began := time.Now()
 	what := strings.Join(args, " ")
 	for {
-		out := c.run(append(args, "--endpoints", r.endpoints(), "--timeout", orderMax.String())...)
-		if out.status == exitDone {
-			await(c.t, "done: "+what, readyMax, come) // a node that has just started may know less
-			c.t.Logf("%s: %.1f s", what, time.Since(began).Seconds())
+		out := c.Run(append(args, "--endpoints", r.endpoints(), "--timeout", orderMax.String())...)
+		if out.Status == clustertest.ExitDone {
+			clustertest.Await(c.T, "done: "+what, clustertest.ReadyMax, come) // a node that has just started may know less
+			c.T.Logf("%s: %.1f s", what, time.Since(began).Seconds())
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), slotDeadline)
 		err := come(ctx)
 		cancel()
 		if err == nil {
-			c.t.Logf("%s: %.1f s, though it said %s", what, time.Since(began).Seconds(), out.stderr)
+			c.T.Logf("%s: %.1f s, though it said %s", what, time.Since(began).Seconds(), out.Stderr)
 			return
 		}
-		if out.status == exitUsage || time.Since(began) > membersStep || c.t.Failed() {
-			c.t.Fatalf("%s: %v; it ended with status %d: %s%s", what, err, out.status, out.stdout, out.stderr)
+		if out.Status == clustertest.ExitUsage || time.Since(began) > clustertest.JobMax || c.T.Failed() {
+			c.T.Fatalf("%s: %v; it ended with status %d: %s%s", what, err, out.Status, out.Stdout, out.Stderr)
 		}
-		c.t.Logf("%s: status %d: %s", what, out.status, out.stderr)
+		c.T.Logf("%s: status %d: %s", what, out.Status, out.Stderr)
 		time.Sleep(time.Second) // about as soon as a person would give it again
 	}
 }
@@ -67,7 +68,7 @@ func (r *reaper) there(ctx context.Context, id int, want bool) error {
 
 // table is the newest table that a member tells of.
 func (r *reaper) table(ctx context.Context) (*shardmap.Table, error) {
-	cl, err := client.Open(client.Options{Insecure: r.c.clear, Endpoints: strings.Split(r.endpoints(), ",")})
+	cl, err := client.Open(client.Options{Insecure: r.c.Clear, Endpoints: strings.Split(r.endpoints(), ",")})
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +80,8 @@ func (r *reaper) table(ctx context.Context) (*shardmap.Table, error) {
 // still waits until no slot is on its way and no job about slots is unfinished, as of some
 // index or later, and returns the table.
 func (r *reaper) still(index uint64) (t *shardmap.Table) {
-	r.c.t.Helper()
-	await(r.c.t, "without slots that move", membersStep, func(ctx context.Context) (err error) {
+	r.c.T.Helper()
+	clustertest.Await(r.c.T, "without slots that move", clustertest.JobMax, func(ctx context.Context) (err error) {
 		if t, err = r.table(ctx); err != nil {
 			return err
 		}
@@ -104,7 +105,7 @@ func (r *reaper) still(index uint64) (t *shardmap.Table) {
 // under it.
 func (r *reaper) moves(what string, to func(raft.GroupID) raft.GroupID) {
 	c := r.c
-	c.t.Helper()
+	c.T.Helper()
 	began := time.Now()
 	t := r.still(0)
 	want := t.Slots
@@ -124,23 +125,23 @@ func (r *reaper) moves(what string, to func(raft.GroupID) raft.GroupID) {
 		}
 		var err error
 		if index, err = r.ask(shardmap.AppendNewJob(nil, &job)); err != nil {
-			c.t.Logf("%s: %v", what, err)
+			c.T.Logf("%s: %v", what, err)
 			time.Sleep(time.Second) // about as soon as a person would give it again
 		}
-		if time.Since(began) > membersStep || c.t.Failed() {
-			c.t.Fatalf("%s: not done after %s", what, time.Since(began))
+		if time.Since(began) > clustertest.JobMax || c.T.Failed() {
+			c.T.Fatalf("%s: not done after %s", what, time.Since(began))
 		}
 	}
-	c.t.Logf("%s: %.1f s", what, time.Since(began).Seconds())
+	c.T.Logf("%s: %.1f s", what, time.Since(began).Seconds())
 }
 
 // ask gives an order to the meta group, and returns the index of the table that has it.
 func (r *reaper) ask(command []byte, err error) (uint64, error) {
-	r.c.t.Helper()
+	r.c.T.Helper()
 	if err != nil {
-		r.c.t.Fatal(err)
+		r.c.T.Fatal(err)
 	}
-	cl, err := client.Open(client.Options{Insecure: r.c.clear, Endpoints: strings.Split(r.endpoints(), ",")})
+	cl, err := client.Open(client.Options{Insecure: r.c.Clear, Endpoints: strings.Split(r.endpoints(), ",")})
 	if err != nil {
 		return 0, err
 	}
@@ -159,7 +160,7 @@ func (r *reaper) ask(command []byte, err error) (uint64, error) {
 // given once, so each round makes groups of others.
 func (r *reaper) round() {
 	c := r.c
-	c.t.Helper()
+	c.T.Helper()
 	added := []int{}
 	for i := range slotGroupsMore {
 		id := slotGroups + 1 + r.rounds*slotGroupsMore + i
@@ -208,18 +209,18 @@ func TestSlotsMove(t *testing.T) {
 		t.Parallel()
 	}
 	nodes := 3
-	c := newCluster(t, nodes, "--groups", fmt.Sprint(slotGroups))
-	for i := range c.nodes {
-		c.start(i)
+	c := clustertest.New(t, nodes, "--groups", fmt.Sprint(slotGroups))
+	for i := range c.Nodes {
+		c.Start(i)
 	}
-	c.healthy()
+	c.Healthy()
 	l := newSlotLoad(c)
 	defer l.wg.Wait()
 	defer l.stop()
-	l.fill(t, c.client())
+	l.fill(t, c.Client())
 	clients := make([]*client.Client, 8)
 	for i := range clients {
-		clients[i] = c.client()
+		clients[i] = c.Client()
 	}
 	l.start(func(i int) *client.Client { return clients[i%len(clients)] })
 	r := startReaper(c, kills)
@@ -241,18 +242,18 @@ func TestSlotsMove(t *testing.T) {
 	l.wg.Wait()
 	t.Logf("%d kills in %.0f s", r.kills, time.Since(l.began).Seconds())
 	r.still(0)
-	l.check(c.clientWith(client.Options{Insecure: r.c.clear, Endpoints: strings.Split(r.endpoints(), ",")}))
+	l.check(c.ClientWith(client.Options{Insecure: r.c.Clear, Endpoints: strings.Split(r.endpoints(), ",")}))
 }
 
 // join adds nodes, which may be killed from then on.
 func (r *reaper) join(n int) []int {
-	r.c.t.Helper()
+	r.c.T.Helper()
 	r.mu.Lock()
 	added := addStandby(r.c, n)
 	var addrs []string
 	for _, i := range added {
 		r.gone[i] = true // nobody kills what is not a member yet
-		addrs = append(addrs, r.c.nodes[i].addr)
+		addrs = append(addrs, r.c.Nodes[i].Addr)
 	}
 	r.mu.Unlock()
 	r.order(append([]string{"node", "add", "--yes"}, addrs...)...)
@@ -266,7 +267,7 @@ func (r *reaper) join(n int) []int {
 
 // part takes nodes out of the cluster.
 func (r *reaper) part(numbers []int) {
-	r.c.t.Helper()
+	r.c.T.Helper()
 	var names []string
 	for _, i := range numbers {
 		names = append(names, fmt.Sprintf("n%d", i+1))
@@ -276,9 +277,9 @@ func (r *reaper) part(numbers []int) {
 	r.order(append([]string{"node", "remove", "--yes"}, names...)...)
 	for _, i := range numbers {
 		select {
-		case <-r.c.nodes[i].exited:
-		case <-time.After(readyMax):
-			r.c.t.Errorf("n%d was removed, and has not ended", i+1)
+		case <-r.c.Nodes[i].Exited:
+		case <-time.After(clustertest.ReadyMax):
+			r.c.T.Errorf("n%d was removed, and has not ended", i+1)
 		}
 	}
 }

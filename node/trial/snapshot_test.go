@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 )
 
@@ -25,7 +26,7 @@ var overwriteMB = flag.Int("overwrite", 384, "write so many `MB` in TestDiskIsBo
 // writer writes numbered values to a few keys, over and over, and remembers what
 // was acknowledged.
 type writer struct {
-	c    *cluster
+	c    *clustertest.Cluster
 	cl   *client.Client
 	keys int
 	size int
@@ -39,16 +40,16 @@ type writer struct {
 // writers is how many values are written at a time.
 const writers = 16
 
-func newWriter(c *cluster, keys, size int) *writer {
+func newWriter(c *clustertest.Cluster, keys, size int) *writer {
 	keys -= keys % writers // each key has one writer
-	return &writer{c: c, cl: c.client(), keys: keys, size: size, tags: keys, acked: make([]uint64, keys), sent: make([]uint64, keys)}
+	return &writer{c: c, cl: c.Client(), keys: keys, size: size, tags: keys, acked: make([]uint64, keys), sent: make([]uint64, keys)}
 }
 
 func (w *writer) key(i int) []byte { return fmt.Appendf(nil, "over/{%d}/%d/%04d", i%w.tags, w.size, i) }
 
 // write writes so many values.
 func (w *writer) write(n int) {
-	w.c.t.Helper()
+	w.c.T.Helper()
 	var ended sync.WaitGroup
 	for k := range writers {
 		ended.Go(func() {
@@ -60,11 +61,11 @@ func (w *writer) write(n int) {
 				number := w.sent[key]
 				w.mu.Unlock()
 				copy(value, fmt.Appendf(nil, "%020d", number))
-				ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+				ctx, cancel := context.WithTimeout(context.Background(), clustertest.ReadyMax)
 				_, err := w.cl.Set(ctx, w.key(key), value, client.WriteOptions{})
 				cancel()
 				if err != nil {
-					w.c.t.Errorf("write %s: %v", w.key(key), err)
+					w.c.T.Errorf("write %s: %v", w.key(key), err)
 					return
 				}
 				w.mu.Lock()
@@ -80,9 +81,9 @@ func (w *writer) write(n int) {
 // of the cluster's. A key that was found is not read again: on a busy machine thousands of
 // them take longer than one check may.
 func (w *writer) found(what string, cl *client.Client, o client.ReadOptions) {
-	w.c.t.Helper()
+	w.c.T.Helper()
 	next := 0
-	w.c.until(what, func(ctx context.Context) error {
+	w.c.Until(what, func(ctx context.Context) error {
 		for ; next < w.keys; next++ {
 			if err := w.check(ctx, next, cl, o); err != nil {
 				return err
@@ -139,18 +140,18 @@ func bytesOnDisk(t testing.TB, dir string) (bytes int64) {
 
 // clientOf returns a client that knows of one node: what it reads locally is that
 // node's.
-func (c *cluster) clientOf(i int) *client.Client {
-	c.t.Helper()
-	cl, err := client.Open(client.Options{Insecure: c.clear, Endpoints: []string{c.nodes[i].addr}})
+func clientOf(c *clustertest.Cluster, i int) *client.Client {
+	c.T.Helper()
+	cl, err := client.Open(client.Options{Insecure: c.Clear, Endpoints: []string{c.Nodes[i].Addr}})
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	c.t.Cleanup(func() { cl.Close() })
+	c.T.Cleanup(func() { cl.Close() })
 	return cl
 }
 
-func snapshotFiles(p *process) (names []string) {
-	names, _ = filepath.Glob(filepath.Join(p.data, "snap", "*.snap"))
+func snapshotFiles(p *clustertest.Process) (names []string) {
+	names, _ = filepath.Glob(filepath.Join(p.Data, "snap", "*.snap"))
 	return names
 }
 
@@ -160,13 +161,13 @@ func snapshotFiles(p *process) (names []string) {
 // what it needs is in no log any more, and what it takes is not its own.
 func TestNodeComesBackBySnapshot(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "1", "--snapshot-rate", "12000000")
+	c := clustertest.Start(t, 3, "--groups", "1", "--snapshot-rate", "12000000")
 	w := newWriter(c, 96, 64<<10) // 6 MB
 	w.write(10)
-	c.kill(2)
-	c.until("the others have compacted their logs", func(context.Context) error {
+	c.Kill(2)
+	c.Until("the others have compacted their logs", func(context.Context) error {
 		w.write(100)
-		for _, p := range c.nodes[:2] {
+		for _, p := range c.Nodes[:2] {
 			if len(snapshotFiles(p)) == 0 {
 				return errors.New("no snapshot yet")
 			}
@@ -185,31 +186,31 @@ func TestNodeComesBackBySnapshot(t *testing.T) {
 			}
 		}
 	})
-	c.start(2)
-	c.until("a snapshot is arriving", func(context.Context) error {
-		if some, _ := filepath.Glob(filepath.Join(c.nodes[2].data, "snap", "*")); len(some) == 0 {
+	c.Start(2)
+	c.Until("a snapshot is arriving", func(context.Context) error {
+		if some, _ := filepath.Glob(filepath.Join(c.Nodes[2].Data, "snap", "*")); len(some) == 0 {
 			return errors.New("nothing has come")
 		}
 		return nil
 	})
-	c.kill(2)
-	c.start(2)
-	c.until("a snapshot is installed", func(context.Context) error {
-		if len(snapshotFiles(c.nodes[2])) == 0 {
+	c.Kill(2)
+	c.Start(2)
+	c.Until("a snapshot is installed", func(context.Context) error {
+		if len(snapshotFiles(c.Nodes[2])) == 0 {
 			return errors.New("there is none")
 		}
 		return nil
 	})
 	close(stop)
 	writing.Wait()
-	w.found("n3 has all", c.clientOf(2), client.ReadOptions{Local: true})
-	for i := range c.nodes {
-		c.kill(i)
+	w.found("n3 has all", clientOf(c, 2), client.ReadOptions{Local: true})
+	for i := range c.Nodes {
+		c.Kill(i)
 	}
-	for i := range c.nodes {
-		c.start(i)
+	for i := range c.Nodes {
+		c.Start(i)
 	}
-	c.healthy()
+	c.Healthy()
 	w.found("all is there", w.cl, client.ReadOptions{})
 }
 
@@ -223,13 +224,13 @@ func TestDiskIsBounded(t *testing.T) {
 	if *overwriteMB >= 1024 {
 		groups = "8"
 	}
-	c := startCluster(t, 3, "--groups", groups, "--snapshot-rate", "0")
+	c := clustertest.Start(t, 3, "--groups", groups, "--snapshot-rate", "0")
 	const size = 16 << 10
 	w := newWriter(c, int(total/10/size), size)
 	most := int64(0)
 	look := func() {
-		for i, p := range c.nodes {
-			n := bytesOnDisk(t, p.data)
+		for i, p := range c.Nodes {
+			n := bytesOnDisk(t, p.Data)
 			if most = max(most, n); n >= total {
 				t.Fatalf("n%d has %d MB on disk after %d MB were written", i+1, n>>20, total>>20)
 			}
@@ -239,21 +240,21 @@ func TestDiskIsBounded(t *testing.T) {
 	for part := range parts {
 		switch part {
 		case parts / 4: // one that takes nothing, and does not hang up
-			c.nodes[2].cmd.Process.Signal(syscall.SIGSTOP)
+			c.Nodes[2].Cmd.Process.Signal(syscall.SIGSTOP)
 		case parts / 2:
-			c.nodes[2].cmd.Process.Signal(syscall.SIGCONT)
+			c.Nodes[2].Cmd.Process.Signal(syscall.SIGCONT)
 		case parts * 3 / 4:
-			c.kill(2)
+			c.Kill(2)
 		}
 		w.write(int(total / size / parts))
 		look()
 	}
-	c.start(2)
-	c.healthy()
-	w.found("n3 has all", c.clientOf(2), client.ReadOptions{Local: true})
+	c.Start(2)
+	c.Healthy()
+	w.found("n3 has all", clientOf(c, 2), client.ReadOptions{Local: true})
 	look()
 	t.Logf("%d MB written through %d MB, at most %d MB on a disk", total>>20, total/10>>20, most>>20)
-	printed, err := os.ReadFile(c.nodes[2].log)
+	printed, err := os.ReadFile(c.Nodes[2].Log)
 	if err != nil || !bytes.Contains(printed, []byte("snapshot installed")) {
 		t.Error("n3 came back without a snapshot: the test shows little")
 	}
@@ -271,51 +272,51 @@ func TestDiskIsBounded(t *testing.T) {
 func TestIdleGroupsPinNothing(t *testing.T) {
 	t.Parallel()
 	total := int64(*overwriteMB) << 20
-	c := startCluster(t, 1, "--groups", "1000", "--snapshot-rate", "0")
+	c := clustertest.Start(t, 1, "--groups", "1000", "--snapshot-rate", "0")
 	const size = 16 << 10
 	idle := newWriter(c, 4096, 512)
 	idle.write(4096)
-	old := newestSegment(t, c.nodes[0])
+	old := newestSegment(t, c.Nodes[0])
 	busy := newWriter(c, 64, size)
 	busy.tags = 4
 	most := int64(0)
 	for range 32 {
 		busy.write(int(total / size / 32))
-		most = max(most, bytesOnDisk(t, c.nodes[0].data))
+		most = max(most, bytesOnDisk(t, c.Nodes[0].Data))
 	}
 	planned := int64(4*(idle.keys*idle.size+busy.keys*busy.size)) + 320<<20
 	if planned >= total {
 		t.Fatalf("-overwrite %d shows nothing: %d MB may be on the disk", *overwriteMB, planned>>20)
 	}
-	c.until("the old files are gone", func(context.Context) error {
-		if segments := segmentFiles(c.nodes[0]); len(segments) == 0 || segments[0] <= old {
+	c.Until("the old files are gone", func(context.Context) error {
+		if segments := segmentFiles(c.Nodes[0]); len(segments) == 0 || segments[0] <= old {
 			return fmt.Errorf("%s is the newest that was there before; there are %v", old, segments)
 		}
-		if n := bytesOnDisk(t, c.nodes[0].data); n > planned {
+		if n := bytesOnDisk(t, c.Nodes[0].Data); n > planned {
 			return fmt.Errorf("%d MB on disk after %d MB were written, %d at most are planned for", n>>20, total>>20, planned>>20)
 		}
 		return nil
 	})
-	t.Logf("%d MB written, at most %d MB on the disk, then %d", total>>20, most>>20, bytesOnDisk(t, c.nodes[0].data)>>20)
-	c.kill(0)
-	c.start(0)
-	c.healthy()
+	t.Logf("%d MB written, at most %d MB on the disk, then %d", total>>20, most>>20, bytesOnDisk(t, c.Nodes[0].Data)>>20)
+	c.Kill(0)
+	c.Start(0)
+	c.Healthy()
 	busy.found("all is there", busy.cl, client.ReadOptions{})
 	idle.found("what rested is there", idle.cl, client.ReadOptions{})
 }
 
 // segmentFiles are the names of the files of a node's log, oldest first.
-func segmentFiles(p *process) []string {
-	names, _ := filepath.Glob(filepath.Join(p.data, "log", "*.log"))
+func segmentFiles(p *clustertest.Process) []string {
+	names, _ := filepath.Glob(filepath.Join(p.Data, "log", "*.log"))
 	slices.Sort(names)
 	return names
 }
 
-func newestSegment(t testing.TB, p *process) string {
+func newestSegment(t testing.TB, p *clustertest.Process) string {
 	t.Helper()
 	names := segmentFiles(p)
 	if len(names) == 0 {
-		t.Fatalf("no log in %s", p.data)
+		t.Fatalf("no log in %s", p.Data)
 	}
 	return names[len(names)-1]
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"muster/node/trial/clustertest"
 	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/wire"
@@ -51,7 +52,7 @@ const (
 
 // plantedBinary is a muster that spoils its states on request, built once.
 var plantedBinary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(filepath.Dir(binary), "muster-planted")
+	path := filepath.Join(filepath.Dir(clustertest.Binary()), "muster-planted")
 	if out, err := exec.Command("go", "build", "-tags", "plantedbugs", "-o", path, "muster").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -79,7 +80,7 @@ func (s spoilCase) String() string {
 
 // spoilTrial is a cluster under load whose states are spoiled.
 type spoilTrial struct {
-	*cluster
+	*clustertest.Cluster
 	t      *testing.T
 	load   *spoilLoad
 	fenced []int                 // of each node, how many of its replicas had to be
@@ -133,23 +134,23 @@ func newSpoilTrial(t *testing.T) *spoilTrial {
 		t.Fatal(err)
 	}
 	// The binary that users run must not have the hook.
-	if shipped, err := os.ReadFile(binary); err != nil || bytes.Contains(shipped, []byte(spoilDone)) {
+	if shipped, err := os.ReadFile(clustertest.Binary()); err != nil || bytes.Contains(shipped, []byte(spoilDone)) {
 		t.Fatalf("the binary without the tag knows %s, or can't be read: %v", spoilDone, err)
 	}
 	// As many groups as nodes, so that status has nothing to note. Without users: a node that is started
 	// alone answers none of theirs, and one is to say at the end that its replica is fenced.
-	c := newCluster(t, 3, "--groups", "3", "--insecure")
-	for i, p := range c.nodes {
-		p.binary = planted
-		c.start(i)
+	c := clustertest.New(t, 3, "--groups", "3", "--insecure")
+	for i, p := range c.Nodes {
+		p.Binary = planted
+		c.Start(i)
 	}
-	c.healthy()
-	c.run("setting", "set", "audit-pace", auditPace.String()).done(t)
-	c.run("setting", "set", "walk-pace", walkPace.String()).done(t)
-	r := &spoilTrial{cluster: c, t: t, fenced: make([]int, 3), by: map[raft.GroupID]bool{}}
-	r.load = newSpoilLoad(t, c.client())
+	c.Healthy()
+	c.Run("setting", "set", "audit-pace", auditPace.String()).Done(t)
+	c.Run("setting", "set", "walk-pace", walkPace.String()).Done(t)
+	r := &spoilTrial{Cluster: c, t: t, fenced: make([]int, 3), by: map[raft.GroupID]bool{}}
+	r.load = newSpoilLoad(t, c.Client())
 	for w := range spoilWorkers {
-		r.load.wg.Go(func() { r.load.work(w, c.client()) })
+		r.load.wg.Go(func() { r.load.work(w, c.Client()) })
 	}
 	t.Cleanup(func() { r.load.stop(); r.load.wg.Wait() })
 	return r
@@ -165,7 +166,7 @@ func (r *spoilTrial) round(s spoilCase) {
 		r.by[group] = true
 	}
 	node := fmt.Sprintf("n%d", victim+1)
-	other := (victim + 1) % len(r.nodes)
+	other := (victim + 1) % len(r.Nodes)
 	checked := make(chan string, 1)
 	ctx, stop := context.WithCancel(r.t.Context())
 	defer stop()
@@ -195,19 +196,19 @@ func (r *spoilTrial) round(s spoilCase) {
 // isWhole checks what is left of an incident that is over, and has it acknowledged.
 func (r *spoilTrial) isWhole(victim int, group raft.GroupID) {
 	r.t.Helper()
-	c := r.cluster
+	c := r.Cluster
 	// Leaders go back to where they were: a check meanwhile may have no report of an earlier leader's entry.
-	r.until("a check agrees", func(context.Context) error {
-		got := c.run("check")
-		if got.status == exitRefused {
-			r.t.Errorf("a replica is said to be wrong that the table calls right: %s", got.stdout)
+	r.Until("a check agrees", func(context.Context) error {
+		got := c.Run("check")
+		if got.Status == clustertest.ExitRefused {
+			r.t.Errorf("a replica is said to be wrong that the table calls right: %s", got.Stdout)
 		}
-		if got.status != exitDone || got.stderr != "" {
-			return fmt.Errorf("status %d: %s%s", got.status, got.stdout, got.stderr)
+		if got.Status != clustertest.ExitDone || got.Stderr != "" {
+			return fmt.Errorf("status %d: %s%s", got.Status, got.Stdout, got.Stderr)
 		}
 		return nil
 	})
-	kept, err := filepath.Glob(filepath.Join(c.nodes[victim].data, "aside", fmt.Sprintf("*-g%d-*.state", group)))
+	kept, err := filepath.Glob(filepath.Join(c.Nodes[victim].Data, "aside", fmt.Sprintf("*-g%d-*.state", group)))
 	if err != nil || len(kept) == 0 {
 		r.t.Errorf("n%d keeps no wrong state of group %d: %v", victim+1, group, err)
 	}
@@ -218,27 +219,27 @@ func (r *spoilTrial) isWhole(victim int, group raft.GroupID) {
 			Parts []string `json:"parts"`
 		} `json:"acknowledged"`
 	}
-	c.json(&rows, "check", "--acknowledge")
+	c.JSON(&rows, "check", "--acknowledge")
 	if len(rows.Acknowledged) != 1 || rows.Acknowledged[0].Group != int(group) || rows.Acknowledged[0].Node != fmt.Sprintf("n%d", victim+1) || len(rows.Acknowledged[0].Parts) == 0 {
 		r.t.Errorf("acknowledged %+v, want the incident of group %d on n%d, with its parts", rows.Acknowledged, group, victim+1)
 	}
-	for i := range c.nodes {
-		r.told(i, "no note", readyMax, func(a *wire.StatusAnswer) bool { return a.Healthy && len(a.Notes) == 0 })
+	for i := range c.Nodes {
+		r.told(i, "no note", clustertest.ReadyMax, func(a *wire.StatusAnswer) bool { return a.Healthy && len(a.Notes) == 0 })
 	}
 }
 
 // pick chooses a replica.
 func (r *spoilTrial) pick(s spoilCase) (group raft.GroupID, victim int) {
 	r.t.Helper()
-	r.until("a leader of the group", func(ctx context.Context) error {
-		a, err := r.load.cl.Status(ctx, r.nodes[0].addr)
+	r.Until("a leader of the group", func(ctx context.Context) error {
+		a, err := r.load.cl.Status(ctx, r.Nodes[0].Addr)
 		if err != nil {
 			return err
 		}
 		for _, g := range a.Groups {
-			if i := r.number(a, g); (g.ID == 0) == s.meta && i >= 0 {
+			if i := r.NumberOf(a, g); (g.ID == 0) == s.meta && i >= 0 {
 				if group, victim = g.ID, i; !s.leader {
-					victim = (i + 1) % len(r.nodes)
+					victim = (i + 1) % len(r.Nodes)
 				}
 				return nil
 			}
@@ -252,7 +253,7 @@ func (r *spoilTrial) pick(s spoilCase) (group raft.GroupID, victim int) {
 // and what.
 func (r *spoilTrial) spoil(victim int, group raft.GroupID, how string) (at time.Time, what string) {
 	r.t.Helper()
-	data := r.nodes[victim].data
+	data := r.Nodes[victim].Data
 	done := filepath.Join(data, spoilDone)
 	for {
 		half := filepath.Join(data, "spoil.tmp")
@@ -270,15 +271,15 @@ func (r *spoilTrial) spoil(victim int, group raft.GroupID, how string) (at time.
 			}
 			return nil
 		}
-		r.until("the spoiler at work", taken)
+		r.Until("the spoiler at work", taken)
 		if group == 0 && how != "bit" {
 			// One command is enough to skip; a second one makes applying the first again visible.
 			for range map[string]int{"skip": 1, "twice": 2}[how] {
 				r.values++
-				r.run("setting", "set", "dead-after", fmt.Sprintf("%dm", 10+r.values)).done(r.t)
+				r.Run("setting", "set", "dead-after", fmt.Sprintf("%dm", 10+r.values)).Done(r.t)
 			}
 		}
-		r.until("the state wrong", func(context.Context) error { _, err := os.Stat(done); return err })
+		r.Until("the state wrong", func(context.Context) error { _, err := os.Stat(done); return err })
 		said, err := os.ReadFile(done)
 		info, statErr := os.Stat(done)
 		if err := errors.Join(err, statErr, os.Remove(done)); err != nil {
@@ -307,8 +308,8 @@ func says(problems []wire.Problem, group raft.GroupID, node string) bool {
 // told waits until a node says something.
 func (r *spoilTrial) told(by int, what string, limit time.Duration, holds func(a *wire.StatusAnswer) bool) {
 	r.t.Helper()
-	await(r.t, fmt.Sprintf("n%d tells of %s", by+1, what), limit, func(ctx context.Context) error {
-		a, err := r.load.cl.Status(ctx, r.nodes[by].addr)
+	clustertest.Await(r.t, fmt.Sprintf("n%d tells of %s", by+1, what), limit, func(ctx context.Context) error {
+		a, err := r.load.cl.Status(ctx, r.Nodes[by].Addr)
 		if err == nil && !holds(a) {
 			err = fmt.Errorf("problems %+v, notes %+v", a.Problems, a.Notes)
 		}
@@ -320,16 +321,16 @@ func (r *spoilTrial) told(by int, what string, limit time.Duration, holds func(a
 // A replica has no parts there before the table knows of it.
 func (r *spoilTrial) checks(ctx context.Context, group raft.GroupID, node string) (said string) {
 	for ctx.Err() == nil {
-		out := r.run("check", "-o", "json", "--group", strconv.Itoa(int(group)))
-		var row checkRow
-		if json.Unmarshal([]byte(out.stdout), &row) != nil {
+		out := r.Run("check", "-o", "json", "--group", strconv.Itoa(int(group)))
+		var row clustertest.CheckRow
+		if json.Unmarshal([]byte(out.Stdout), &row) != nil {
 			continue
 		}
 		for _, g := range row.Groups {
 			for _, d := range g.Differing {
 				if d.Node == node && (d.State == "differs" || d.State == "fenced") {
-					if out.status != exitRefused {
-						r.t.Errorf("check ended with status %d and said %s", out.status, out.stdout)
+					if out.Status != clustertest.ExitRefused {
+						r.t.Errorf("check ended with status %d and said %s", out.Status, out.Stdout)
 					}
 					if said = fmt.Sprintf("%s in %v", d.State, d.Parts); len(d.Parts) > 0 {
 						return said
@@ -364,12 +365,12 @@ func (r *spoilTrial) killed() {
 	<-written
 	r.fenced[victim]++
 	var note []byte
-	r.until("fenced", func(context.Context) error {
-		all, err := filepath.Glob(filepath.Join(r.nodes[victim].data, "fences", fmt.Sprintf("g%d-*.fence", group)))
+	r.Until("fenced", func(context.Context) error {
+		all, err := filepath.Glob(filepath.Join(r.Nodes[victim].Data, "fences", fmt.Sprintf("g%d-*.fence", group)))
 		if err != nil || len(all) == 0 {
 			return errors.New("there is no fence")
 		}
-		r.kill(victim)
+		r.Kill(victim)
 		note, err = os.ReadFile(all[0])
 		return err
 	})
@@ -382,25 +383,25 @@ func (r *spoilTrial) killed() {
 			key = k
 		}
 	}
-	for i := range r.nodes {
+	for i := range r.Nodes {
 		if i != victim {
-			r.kill(i)
+			r.Kill(i)
 		}
 	}
-	r.start(victim)
-	r.until("the replica refuses to show what it holds", func(context.Context) error {
-		got := r.run("kv", "get", key, "--read", "local", "--endpoints", r.nodes[victim].addr, "--timeout", "1s")
-		if got.status == exitDone || !strings.Contains(got.stderr, "the state of the replica on this node is wrong") {
-			return fmt.Errorf("status %d: %s%s", got.status, got.stdout, got.stderr)
+	r.Start(victim)
+	r.Until("the replica refuses to show what it holds", func(context.Context) error {
+		got := r.Run("kv", "get", key, "--read", "local", "--endpoints", r.Nodes[victim].Addr, "--timeout", "1s")
+		if got.Status == clustertest.ExitDone || !strings.Contains(got.Stderr, "the state of the replica on this node is wrong") {
+			return fmt.Errorf("status %d: %s%s", got.Status, got.Stdout, got.Stderr)
 		}
 		return nil
 	})
-	for i := range r.nodes {
+	for i := range r.Nodes {
 		if i != victim {
-			r.start(i)
+			r.Start(i)
 		}
 	}
-	r.told((victim+1)%len(r.nodes), "a note, and no problem", readyMax, func(a *wire.StatusAnswer) bool {
+	r.told((victim+1)%len(r.Nodes), "a note, and no problem", clustertest.ReadyMax, func(a *wire.StatusAnswer) bool {
 		return a.Healthy && says(a.Notes, group, fmt.Sprintf("n%d", victim+1))
 	})
 	r.isWhole(victim, group)
@@ -409,8 +410,8 @@ func (r *spoilTrial) killed() {
 // onlyThose checks that no replica was fenced but those that were spoiled.
 func (r *spoilTrial) onlyThose() {
 	r.t.Helper()
-	for i, p := range r.nodes {
-		log, err := os.ReadFile(p.log)
+	for i, p := range r.Nodes {
+		log, err := os.ReadFile(p.Log)
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -424,9 +425,9 @@ func (r *spoilTrial) onlyThose() {
 func (r *spoilTrial) whole() {
 	r.t.Helper()
 	want := r.load.kept()
-	for i := range r.nodes {
-		r.until(fmt.Sprintf("n%d has all", i+1), func(context.Context) error {
-			out := r.run("kv", "export", "--read", "local", "--endpoints", r.nodes[i].addr).done(r.t)
+	for i := range r.Nodes {
+		r.Until(fmt.Sprintf("n%d has all", i+1), func(context.Context) error {
+			out := r.Run("kv", "export", "--read", "local", "--endpoints", r.Nodes[i].Addr).Done(r.t)
 			has := map[string]string{}
 			for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
 				var row struct{ Key, Value string }

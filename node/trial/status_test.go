@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/node/trial/clustertest"
 	"muster/repl/wire"
 )
 
@@ -15,38 +16,38 @@ import (
 // whose connection takes another moment.
 func TestStatusKnowsBeforeItTells(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 3, "--groups", "1")
+	c := clustertest.Start(t, 3, "--groups", "1")
 	for range 3 {
-		c.stop(0)
-		c.start(0)
-		c.until("an answer", func(ctx context.Context) error {
-			a, err := c.clientOf(0).Status(ctx, c.nodes[0].addr)
+		c.Stop(0)
+		c.Start(0)
+		c.Until("an answer", func(ctx context.Context) error {
+			a, err := clientOf(c, 0).Status(ctx, c.Nodes[0].Addr)
 			if err != nil {
 				return err
 			}
 			for _, n := range a.Nodes {
 				// After a second it may say so: a busy machine may have kept them apart.
-				if age := time.Since(c.nodes[0].started); n.Status != wire.NodeAlive && age < time.Second {
+				if age := time.Since(c.Nodes[0].Started); n.Status != wire.NodeAlive && age < time.Second {
 					t.Errorf("%s is called %s, by a node that was started %v ago", n.Name, n.Status, age)
 				}
 			}
 			return nil
 		})
 	}
-	c.kill(1)
-	c.kill(2)
-	c.stop(0)
-	c.start(0)
-	c.until("the others are called dead", func(context.Context) error {
-		row, r := c.statusOf(0)
+	c.Kill(1)
+	c.Kill(2)
+	c.Stop(0)
+	c.Start(0)
+	c.Until("the others are called dead", func(context.Context) error {
+		row, r := statusOf(c, 0)
 		dead := 0
 		for _, p := range row.Problems {
 			if strings.Contains(p.What, "is dead, last heard of never") {
 				dead++
 			}
 		}
-		if r.status != exitRefused || dead != 2 {
-			return fmt.Errorf("status %d, %s%s", r.status, r.stdout, r.stderr)
+		if r.Status != clustertest.ExitRefused || dead != 2 {
+			return fmt.Errorf("status %d, %s%s", r.Status, r.Stdout, r.Stderr)
 		}
 		return nil
 	})

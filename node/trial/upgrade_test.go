@@ -7,11 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -20,6 +17,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"muster/node/trial/clustertest"
 	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/wire"
@@ -35,76 +33,10 @@ const upgradeFrom = "14f21b2ed4183f278b504ebcacc215ba6710d14f"
 // rises to this level with the last node that is upgraded.
 const levelFrom = "1003f5a4fa66177edd26f55f733040abe353564b"
 
-// building is held while an older binary is looked for or built.
-var building sync.Mutex
-
-// olderBinary builds the binary of a commit, once for all runs of the tests. Without
-// the repository or that commit the test is skipped.
-func olderBinary(t *testing.T, from string) string {
-	t.Helper()
-	building.Lock() // tests that run together want the same ones
-	defer building.Unlock()
-	git := func(args ...string) (string, error) {
-		out, err := exec.Command("git", args...).CombinedOutput()
-		return strings.TrimSpace(string(out)), err
-	}
-	root, err := git("rev-parse", "--show-toplevel")
-	if err != nil {
-		t.Skipf("NOT TESTED: upgrades. There is no git repository here to build the older muster from: %s (%v)", root, err)
-	}
-	commit, err := git("rev-parse", "--verify", "--quiet", from+"^{commit}")
-	if err != nil {
-		// A whole clone without it has lost it, and would test nothing from then on.
-		if shallow, err := git("rev-parse", "--is-shallow-repository"); err == nil && shallow == "false" {
-			t.Fatalf("the history has no commit %s to build the older muster from: name one that it has", from)
-		}
-		t.Skipf("NOT TESTED: upgrades. The repository has no commit %s to build the older muster from; git fetch --unshallow brings it", from)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = t.TempDir()
-	}
-	cache = filepath.Join(cache, "muster-trial")
-	built := filepath.Join(cache, "muster-"+commit)
-	if _, err := os.Stat(built); err == nil {
-		return built
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(cache, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	source := t.TempDir()
-	archive := exec.Command("git", "-C", root, "archive", commit)
-	extract := exec.Command("tar", "-x", "-C", source)
-	if extract.Stdin, err = archive.StdoutPipe(); err != nil {
-		t.Fatal(err)
-	}
-	var said bytes.Buffer
-	archive.Stderr, extract.Stderr = &said, &said
-	if err := archive.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(extract.Run(), archive.Wait()); err != nil {
-		t.Fatalf("extract commit %s: %v\n%s", commit, err, &said)
-	}
-	// Under another name first: a test that is killed leaves no half of a binary.
-	half := filepath.Join(cache, fmt.Sprintf("half-%s-%d", commit, os.Getpid()))
-	build := exec.Command("go", "build", "-trimpath", "-o", half, ".")
-	build.Dir = source
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build commit %s: %v\n%s", commit, err, out)
-	}
-	if err := os.Rename(half, built); err != nil {
-		t.Fatal(err)
-	}
-	return built
-}
-
 // levelOf asks a binary which level of commands it understands.
 func levelOf(t *testing.T, binary string) (level uint32) {
 	t.Helper()
-	out, err := commandOf(binary, "version", "-o", "json").Output()
+	out, err := clustertest.CommandOf(binary, "version", "-o", "json").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +52,7 @@ func levelOf(t *testing.T, binary string) (level uint32) {
 // upgradeLoad is clients of two builds that set and get a few keys, and set keys of
 // their own, until they are told to stop. All that they are told is kept.
 type upgradeLoad struct {
-	c     *cluster
+	c     *clustertest.Cluster
 	began time.Time
 	ctx   context.Context
 	stop  context.CancelFunc
@@ -151,7 +83,7 @@ type teller interface {
 type library struct{ cl *client.Client }
 
 // upgradeWait is how long one operation may take: elections, and a machine that is busy.
-const upgradeWait = 10*time.Second + busyMax
+const upgradeWait = 10*time.Second + clustertest.BusyMax
 
 func (l library) set(key, value string) (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), upgradeWait)
@@ -178,7 +110,7 @@ type commandLine struct {
 }
 
 func (c commandLine) run(into any, missing int, args ...string) error {
-	cmd := commandOf(c.binary, append(args, "-o", "json", "--endpoints", c.endpoints, "--timeout", cmp.Or(c.wait, upgradeWait).String())...)
+	cmd := clustertest.CommandOf(c.binary, append(args, "-o", "json", "--endpoints", c.endpoints, "--timeout", cmp.Or(c.wait, upgradeWait).String())...)
 	cmd.Env = append(cmd.Env, c.env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -193,7 +125,7 @@ func (c commandLine) set(key, value string) (uint64, error) {
 	var said struct {
 		Versions map[string]uint64 `json:"versions"`
 	}
-	err := c.run(&said, exitDone, "kv", "set", key, value)
+	err := c.run(&said, clustertest.ExitDone, "kv", "set", key, value)
 	return said.Versions[key], err
 }
 
@@ -204,13 +136,13 @@ func (c commandLine) get(key string) (string, uint64, error) {
 			Version uint64 `json:"version"`
 		} `json:"items"`
 	}
-	if err := c.run(&said, exitNotFound, "kv", "get", key); err != nil || len(said.Items) == 0 {
+	if err := c.run(&said, clustertest.ExitNotFound, "kv", "get", key); err != nil || len(said.Items) == 0 {
 		return "", 0, err
 	}
 	return said.Items[0].Value, said.Items[0].Version, nil
 }
 
-func newUpgradeLoad(c *cluster) *upgradeLoad {
+func newUpgradeLoad(c *clustertest.Cluster) *upgradeLoad {
 	l := &upgradeLoad{c: c, began: time.Now(), ops: map[string]int{}, newest: map[string]uint64{}, owned: map[string]string{}, ended: map[string][]error{}, keys: upgradeKeys}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	return l
@@ -243,7 +175,7 @@ func (l *upgradeLoad) run(kind string, number int, c teller) {
 				return
 			}
 			if err != nil {
-				l.c.t.Errorf("%s client %d, operation %d: %v", kind, number, n, err)
+				l.c.T.Errorf("%s client %d, operation %d: %v", kind, number, n, err)
 				return
 			}
 			l.mu.Lock()
@@ -295,16 +227,16 @@ func (l *upgradeLoad) shared(op registerOp, c teller) (err error) {
 
 // advances waits until each kind of client has done some more.
 func (l *upgradeLoad) advances(what string, more map[string]int) {
-	l.c.t.Helper()
+	l.c.T.Helper()
 	l.mu.Lock()
 	want := map[string]int{}
 	for kind, n := range more {
 		want[kind] = l.ops[kind] + n
 	}
 	l.mu.Unlock()
-	l.c.until(what, func(context.Context) error {
-		if l.c.t.Failed() {
-			l.c.t.FailNow()
+	l.c.Until(what, func(context.Context) error {
+		if l.c.T.Failed() {
+			l.c.T.FailNow()
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -325,57 +257,57 @@ func (l *upgradeLoad) advances(what string, more map[string]int) {
 // directory that another build wrote, the older one too where it is put back.
 func TestRollingUpgrade(t *testing.T) {
 	t.Parallel()
-	older := olderBinary(t, levelFrom)
-	was, is := levelOf(t, older), levelOf(t, binary)
+	older := clustertest.OlderBinary(t, levelFrom)
+	was, is := levelOf(t, older), levelOf(t, clustertest.Binary())
 	if was >= is {
 		t.Fatalf("commit %.10s is of level %d, this build of %d: name the last one of a level below", levelFrom, was, is)
 	}
-	c := newCluster(t, 3)
-	c.clear = true // the old build knows no TLS, and the cluster has none until muster ca create
-	for i, p := range c.nodes {
-		p.binary = older
-		c.start(i)
+	c := clustertest.New(t, 3)
+	c.Clear = true // the old build knows no TLS, and the cluster has none until muster ca create
+	for i, p := range c.Nodes {
+		p.Binary = older
+		c.Start(i)
 	}
-	c.healthy()
+	c.Healthy()
 	l := newUpgradeLoad(c)
 	defer l.wg.Wait()
 	defer l.stop()
 	for i := range 3 {
-		l.run("newer", i, library{c.client()})
+		l.run("newer", i, library{c.Client()})
 	}
-	l.run("newer", 3, commandLine{binary: binary, endpoints: c.endpoints(), env: []string{"MUSTER_INSECURE=1"}})
+	l.run("newer", 3, commandLine{binary: clustertest.Binary(), endpoints: c.Endpoints(), env: []string{"MUSTER_INSECURE=1"}})
 	for i := range 2 {
-		l.run("older", i, commandLine{binary: older, endpoints: c.endpoints()})
+		l.run("older", i, commandLine{binary: older, endpoints: c.Endpoints()})
 	}
 	more := map[string]int{"newer": 200, "older": 15}
 	l.advances("clients work before the upgrade", more)
-	for i, p := range c.nodes {
-		if got := c.level(i); got != was {
+	for i, p := range c.Nodes {
+		if got := levelAt(c, i); got != was {
 			t.Errorf("before n%d is replaced, the cluster is at level %d, want %d", i+1, got, was)
 		}
-		c.stop(i)
-		p.binary = binary
-		c.start(i)
-		c.healthy()
+		c.Stop(i)
+		p.Binary = clustertest.Binary()
+		c.Start(i)
+		c.Healthy()
 		l.advances(fmt.Sprintf("clients work with %d nodes replaced", i+1), more)
 		l.refusesNewer(i + 1)
 		if i > 0 {
 			continue
 		}
 		// Until the level has risen, the older build takes its place again.
-		c.stop(i)
-		p.binary = older
-		c.start(i)
-		c.healthy()
+		c.Stop(i)
+		p.Binary = older
+		c.Start(i)
+		c.Healthy()
 		l.advances("clients work with the older build back on n1", more)
-		c.stop(i)
-		p.binary = binary
-		c.start(i)
-		c.healthy()
+		c.Stop(i)
+		p.Binary = clustertest.Binary()
+		c.Start(i)
+		c.Healthy()
 	}
-	for i := range c.nodes {
-		c.until(fmt.Sprintf("at level %d, says n%d", is, i+1), func(context.Context) error {
-			if got := c.level(i); got != is {
+	for i := range c.Nodes {
+		c.Until(fmt.Sprintf("at level %d, says n%d", is, i+1), func(context.Context) error {
+			if got := levelAt(c, i); got != is {
 				return fmt.Errorf("it says %d", got)
 			}
 			return nil
@@ -388,7 +320,7 @@ func TestRollingUpgrade(t *testing.T) {
 	if result != porcupine.Ok {
 		t.Errorf("history of %d operations: %s", len(l.history), result)
 	}
-	l.check(library{c.client()})
+	l.check(library{c.Client()})
 	t.Logf("from commit %.10s, level %d to %d; operations: %v", levelFrom, was, is, l.ops)
 }
 
@@ -397,17 +329,17 @@ func TestRollingUpgrade(t *testing.T) {
 // done. What replicas of both builds hold is the same by what both compare.
 func (l *upgradeLoad) refusesNewer(newer int) {
 	c := l.c
-	c.t.Helper()
-	if newer == len(c.nodes) {
+	c.T.Helper()
+	if newer == len(c.Nodes) {
 		return
 	}
-	cl := c.client()
+	cl := c.Client()
 	ctx, cancel := context.WithTimeout(context.Background(), upgradeWait)
 	defer cancel()
 	err := l.setNewer(ctx, cl)
 	var e *wire.Error
 	if !errors.As(err, &e) || e.Code != wire.CodeLevel {
-		c.t.Errorf("a limit of %s with %d nodes replaced: %v, want it refused for the level", newerLimit.Prefix, newer, err)
+		c.T.Errorf("a limit of %s with %d nodes replaced: %v, want it refused for the level", newerLimit.Prefix, newer, err)
 	}
 	l.agree(cl, fmt.Sprintf("all groups are compared with %d nodes replaced", newer))
 }
@@ -428,12 +360,12 @@ func (l *upgradeLoad) setNewer(ctx context.Context, cl *client.Client) error {
 // are equal whatever builds have applied what they hold.
 func (l *upgradeLoad) takesNewer() {
 	c := l.c
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+	c.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), clustertest.ReadyMax)
 	defer cancel()
-	cl := c.client()
+	cl := c.Client()
 	if err := l.setNewer(ctx, cl); err != nil {
-		c.t.Errorf("a limit of %s at the new level: %v", newerLimit.Prefix, err)
+		c.T.Errorf("a limit of %s at the new level: %v", newerLimit.Prefix, err)
 	}
 	l.agree(cl, "all groups are compared at the new level")
 }
@@ -441,11 +373,11 @@ func (l *upgradeLoad) takesNewer() {
 // agree waits until all replicas of all groups were compared, and are equal.
 func (l *upgradeLoad) agree(cl *client.Client, what string) {
 	c := l.c
-	c.t.Helper()
+	c.T.Helper()
 	compared := map[raft.GroupID]bool{}
-	c.until(what, func(ctx context.Context) error {
-		for i, p := range c.nodes {
-			a, err := cl.Check(ctx, p.addr, wire.Check{})
+	c.Until(what, func(ctx context.Context) error {
+		for i, p := range c.Nodes {
+			a, err := cl.Check(ctx, p.Addr, wire.Check{})
 			if err != nil {
 				return fmt.Errorf("n%d: %w", i+1, err)
 			}
@@ -453,16 +385,16 @@ func (l *upgradeLoad) agree(cl *client.Client, what string) {
 				agree := 0
 				for _, r := range g.Replicas {
 					if r.State != wire.CheckedAgrees && r.State != wire.CheckedSilent {
-						c.t.Fatalf("group %d, replica %d on node %s: %s in parts %v", g.Group, r.Replica, r.Node, r.State, r.Parts)
+						c.T.Fatalf("group %d, replica %d on node %s: %s in parts %v", g.Group, r.Replica, r.Node, r.State, r.Parts)
 					}
 					if r.State == wire.CheckedAgrees {
 						agree++
 					}
 				}
-				compared[g.Group] = compared[g.Group] || agree == len(c.nodes)
+				compared[g.Group] = compared[g.Group] || agree == len(c.Nodes)
 			}
 		}
-		a, err := cl.Status(ctx, c.nodes[0].addr)
+		a, err := cl.Status(ctx, c.Nodes[0].Addr)
 		if err != nil {
 			return err
 		}
@@ -477,22 +409,22 @@ func (l *upgradeLoad) agree(cl *client.Client, what string) {
 
 // check reads back what the keys of one writer each were set to.
 func (l *upgradeLoad) check(c teller) {
-	l.c.t.Helper()
+	l.c.T.Helper()
 	for key, want := range l.owned {
 		if got, _, err := c.get(key); err != nil || got != want {
-			l.c.t.Errorf("%s: got %q, %v; it was acknowledged as %q", key, got, err, want)
+			l.c.T.Errorf("%s: got %q, %v; it was acknowledged as %q", key, got, err, want)
 		}
 	}
 }
 
-// level is the cluster's level, as a node says.
-func (c *cluster) level(i int) uint32 {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+// levelAt is the cluster's level, as a node says.
+func levelAt(c *clustertest.Cluster, i int) uint32 {
+	c.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), clustertest.ReadyMax)
 	defer cancel()
-	a, err := c.client().Status(ctx, c.nodes[i].addr)
+	a, err := c.Client().Status(ctx, c.Nodes[i].Addr)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return a.Level
 }
@@ -502,26 +434,26 @@ func (c *cluster) level(i int) uint32 {
 // What is written anew is of this build's formats, and read again.
 func TestOlderDirectoryIsRead(t *testing.T) {
 	t.Parallel()
-	oldest, older := olderBinary(t, upgradeFrom), olderBinary(t, levelFrom)
+	oldest, older := clustertest.OlderBinary(t, upgradeFrom), clustertest.OlderBinary(t, levelFrom)
 	for _, how := range []struct {
 		name  string
 		older string
-		end   func(c *cluster)
+		end   func(c *clustertest.Cluster)
 	}{
-		{"closed", oldest, func(c *cluster) { c.stop(0) }},
-		{"killed", oldest, func(c *cluster) { c.kill(0) }},
-		{"of the level below, killed", older, func(c *cluster) { c.kill(0) }},
+		{"closed", oldest, func(c *clustertest.Cluster) { c.Stop(0) }},
+		{"killed", oldest, func(c *clustertest.Cluster) { c.Kill(0) }},
+		{"of the level below, killed", older, func(c *clustertest.Cluster) { c.Kill(0) }},
 	} {
 		t.Run(how.name, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t, 1, "--groups", "2")
-			c.clear = true
-			p := c.nodes[0]
-			p.binary = how.older
-			c.start(0)
-			c.healthy()
+			c := clustertest.New(t, 1, "--groups", "2")
+			c.Clear = true
+			p := c.Nodes[0]
+			p.Binary = how.older
+			c.Start(0)
+			c.Healthy()
 			l := newUpgradeLoad(c)
-			cl := library{c.client()}
+			cl := library{c.Client()}
 			// Enough for a snapshot of each group, and then some more.
 			value := strings.Repeat("v", 64<<10)
 			for i := range 400 {
@@ -531,8 +463,8 @@ func TestOlderDirectoryIsRead(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			c.until("a snapshot of each group", func(context.Context) error {
-				if all, err := filepath.Glob(filepath.Join(p.data, "snap", "*.snap")); err != nil || len(all) < 2 {
+			c.Until("a snapshot of each group", func(context.Context) error {
+				if all, err := filepath.Glob(filepath.Join(p.Data, "snap", "*.snap")); err != nil || len(all) < 2 {
 					return fmt.Errorf("there are %q, %v", all, err)
 				}
 				return nil
@@ -545,16 +477,16 @@ func TestOlderDirectoryIsRead(t *testing.T) {
 				}
 			}
 			how.end(c)
-			muster(t, "log", "verify", p.data).done(t)
-			p.binary = binary
+			clustertest.Run(t, "log", "verify", p.Data).Done(t)
+			p.Binary = clustertest.Binary()
 			for _, again := range []string{"the older directory", "what was made of it"} {
-				c.start(0)
-				c.healthy()
-				l.check(library{c.client()})
+				c.Start(0)
+				c.Healthy()
+				l.check(library{c.Client()})
 				if t.Failed() {
 					t.Fatalf("%s was not read", again)
 				}
-				c.stop(0)
+				c.Stop(0)
 			}
 		})
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"muster/node"
+	"muster/node/trial/clustertest"
 	"muster/repl/client"
 	"muster/repl/client/home"
 	"muster/repl/wire"
@@ -34,7 +35,7 @@ func refusedWithoutCertificate(err error) bool {
 		return false
 	}
 	text := err.Error()
-	return exit.ExitCode() == exitNotPermitted || exit.ExitCode() == exitNoResult && (strings.Contains(text, "maybe-applied") || strings.Contains(text, "unauthorized"))
+	return exit.ExitCode() == clustertest.ExitNotPermitted || exit.ExitCode() == clustertest.ExitNoResult && (strings.Contains(text, "maybe-applied") || strings.Contains(text, "unauthorized"))
 }
 
 // oldWatch is a watch by the older build's command line, which stays open as long as the cluster takes it.
@@ -53,17 +54,17 @@ type oldWatch struct {
 // after the other, with connections of four kinds open.
 func TestUpgradeToTLS(t *testing.T) {
 	t.Parallel()
-	older := olderBinary(t, levelFrom)
+	older := clustertest.OlderBinary(t, levelFrom)
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret")
-	muster(t, "secret", "--file", secret).done(t)
-	c := newCluster(t, 3, "--secret-file", secret)
-	c.secret, c.clear = secret, true
-	for i, p := range c.nodes {
-		p.binary = older
-		c.start(i)
+	clustertest.Run(t, "secret", "--file", secret).Done(t)
+	c := clustertest.New(t, 3, "--secret-file", secret)
+	c.Secret, c.Clear = secret, true
+	for i, p := range c.Nodes {
+		p.Binary = older
+		c.Start(i)
 	}
-	c.healthy()
+	c.Healthy()
 	var over bool // the secret is about to end; guarded by l.mu
 	l := newUpgradeLoad(c)
 	l.pause = 2 * time.Millisecond
@@ -77,15 +78,15 @@ func TestUpgradeToTLS(t *testing.T) {
 	defer l.stop()
 
 	// Until all nodes run this build, commands of it want --insecure beside the secret.
-	l.run("older", 0, commandLine{older, c.endpoints(), []string{"MUSTER_SECRET_FILE=" + secret}, 10 * time.Second})
-	l.run("in clear", 0, commandLine{binary, c.endpoints(), []string{"MUSTER_SECRET_FILE=" + secret, "MUSTER_INSECURE=1"}, 0})
+	l.run("older", 0, commandLine{older, c.Endpoints(), []string{"MUSTER_SECRET_FILE=" + secret}, 10 * time.Second})
+	l.run("in clear", 0, commandLine{clustertest.Binary(), c.Endpoints(), []string{"MUSTER_SECRET_FILE=" + secret, "MUSTER_INSECURE=1"}, 0})
 	for i := range 2 {
-		l.run("in clear", 1+i, library{c.client()})
+		l.run("in clear", 1+i, library{c.Client()})
 	}
 	w := watchOlder(c, older)
 	more := map[string]int{"older": 5, "in clear": 100}
 	l.advances("clients work before the upgrade", more)
-	c.until("the watch is open", func(context.Context) error {
+	c.Until("the watch is open", func(context.Context) error {
 		if info, err := os.Stat(w.out); err != nil || info.Size() == 0 {
 			return fmt.Errorf("it has told nothing (%v)", err)
 		}
@@ -94,18 +95,18 @@ func TestUpgradeToTLS(t *testing.T) {
 	l.mu.Lock()
 	early := maps.Clone(l.owned)
 	l.mu.Unlock()
-	muster(t, "kv", "get", "upgrade/0", "--secret-file", secret, "--endpoints", c.endpoints()).refused(t, exitNoResult, "such a one wants --insecure")
-	for i, p := range c.nodes {
-		c.stop(i)
-		p.binary = binary
-		c.start(i)
-		c.healthy()
+	clustertest.Run(t, "kv", "get", "upgrade/0", "--secret-file", secret, "--endpoints", c.Endpoints()).Refused(t, clustertest.ExitNoResult, "such a one wants --insecure")
+	for i, p := range c.Nodes {
+		c.Stop(i)
+		p.Binary = clustertest.Binary()
+		c.Start(i)
+		c.Healthy()
 		l.advances(fmt.Sprintf("clients work with %d nodes replaced", i+1), more)
 	}
 
 	// From now on TLS is spoken with those who want it, by the secret.
-	c.clear = false
-	bySecretAlone := c.clientWith(client.Options{Endpoints: strings.Split(c.endpoints(), ","), Home: filepath.Join(dir, "nothing")})
+	c.Clear = false
+	bySecretAlone := c.ClientWith(client.Options{Endpoints: strings.Split(c.Endpoints(), ","), Home: filepath.Join(dir, "nothing")})
 	l.run("by secret", 0, library{bySecretAlone})
 	more["by secret"] = 50
 	l.advances("clients work over TLS by the secret", more)
@@ -118,13 +119,13 @@ func TestUpgradeToTLS(t *testing.T) {
 	admin := filepath.Join(dir, "admin")
 	asAdmin := func(args ...string) string {
 		t.Helper()
-		cmd := c.command(append(args, "--endpoints", c.endpoints())...)
+		cmd := c.Command(append(args, "--endpoints", c.Endpoints())...)
 		cmd.Env = append(cmd.Env, home.Variable+"="+admin, "MUSTER_SECRET_FILE="+secret)
-		said := runCommand(t, cmd, "")
-		if said.status != exitDone {
-			t.Fatalf("%v: status %d, %s", args, said.status, said.stderr)
+		said := clustertest.RunCommand(t, cmd, "")
+		if said.Status != clustertest.ExitDone {
+			t.Fatalf("%v: status %d, %s", args, said.Status, said.Stderr)
 		}
-		return said.stdout
+		return said.Stdout
 	}
 	asAdmin("ca", "create", "--keep-secret")
 	asAdmin("role", "create", "app")
@@ -134,14 +135,14 @@ func TestUpgradeToTLS(t *testing.T) {
 	app := filepath.Join(dir, "app")
 	asAdmin("user", "cert", "app", "--out", app)
 	for i := range 2 {
-		cl, err := client.Open(client.Options{Endpoints: strings.Split(c.endpoints(), ","), Home: app})
+		cl, err := client.Open(client.Options{Endpoints: strings.Split(c.Endpoints(), ","), Home: app})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { cl.Close() })
 		l.run("by certificate", i, library{cl})
 	}
-	l.run("by certificate", 2, commandLine{binary, c.endpoints(), []string{home.Variable + "=" + app}, 0})
+	l.run("by certificate", 2, commandLine{clustertest.Binary(), c.Endpoints(), []string{home.Variable + "=" + app}, 0})
 	more["by certificate"] = 50
 	l.advances("clients work by certificates beside those by the secret", more)
 
@@ -151,7 +152,7 @@ func TestUpgradeToTLS(t *testing.T) {
 	l.mu.Unlock()
 	asAdmin("ca", "create", "--user", "ann")
 	l.advances("clients go on by certificates", map[string]int{"by certificate": 200})
-	c.until("those by the secret have been refused", func(context.Context) error {
+	c.Until("those by the secret have been refused", func(context.Context) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if len(l.ended["older"]) < 1 || len(l.ended["in clear"]) < 3 || len(l.ended["by secret"]) < 1 {
@@ -171,8 +172,8 @@ func TestUpgradeToTLS(t *testing.T) {
 			t.Errorf("the older build's watch was told of %s %d times; it says %q", key, n, &w.stderr)
 		}
 	}
-	refusal := runCommand(t, commandOf(older, "kv", "get", "upgrade/0", "--secret-file", secret, "--endpoints", c.endpoints()), "")
-	refusal.refused(t, exitNotPermitted, "speaks nothing but TLS 1.3")
+	refusal := clustertest.RunCommand(t, clustertest.CommandOf(older, "kv", "get", "upgrade/0", "--secret-file", secret, "--endpoints", c.Endpoints()), "")
+	refusal.Refused(t, clustertest.ExitNotPermitted, "speaks nothing but TLS 1.3")
 
 	// A host joins by a token, and one that stops comes back from its disk, without the secret.
 	token := filepath.Join(dir, "token")
@@ -183,15 +184,15 @@ func TestUpgradeToTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{binary: binary, addr: addrs[0], data: filepath.Join(c.dir, "n4"), log: filepath.Join(c.dir, "n4.log")}
-	p.args = []string{"serve", "--name", "n4", "--listen", p.addr, "--data", p.data, "--token-file", token, "--join", c.endpoints()}
-	c.nodes = append(c.nodes, p)
-	c.start(3)
-	c.stop(0)
-	c.nodes[0].args = []string{"serve", "--name", "n1", "--listen", c.nodes[0].addr, "--data", c.nodes[0].data}
-	c.start(0)
+	p := &clustertest.Process{Binary: clustertest.Binary(), Addr: addrs[0], Data: filepath.Join(c.Dir, "n4"), Log: filepath.Join(c.Dir, "n4.log")}
+	p.Args = []string{"serve", "--name", "n4", "--listen", p.Addr, "--data", p.Data, "--token-file", token, "--join", c.Endpoints()}
+	c.Nodes = append(c.Nodes, p)
+	c.Start(3)
+	c.Stop(0)
+	c.Nodes[0].Args = []string{"serve", "--name", "n1", "--listen", c.Nodes[0].Addr, "--data", c.Nodes[0].Data}
+	c.Start(0)
 	l.advances("clients go on with a node that has joined", map[string]int{"by certificate": 100})
-	c.until("all four are members", func(context.Context) error {
+	c.Until("all four are members", func(context.Context) error {
 		if out := asAdmin("node", "list"); strings.Count(out, "alive") != 4 {
 			return fmt.Errorf("%s", out)
 		}
@@ -202,7 +203,7 @@ func TestUpgradeToTLS(t *testing.T) {
 	if result, _ := porcupine.CheckOperationsVerbose(registerModel, l.history, time.Minute); result != porcupine.Ok {
 		t.Errorf("history of %d operations: %s", len(l.history), result)
 	}
-	asApp, err := client.Open(client.Options{Endpoints: strings.Split(c.endpoints(), ","), Home: app})
+	asApp, err := client.Open(client.Options{Endpoints: strings.Split(c.Endpoints(), ","), Home: app})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,20 +218,20 @@ func TestUpgradeToTLS(t *testing.T) {
 }
 
 // watchOlder watches the keys of one writer each, by an older command line and the secret.
-func watchOlder(c *cluster, binary string) *oldWatch {
-	c.t.Helper()
-	w := &oldWatch{ended: make(chan struct{}), out: filepath.Join(c.dir, "watch")}
-	w.cmd = commandOf(binary, "kv", "watch", "upgrade/own/", "-o", "json", "--endpoints", c.endpoints(), "--secret-file", c.secret)
+func watchOlder(c *clustertest.Cluster, binary string) *oldWatch {
+	c.T.Helper()
+	w := &oldWatch{ended: make(chan struct{}), out: filepath.Join(c.Dir, "watch")}
+	w.cmd = clustertest.CommandOf(binary, "kv", "watch", "upgrade/own/", "-o", "json", "--endpoints", c.Endpoints(), "--secret-file", c.Secret)
 	out, err := os.Create(w.out)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	defer out.Close()
 	w.cmd.Stdout, w.cmd.Stderr = out, &w.stderr
 	if err := w.cmd.Start(); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	go func() { w.cmd.Wait(); close(w.ended) }()
-	c.t.Cleanup(func() { w.cmd.Process.Kill(); <-w.ended })
+	c.T.Cleanup(func() { w.cmd.Process.Kill(); <-w.ended })
 	return w
 }

@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // town is a cluster of nodes that say what they are told to, in memory. Real ones are in
-// node/trial.
+// node/trial/web.
 type town struct {
 	mu      sync.Mutex
 	dead    map[string]bool  // they answer nothing, until the context ends

@@ -1,0 +1,9 @@
+package trial
+
+import (
+	"testing"
+
+	"muster/node/trial/clustertest"
+)
+
+func TestMain(m *testing.M) { clustertest.Main(m) }

@@ -1,0 +1,209 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+
+	"muster/node/trial/clustertest"
+	"muster/repl/client"
+)
+
+// Changes that people make with the page.
+
+// A value is written over the version that was seen, and over no other one.
+func pageKeys(t *testing.T, p *dashboard) {
+	b := p.login(t, 0, "/ui/keys?prefix=mine/")
+	b.click("watch")
+	b.sees("watch-state", "watching")
+	b.click("key-new")
+	b.fill("field-key", "mine/a/one")
+	b.fill("field-value", "first")
+	b.click("dialog-go")
+	b.sees("value", "first")
+	b.sees("watch-panel", "mine/a/one")
+	b.sees("keys", "a/")
+	get := func() (value string, version uint64) {
+		var got struct {
+			Items []struct {
+				Value   string
+				Version uint64
+			}
+		}
+		p.api(t, 1, "GET", "kv/get?key=mine/a/one", "", &got)
+		return got.Items[0].Value, got.Items[0].Version
+	}
+	if value, version := get(); value != "first" || b.text("key-version") != fmt.Sprint(version) {
+		t.Errorf("the API has %q at version %d, the page says %s", value, version, b.text("key-version"))
+	}
+	b.click("edit")
+	b.fill("edit-text", "second")
+	// Somebody else is faster.
+	p.api(t, 1, "POST", "kv/set", `{"key":"mine/a/one","value":"theirs"}`, nil)
+	b.mayRefuse("/api/v1/kv/")
+	b.click("edit-save")
+	b.until("it is told", of("edit-error"))
+	if value, _ := get(); value != "theirs" {
+		t.Errorf("the other's value was lost: %q", value)
+	}
+	b.click("edit-reload")
+	b.sees("value", "theirs")
+	b.click("edit")
+	b.fill("edit-text", "second")
+	b.click("edit-save")
+	b.sees("value", "second")
+	if value, _ := get(); value != "second" {
+		t.Errorf("the API has %q, the page wrote second", value)
+	}
+	b.click("delete")
+	b.sees("dialog-command", "muster kv del mine/a/one")
+	b.click("dialog-go")
+	b.until("it is gone", of("key-gone"))
+	b.sees("watch-panel", "del")
+	b.goTo("/ui/keys?key=t.odd/msgpack")
+	b.sees("value", `"b": [`)
+	b.click("as-hex")
+	b.sees("value", "82 a1 61 01")
+	b.goTo("/ui/keys?key=t.odd/json")
+	b.sees("value", `"n": 12345678901234567890`)
+	b.clean()
+}
+
+// agree carries out the plan that a dialog shows, by press, and the new one where it has become
+// another: another tab may change the cluster in between.
+func (b *tab) agree(press func()) {
+	b.t.Helper()
+	for eval[bool](b, "Boolean("+of("dialog")+")") {
+		b.sees("plan", "quorum")
+		b.until("nothing is under way", of("dialog-go")+`?.getAttribute("aria-disabled") !== "true"`)
+		b.mayRefuse("/api/v1/slot/move") // a plan that has become another one
+		press()
+		b.until("it is done, or is another plan", "!"+of("dialog")+" || "+of("stale"))
+	}
+}
+
+// A plan that is refused says what is in the way, and nobody can agree to it. With as many nodes as a
+// group wants replicas, none can be drained.
+func pageRefused(t *testing.T, p *dashboard) {
+	b := p.login(t, 0, "/ui/nodes?node=n3")
+	b.mayRefuse("/api/v1/node/drain")
+	b.click("drain")
+	b.sees("plan", "problem: group 1 has 2 of 3 replicas that may stay")
+	b.sees("dialog-error", "add a node")
+	if eval[bool](b, "Boolean("+of("dialog-go")+")") {
+		t.Error("the page offers to carry out a plan that was refused")
+	}
+	b.click("dialog-close")
+	b.clean()
+}
+
+// A hundred slots with data move from the page while clients write to them. The plan comes first,
+// and the move is watched, paused, cancelled, and made again.
+func pageMove(t *testing.T, p *dashboard) {
+	b := p.login(t, 0, "/ui/settings")
+	rate := func(value string) {
+		b.click("nav-settings")
+		b.click("set-slot-rate")
+		b.fill("field-value", value)
+		b.click("dialog-go")
+		b.sees("setting-slot-rate", value)
+	}
+	rate(pageSlowRate)
+
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	written := make(chan map[string]string, 1)
+	cl := p.Client()
+	go func() {
+		last := map[string]string{}
+		for i := 0; ctx.Err() == nil; i++ {
+			key := p.found[i%pageSlots][0]
+			value := strconv.Itoa(i)
+			if _, err := cl.Set(context.Background(), []byte(key), []byte(value), client.WriteOptions{}); err != nil {
+				t.Errorf("write while slots move: %v", err)
+				break
+			}
+			last[key] = value
+		}
+		written <- last
+	}()
+
+	target := func() string {
+		var runs []struct{ From, To, Group int }
+		p.api(t, 1, "GET", "slot/list", "", &runs)
+		if runs[0].Group == 1 {
+			return "2"
+		}
+		return "1"
+	}()
+	begin := func() (job clustertest.JobRow) {
+		b.click("nav-slots")
+		b.fill("from", "0")
+		b.fill("to", strconv.Itoa(pageSlots-1))
+		b.sees("selected", fmt.Sprintf("%d slots", pageSlots))
+		b.click("move")
+		b.fill("field-group", target)
+		b.sees("dialog-command", fmt.Sprintf("muster slot move 0-%d %s", pageSlots-1, target))
+		b.click("dialog-go")
+		before := p.jobs(t)
+		b.agree(func() { b.click("dialog-go") })
+		// Another tab moves slots too, fewer than are left of these after a cancelled move.
+		for _, j := range p.jobs(t) {
+			if j.Kind == "move" && j.Total > keyedSlots && !slices.ContainsFunc(before, func(o clustertest.JobRow) bool { return o.ID == j.ID }) {
+				return j
+			}
+		}
+		t.Fatalf("the API had %v, and has %v", before, p.jobs(t))
+		return job
+	}
+	order := func(id, verb, state string) {
+		b.click("job-" + verb)
+		b.sees("dialog-command", "muster job "+verb+" "+id)
+		b.click("dialog-go")
+		b.sees("job-state", state)
+		if got := p.job(t, id).State; got != state {
+			t.Errorf("after %s the page says %s, the API %s", verb, state, got)
+		}
+	}
+	j := begin()
+	b.goTo("/ui/jobs?job=" + j.ID)
+	b.sees("job-state", "running")
+	b.until("bytes go over", `/[1-9]\S* ([KM]i)?B\/s/.test(`+of("job-one")+"?.textContent)")
+	order(j.ID, "pause", "paused")
+	order(j.ID, "resume", "running")
+	order(j.ID, "cancel", "cancelled")
+	rate(unlimitedRate)
+	j = begin()
+	b.goTo("/ui/jobs?job=" + j.ID)
+	b.sees("job-state", "done")
+	stop()
+	last := <-written
+	var runs []struct{ From, To, Group int }
+	p.api(t, 2, "GET", "slot/list", "", &runs)
+	for _, r := range runs {
+		if r.From < pageSlots && strconv.Itoa(r.Group) != target {
+			t.Errorf("the page says done, and slots %d to %d are in group %d, want %s", r.From, r.To, r.Group, target)
+		}
+	}
+	for key, want := range last {
+		items, _, err := cl.Get(context.Background(), [][]byte{[]byte(key)}, client.ReadOptions{})
+		if err != nil || len(items) != 1 || string(items[0].Value) != want {
+			t.Errorf("%s: got %v, %v, want %s", key, items, err, want)
+		}
+	}
+	b.clean()
+}
+
+func (p *dashboard) jobs(t testing.TB) (all []clustertest.JobRow) {
+	t.Helper()
+	p.api(t, 1, "GET", "job/list", "", &all)
+	return all
+}
+
+func (p *dashboard) job(t testing.TB, id string) (j clustertest.JobRow) {
+	t.Helper()
+	p.api(t, 1, "GET", "job/show?id="+id, "", &j)
+	return j
+}

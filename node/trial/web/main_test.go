@@ -1,0 +1,9 @@
+package web
+
+import (
+	"testing"
+
+	"muster/node/trial/clustertest"
+)
+
+func TestMain(m *testing.M) { clustertest.Main(m) }
