@@ -106,7 +106,7 @@ func TestTableFindings(t *testing.T) {
 		{"two are older, one of another level", table(5, 3, 5, 5, 8), "level 5, though some nodes understand level 8: not so n1, n2 -> start the newer muster on n1, n2"},
 		{"all understand more", table(6, 3, 7, 7, 7), "-> wait a moment"},
 		{"many are older", table(6, 12, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 7), "n8, 3 more"},
-		{"fewer groups", table(7, 2, 7, 7, 7), "there are fewer groups (2) than servers (3): a group has one leader, so some servers lead none and do less -> nothing needs to be done; muster group create makes one more, and muster slot rebalance gives it slots"},
+		{"fewer groups than servers", table(7, 2, 7, 7, 7), ""},
 	} {
 		var list []string
 		for _, f := range tableFindings(c.table) {

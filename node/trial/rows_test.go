@@ -11,6 +11,7 @@ type statusRow struct {
 	Groups   []clustertest.GroupRow `json:"groups"`
 	Healthy  bool                   `json:"healthy"`
 	Problems []problemRow           `json:"problems"`
+	Notes    []problemRow           `json:"notes"`
 	Counters []struct {
 		In  uint64 `json:"in"`
 		Out uint64 `json:"out"`
