@@ -113,7 +113,8 @@ func (i inspector) Trail(ctx context.Context, endpoint string, q wire.Trail) (*w
 	return a, nil
 }
 
-// question asks one node something that changes nothing.
+// question asks one node something that changes nothing. Where that is a node at a given endpoint, and nothing listens
+// there, it fails at once with an [ErrNoEndpoint], unless this client was never connected to any node.
 func (c *courier) question(ctx context.Context, kind wire.Type, endpoint string, ask, into wire.Body) error {
 	x := newCall(kind)
 	defer x.release()
@@ -123,7 +124,7 @@ func (c *courier) question(ctx context.Context, kind wire.Type, endpoint string,
 		if err != nil {
 			return err
 		}
-		x.Target, x.Peer = ToPeer, p
+		x.Target, x.Peer, x.Prompt = ToPeer, p, true
 	}
 	x.body = ask.Append(x.body[:0])
 	if err := c.do(ctx, x); err != nil {

@@ -89,6 +89,9 @@ const (
 	// three times the work for all nodes. A node that stands still accepts connections too, and is passed over
 	// only after this time.
 	HelloStaggerTLS = time.Second
+	// VacantFresh is how long it counts that nothing listens at a peer's addresses, also for [Call.Prompt] calls that come
+	// after that was found. The host there refuses a dial at once, so dialling again costs little, and this bounds how often.
+	VacantFresh = 100 * time.Millisecond
 	// RedialMax bounds the pause before a peer is dialled again.
 	RedialMax = 2 * time.Second
 	// PatienceDefault is Config.Patience where none is given: a node that is
@@ -142,6 +145,9 @@ type Call struct {
 	// AnyReplica says that any replica of the group may answer, so that reads are spread
 	// over them.
 	AnyReplica bool
+	// Prompt says that the caller of a ToPeer call wants to know whether that node can be had: where nothing listens
+	// at its addresses the call ends with that at once, in place of waiting for a node that is started again.
+	Prompt bool
 	// Needs is the level that the call takes, if it is not one that every cluster has: a
 	// node that says that the cluster is below it, though a table says that it is not, is
 	// asked again.

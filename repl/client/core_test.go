@@ -4,11 +4,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -165,6 +167,7 @@ func (s *script) newCall(arg map[string]string) *Call {
 		c.Deadline = s.now + s.duration(d)
 	}
 	_, c.AnyReplica = arg["any-replica"]
+	_, c.Prompt = arg["prompt"]
 	c.Needs = uint32(s.number(arg["needs"]))
 	if g, ok := arg["group"]; ok {
 		c.Target, c.Group = ToGroup, raft.GroupID(s.number(g))
@@ -240,6 +243,8 @@ func (s *script) cause(name string) error {
 		return nil
 	case "secret":
 		return wire.Unauthorized("node", "its proof does not fit", "give the secret")
+	case "vacant":
+		return &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	case "foreign":
 		return fmt.Errorf("it %w", wire.ErrForeign)
 	}

@@ -244,6 +244,33 @@ func TestOnlyEndpointIsBad(t *testing.T) {
 	}
 }
 
+// Somebody who asks each node how it is must not wait for one whose host says at once that nothing listens there: a
+// question for which any node would do goes on to the others, and this one has its answer. The client's patience and
+// the time of the question are so long that neither ends it.
+func TestNobodyListensIsToldAtOnce(t *testing.T) {
+	c := newFake(t, 2, 1)
+	client, err := Open(Options{Insecure: true, Cluster: "fake", Endpoints: []string{c.nodes[0].addr, c.nodes[1].addr}, Patience: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), busyMax)
+	defer cancel()
+	vacant := badEndpoints[0].make(t)
+	if _, err := client.Status(ctx, c.nodes[0].addr); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // the dial of the first is not that of the others
+		_, err := client.Status(ctx, vacant)
+		if none := (*ErrNoEndpoint)(nil); !errors.As(err, &none) || !strings.Contains(err.Error(), vacant) || ctx.Err() != nil {
+			t.Fatalf("got %v, want that nothing listens at %s", err, vacant)
+		}
+	}
+	if _, err := client.Status(ctx, c.nodes[1].addr); err != nil {
+		t.Errorf("the other node: %v", err)
+	}
+}
+
 // People leave the port out where it is the usual one, and write IPv6 addresses
 // with and without brackets. What is no address must be refused with what is
 // wanted, and not looked up as a host.

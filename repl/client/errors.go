@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -194,6 +195,9 @@ func refuses(err error) bool {
 	var e *wire.Error
 	return errors.As(err, &e) && e.Retry() == wire.RetryNever
 }
+
+// nobodyListens reports whether a dial has reached its host, and nothing listens at that port there.
+func nobodyListens(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 func isCode(err error, code wire.Code) bool {
 	if err == nil {

@@ -35,6 +35,7 @@ type peer struct {
 	fails     int
 	unreached bool   // the last dial failed, and it was not connected since
 	refused   bool   // it will not have us: secret, cluster or version
+	vacant    int    // dials, the last ones in a row, that found nothing listening at the address
 	met       bool   // it was up once, so it is one of ours that may come back
 	cluster   uint64 // the id in its last hello; 0: it had none
 	// said is what it answered last to a question that any node can answer,
@@ -50,6 +51,11 @@ type peer struct {
 }
 
 func (x *peer) resting(now time.Duration) bool { return x.state == peerDown && now < x.until }
+
+// nobodyThere reports whether nothing listens at any of its addresses, as found since a call began, or right before.
+func (x *peer) nobodyThere(now, begun time.Duration) bool {
+	return x.state == peerDown && x.vacant >= len(x.addrs) && (x.saidAt >= begun || now < x.saidAt+VacantFresh)
+}
 
 func (x *peer) addr() string { return x.addrs[x.turn%len(x.addrs)] }
 
@@ -216,6 +222,9 @@ func (k *peers) lost(now time.Duration, x *peer, err error) {
 	}
 	x.cause, x.saidAt = err, now
 	x.refused = refuses(err)
+	if x.vacant++; wasUp || !nobodyListens(err) {
+		x.vacant = 0
+	}
 	x.turn++
 	x.state = peerDown
 	// A connection that was lost is tried again at once: most often it is a

@@ -50,6 +50,19 @@ func TestPlantedFollow(t *testing.T) {
 	}
 }
 
+// A question that waits for a node at whose address nothing listens must be found.
+func TestPlantedPrompt(t *testing.T) {
+	defer SetBug("")
+	want, err := os.ReadFile("testdata/prompt.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	SetBug(bugVacantAwaited)
+	if runScript(t, string(want)) == string(want) {
+		t.Error("the script does not find it")
+	}
+}
+
 // Watches of clusters whose slots move must find what makes them lose, repeat or mix up
 // events.
 func TestPlantedWatchBugs(t *testing.T) {

@@ -122,7 +122,7 @@ func (k *Core) sendTo(now time.Duration, c *Call, p Peer) {
 		return
 	}
 	c.onPeer = p
-	if x.resting(now) {
+	if x.resting(now) && !(k.peers.promptly(c) && x.vacant > 0) { // a prompt call has it dialled again: what was found is too old
 		c.cause = x.cause
 		k.park(c, onPeer, x.until)
 		return
