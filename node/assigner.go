@@ -280,6 +280,27 @@ func (d *assigning) heartbeat(m *machine.Map, said *wire.Heartbeat, answer func(
 	d.mail.post(func(now time.Duration) { answer(d.core.Heartbeat(now, g, name, instance, up, note)) })
 }
 
+// checkers has answer called with the nodes that run the checks of a service. It reports false,
+// and calls nothing, if the group is not led here. The goroutine that owns the host calls it.
+func (d *assigning) checkers(g raft.GroupID, name string, answer func([]wire.ServiceChecker)) bool {
+	of := d.gathering[g]
+	if of == nil {
+		return false
+	}
+	term := of.term
+	d.mail.post(func(time.Duration) {
+		all := health.Checkers(d.core, g, term, name)
+		if t := d.node.table.Load(); t != nil {
+			for i := range all {
+				of, _ := t.Node(all[i].Node)
+				all[i].Name = of.Name
+			}
+		}
+		answer(all)
+	})
+	return true
+}
+
 // present looks which nodes are there, by the goroutine that owns the host.
 func (d *assigning) present(h *repl.Host) {
 	t := d.node.table.Load()

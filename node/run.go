@@ -365,6 +365,9 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 	m := machine.NewMap(r, n.table.Load)
 	m.Routes, m.Watched = &n.carrying.routes, n.watching.feed.Group(r.Group)
 	m.Heartbeats = func(said *wire.Heartbeat, answer func(*wire.Error)) { n.assigning.heartbeat(m, said, answer) }
+	m.Checkers = func(name string, answer func([]wire.ServiceChecker)) bool {
+		return n.assigning.checkers(r.Group, name, answer)
+	}
 	m.ServicesChanged = func() { n.assigning.servicesChanged(r.Group) }
 	m.State.Understand(n.limits.level)
 	return m

@@ -22,6 +22,7 @@ type fakeServices struct {
 	events   map[int][]wire.WatchRow // by group, all that there ever were
 	floor    uint64                  // index of the entry up to which events are no longer kept
 	beats    []wire.Heartbeat
+	checkers []wire.ServiceChecker     // that a leader names, whatever service it is asked for
 	asked    [wire.ReadBounded + 1]int // questions after services that were answered, by mode
 }
 
@@ -148,6 +149,9 @@ func (n *fakeNode) listServices(body []byte) (wire.Type, []byte) {
 	}
 	c.asked[q.Mode]++
 	a := wire.ServicesAnswer{Group: q.Group, At: raft.LogID{Term: 1, Index: c.index}}
+	if q.Exact && q.Mode == wire.ReadLinearizable {
+		a.Checkers = c.checkers
+	}
 	for _, r := range q.Slots {
 		for s := r.From; s <= r.To; s++ {
 			if c.groupOf(s) != int(q.Group) {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -22,6 +23,18 @@ type ServiceItem struct {
 	Slot    shardmap.Slot
 	Group   raft.GroupID
 	At      raft.LogID // the service is as of here
+	// Checkers has the node that runs the check of each instance, by the instance's id, as the leader
+	// of the group knew it when it answered. An instance is missing while no node runs its check, as
+	// one that reports itself, or while a new leader is about to assign it. There are none in listings,
+	// in reads that are Local or have a MaxStale, in one that is Follower and was answered by another
+	// replica than the leader, and where the leader is of an older build.
+	Checkers map[string]Checker
+}
+
+// Checker is a node that runs the check of an instance.
+type Checker struct {
+	Node raft.NodeID
+	Name string // as operators call it
 }
 
 // SetService defines a service: it is there afterwards with the instances of s and no others.
@@ -230,7 +243,23 @@ func (c services) ask(ctx context.Context, q *wire.Services, o ReadOptions) (p s
 			Service: s, Version: a.Rows[i].Version, Slot: shardmap.SlotOf(a.Rows[i].Name), Group: a.Group, At: a.At,
 		})
 	}
+	if len(p.items) == 1 {
+		p.items[0].checkedBy(a.Checkers)
+	}
 	return p, nil
+}
+
+// checkedBy takes who checks the instances. What the leader says of a check that the record no
+// longer has, or does not have yet, says nothing about this one.
+func (i *ServiceItem) checkedBy(rows []wire.ServiceChecker) {
+	for _, c := range rows {
+		if x := i.Service.Instance(c.Instance); x != nil && x.Check == c.Check {
+			if i.Checkers == nil {
+				i.Checkers = make(map[string]Checker, len(rows))
+			}
+			i.Checkers[c.Instance] = Checker{c.Node, cmp.Or(c.Name, c.Node.String())}
+		}
+	}
 }
 
 // checkServices refuses what reads of services don't take.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -94,6 +95,38 @@ func TestService(t *testing.T) {
 	}
 	if at.At.Index == 0 || at.Group == 0 || at.Service != nil {
 		t.Errorf("it does not say where the service is not: %+v", at)
+	}
+}
+
+// A service comes with the nodes that check it, by the name that operators know, if the leader
+// names any. What it says of a check that the record does not have is left out.
+func TestServiceCheckers(t *testing.T) {
+	f := newFakeOfLevel6(t, 3, 8)
+	c := f.open(Options{})
+	ctx := within(t, 10*time.Second)
+	s := serviceOf("shop", 1, 2, 3, 4)
+	for i := range s.Instances {
+		s.Instances[i].Check = 17
+	}
+	mustSet(t, c, s)
+	if item, err := c.Service(ctx, "shop", ReadOptions{}); err != nil || item.Checkers != nil {
+		t.Errorf("where none is named: got %+v, %v", item.Checkers, err)
+	}
+	f.mu.Lock()
+	f.checkers = []wire.ServiceChecker{
+		{Instance: "10.0.0.1:80", Check: 17, Node: 5, Name: "n5"}, {Instance: "10.0.0.2:80", Check: 16, Node: 5, Name: "n5"},
+		{Instance: "10.0.0.3:80", Check: 17, Node: 6}, {Instance: "gone", Check: 17, Node: 5, Name: "n5"},
+	}
+	f.mu.Unlock()
+	want := map[string]Checker{"10.0.0.1:80": {5, "n5"}, "10.0.0.3:80": {6, "0000000000000006"}}
+	item, err := c.Service(ctx, "shop", ReadOptions{})
+	if err != nil || !maps.Equal(item.Checkers, want) {
+		t.Errorf("got %+v, %v, want %+v", item.Checkers, err, want)
+	}
+	for item, err := range c.Services(ctx, ReadOptions{}) {
+		if err != nil || item.Checkers != nil {
+			t.Errorf("in a listing: got %+v, %v", item.Checkers, err)
+		}
 	}
 }
 

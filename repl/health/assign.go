@@ -138,7 +138,7 @@ func (a *Assigner) unassign(l *led, c *check) {
 // carry notes, when an assignment ends, up to when the results in a row were in force that the
 // next one goes on with. A finding that is not reported yet is one of them.
 func (c *check) carry(n *far, x *list) {
-	if x.at >= c.number { // it has begun
+	if x.begun(c) {
 		c.ran = n.answered
 	}
 	switch {
@@ -166,6 +166,29 @@ func (a *Assigner) empty(n *far) {
 	}
 	clear(n.lists)
 	a.anew = true
+}
+
+// Checkers returns which nodes run the checks of a service, as an assigner knows it: those that have taken the assignments
+// in force. There are none if the group is not led here in that term.
+func Checkers(a *Assigner, g raft.GroupID, term uint64, name string) (all []wire.ServiceChecker) {
+	l := a.led(g)
+	if l == nil || l.term != term {
+		return nil
+	}
+	s := l.services[name]
+	if s == nil {
+		return nil
+	}
+	for _, c := range s.checks {
+		n := a.far(c.node) // nil of a check without a node
+		if n == nil {
+			continue
+		}
+		if x := n.lists[g]; x != nil && x.begun(c) {
+			all = append(all, wire.ServiceChecker{Instance: c.instance.ID, Check: c.version, Node: c.node})
+		}
+	}
+	return all
 }
 
 // choose returns the node that a check belongs to, or nil if none can run it.

@@ -42,6 +42,9 @@ func (x *list) end(number uint64, c *check) {
 	x.changes = append(x.changes, change{number: number, ends: c.number})
 }
 
+// begun reports whether the checker has taken the assignment of c, which is of this list.
+func (x *list) begun(c *check) bool { return x.at >= c.number }
+
 // idle reports whether there is nothing to tell the checker, and nothing to ask it.
 func (x *list) idle() bool { return len(x.assigned) == 0 && len(x.changes) == 0 }
 

@@ -3,6 +3,7 @@ package health
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -439,6 +440,109 @@ func TestAssignedOnce(t *testing.T) {
 	next := w.groups[0].leader.assigner
 	if next != a && next.assignment != 40 || next == a && a.assignment != 80 {
 		t.Errorf("the next leader takes %d", next.assignment)
+	}
+}
+
+// A node is named as the one that checks an instance from when it has taken the assignment until
+// that ends: not while the assignment is on its way, and not by the version that was checked before.
+func TestCheckersAreThoseThatHaveTaken(t *testing.T) {
+	x := newAlone(t, 1, 2)
+	both := func(check uint64) []wire.ServiceChecker {
+		return []wire.ServiceChecker{{Instance: "0-0", Check: check, Node: 1}, {Instance: "0-1", Check: check, Node: 1}}
+	}
+	named := func(what string, want []wire.ServiceChecker) {
+		t.Helper()
+		if got := Checkers(x.assigner, 1, 1, "service-0"); !slices.Equal(got, want) {
+			t.Errorf("%s: %+v check, want %+v", what, got, want)
+		}
+	}
+	taken := func() {
+		for range 100 {
+			x.turn()
+			x.now += tickEvery
+		}
+	}
+	named("before it is known which nodes are there", nil)
+	taken()
+	named("when the node has taken them", both(1))
+	for _, c := range []struct {
+		what  string
+		group raft.GroupID
+		term  uint64
+		name  string
+	}{{"an unknown service", 1, 1, "other"}, {"a group that is not led here", 2, 1, "service-0"}, {"a term that is over", 1, 0, "service-0"}, {"a term to come", 1, 2, "service-0"}} {
+		if got := Checkers(x.assigner, c.group, c.term, c.name); got != nil {
+			t.Errorf("%s: %+v check", c.what, got)
+		}
+	}
+
+	other := *x.rows[0].Service
+	other.Instances = slices.Clone(other.Instances)
+	for i := range other.Instances {
+		other.Instances[i].Check = 2
+	}
+	x.rows[0].Version, x.rows[0].Service = 2, &other
+	x.assigner.Services(x.now, 1, 1, x.rows)
+	named("before the new version is assigned", nil)
+	polls, _ := x.assigner.Turn(x.now, time.UnixMilli(0))
+	named("while the new version is on its way", nil)
+	for i := range polls {
+		if polls[i].Kind == ActPoll {
+			x.assigner.Polled(x.now, polls[i].Number, nil, errLate) // it is lost
+		}
+	}
+	taken()
+	named("when the node has taken the new version", both(2))
+	x.assigner.Lead(x.now, 1, 1, 2)
+	x.assigner.Services(x.now, 1, 2, x.rows)
+	if got := Checkers(x.assigner, 1, 2, "service-0"); got != nil {
+		t.Errorf("at the beginning of the next term: %+v check", got)
+	}
+}
+
+// The nodes that a leader names are those that run the checks, each check one; when one of them is
+// gone, the others are named for its checks. Nobody is named for an instance that reports itself, or
+// whose check no node can run.
+func TestCheckersAreThoseThatRun(t *testing.T) {
+	for seed := range uint64(10) {
+		w := calmWorld(t, seed, 4, 1, func(w *world) { w.set("a", "tcp", 300, 12); w.set("t", "ttl", 1500, 2) })
+		nobody := w.set("nobody", "custom", 500, 1)
+		nobody.service.Instances[0].Settings = settings("host", "nobody-0", "interval", "500", "script", "program-none")
+		w.change(nobody)
+		g := w.groups[0]
+		agree := func() string {
+			if g.leader == nil {
+				return "nobody leads"
+			}
+			named := map[string]raft.NodeID{}
+			for _, c := range Checkers(g.leader.assigner, g.id, g.term, "a") {
+				if !w.node(c.Node).up {
+					return fmt.Sprintf("n%d is named, which is dead", c.Node)
+				}
+				named[c.Instance] = c.Node
+			}
+			if len(named) != 12 {
+				return fmt.Sprintf("nodes are named for %d checks of 12", len(named))
+			}
+			for _, n := range w.nodes {
+				for _, k := range n.checks() {
+					if n.up && k.held.term == g.term && named[k.instance] != n.id {
+						return fmt.Sprintf("n%d checks %s, and n%d is named", n.id, k.instance, named[k.instance])
+					}
+				}
+			}
+			for _, name := range []string{"t", "nobody"} {
+				if got := Checkers(g.leader.assigner, g.id, g.term, name); got != nil {
+					return fmt.Sprintf("for %s %+v are named", name, got)
+				}
+			}
+			return ""
+		}
+		w.until("those that check are named", 3*time.Second, agree)
+		victim := w.node(Checkers(g.leader.assigner, g.id, g.term, "a")[0].Node)
+		w.die(victim)
+		victim.upAt = never
+		w.until("others are named", 8*time.Second, agree)
 	}
 }
 

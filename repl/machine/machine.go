@@ -44,6 +44,11 @@ type Map struct {
 	// later, with nil if the report was taken. Set before the first entry.
 	Heartbeats func(said *wire.Heartbeat, answer func(*wire.Error))
 
+	// Checkers, if not nil, finds out which nodes run the checks of a service. The goroutine that
+	// applies calls it. If the group is led here it calls answer once, later, and reports true; if
+	// not it reports false. It does not block. Set before the first entry.
+	Checkers func(name string, answer func([]wire.ServiceChecker)) bool
+
 	// ServicesChanged, if not nil, is called after a run of entries by which the record of a
 	// service has changed, come or gone. It must cost next to nothing. Set before the first
 	// entry.

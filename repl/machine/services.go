@@ -18,8 +18,11 @@ func (q *Requests) services(h wire.Header, body []byte, r repl.Reply, table *sha
 	if !q.newer(shardmap.ServicesLevel, h.Type, &s.request, body, r, table) { // which keeps nothing of body
 		return
 	}
+	mode := s.request.Mode
+	// Only the leader knows who checks a service, so the question after one goes all the way to it.
+	toLeader := s.request.Exact && mode == wire.ReadLinearizable
 	q.ofGroup(h, body, repl.Read{
-		Group: s.request.Group, Local: s.request.Mode == wire.ReadLocal, AnyReplica: anyReplica(h, s.request.Mode),
+		Group: s.request.Group, Local: mode == wire.ReadLocal, AnyReplica: anyReplica(h, mode) && !toLeader,
 		Stale: time.Duration(s.request.Stale) * time.Millisecond, Reply: r, Query: s,
 	}, table, now)
 }
@@ -42,7 +45,29 @@ func (s *servicesQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply
 		return q.deny(r, wire.Damaged(fmt.Sprintf("services of group %d", s.request.Group), err.Error(), "ask another node; if all say the same, a newer build wrote it: upgrade all nodes"))
 	}
 	a.Group, a.At = s.request.Group, at
-	return q.answer(r, wire.TypeServicesAnswer, a.Append(nil))
+	body := a.Append(nil)
+	if !s.checked() || len(a.Rows) == 0 || m.Checkers == nil {
+		return q.answer(r, wire.TypeServicesAnswer, body)
+	}
+	if !q.asker.Reserve(&r, wire.HeaderSize+len(body)) { // while it waits
+		return q.deny(r, Crowded())
+	}
+	if m.Checkers(string(s.request.After), func(all []wire.ServiceChecker) {
+		a.Checkers = all
+		// Another goroutine than that which applies calls this, so nobody flushes after it.
+		q.answer(r, wire.TypeServicesAnswer, a.Append(nil))
+		q.asker.Flush()
+	}) {
+		return false
+	}
+	return q.asker.Answer(r, wire.TypeServicesAnswer, body)
+}
+
+// checked reports whether the answer says who checks the service. In a mode that does not ask
+// whether the leader still leads, an old leader would name nodes that no longer do.
+func (s *servicesQuery) checked() bool {
+	q := &s.request
+	return q.Exact && (q.Mode == wire.ReadLinearizable || q.Mode == wire.ReadFollower)
 }
 
 // page makes the rows of an answer, without what is secret.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/repl"
 	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -237,6 +238,7 @@ func TestServicesRefused(t *testing.T) {
 		{wire.Services{Mode: wire.ReadLocal}, true, false, 0},
 		{wire.Services{Mode: wire.ReadFollower}, false, true, 0},
 		{wire.Services{Mode: wire.ReadBounded, Stale: 1500}, false, true, 1500 * time.Millisecond},
+		{wire.Services{Mode: wire.ReadFollower, AfterSlot: slot, After: []byte("{k}a"), Exact: true}, false, true, 0},
 	} {
 		c.s.Group, c.s.Slots = 1, one(slot)
 		q.take(wire.TypeServices, c.s.Append(nil))
@@ -249,5 +251,73 @@ func TestServicesRefused(t *testing.T) {
 	q.Clear()
 	if !machine.Takes(wire.TypeServices) {
 		t.Error("no connection hands it in")
+	}
+}
+
+// A question after one service is answered with the nodes that check it, which only the leader
+// knows. So it is passed on to the leader, and not answered by any other replica; and in a mode that
+// does not ask whether that leader still leads, nobody is named.
+func TestServiceWithItsCheckers(t *testing.T) {
+	q := newRequests(t)
+	q.mustDefine(t, serviceNamed("{k}a", "a1"))
+	slot := shardmap.SlotOf([]byte("{k}"))
+	exact := wire.Services{Group: 1, Slots: []shardmap.SlotRange{{From: slot, To: slot}}, AfterSlot: slot, After: []byte("{k}a"), Exact: true}
+	named := []wire.ServiceChecker{{Instance: "a1", Check: 7, Node: 3, Name: "n3"}}
+	var asked string
+	var answer func([]wire.ServiceChecker)
+	leads := true
+	q.state.Checkers = func(name string, f func([]wire.ServiceChecker)) bool {
+		asked, answer = name, f
+		return leads
+	}
+	for _, c := range []struct {
+		what   string
+		change func(*wire.Services)
+		leads  bool
+		want   []wire.ServiceChecker // nil: it is answered at once, without any
+	}{
+		{"of the leader", func(*wire.Services) {}, true, named},
+		{"of any replica, which leads", func(s *wire.Services) { s.Mode = wire.ReadFollower }, true, named},
+		{"of any replica, which does not lead", func(s *wire.Services) { s.Mode = wire.ReadFollower }, false, nil},
+		{"of the node's own copy", func(s *wire.Services) { s.Mode = wire.ReadLocal }, true, nil},
+		{"of what may be old", func(s *wire.Services) { s.Mode, s.Stale = wire.ReadBounded, 5 }, true, nil},
+		{"of all services of the slot", func(s *wire.Services) { s.Exact, s.After = false, nil }, true, nil},
+		{"of one that is not there", func(s *wire.Services) { s.After = []byte("{k}b") }, true, nil},
+	} {
+		s := exact
+		c.change(&s)
+		asked, answer, leads = "", nil, c.leads
+		q.take(wire.TypeServices, s.Append(nil))
+		flushes := q.asker.flushes
+		q.run()
+		if c.want != nil {
+			if len(q.asker.types) > 0 || asked != "{k}a" {
+				t.Fatalf("%s: answered before its checkers are known; asked after %q", c.what, asked)
+			}
+			answer(c.want)
+			if q.asker.flushes == flushes {
+				t.Errorf("%s: nobody sends the answer", c.what)
+			}
+		}
+		var a wire.ServicesAnswer
+		_, body, e := q.asker.answer(t)
+		if e != nil || a.Read(body) != nil || !slices.Equal(a.Checkers, c.want) {
+			t.Errorf("%s: got %+v, %v, want %+v", c.what, a.Checkers, e, c.want)
+		}
+		if (len(a.Rows) == 1) != (string(s.After) != "{k}b") {
+			t.Errorf("%s: %d rows", c.what, len(a.Rows))
+		}
+	}
+
+	q.asker.room = 3
+	q.take(wire.TypeServices, exact.Append(nil))
+	q.run()
+	if _, _, e := q.asker.answer(t); e == nil || e.Code != wire.CodeBusy {
+		t.Errorf("without room: %v", e)
+	}
+	body := exact.Append(nil)
+	q.Take(wire.Header{Type: wire.TypeServices, Flags: wire.FlagForward, Length: len(body)}, body, repl.Reply{To: &q.asker}, q.table, nowTaken)
+	if reads := q.Reads(); len(reads) != 1 || reads[0].AnyReplica || reads[0].Passage == nil {
+		t.Errorf("with the flag it is not passed on to the leader: %+v", reads)
 	}
 }

@@ -229,7 +229,7 @@ func (k *checks) poll(a *health.Action) {
 	if c.services.ended {
 		c.fail("n%d polls n%d about checks, and there are no services", n.index, o.index)
 	}
-	k.proof.polled(a.Poll)
+	k.proof.polled(a.To, a.Poll)
 	body := a.Poll.Append(nil)
 	asked := n.life
 	polled := func(ans *wire.ChecksAnswer, err error) {
@@ -334,6 +334,18 @@ func (k *checks) propose(a *health.Action) {
 		}
 	}
 	n.soon(0, func() { proposed(errNotLed) })
+}
+
+// checkers tells which nodes check a service.
+func (k *checks) checkers(g raft.GroupID, name string, answer func([]wire.ServiceChecker)) bool {
+	term := k.led[g]
+	if term == 0 {
+		return false
+	}
+	all := health.Checkers(k.assigner, g, term, name)
+	k.proof.named(k.n, g, term, name, all)
+	answer(all)
+	return true
 }
 
 // probe looks at a target.

@@ -11,6 +11,7 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/machine"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -280,6 +281,9 @@ func (n *node) machine(r logstore.Replica) repl.StateMachine {
 		w.state.Routes = n.known.routes
 		if n.c.services.active {
 			w.state.Heartbeats = n.checks.beat
+			w.state.Checkers = func(name string, answer func([]wire.ServiceChecker)) bool {
+				return n.checks.checkers(r.Group, name, answer)
+			}
 		}
 		w.state.Watched = n.feeds.feed.Group(r.Group)
 		w.state.State.History().Bound(n.c.watches.historyMax, n.c.watches.historyMax, n.c.watches.historyMax/historyBlocks)

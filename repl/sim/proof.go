@@ -33,6 +33,7 @@ type instanceKey struct {
 
 type assignment struct {
 	key    instanceKey
+	node   raft.NodeID // that it was given to
 	number uint64
 	check  uint64
 	found  [wire.FindingNone + 1]bool
@@ -42,8 +43,8 @@ func (p *proof) begin() {
 	p.newest, p.all, p.beats, p.led = map[instanceKey]*assignment{}, map[uint64]*assignment{}, map[instanceKey]*heard{}, map[raft.GroupID]time.Duration{}
 }
 
-// polled notes what a poll assigns.
-func (p *proof) polled(q *wire.Checks) {
+// polled notes what a poll of a node assigns.
+func (p *proof) polled(to raft.NodeID, q *wire.Checks) {
 	for i := range q.Groups {
 		s := &q.Groups[i]
 		for j := range s.Rows {
@@ -52,8 +53,19 @@ func (p *proof) polled(q *wire.Checks) {
 			if now := p.newest[key]; now != nil && now.number >= r.Number {
 				continue // it is sent again
 			}
-			x := &assignment{key: key, number: r.Number, check: r.Check}
+			x := &assignment{key: key, node: to, number: r.Number, check: r.Check}
 			p.newest[key], p.all[r.Number] = x, x
+		}
+	}
+}
+
+// named checks whom an assigner names as those that check a service: each has the newest assignment
+// of that leader, in that term.
+func (p *proof) named(n *node, g raft.GroupID, term uint64, name string, all []wire.ServiceChecker) {
+	for i := range all {
+		c := &all[i]
+		if x := p.newest[instanceKey{g, term, name, c.Instance}]; x == nil || x.node != c.Node || x.check != c.Check {
+			n.c.fail("n%d names %+v for service %q in term %d of group %d; the newest assignment is %+v", n.index, *c, name, term, g, x)
 		}
 	}
 }

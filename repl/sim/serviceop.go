@@ -198,6 +198,9 @@ func (x *services) list(o *op) {
 func (x *services) listed(o *op, a *wire.ServicesAnswer) {
 	t, q := o.spoke(a.Group, a.At), o.services
 	rows := a.Rows
+	if len(a.Checkers) > 0 && (!q.Exact || o.local) {
+		t.c.fail("%s is told who checks: %+v; only the leader knows, of one service", o, a.Checkers)
+	}
 	for _, r := range q.Slots {
 		for s := r.From; s <= r.To; s++ {
 			l := t.c.lives.of(s)
@@ -260,6 +263,29 @@ func (x *services) allowed(program string) bool {
 	return slices.ContainsFunc(x.c.nodes, func(n *node) bool { return n.up && slices.Contains(n.programs(), program) })
 }
 
+// named reports whether the leaders name a node for each check that one can run, and none for others.
+func (x *services) named() bool {
+	all := true
+	x.c.lives.eachService(func(l *slotLife, name string, v *serviceVersion) {
+		g := x.c.lives.owner(l.slot)
+		lead := x.c.leaderOf(g)
+		if lead == nil {
+			all = false
+			return
+		}
+		lead.checks.checkers(g, name, func(rows []wire.ServiceChecker) {
+			want := 0
+			for i := range v.service.Instances {
+				if t := v.service.Type; t != typeTTL && (t != typeCustom || x.allowed(v.service.Instances[i].Get("script"))) {
+					want++
+				}
+			}
+			all = all && len(rows) == want
+		})
+	})
+	return all
+}
+
 // astray describes the instances that are not what they must come to; "" if there are none.
 func (x *services) astray() string {
 	var b strings.Builder
@@ -287,6 +313,7 @@ func (x *services) settle() {
 	}
 	c.run(foundBefore)
 	c.until("each instance is what its target is", checkedWithin, func() bool { return x.astray() == "" })
+	c.until("for each check its leader names a node", checkedWithin, x.named)
 	reports := x.reports
 	c.run(steadyFor)
 	if x.reports != reports {

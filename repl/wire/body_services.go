@@ -80,12 +80,26 @@ func (m *Services) Read(body []byte) error {
 	return nil
 }
 
-// ServicesAnswer answers a [Services]: [group, term, index, more, [[name, version, value] …]].
+// ServicesAnswer answers a [Services]:
+// [group, term, index, more, [[name, version, value] …], [[instance, check, node, name] …]].
 type ServicesAnswer struct {
 	Group raft.GroupID
 	At    raft.LogID   // the rows are as of here
 	More  bool         // ask again, behind the last row
 	Rows  []ServiceRow // at most ServicesRowsMax
+	// Checkers says which nodes run the checks of the one service that was asked for exactly. It is
+	// empty where the answer does not come from the leader of the group, in any other mode than
+	// ReadLinearizable and ReadFollower, and from an older node.
+	Checkers []ServiceChecker // at most registry.InstancesMax
+}
+
+// ServiceChecker says which node runs the check of an instance: it has taken the newest assignment
+// of the leader. An instance without a row has no such node now, or none that the leader knows of.
+type ServiceChecker struct {
+	Instance string
+	Check    uint64 // version of what is checked; the row is void if that of the instance is another one
+	Node     raft.NodeID
+	Name     string // of the node; "" if the leader's table has no such node
 }
 
 // ServiceRow is a service as nodes show it to clients.
@@ -96,11 +110,16 @@ type ServiceRow struct {
 }
 
 const (
-	servicesAnswerFields = 5
+	servicesAnswerFields = 6
+	servicesAnswerBefore = 5 // without Checkers
 	serviceRowFields     = 3
+	serviceCheckerFields = 4
 	// serviceRowBytesMin is what the shortest row takes: its head, a name of one byte, a
 	// version, a value of one byte.
 	serviceRowBytesMin = 1 + 3 + 1 + 3
+	// serviceCheckerBytesMin is what the shortest [ServiceChecker] takes: its head, an id of one
+	// byte, a version, a node, no name.
+	serviceCheckerBytesMin = 1 + 2 + 1 + 1 + 1
 )
 
 // Append appends the body.
@@ -115,6 +134,15 @@ func (m *ServicesAnswer) Append(b []byte) []byte {
 		b = pack.AppendBytes(b, row.Name)
 		b = pack.AppendUint(b, row.Version)
 		b = pack.AppendBytes(b, row.Value)
+	}
+	b = pack.AppendArray(b, len(m.Checkers))
+	for i := range m.Checkers {
+		c := &m.Checkers[i]
+		b = pack.AppendArray(b, serviceCheckerFields)
+		b = pack.AppendString(b, c.Instance)
+		b = pack.AppendUint(b, c.Check)
+		b = pack.AppendUint(b, uint64(c.Node))
+		b = pack.AppendString(b, c.Name)
 	}
 	return b
 }
@@ -142,8 +170,40 @@ func (m *ServicesAnswer) Read(body []byte) error {
 		}
 		m.Rows[i] = row
 	}
+	m.Checkers = nil
+	if n < servicesAnswerFields {
+		r.Trailing(n, servicesAnswerBefore)
+		return r.Done()
+	}
+	if err := m.readCheckers(&r); err != nil {
+		return err
+	}
 	r.Trailing(n, servicesAnswerFields)
 	return r.Done()
+}
+
+func (m *ServicesAnswer) readCheckers(r *pack.Reader) error {
+	n := r.Array()
+	if err := r.Err(); err != nil {
+		return err
+	}
+	if n > registry.InstancesMax || n > len(r.Rest())/serviceCheckerBytesMin {
+		return fmt.Errorf("%d checkers in %d bytes, want %d at most", n, len(r.Rest()), registry.InstancesMax)
+	}
+	if n == 0 {
+		return nil
+	}
+	m.Checkers = make([]ServiceChecker, n)
+	for i := range m.Checkers {
+		fields := r.Array()
+		c := ServiceChecker{Instance: r.String(), Check: r.Uint(), Node: raft.NodeID(r.Uint()), Name: r.String()}
+		r.Trailing(fields, serviceCheckerFields)
+		if r.Err() == nil && (c.Instance == "" || len(c.Instance) > registry.IDMax || c.Node == 0) {
+			return fmt.Errorf("checker %d: an instance of %d bytes and node %s, want 1 to %d, and a node", i, len(c.Instance), c.Node, registry.IDMax)
+		}
+		m.Checkers[i] = c
+	}
+	return nil
 }
 
 func (m *ServicesAnswer) lines() []string {
@@ -151,6 +211,10 @@ func (m *ServicesAnswer) lines() []string {
 	for i := range m.Rows {
 		row := &m.Rows[i]
 		lines = append(lines, fmt.Sprintf("service %s version %d value of %d bytes", quoted(row.Name), row.Version, len(row.Value)))
+	}
+	for i := range m.Checkers {
+		c := &m.Checkers[i]
+		lines = append(lines, fmt.Sprintf("instance %q check %d node %s name %q", c.Instance, c.Check, c.Node, c.Name))
 	}
 	return lines
 }

@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +31,10 @@ func TestServicesLimits(t *testing.T) {
 		}
 		return a.Append(nil)
 	}
+	checkers := func(n int, c wire.ServiceChecker) []byte {
+		return (&wire.ServicesAnswer{Checkers: slices.Repeat([]wire.ServiceChecker{c}, n)}).Append(nil)
+	}
+	longID := strings.Repeat("i", registry.IDMax)
 	small := wire.ServiceRow{Name: []byte("n"), Value: []byte{0}}
 	watch := func(w wire.Watch) []byte {
 		w.PieceBytes, w.Now = wire.StreamPieceMin, true
@@ -63,6 +68,11 @@ func TestServicesLimits(t *testing.T) {
 		{"a row without a name", wire.TypeServicesAnswer, rows(1, wire.ServiceRow{Value: []byte("0000")}), "a name of 0 bytes"},
 		{"a row without a value", wire.TypeServicesAnswer, rows(1, wire.ServiceRow{Name: long}), "a value of 0"},
 		{"a row of a long name", wire.TypeServicesAnswer, rows(1, wire.ServiceRow{Name: append(long, 'x'), Value: []byte{0}}), "a name of 129 bytes"},
+		{"most checkers", wire.TypeServicesAnswer, checkers(registry.InstancesMax, wire.ServiceChecker{Instance: longID, Check: 1, Node: 1}), ""},
+		{"a checker more", wire.TypeServicesAnswer, checkers(registry.InstancesMax+1, wire.ServiceChecker{Instance: "i", Node: 1}), "513 checkers"},
+		{"a checker of no instance", wire.TypeServicesAnswer, checkers(1, wire.ServiceChecker{Check: 1000, Node: 1}), "an instance of 0 bytes"},
+		{"a checker of a long id", wire.TypeServicesAnswer, checkers(1, wire.ServiceChecker{Instance: longID + "x", Node: 1}), "an instance of 257 bytes"},
+		{"a checker that is no node", wire.TypeServicesAnswer, checkers(1, wire.ServiceChecker{Instance: "i"}), "want 1 to 256, and a node"},
 		{"the largest heartbeat", wire.TypeHeartbeat, beat(func(h *wire.Heartbeat) {
 			h.Name, h.Instance, h.Note = string(long), strings.Repeat("i", registry.IDMax), strings.Repeat("r", registry.ReasonMax)
 		}), ""},

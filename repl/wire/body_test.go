@@ -186,6 +186,10 @@ var madeGood = map[wire.Type]func(b wire.Body){
 			row := &b.(*wire.ServicesAnswer).Rows[i]
 			row.Name, row.Value = append([]byte("x"), row.Name[:min(len(row.Name), registry.NameMax-1)]...), append(row.Value, 0)
 		}
+		for i := range b.(*wire.ServicesAnswer).Checkers {
+			c := &b.(*wire.ServicesAnswer).Checkers[i]
+			c.Instance, c.Node = "x"+c.Instance[:min(len(c.Instance), registry.IDMax-1)], c.Node|1
+		}
 	},
 	wire.TypeHeartbeat: func(b wire.Body) {
 		h := b.(*wire.Heartbeat)

@@ -86,7 +86,8 @@ func exampleWelcome() *wire.Welcome {
 
 // exampleService is a service as a node shows it.
 func exampleService() []byte {
-	s := registry.Service{Name: "queue", Type: registry.TypeTTL, Instances: []registry.Instance{{ID: "queue-1", Check: 10435, Status: registry.Up}}}
+	s := registry.Service{Name: "queue", Type: registry.TypeTCP, Instances: []registry.Instance{{ID: "queue-1", Check: 10435, Status: registry.Up,
+		Settings: []registry.Setting{{Key: "host", Value: "10.0.0.9"}, {Key: "port", Value: "4150"}}}}}
 	value, err := registry.Public(s.Append(nil))
 	if err != nil {
 		panic(err)
@@ -215,7 +216,8 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeLeaseAnswer: &wire.LeaseAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10436}, Lease: shardmap.MakeLeaseID(1234, 17), TTL: 30_000},
 	wire.TypeServices:    &wire.Services{Group: 3, Slots: []shardmap.SlotRange{{From: 1024, To: 2047}}, AfterSlot: 1234, After: []byte("db"), Limit: 65536},
 	wire.TypeServicesAnswer: &wire.ServicesAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10441},
-		Rows: []wire.ServiceRow{{Name: []byte("queue"), Version: 10437, Value: exampleService()}}},
+		Rows:     []wire.ServiceRow{{Name: []byte("queue"), Version: 10437, Value: exampleService()}},
+		Checkers: []wire.ServiceChecker{{Instance: "queue-1", Check: 10435, Node: n2, Name: "n2"}}},
 	wire.TypeHeartbeat:       &wire.Heartbeat{Group: 3, Name: "worker", Instance: "worker-1", Status: wire.HeartbeatUp, Note: "17 jobs done"},
 	wire.TypeHeartbeatAnswer: &wire.Empty{},
 

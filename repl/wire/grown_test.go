@@ -59,3 +59,28 @@ func TestAnswerThatHasGrownTwice(t *testing.T) {
 		t.Errorf("with a further field: %v", err)
 	}
 }
+
+// An answer about services tells since some build which nodes check. Answers of older nodes lack
+// that, and those of newer ones may have more in them.
+func TestServicesAnswerThatHasGrown(t *testing.T) {
+	full := (&wire.ServicesAnswer{Rows: []wire.ServiceRow{{Name: []byte("db"), Version: 3, Value: []byte{0}}}, Checkers: []wire.ServiceChecker{}}).Append(nil)
+	const fields, emptyArray = 6, 0x90
+	if full[0] != emptyArray|fields || full[len(full)-1] != emptyArray {
+		t.Fatalf("the answer is not of %d fields with an empty list at its end: % x", fields, full)
+	}
+	older := bytes.Clone(full[:len(full)-1])
+	older[0]--
+	a := wire.ServicesAnswer{Checkers: []wire.ServiceChecker{{Instance: "of another answer"}}}
+	if err := a.Read(older); err != nil || len(a.Rows) != 1 || a.Checkers != nil {
+		t.Errorf("without checkers: %+v, %v", a, err)
+	}
+	newer := append(bytes.Clone(full), 7)
+	newer[0]++
+	if err := a.Read(newer); err != nil || len(a.Rows) != 1 {
+		t.Errorf("with a further field: %+v, %v", a, err)
+	}
+	older[0]--
+	if err := a.Read(older); err == nil {
+		t.Error("of four fields: no error")
+	}
+}
