@@ -45,7 +45,8 @@ func withTags(s *registry.Service, tags []string) bool {
 	return len(s.Instances) > 0
 }
 
-// getService reads a service, without the instances that lack a tag.
+// getService reads a service, without the instances that lack a tag, and with the names of the
+// nodes that check the others.
 func getService(ctx context.Context, c *cli.Context, s *errand, name string, o client.ReadOptions) (*registry.Service, error) {
 	item, err := s.client.Service(ctx, name, o)
 	if err != nil {
@@ -53,6 +54,10 @@ func getService(ctx context.Context, c *cli.Context, s *errand, name string, o c
 	}
 	if tags := c.StringSlice("tag"); !withTags(item.Service, tags) {
 		return nil, withStatus(exitNotFound, "service %s: no instance has the tag %s", shown([]byte(name)), strings.Join(tags, " and the tag "))
+	}
+	for i := range item.Service.Instances {
+		x := &item.Service.Instances[i]
+		x.CheckedBy = item.Checkers[x.ID].Name
 	}
 	return item.Service, nil
 }

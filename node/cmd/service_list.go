@@ -58,11 +58,14 @@ func serviceList(con *console, c *cli.Context) error {
 func serviceGetCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "get", Usage: "show a service and its instances", ArgsUsage: "NAME",
-		Description: `Shows for each instance its status, since when, why, and its settings; passwords as ` + registry.Mask + `.
---changes shows the last changes of each instance's status instead. Ends with status 4 if there
-is no such service.
+		Description: `Shows for each instance its status, since when, the node that checks it, why it is so, and its
+settings; passwords as ` + registry.Mask + `. No node is shown for an instance that reports itself, for one
+whose check was assigned a moment ago or can't be run by any node, and with --read local. --changes
+shows the last changes of each instance's status instead. Ends with status 4 if there is no such
+service.
 
-With -o json: ` + serviceForm,
+With -o json: ` + serviceForm + `; a node that is checked has "checked_by" too, the name of the node
+of the cluster that checks it`,
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "changes", Usage: "show how the status has changed"}, tagFlag(), readHowFlag()},
 		Action: con.action(serviceGet),
 	})
@@ -103,10 +106,10 @@ func serviceTable(s *errand, service *registry.Service) error {
 	if err := s.line("%s", line); err != nil {
 		return err
 	}
-	t := newTable(s.out, "INSTANCE", "STATUS", "SINCE", "REASON", "SETTINGS")
+	t := newTable(s.out, "INSTANCE", "STATUS", "SINCE", "CHECKED BY", "REASON", "SETTINGS")
 	for i := range service.Instances {
 		x := &service.Instances[i]
-		t.row(x.ID, x.Shown(), moment(x.Since), orDash(x.Reason), orDash(settingsText(x.Settings)))
+		t.row(x.ID, x.Shown(), moment(x.Since), orDash(x.CheckedBy), orDash(x.Reason), orDash(settingsText(x.Settings)))
 	}
 	return t.Flush()
 }

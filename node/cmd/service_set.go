@@ -176,6 +176,9 @@ func serviceOf(c *cli.Context) ([]registry.Service, error) {
 		if instance.Settings, err = instanceSettings(text); err != nil {
 			return nil, usagef("muster service set: --node %d: %w", n+1, err)
 		}
+		if slices.ContainsFunc(instance.Settings, func(x registry.Setting) bool { return x.Key == registry.ShownCheckedBy }) {
+			return nil, usagef("muster service set: --node %d: field %s: shown, not set", n+1, registry.ShownCheckedBy)
+		}
 		service.Instances = append(service.Instances, instance)
 	}
 	service.Complete()

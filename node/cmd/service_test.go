@@ -41,6 +41,7 @@ func TestServiceUsage(t *testing.T) {
 		{"service set db --type tcp --node host=h,port=1 --node =1", `muster service set: --node 2: setting "=1"; want K=V`},
 		{"service set db --type tcp --node host=h,port=1,host=i", `muster service set: --node 1: setting "host" is given twice`},
 		{"service set db --type tcp --node host=h,port=1 --node host=h,port=1", "h:1"},
+		{one + "--node host=i,port=1,checked_by=n1", "muster service set: --node 2: field checked_by: shown, not set"},
 		{one + "--set protect", `muster service set: --set: setting "protect"; want K=V`},
 		{one + "--set protect=101", `field protect: "101"`},
 		{one + "--set protect=1 --set protect=2", `muster service set: --set: setting "protect" is given twice`},

@@ -95,7 +95,8 @@ func evilAnswer(addr string, t wire.Type) (wire.Type, wire.Body) {
 		service := registry.Service{Name: "db", Type: evil, Settings: settings[:1], Instances: []registry.Instance{{
 			ID: evil, Settings: settings, Status: registry.Up, Reason: evil, Since: 1, Changes: []registry.Change{{At: 1, To: registry.Up, Reason: evil}}, Count: 1,
 		}}}
-		return wire.TypeServicesAnswer, &wire.ServicesAnswer{Group: 1, At: raft.LogID{Term: 1, Index: 1}, Rows: []wire.ServiceRow{{Name: []byte("db"), Version: 1, Value: service.Append(nil)}}}
+		return wire.TypeServicesAnswer, &wire.ServicesAnswer{Group: 1, At: raft.LogID{Term: 1, Index: 1}, Rows: []wire.ServiceRow{{Name: []byte("db"), Version: 1, Value: service.Append(nil)}},
+			Checkers: []wire.ServiceChecker{{Instance: evil, Node: 1, Name: evil}}}
 	case wire.TypeCounters:
 		return wire.TypeCountersAnswer, &wire.CountersAnswer{Rows: []wire.CounterRow{{Name: evil, In: 1}}}
 	case wire.TypeCheck:

@@ -199,6 +199,9 @@ func (f *file) nodes(s *Service, at place) {
 		}
 		i := Instance{Settings: slices.Clone(withoutState(f.object(&fieldsOfInstance, noField)))}
 		i.complete()
+		if _, set := find(i.Settings, ShownCheckedBy); set {
+			v.p.add(v.at, "field %s: %s", ShownCheckedBy, isShown)
+		}
 		v.instance(s.Type, &i)
 		if i.ID != "" && len(s.Instances) < cap(s.Instances) {
 			s.Instances = append(s.Instances, i)
@@ -213,8 +216,8 @@ func (f *file) nodes(s *Service, at place) {
 func noField(string) bool { return false }
 
 // notSettings is how many fields of an object become no settings at most: an instance's id,
-// and the five of its state that MarshalJSON shows.
-const notSettings = 6
+// and the six of its state that MarshalJSON shows.
+const notSettings = 7
 
 // object reads the object that comes next as settings, in the order of the file, and stops
 // keeping them when they are more than there may be. It asks field about each key, which reports
@@ -281,7 +284,9 @@ func withoutState(list []Setting) []Setting {
 	}) {
 		return list
 	}
-	return slices.DeleteFunc(list, func(x Setting) bool { return x.Key != keyID && fieldsOfInstance.reserved[x.Key] != "" })
+	return slices.DeleteFunc(list, func(x Setting) bool {
+		return x.Key != keyID && (fieldsOfInstance.reserved[x.Key] != "" || x.Key == ShownCheckedBy)
+	})
 }
 
 // validateNames names services that would take each other's place.

@@ -50,7 +50,12 @@ func TestFileInDistersFormat(t *testing.T) {
 func TestFileTakesWhatIsShown(t *testing.T) {
 	s := shop()
 	for _, i := range []int{0, 1} { // a state of each kind
+		s.Instances[i].CheckedBy = "n2"
 		b, err := s.MarshalJSON()
+		if !strings.Contains(string(b), `"checked_by":"n2"`) {
+			t.Errorf("who checks is not shown in %s", b)
+		}
+		s.Instances[i].CheckedBy = ""
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,6 +78,22 @@ func TestFileTakesWhatIsShown(t *testing.T) {
 		if b, _ := shop().MarshalJSON(); !strings.Contains(string(b), want) {
 			t.Errorf("%s is not shown in %s", want, b)
 		}
+	}
+}
+
+// A cluster may have instances with a setting checked_by, of a build that knew no such field. It is
+// shown as it is, and once.
+func TestSettingCheckedByIsKept(t *testing.T) {
+	s := shop()
+	s.Instances[0].CheckedBy = "n2"
+	s.Instances[0].Settings = append([]Setting{{Key: "checked_by", Value: "the team"}}, s.Instances[0].Settings...)
+	sortSettings(s.Instances[0].Settings)
+	b, err := s.MarshalJSON()
+	if err != nil || strings.Count(string(b), "checked_by") != 1 || !strings.Contains(string(b), `"checked_by":"the team"`) {
+		t.Errorf("got %s, %v", b, err)
+	}
+	if err := s.Validate(); err != nil {
+		t.Errorf("nodes refuse it: %v", err)
 	}
 }
 
@@ -122,7 +143,7 @@ func TestFileNamesEachProblem(t *testing.T) {
 			`service 2 ("q"), node 4: field id: node 1 has "b" too; give each an id of its own`,
 		}},
 		{"dangerous", `[{"name":"a b","type":"custom","webhook":"ftp://x","node":[{"script":"/bin/sh -c 'id'"},{"script":"../x"},{"script":"-x"}]},
-			{"name":"w","type":"web","node":[{"url":"http://u:hush@h/"},{"url":"file:///etc/passwd"},{"url":"http://h/","expect":"700"},{"url":"http://i/","status":"2xx"},{"url":"http://j/","interval":"500","timeout":"501"}]},
+			{"name":"w","type":"web","node":[{"url":"http://u:hush@h/"},{"url":"file:///etc/passwd"},{"url":"http://h/","expect":"700"},{"url":"http://i/","status":"2xx"},{"url":"http://j/","interval":"500","timeout":"501"},{"url":"http://k/","checked_by":"n1"}]},
 			{"name":"r","type":"redis","node":[{"host":"h","port":"1","database":"a","tls":"yes"}]},
 			{"name":"a\u202eb","type":"ttl","node":[{"id":"\u200b"}]}]`, []string{
 			`service 1 ("a b"): field name: "a b"; want a name of characters that print, without spaces`,
@@ -135,6 +156,7 @@ func TestFileNamesEachProblem(t *testing.T) {
 			`service 2 ("w"), node 3: field expect: "700"; want HTTP statuses or classes with commas between them, as in 2xx,301`,
 			`service 2 ("w"), node 4: field status: shown, not set; field expect has the HTTP statuses that mean up`,
 			`service 2 ("w"), node 5: field timeout: 501; want no more than the interval, 500`,
+			`service 2 ("w"), node 6: field checked_by: shown, not set`,
 			`service 3 ("r"), node 1: field tls: "yes"; want "on" or "off"`,
 			`service 3 ("r"), node 1: field database: "a"; want a number from 0 to 65535`,
 			`service 4 ("a\u202eb"): field name: "a\u202eb"; want a name of characters that print, without spaces`,

@@ -30,7 +30,7 @@ func (s *Service) MarshalJSON() ([]byte, error) {
 
 // MarshalJSON writes the instance as it stands in its service:
 //
-//	{"id":…,settings…,"status":…,"since":…,"reason":…,"maintenance":true,"changes":[{"at":…,"to":…,"reason":…} …]}
+//	{"id":…,settings…,"status":…,"since":…,"reason":…,"maintenance":true,"checked_by":…,"changes":[{"at":…,"to":…,"reason":…} …]}
 //
 // Times are RFC 3339, in UTC. Whatever is empty is left out, except for the status.
 func (i *Instance) MarshalJSON() ([]byte, error) {
@@ -52,6 +52,10 @@ func (o *object) instance(i *Instance) {
 	}
 	if i.Maintenance {
 		inner.value(keyMaintenance, []byte("true"))
+	}
+	// A setting of that name may be older than this field, and is the user's.
+	if _, set := find(i.Settings, ShownCheckedBy); i.CheckedBy != "" && !set {
+		inner.text(ShownCheckedBy, i.CheckedBy)
 	}
 	if len(i.Changes) > 0 {
 		inner.key(keyChanges)

@@ -55,6 +55,10 @@ type Instance struct {
 	Changes     []Change // the newest [ChangesMax], oldest first; fewer where [ServiceMax] leaves no room: see [Service.Append]
 	Hooked      uint64   // changes that the webhook was told of. Invariant: at most Count
 	Count       uint64   // changes that there have ever been
+
+	// CheckedBy is the name of the node that runs the check now. No record has it: clients that were
+	// told put it here to show it.
+	CheckedBy string
 }
 
 // Change is one change of an instance's status.

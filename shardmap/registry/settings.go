@@ -17,6 +17,11 @@ const (
 	SettingDeregister    = "deregister_after" // ms
 )
 
+// ShownCheckedBy is the field by which [Instance.CheckedBy] is shown. It can't be among the reserved
+// ones, as nodes of older builds would take a definition that newer ones refuse: whoever reads
+// definitions from people refuses it. An instance may have a setting of this name from before.
+const ShownCheckedBy = "checked_by"
+
 // Keys that more than one place here knows: of settings, and of what a file has beside them.
 const (
 	keyName  = "name"

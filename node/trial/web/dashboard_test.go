@@ -361,6 +361,7 @@ func pageServices(t *testing.T, p *dashboard) {
 	b := p.login(t, 0, "/ui/services?service=web&q=web")
 	for _, i := range p.instances {
 		b.sees("instance-"+i, "up")
+		b.sees("checked-by-"+i, "checked by n")
 	}
 	out := p.instances[2]
 	b.click("maintain-" + out)

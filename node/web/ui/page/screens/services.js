@@ -36,7 +36,7 @@ const columns = [
 ];
 
 // The facts of an instance beside its settings.
-const own = new Set(["id", "status", "since", "reason", "changes", "owner"]);
+const own = new Set(["id", "status", "since", "reason", "changes", "checked_by"]);
 const settings = (n) => Object.entries(n).filter(([k]) => !own.has(k)).map(([k, v]) => `${k}=${typeof v === "object" ? JSON.stringify(v) : v}`).join(" ");
 
 function One({ name, close, list }) {
@@ -52,7 +52,7 @@ function One({ name, close, list }) {
     <div class="scroll fit" tabindex="0" role="region" aria-label="Instances"><table class="plain"><thead><tr><th scope="col">instance</th><th scope="col">status</th><th scope="col">why</th><th scope="col"><span class="sr">do</span></th></tr></thead>
     <tbody>${(data.nodes || []).map((n) => {
       const away = n.status === "maintenance";
-      return html`<tr key=${n.id}><th scope="row" class="mono" title=${settings(n)}>${n.id}</th><td><${Status} is=${n.status} testid=${"instance-" + n.id} /><br /><small title=${n.since}>${ago(n.since)}</small></td><td class="wrap">${n.reason || "–"}${n.owner && html` <span class="muted">by ${n.owner}</span>`}</td>
+      return html`<tr key=${n.id}><th scope="row" class="mono" title=${settings(n)}>${n.id}</th><td><${Status} is=${n.status} testid=${"instance-" + n.id} /><br /><small title=${n.since}>${ago(n.since)}</small></td><td class="wrap">${n.reason || "–"}${n.checked_by && html`<br /><small class="muted" data-testid=${"checked-by-" + n.id}>checked by ${n.checked_by}</small>`}</td>
         <td><button data-testid=${"maintain-" + n.id} onClick=${() => act({ title: away ? `Take ${n.id} back in` : `Take ${n.id} out`, command: "service maintain", args: { name, instance: n.id, state: away ? "off" : "on" }, done, about: away ? "It has the status again that its checks say." : "Nobody is sent to it while it is in maintenance; its checks go on." })}>${away ? "Back in" : "Take out"}</button></td></tr>`;
     })}</tbody></table></div>
     <h3>Last changes</h3>
