@@ -142,7 +142,7 @@ func formerMember(t *testing.T) string {
 	s := newStranger(t)
 	table := r.node.table.Load()
 	root, _ := table.Security.Issuing()
-	leaf, _, err := r.node.notary.keys.sign(&root, nodeName(table.Security.ClusterOf(table), s.id), &s.key.PublicKey, time.Now(), time.Time{}, trust.NodeLife)
+	leaf, _, err := r.node.notary.keys.sign(&root, nodeName(table.Security.ClusterOf(table), s.id), &s.key.PublicKey, time.Now(), trust.Terms{Life: trust.NodeLife})
 	if err == nil {
 		s.shot, err = trust.NewCertificate(s.key, leaf, root.DER)
 	}

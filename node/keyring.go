@@ -443,7 +443,7 @@ func (k *keyring) own() (own notary.Own) {
 	if err != nil {
 		return own
 	}
-	return notary.Own{Serial: shardmap.Serial(serial), Root: shardmap.RootID(trust.RootIDOf(k.root)), RenewAt: trust.RenewAt(k.leaf).Unix(), Ends: k.leaf.NotAfter.Unix()}
+	return notary.Own{Serial: shardmap.Serial(serial), Root: shardmap.RootID(trust.RootIDOf(k.root)), Host: trust.HostIn(k.leaf), RenewAt: trust.RenewAt(k.leaf).Unix(), Ends: k.leaf.NotAfter.Unix()}
 }
 
 // name is the name in this node's certificate; ok is false while it has none.
@@ -559,8 +559,8 @@ func (k *keyring) makeRoot(cluster uint64, id shardmap.WrapKeyID, now time.Time)
 	return shardmap.Root{ID: shardmap.RootID(rootID), DER: der, Wrapped: wrapped, WrapKey: id}, nil
 }
 
-// sign makes a certificate under a root, which counts as issued no earlier than after.
-func (k *keyring) sign(root *shardmap.Root, name trust.Name, pub *ecdsa.PublicKey, now, after time.Time, life time.Duration) (der []byte, serial shardmap.Serial, err error) {
+// sign makes a certificate under a root.
+func (k *keyring) sign(root *shardmap.Root, name trust.Name, pub *ecdsa.PublicKey, now time.Time, terms trust.Terms) (der []byte, serial shardmap.Serial, err error) {
 	wrap, ok := k.wrapKey(trust.WrapKeyID(root.WrapKey))
 	if !ok {
 		return nil, serial, fmt.Errorf("wrapping key %s is in no file here", root.WrapKey)
@@ -573,7 +573,7 @@ func (k *keyring) sign(root *shardmap.Root, name trust.Name, pub *ecdsa.PublicKe
 	if err != nil {
 		return nil, serial, err
 	}
-	der, s, err := issuer.IssueAfter(rand.Reader, name, pub, now, after, life)
+	der, s, err := issuer.IssueWith(rand.Reader, name, pub, now, terms)
 	return der, shardmap.Serial(s), err
 }
 

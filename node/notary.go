@@ -323,6 +323,9 @@ func (y *authority) drop(a *notary.Action) error {
 	return nil
 }
 
+// bugNamesAsked is planted to show that its test finds it: a certificate names the host that its request does.
+const bugNamesAsked = "host of a certificate as its request wants it"
+
 // sign makes the certificate that somebody has asked for.
 func (y *authority) sign(a *notary.Action, q *asks, t *shardmap.Table) (serial shardmap.Serial, notAfter int64, err error) {
 	root, ok := t.Security.Root(a.Root)
@@ -330,12 +333,15 @@ func (y *authority) sign(a *notary.Action, q *asks, t *shardmap.Table) (serial s
 		return serial, 0, errors.New("nobody waits for it any longer")
 	}
 	now := y.node.guard.now()
-	var after time.Time
+	terms := trust.Terms{Life: a.Life, Host: a.Host}
 	if u, ok := t.Security.UserNamed(q.name.User); ok && !bug(bugLeadersClocks) {
 		// The user's certificates may have been withdrawn by a leader whose clock is ahead of this one's.
-		after = time.Unix(u.CertsAfter, 0)
+		terms.After = time.Unix(u.CertsAfter, 0)
 	}
-	der, serial, err := y.keys.sign(&root, q.name, q.public, now, after, a.Life)
+	if bug(bugNamesAsked) {
+		terms.Host = wishedHost(q.public)
+	}
+	der, serial, err := y.keys.sign(&root, q.name, q.public, now, terms)
 	if err != nil {
 		return serial, 0, err
 	}
@@ -415,7 +421,11 @@ func (y *authority) certify(ctx context.Context, q notary.Request, request []byt
 	if refusal := n.ledHere(loop); refusal != nil {
 		return a, refusal
 	}
-	public, err := trust.ReadRequest(request)
+	read := trust.ReadRequest
+	if bug(bugNamesAsked) {
+		read = readWish
+	}
+	public, err := read(request)
 	if err != nil {
 		return a, wire.BadRequest("certificate request", err.Error(), "make it with a release of muster, or as docs/protocol.md says")
 	}

@@ -49,6 +49,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugWithdrawnStays, func(t *testing.T) string { return openAfterRevoke(t, 4*secureLimits().recheckPause) }},
 		{setBug, bugResetUnproven, unprovenReset},
 		{setBug, bugLoginRenewed, loginRenewed},
+		{setBug, bugNamesAsked, namesAsked},
 		{standing.SetBug, "earlier certificate of a removed node accepted", formerMember},
 		{setBug, bugFoundingOpen, toldAsFounder},
 		{setBug, bugRulesTold, rulesTold},

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -60,6 +61,7 @@ type Action struct {
 	Request uint64 // the owner's number
 	Refusal *wire.Error
 	Life    time.Duration // of Sign: how long the certificate is to be good
+	Host    trust.Host    // of Sign: that it is to name
 	Serial  shardmap.Serial
 	Index   uint64
 }
@@ -85,6 +87,7 @@ type flight struct {
 	node    raft.NodeID
 	wrapKey shardmap.WrapKeyID
 	root    shardmap.RootID
+	host    trust.Host
 	request uint64
 	until   time.Duration // when it counts as failed
 }
@@ -123,7 +126,7 @@ func (d *desk) begin(now Now, key string, a Action) bool {
 	}
 	d.number++
 	a.Number = d.number
-	d.flights[a.Number] = &flight{kind: a.Kind, key: key, node: a.Node, wrapKey: a.WrapKey, root: a.Root, request: a.Request, until: now.Host + actionMax}
+	d.flights[a.Number] = &flight{kind: a.Kind, key: key, node: a.Node, wrapKey: a.WrapKey, root: a.Root, host: a.Host, request: a.Request, until: now.Host + actionMax}
 	d.actions = append(d.actions, a)
 	return true
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/repl/trust"
 	"muster/shardmap"
 )
 
@@ -17,6 +18,9 @@ const (
 	// it doubles from the one to the other.
 	bearPauseMin = 100 * time.Millisecond
 	bearPauseMax = 10 * time.Second
+	// namesAgain is after how long a node asks again for a certificate that names the host of its address in the table:
+	// it has asked, and got one that does not, as from a leader of a release that puts no host into any.
+	namesAgain = time.Hour
 	// linkMax is how long a member waits, once all have certificates, until its connections to others are by
 	// those, before it says that it has its own: another one may be unable to show its own.
 	linkMax = 3 * time.Second
@@ -26,6 +30,7 @@ const (
 type Own struct {
 	Serial  shardmap.Serial
 	Root    shardmap.RootID // zero: there is none
+	Host    trust.Host      // that it names; zero: none
 	RenewAt int64           // Unix seconds, by the clock of who made it
 	Ends    int64           // Unix seconds: from then on others hear nothing by it but that another one is wanted
 }
@@ -47,6 +52,10 @@ type Bearer struct {
 	// asked for a certificate because none is known to lead.
 	members []raft.NodeID
 	asked   int
+
+	naming  trust.Host    // that the table had when a certificate was asked for last
+	named   trust.Host    // and when one was taken last
+	namedBy time.Duration // until when another one for that host is not asked for
 
 	leader  raft.NodeID // of the meta group; 0: not known
 	wishing bool        // the first user's certificate is to be had
@@ -137,6 +146,9 @@ func (b *Bearer) Turn(now Now) (a Action, has bool, next time.Duration) {
 	b.under, b.until = wants, now.Host+actionMax
 	a.Number = b.number
 	b.parting = a
+	if wants == Renew {
+		b.naming = b.host()
+	}
 	if wants == Tell {
 		a.Serial, a.Index = b.own.Serial, b.index
 		b.toldOf, b.toldTo, b.toldFor, b.tellAt = b.own, b.leader, b.index, now.Host+tellEvery
@@ -186,7 +198,11 @@ func (b *Bearer) wants(now Now) (ActionKind, time.Duration) {
 	if b.own.Root != issuing.ID || now.Wall >= b.own.RenewAt || !pinned || pin.Key != b.key || pin.Serial != b.own.Serial {
 		return Renew, 0
 	}
-	next := lookAt(now, b.own.RenewAt)
+	again := b.misnamed(now)
+	if again == 0 {
+		return Renew, 0
+	}
+	next := min(again, lookAt(now, b.own.RenewAt))
 	switch {
 	case !b.awaited():
 		return 0, next
@@ -202,6 +218,31 @@ func (b *Bearer) wants(now Now) (ActionKind, time.Duration) {
 		return 0, b.tellAt
 	}
 	return Tell, 0
+}
+
+// bugHostStays is planted to show that its test finds it: a node that has moved keeps the certificate of its former
+// address.
+const bugHostStays = "host of a former address"
+
+// host is that of this node's address in the table.
+func (b *Bearer) host() trust.Host {
+	if b.table == nil {
+		return ""
+	}
+	row, _ := b.table.Node(b.self)
+	return trust.HostOf(row.Addr)
+}
+
+// misnamed returns when another certificate is to be asked for because this one names another host than the table has:
+// 0 is now.
+func (b *Bearer) misnamed(now Now) time.Duration {
+	switch host := b.host(); {
+	case b.own.Host == host || bug(bugHostStays):
+		return never
+	case b.named == host && now.Host < b.namedBy:
+		return b.namedBy
+	}
+	return 0
 }
 
 // toldOfLate reports whether the leader was told shortly before what it would be told now.
@@ -269,6 +310,7 @@ func (b *Bearer) Ended(now Now, number uint64, err error) {
 		if kind == Renew {
 			// The table here may be a moment behind the answer.
 			b.at = now.Host + bearPauseMin
+			b.named, b.namedBy = b.naming, now.Host+namesAgain
 		}
 		return
 	}

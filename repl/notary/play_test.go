@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -41,6 +42,8 @@ func (w *world) waits() string {
 			return fmt.Sprintf("n%d has no certificate of the root that issues", h.id)
 		case c.notAfter <= w.wall+h.skew:
 			return fmt.Sprintf("n%d's certificate has ended", h.id)
+		case c.host != trust.HostOf(w.table.Nodes[i].Addr):
+			return fmt.Sprintf("n%d's certificate names %q, and its address is %s", h.id, c.host, w.table.Nodes[i].Addr)
 		}
 	}
 	for _, r := range w.table.Meta.Replicas {
@@ -93,6 +96,11 @@ func play(w *world) {
 		w.note("the token that is over was taken by a clock that is late")
 	}
 	w.calm = false
+	w.move()
+	w.run(5 * time.Second)
+	w.calm = true
+	w.until("certificates name the new addresses", time.Minute, func() bool { return w.waits() == "" })
+	w.calm = false
 	w.leave()
 	w.run(10 * time.Second)
 	// Everything stands still for forty days: all certificates end.
@@ -119,6 +127,22 @@ func play(w *world) {
 	w.until("former roots are retired", time.Minute, func() bool {
 		return !slices.ContainsFunc(w.table.Security.Roots, func(r shardmap.Root) bool { return r.State == shardmap.RootTrusted })
 	})
+}
+
+// move gives some members other addresses.
+func (w *world) move() {
+	for i := range w.table.Nodes {
+		row := w.table.Nodes[i]
+		if w.rnd.IntN(2) == 0 {
+			continue
+		}
+		w.moves++
+		a := shardmap.Announce{Node: row.ID, Start: row.Start + 1, Addr: fmt.Sprintf("n%d-%d:1", row.ID, w.moves), Name: row.Name, Level: row.Level}
+		if err := w.apply(must(shardmap.AppendAnnounce(nil, &a))); err != nil {
+			w.fail("n%d can't move: %v", row.ID, err)
+		}
+		w.note("n%d moves to %s", row.ID, a.Addr)
+	}
 }
 
 // leave takes off a node that votes nowhere, or was not there yet.

@@ -59,6 +59,7 @@ type request struct {
 	Request
 	until time.Duration
 	wants *shardmap.Pin // the certificate that was signed; nil: none
+	host  trust.Host    // that it names
 }
 
 // user and role are what the entries are about by which a reset makes an administrator.
@@ -130,9 +131,9 @@ func (c *Core) step(now Now, r *request) (refusal *wire.Error, done bool) {
 			return refusal, refusal != nil
 		}
 	}
-	if r.wants == nil || r.wants.Root != issuing.ID {
+	if host := hostOf(c, &r.Request); r.wants == nil || r.wants.Root != issuing.ID || r.host != host {
 		r.wants = nil
-		c.begin(now, fmt.Sprintf("sign %d", r.Number), Action{Kind: Sign, Request: r.Number, Root: issuing.ID, Life: r.Life()})
+		c.begin(now, fmt.Sprintf("sign %d", r.Number), Action{Kind: Sign, Request: r.Number, Root: issuing.ID, Life: r.Life(), Host: host})
 		return nil, false
 	}
 	if !r.forNode() {
@@ -160,6 +161,16 @@ func (c *Core) step(now Now, r *request) (refusal *wire.Error, done bool) {
 	return nil, false
 }
 
+// hostOf is the host that a certificate is to name: that of the node's address in the table. One that is no member yet
+// gets none, whatever it calls itself, and asks again once the table has its address.
+func hostOf(c *Core, q *Request) trust.Host {
+	if !q.forNode() {
+		return ""
+	}
+	row, _ := c.table.Node(q.Node)
+	return trust.HostOf(row.Addr)
+}
+
 // committed reports whether the table has the certificate that was made for a request.
 func (c *Core) committed(r *request) bool {
 	pin, ok := c.table.Security.Pin(r.Node)
@@ -170,6 +181,7 @@ func (c *Core) committed(r *request) bool {
 func (c *Core) signed(f *flight, res *Result) {
 	for _, r := range c.requests {
 		if r.Number == f.request && res.Err == nil {
+			r.host = f.host
 			r.wants = &shardmap.Pin{Node: r.Node, Key: r.Key, Root: f.root, Serial: res.Serial, NotAfter: res.NotAfter}
 		}
 	}

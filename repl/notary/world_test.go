@@ -45,6 +45,8 @@ type world struct {
 	grants  map[uint64]map[shardmap.KeyID]bool // by token: keys that got a certificate by it
 	tokens  map[uint64]*right
 	left    map[raft.NodeID]bool
+	rows    map[raft.NodeID]map[trust.Host]bool // that the table ever had an address of
+	moves   int
 	answers int
 }
 
@@ -53,6 +55,7 @@ type cert struct {
 	user     string
 	key      shardmap.KeyID
 	root     shardmap.RootID
+	host     trust.Host
 	notAfter int64
 	issued   int64
 }
@@ -112,7 +115,7 @@ func (w *world) fail(format string, args ...any) { panic(broken(fmt.Sprintf(form
 const worldStart = 1_800_000_000
 
 func newWorld(t *testing.T, seed uint64, nodes int) *world {
-	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 31)), wall: worldStart, nodes: map[raft.NodeID]*host{}, certs: map[shardmap.Serial]cert{}, roots: map[shardmap.RootID]secretRoot{}, asks: map[uint64]*ask{}, issued: map[shardmap.RootID]bool{}, grants: map[uint64]map[shardmap.KeyID]bool{}, tokens: map[uint64]*right{}, left: map[raft.NodeID]bool{}}
+	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 31)), wall: worldStart, nodes: map[raft.NodeID]*host{}, certs: map[shardmap.Serial]cert{}, roots: map[shardmap.RootID]secretRoot{}, asks: map[uint64]*ask{}, issued: map[shardmap.RootID]bool{}, grants: map[uint64]map[shardmap.KeyID]bool{}, tokens: map[uint64]*right{}, left: map[raft.NodeID]bool{}, rows: map[raft.NodeID]map[trust.Host]bool{}}
 	f := shardmap.Found{Cluster: "w", ClusterID: 1, Level: shardmap.Level, ValueMax: 1 << 20, Groups: 1, Mode: shardmap.SecurityBoth}
 	for i := range nodes {
 		id := raft.NodeID(i + 1)
@@ -126,6 +129,7 @@ func newWorld(t *testing.T, seed uint64, nodes int) *world {
 		t.Fatal(err)
 	}
 	w.table = m.Table()
+	w.looks(w.table.Security.Mode)
 	return w
 }
 
@@ -162,7 +166,7 @@ func (w *world) owns(h *host) {
 		return
 	}
 	h.news = true
-	h.bearer.Own(Own{Serial: h.own, Root: c.root, RenewAt: c.notAfter - int64(trust.NodeLife/time.Second)/3})
+	h.bearer.Own(Own{Serial: h.own, Root: c.root, Host: c.host, RenewAt: c.notAfter - int64(trust.NodeLife/time.Second)/3})
 }
 
 // show brings the newest table to a host.
@@ -206,6 +210,13 @@ func (w *world) apply(payload []byte) error {
 // looks checks what must hold of every table.
 func (w *world) looks(was shardmap.TLSMode) {
 	s := &w.table.Security
+	for i := range w.table.Nodes {
+		row := &w.table.Nodes[i]
+		if w.rows[row.ID] == nil {
+			w.rows[row.ID] = map[trust.Host]bool{}
+		}
+		w.rows[row.ID][trust.HostOf(row.Addr)] = true
+	}
 	for i := range s.Roots {
 		if r := &s.Roots[i]; r.State == shardmap.RootIssuing && !w.issued[r.ID] {
 			w.issued[r.ID] = true
@@ -346,7 +357,7 @@ func (w *world) act(h *host, a Action) {
 		w.serials++
 		var serial shardmap.Serial
 		binary.LittleEndian.PutUint64(serial[:], w.serials)
-		c := cert{node: q.Node, user: q.User, key: q.Key, root: a.Root, issued: w.clock(h).Wall, notAfter: w.clock(h).Wall + int64(q.Life()/time.Second)}
+		c := cert{node: q.Node, user: q.User, key: q.Key, root: a.Root, host: a.Host, issued: w.clock(h).Wall, notAfter: w.clock(h).Wall + int64(q.Life()/time.Second)}
 		w.certs[serial] = c
 		w.soon(func() {
 			if alive() {
@@ -391,6 +402,9 @@ func (w *world) answer(h *host, a Action) {
 		_, member := w.table.Node(c.node)
 		if w.left[c.node] || !member && q.By != ByToken {
 			w.fail("n%d gets a certificate, and is no member", c.node)
+		}
+		if c.host != "" && !w.rows[c.node][c.host] {
+			w.fail("a certificate for n%d names %s, where no table has it", c.node, c.host)
 		}
 		if q.By == ByToken {
 			t := w.tokens[q.Token]

@@ -37,7 +37,7 @@ func (k *conn) request(e *event) {
 	n, r := k.node, repl.Reply{To: k, Request: e.number}
 	table := n.known.show()
 	if table == nil {
-		k.Answer(r, wire.TypeError, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
+		k.Answer(r, wire.TypeError, wire.NotReady("node "+nameOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
 		return
 	}
 	if refusal := k.admits(e); refusal != nil {

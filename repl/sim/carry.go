@@ -300,7 +300,7 @@ func (e *stepEnd) take(t wire.Type, body []byte) {
 	r := repl.Reply{To: e, Request: 1}
 	table := n.known.show()
 	if table == nil {
-		e.Answer(r, wire.TypeError, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
+		e.Answer(r, wire.TypeError, wire.NotReady("node "+nameOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
 		return
 	}
 	h := wire.Header{Length: len(body), Type: t, Deadline: uint32(carryDeadline.Milliseconds()), Request: r.Request}

@@ -420,7 +420,7 @@ func (k *conn) dialled() {
 		cl.core.Disconnected(cl.now(), k.peer, errRefused)
 	default:
 		k.up, k.life, k.heard = true, k.node.life, c.now
-		k.user, k.judge, k.asked = cl.user, rights.NewJudge(addrOf(k.node.id)), map[uint64]streamAsked{}
+		k.user, k.judge, k.asked = cl.user, rights.NewJudge(nameOf(k.node.id)), map[uint64]streamAsked{}
 		k.requests.Routes, k.requests.Principal = k.node.known.routes, cl.user
 		k.requests.Streams.Feed = k.node.feeds.feed
 		cl.core.Connected(cl.now(), k.peer, k.node.id, clusterID)

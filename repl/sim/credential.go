@@ -238,7 +238,7 @@ func (y *credentials) bear() time.Duration {
 // owns tells the bearer which certificate is here.
 func (y *credentials) owns() {
 	if c, ok := y.n.c.security.certs[y.own]; ok {
-		y.bearer.Own(notary.Own{Serial: y.own, Root: c.root, RenewAt: c.renewAt(), Ends: c.notAfter})
+		y.bearer.Own(notary.Own{Serial: y.own, Root: c.root, Host: c.host, RenewAt: c.renewAt(), Ends: c.notAfter})
 	}
 }
 
@@ -301,7 +301,7 @@ func (y *credentials) carry(a *notary.Action, ended func(notary.Result)) {
 				failed(errors.New("nobody waits for it, or it can't be signed here"))
 				return
 			}
-			made := certificate{node: q.Node, key: q.Key, root: a.Root, issued: x.wall(n), notAfter: x.wall(n) + int64(a.Life/time.Second)}
+			made := certificate{node: q.Node, key: q.Key, root: a.Root, host: a.Host, issued: x.wall(n), notAfter: x.wall(n) + int64(a.Life/time.Second)}
 			if q.By == notary.ByWish || q.By == notary.ByUser {
 				made.node, made.user = 0, q.User
 			}

@@ -71,7 +71,7 @@ func (p *post) forward(e *event) {
 	r := repl.Reply{To: k, Request: e.number}
 	table := n.known.show()
 	if table == nil {
-		k.Answer(r, wire.TypeError, wire.NotReady("node "+addrOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
+		k.Answer(r, wire.TypeError, wire.NotReady("node "+nameOf(n.id), "the table is not here", "wait", 100*time.Millisecond).Append(nil))
 		return
 	}
 	if refusal := n.lawful.admitsForward(e.body); refusal != nil {

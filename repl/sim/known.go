@@ -126,7 +126,7 @@ func (k *known) announce() {
 		f := shardmap.Found{Cluster: clusterName, ClusterID: clusterID, Level: k.n.c.builds.founded, ValueMax: valueMax, Groups: k.n.c.options.Groups, Mode: k.n.c.security.mode(k.n.c.builds.founded)}
 		for i := range k.n.c.result.Nodes {
 			id := raft.NodeID(i + 1)
-			f.Nodes = append(f.Nodes, shardmap.FoundNode{ID: id, Name: addrOf(id), Addr: addrOf(id), Role: shardmap.NodeServer, Level: f.Level})
+			f.Nodes = append(f.Nodes, shardmap.FoundNode{ID: id, Name: nameOf(id), Addr: addrOf(id), Role: shardmap.NodeServer, Level: f.Level})
 		}
 		command, _ = shardmap.AppendFound(nil, &f)
 	default:
@@ -134,7 +134,7 @@ func (k *known) announce() {
 			k.announced = true
 			return
 		}
-		command, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: k.n.id, Start: k.n.start, Addr: k.n.where.addr, Name: addrOf(k.n.id), Version: "sim", Level: k.n.c.builds.of(k.n)})
+		command, _ = shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: k.n.id, Start: k.n.start, Addr: k.n.where.addr, Name: nameOf(k.n.id), Version: "sim", Level: k.n.c.builds.of(k.n)})
 	}
 	// A process sends it over a connection to the leader. Here it goes straight to the
 	// node that leads, if that can be reached.

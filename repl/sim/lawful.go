@@ -46,7 +46,7 @@ type lawful struct {
 // begin is the start of a process.
 func (y *lawful) begin() {
 	x := &y.n.c.users
-	*y = lawful{n: y.n, judge: rights.NewJudge(addrOf(y.n.id)), confirmer: rights.NewConfirmer(x.cutOff), resumed: -tick}
+	*y = lawful{n: y.n, judge: rights.NewJudge(nameOf(y.n.id)), confirmer: rights.NewConfirmer(x.cutOff), resumed: -tick}
 	if x.active {
 		y.n.soon(0, y.look)
 	}
@@ -281,7 +281,7 @@ func (y *lawful) decide(sure bool) {
 		if e == nil {
 			y.n.c.result.Fired[Reversals]++
 		}
-		y.told(a, rights.Review(addrOf(y.n.id), a.first, e), e != nil && y.judge.Denied())
+		y.told(a, rights.Review(nameOf(y.n.id), a.first, e), e != nil && y.judge.Denied())
 	}
 	y.appeal()
 	y.n.turn()

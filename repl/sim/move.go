@@ -210,7 +210,7 @@ func (x *chaos) move() bool {
 	addrs := make([]string, len(movers))
 	for i, n := range movers {
 		x.moves++
-		addrs[i] = fmt.Sprintf("%s.%d", addrOf(n.id), x.moves)
+		addrs[i] = fmt.Sprintf("%s-%d:1", nameOf(n.id), x.moves)
 	}
 	// A host that is no member yet keeps its address to itself: a member that took it, and
 	// died with it, would rightly keep the host out.

@@ -130,7 +130,9 @@ func (c *cluster) metaPlacement(self raft.NodeID) repl.Placement {
 	return p
 }
 
-func addrOf(n raft.NodeID) string { return fmt.Sprintf("n%d", uint64(n)) }
+func addrOf(n raft.NodeID) string { return nameOf(n) + ":1" }
+
+func nameOf(n raft.NodeID) string { return fmt.Sprintf("n%d", uint64(n)) }
 
 func (n *node) openStore() (*logstore.Store, error) {
 	return logstore.Open(logstore.Options{

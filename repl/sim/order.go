@@ -173,7 +173,7 @@ func (x *order) happen() {
 	default:
 		if len(t.Removed) > 0 { // a host that was removed, with its directory as it was
 			id := t.Removed[rnd.below(len(t.Removed))]
-			x.give(shardmap.AppendJoin(nil, &shardmap.Join{Node: x.row(id, addrOf(id))}))
+			x.give(shardmap.AppendJoin(nil, &shardmap.Join{Node: x.row(id, nameOf(id))}))
 		}
 	}
 }
@@ -194,7 +194,7 @@ func (x *order) join(t *shardmap.Table) {
 	n.waiting = true
 	c.nodes = append(c.nodes, n)
 	c.net.nodes = len(c.nodes)
-	name := addrOf(id)
+	name := nameOf(id)
 	if c.chance.below(4) == 0 { // of a name that is taken
 		name = t.Nodes[c.chance.below(len(t.Nodes))].Name
 	}
@@ -217,7 +217,7 @@ func (n *node) asks(name string) {
 	if !c.security.enrols(n) {
 		c.order.give(shardmap.AppendJoin(nil, &shardmap.Join{Node: c.order.row(n.id, name)}))
 	}
-	c.order.call(c.chance.between(500*time.Millisecond, 2*time.Second), func() { n.asks(addrOf(n.id)) })
+	c.order.call(c.chance.between(500*time.Millisecond, 2*time.Second), func() { n.asks(nameOf(n.id)) })
 }
 
 // takenIn is the moment from which on the host is a member: it begins its log with the

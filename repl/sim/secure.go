@@ -12,6 +12,7 @@ import (
 	"muster/repl/machine"
 	"muster/repl/notary"
 	"muster/repl/standing"
+	"muster/repl/trust"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -60,6 +61,7 @@ type certificate struct {
 	user             string
 	key              shardmap.KeyID
 	root             shardmap.RootID
+	host             trust.Host // that it names, of a node's
 	issued, notAfter int64
 }
 
@@ -79,7 +81,8 @@ type security struct {
 	certs   map[shardmap.Serial]certificate
 	serials uint64
 	keys    uint64
-	pinned  map[shardmap.Serial]bool // that the table ever had
+	pinned  map[shardmap.Serial]bool            // that the table ever had
+	hosts   map[raft.NodeID]map[trust.Host]bool // that the table ever had an address of
 	issued  map[shardmap.RootID]bool
 	ordered map[shardmap.RootID]bool // roots whose end a person has ordered
 
@@ -111,7 +114,7 @@ func (x *security) draw(c *cluster) {
 	for i := range x.skews {
 		x.skews[i] = int64(own.below(2*skewMax+1)) - skewMax
 	}
-	x.certs, x.pinned = map[shardmap.Serial]certificate{}, map[shardmap.Serial]bool{}
+	x.certs, x.pinned, x.hosts = map[shardmap.Serial]certificate{}, map[shardmap.Serial]bool{}, map[raft.NodeID]map[trust.Host]bool{}
 	x.issued, x.ordered, x.tokens = map[shardmap.RootID]bool{}, map[shardmap.RootID]bool{}, map[[32]byte]*pass{}
 	x.stopped = math.MaxInt64
 }
@@ -275,6 +278,13 @@ func (x *security) table(t *shardmap.Table) {
 		was = new(shardmap.Security)
 	}
 	x.was = s
+	for i := range t.Nodes {
+		row := &t.Nodes[i]
+		if x.hosts[row.ID] == nil {
+			x.hosts[row.ID] = map[trust.Host]bool{}
+		}
+		x.hosts[row.ID][trust.HostOf(row.Addr)] = true
+	}
 	x.checkTokens(s, was)
 	x.checkRoots(t, was)
 	if s.Mode == shardmap.SecurityOnly && was.Mode != s.Mode {
@@ -378,6 +388,9 @@ func (x *security) leaves(n *node, q *asking, serial shardmap.Serial) {
 	if !x.pinned[serial] {
 		x.c.fail("I18: a certificate for node %s leaves n%d, and no table has pinned it", made.node, n.index)
 	}
+	if made.host != "" && !x.hosts[made.node][made.host] {
+		x.c.fail("I18: a certificate for node %s leaves n%d, and names %s, where no table has that node", made.node, n.index, made.host)
+	}
 	if q.By != notary.ByToken {
 		return
 	}
@@ -469,6 +482,8 @@ func (x *security) waits() string {
 			return fmt.Sprintf("n%d has no certificate of the root that issues", n.index)
 		case own.expired(x.wall(n)):
 			return fmt.Sprintf("n%d has a certificate that has ended", n.index)
+		case own.host != trust.HostOf(t.Nodes[i].Addr):
+			return fmt.Sprintf("n%d has a certificate that names %q, and its address is %s", n.index, own.host, t.Nodes[i].Addr)
 		}
 		for _, o := range x.c.nodes {
 			if o != n && o.up && !o.dead && !o.waiting && !t.WasRemoved(o.id) && !n.creds.linked(o.index) {

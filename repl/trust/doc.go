@@ -15,7 +15,8 @@
 //	muster://CLUSTER/user/NAME  a user
 //
 // The name is the one URI among a certificate's alternative names. Other names
-// in it (its subject, DNS names, addresses) say nothing here. A root has the
+// in it (its subject, DNS names, addresses) say nothing here; a node's may have
+// one [Host], for browsers. A root has the
 // name muster://CLUSTER/root, and signs directly: there are no intermediate
 // certificates. A host that has no certificate yet shows one that it signed
 // itself, with the name muster://founding, which proves nothing and hides what

@@ -70,17 +70,28 @@ const bugNoBackdate = "certificate good from its issue on"
 // Issue signs that pub is the key of n, from [Backdate] before now until life
 // after it, but no longer than the root is good for.
 func (i *Issuer) Issue(rand io.Reader, n Name, pub *ecdsa.PublicKey, now time.Time, life time.Duration) (der []byte, serial Serial, err error) {
-	return i.IssueAfter(rand, n, pub, now, time.Time{}, life)
+	return i.IssueWith(rand, n, pub, now, Terms{Life: life})
 }
 
-// IssueAfter is [Issuer.Issue] of a certificate that counts as issued ([Issued]) no earlier than after, whatever this
-// host's clock shows. after must be less than Backdate ahead, or the certificate is good later only.
-func (i *Issuer) IssueAfter(rand io.Reader, n Name, pub *ecdsa.PublicKey, now, after time.Time, life time.Duration) (der []byte, serial Serial, err error) {
+// Terms is what a certificate has beside its name and key.
+type Terms struct {
+	Life time.Duration // from now on
+	// After is the earliest time that the certificate counts as issued at ([Issued]), whatever this host's clock shows.
+	// It must be less than Backdate ahead, or the certificate is good later only.
+	After time.Time
+	Host  Host // for browsers; of a node alone
+}
+
+// IssueWith is [Issuer.Issue] on other terms.
+func (i *Issuer) IssueWith(rand io.Reader, n Name, pub *ecdsa.PublicKey, now time.Time, terms Terms) (der []byte, serial Serial, err error) {
 	if err := n.Check(); err != nil {
 		return nil, serial, fmt.Errorf("issue a certificate: %w", err)
 	}
 	if n.Cluster != i.cluster {
 		return nil, serial, &Error{Field: "cluster of a name to sign", Found: hexText(n.Cluster), Want: hexText(i.cluster), Reason: ErrCluster}
+	}
+	if terms.Host != "" && n.Kind != KindNode {
+		return nil, serial, &Error{Field: "host to sign for " + n.String(), Found: shown(string(terms.Host)), Want: "none: only nodes have one"}
 	}
 	if _, err := onP256("key to sign", pub); err != nil {
 		return nil, serial, err
@@ -89,19 +100,19 @@ func (i *Issuer) IssueAfter(rand io.Reader, n Name, pub *ecdsa.PublicKey, now, a
 	if pub.Equal(&i.key.PublicKey) {
 		return nil, serial, &Error{Field: "key to sign", Found: "that of the root", Want: "another"}
 	}
-	until := now.Add(life)
+	until := now.Add(terms.Life)
 	if until.After(i.root.NotAfter) {
 		until = i.root.NotAfter
 	}
-	if life <= 0 || !until.After(now) {
+	if terms.Life <= 0 || !until.After(now) {
 		return nil, serial, &Error{Field: "time to sign for", Found: fmt.Sprintf("%s to %s", timeText(now), timeText(until)), Want: "some time, before the root expires at " + timeText(i.root.NotAfter)}
 	}
 	if serial, err = newSerial(rand); err != nil {
 		return nil, serial, fmt.Errorf("issue a certificate for %s: %w", n, err)
 	}
 	issued := now
-	if after.After(now) {
-		issued = after
+	if terms.After.After(now) {
+		issued = terms.After
 	}
 	from := issued.Add(-Backdate)
 	if bug(bugNoBackdate) {
@@ -123,6 +134,7 @@ func (i *Issuer) IssueAfter(rand io.Reader, n Name, pub *ecdsa.PublicKey, now, a
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		URIs:        []*url.URL{n.URI()},
 	}
+	terms.Host.put(template)
 	// Without chance the signature follows from the key and what is signed (RFC 6979),
 	// and the serial makes that differ each time.
 	der, err = x509.CreateCertificate(nil, template, i.root, pub, i.key)

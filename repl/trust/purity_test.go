@@ -12,7 +12,7 @@ import (
 func TestPure(t *testing.T) {
 	puretest.Check(t, []string{
 		"crypto", "crypto/aes", "crypto/cipher", "crypto/ecdsa", "crypto/ed25519", "crypto/elliptic", "crypto/hmac", "crypto/rsa", "crypto/sha256", "crypto/tls", "crypto/x509", "crypto/x509/pkix",
-		"encoding/base64", "encoding/binary", "encoding/hex", "encoding/pem", "errors", "fmt", "io", "math/big", "net", "net/url", "slices", "strconv", "strings", "sync/atomic", "time",
+		"encoding/base64", "encoding/binary", "encoding/hex", "encoding/pem", "errors", "fmt", "io", "math/big", "net", "net/netip", "net/url", "slices", "strconv", "strings", "sync/atomic", "time",
 		"muster/raft", "muster/shardmap/access",
 	}, map[string][]string{"time": {"Time", "Duration", "Hour", "RFC3339"}, "net": {"SplitHostPort"}})
 }
