@@ -9,6 +9,7 @@
 // verdict is "error" exactly if a status is not healthy or the doctor has found an error.
 //
 //	patient.go   what all nodes have answered; findings.go and clocks.go judge it
+//	strain.go    what is measured, and moves about its limit
 //	remedy.go    what to do, in the words that nodes use too
 //	rows.go      nodes, groups and jobs as commands print them; groups.go merges what nodes say of groups
 //	sample.go    all answers of one moment

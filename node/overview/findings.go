@@ -26,14 +26,17 @@ const (
 	// freshUptime is how long a node may take to connect to all others.
 	freshUptime = 5 * time.Second
 	// rttMax is the pause between two heartbeats: answers that take longer
-	// eat into the election timeout.
-	rttMax = 100 * time.Millisecond
+	// eat into the election timeout. Within rttWell that is over.
+	rttMax  = 100 * time.Millisecond
+	rttWell = 80 * time.Millisecond
 	// syncP99Max is a disk that delays every heartbeat's worth of writes, and
-	// syncStuck one on which a leader hands over.
-	syncP99Max = 100 * time.Millisecond
-	syncStuck  = 500 * time.Millisecond
-	// freeMin is room for some segments and a small snapshot.
-	freeMin = 256 << 20
+	// syncStuck one on which a leader hands over. Within syncP99Well the first is over.
+	syncP99Max  = 100 * time.Millisecond
+	syncP99Well = 80 * time.Millisecond
+	syncStuck   = 500 * time.Millisecond
+	// freeMin is room for some segments and a small snapshot. From freeWell on there is enough again.
+	freeMin  uint64 = 256 << 20
+	freeWell uint64 = 320 << 20
 	// groupsNamedMax is how many groups one finding names.
 	groupsNamedMax = 8
 )
@@ -58,14 +61,15 @@ func whyNot(l *wire.DoctorLink) string {
 
 // Diagnose returns what is wrong with a cluster, worst first, errors before warnings.
 func (p *Patient) Diagnose() (list []Finding) {
-	for _, f := range p.examine() {
+	for _, f := range p.examine(time.Time{}, strains{}) {
 		list = append(list, f.Finding)
 	}
 	return list
 }
 
-func (p *Patient) examine() []judged {
-	e := &examination{Patient: p}
+// examine returns what is wrong at a time. all has the strains of before, and then those of now.
+func (p *Patient) examine(now time.Time, all strains) []judged {
+	e := &examination{Patient: p, now: now, strains: all}
 	for _, part := range []struct {
 		look func(*examination)
 		rank rank
@@ -91,12 +95,30 @@ func (p *Patient) examine() []judged {
 // examination gathers findings.
 type examination struct {
 	*Patient
-	found []judged
-	rank  rank // of what is being looked at
+	now     time.Time
+	strains strains // each is of this time once it was looked at
+	found   []judged
+	rank    rank // of what is being looked at
 }
 
+// find adds a finding, which is about what its words begin with.
 func (e *examination) find(severity, remedy, format string, args ...any) {
-	e.found = append(e.found, judged{Finding: Finding{severity, fmt.Sprintf(format, args...), remedy}, rank: e.rank})
+	e.findAbout(headline(fmt.Sprintf(format, args...)), severity, remedy, format, args...)
+}
+
+// findAbout adds a finding whose words have what is measured: they differ from one sample to the next, and about does not.
+func (e *examination) findAbout(about, severity, remedy, format string, args ...any) {
+	e.found = append(e.found, judged{Finding{severity, fmt.Sprintf(format, args...), remedy}, e.rank, about})
+}
+
+// strained looks at something measured, and warns of it if that is a strain, which it reports. about names it.
+func (e *examination) strained(about string, r reading, remedy, format string, args ...any) (found bool) {
+	before, known := e.strains[about]
+	s := before.next(r, e.now, known)
+	if e.strains[about] = s; s.found {
+		e.findAbout(about, SeverityWarning, remedy, format, args...)
+	}
+	return s.found
 }
 
 // stuck are jobs that show no progress. Each node knows only since when it has seen that, and
@@ -220,14 +242,15 @@ func (e *examination) links() {
 				if reaches(&back) {
 					and = fmt.Sprintf(", though %s reaches %s: it is cut one way", to.Name, from.Name)
 				}
-				e.find(SeverityError, fmt.Sprintf("see what keeps packets from %s to %s: a firewall, a route, a wrong --advertise", from.Name, to.Addr),
+				e.findAbout(fmt.Sprintf("way from %s to %s", from.ID, to.ID), SeverityError, fmt.Sprintf("see what keeps packets from %s to %s: a firewall, a route, a wrong --advertise", from.Name, to.Addr),
 					"%s does not reach %s (%s)%s", from.Name, to.Name, cmp.Or(whyNot(&there), "no connection"), and)
 			case !hears(&back):
-				e.find(SeverityError, fmt.Sprintf("check whether %s stands still, and what keeps packets from it to %s", from.Name, to.Addr),
+				e.findAbout(fmt.Sprintf("silence of %s to %s", from.ID, to.ID), SeverityError, fmt.Sprintf("check whether %s stands still, and what keeps packets from it to %s", from.Name, to.Addr),
 					"%s has not heard %s %s, though there is a connection", to.Name, from.Name, lastHeard(&back))
-			case rtt > rttMax:
-				e.find(SeverityWarning, "see what is slow between the two; leaders are elected when an answer takes about a second",
-					"%s to %s and back takes %v, longer than the %v between two heartbeats", from.Name, to.Name, rtt, rttMax)
+			default:
+				e.strained(fmt.Sprintf("round trip from %s to %s", from.ID, to.ID), above(rtt, rttMax, rttWell),
+					"see what is slow between the two; leaders are elected when an answer takes about a second",
+					"%s to %s and back takes %v; heartbeats are %v apart", from.Name, to.Name, rtt, rttMax)
 			}
 			if a := e.answers[to.ID]; there.Start > a.Start {
 				e.find(SeverityError, "stop it; then "+logstore.DoubtRemedy,
@@ -260,15 +283,17 @@ func (e *examination) disks() {
 		where := fmt.Sprintf("%s on %s", a.Disk.Dir, n.Name)
 		switch {
 		case a.Disk.Full:
-			e.find(SeverityError, "make room on that disk; the node accepts writes again by itself", "the disk of %s is full: %s free", where, ByteSize(a.Disk.Free))
-		case a.Disk.Free > 0 && a.Disk.Free < freeMin:
-			e.find(SeverityWarning, "make room on that disk before it is full", "the disk of %s has %s free", where, ByteSize(a.Disk.Free))
+			e.findAbout("full disk of "+n.ID.String(), SeverityError, "make room on that disk; the node accepts writes again by itself", "the disk of %s is full: %s free", where, ByteSize(a.Disk.Free))
+		case a.Disk.Free > 0:
+			e.strained("room on the disk of "+n.ID.String(), below(a.Disk.Free, freeMin, freeWell),
+				"make room on that disk before it is full", "the disk of %s has %s free", where, ByteSize(a.Disk.Free))
 		}
 		switch {
 		case under > syncStuck:
-			e.find(SeverityError, "check whether that disk still works; if not, stop the node", "a write to the disk of %s has waited for %v", where, under)
-		case p99 > syncP99Max:
-			e.find(SeverityWarning, "see what else uses that disk, or move the data directory to a faster one",
+			e.findAbout("stuck disk of "+n.ID.String(), SeverityError, "check whether that disk still works; if not, stop the node", "a write to the disk of %s has waited for %v", where, under)
+		default:
+			e.strained("writes to the disk of "+n.ID.String(), above(p99, syncP99Max, syncP99Well),
+				"see what else uses that disk, or move the data directory to a faster one",
 				"one write of a hundred to the disk of %s takes %v or longer", where, p99.Round(time.Millisecond))
 		}
 	}

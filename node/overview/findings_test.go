@@ -123,7 +123,7 @@ func TestDoctorFindings(t *testing.T) {
 		{"a clock ahead", clock(2, 3*time.Second), SeverityWarning, "the clock of n2 is 3s ahead of those of most nodes"},
 		{"a clock behind", clock(3, -90*time.Second), SeverityWarning, "the clock of n3 is 1m30s behind those of most nodes"},
 		{"a clock within the limit", clock(2, clockMax), "", ""},
-		{"a clock, the answer took too long to tell", func(p *Patient) { p.readings[2] = clockReading{"n2", 3 * time.Second, 2100 * time.Millisecond} }, "", ""},
+		{"a clock, the answer took too long to tell", func(p *Patient) { p.readings[2] = clockReading{2, "n2", 3 * time.Second, 2100 * time.Millisecond} }, "", ""},
 		{"this host's clock", func(p *Patient) {
 			for id := range p.readings {
 				clock(id, -5*time.Second)(p)
@@ -201,18 +201,18 @@ func clock(id raft.NodeID, ahead time.Duration) func(*Patient) {
 		if p.readings == nil {
 			p.readings = map[raft.NodeID]clockReading{}
 		}
-		p.readings[id] = clockReading{p.name(id), ahead, time.Millisecond}
+		p.readings[id] = clockReading{id, p.name(id), ahead, time.Millisecond}
 	}
 }
 
 // A clock's reading is compared with the middle of the round trip.
 func TestClockReading(t *testing.T) {
 	asked := time.UnixMilli(1_700_000_000_000)
-	r, ok := readingOf("n2", &wire.DoctorAnswer{WallMicros: uint64(asked.Add(2300 * time.Millisecond).UnixMicro())}, asked, asked.Add(600*time.Millisecond))
-	if want := (clockReading{"n2", 2 * time.Second, 300 * time.Millisecond}); !ok || r != want {
+	r, ok := readingOf(2, "n2", &wire.DoctorAnswer{WallMicros: uint64(asked.Add(2300 * time.Millisecond).UnixMicro())}, asked, asked.Add(600*time.Millisecond))
+	if want := (clockReading{2, "n2", 2 * time.Second, 300 * time.Millisecond}); !ok || r != want {
 		t.Errorf("got %+v, %t, want %+v", r, ok, want)
 	}
-	if _, ok := readingOf("n2", &wire.DoctorAnswer{}, asked, asked); ok {
+	if _, ok := readingOf(2, "n2", &wire.DoctorAnswer{}, asked, asked); ok {
 		t.Error("a node of before level 7 has a clock")
 	}
 }
@@ -247,7 +247,7 @@ func well() *Patient {
 			}
 		}
 		p.answers[id] = a
-		p.readings[id] = clockReading{p.name(id), 0, time.Millisecond}
+		p.readings[id] = clockReading{id, p.name(id), 0, time.Millisecond}
 	}
 	return p
 }

@@ -1,6 +1,7 @@
 package overview
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -123,7 +124,7 @@ func MarkOf(o *Overview, was *Mark) *Mark {
 
 // aboutOf is the reason of a verdict as a mark has it.
 func aboutOf(o *Overview) string {
-	about := headline(o.Reason)
+	about := cmp.Or(o.about, headline(o.Reason))
 	return about[:min(len(about), markAboutMax)]
 }
 

@@ -35,6 +35,9 @@ type Overview struct {
 
 	told   bool // some node has told its status: the groups are known
 	tabled bool // the table is known, and with it the jobs
+	// about is what the reason is about, where a finding says it otherwise than with the beginning of its words.
+	about   string
+	strains strains
 }
 
 // Node is a node in an [Overview].
@@ -107,6 +110,9 @@ type Past struct {
 	// Earlier are samples of the last seconds, oldest first. Jobs go on in jumps, so the pace of each is
 	// counted from the oldest one in which it was running.
 	Earlier []*Sample
+	// Last is the overview before; nil if there is none. What was measured then counts, as far as a verdict on it is not
+	// to change with each sample.
+	Last *Overview
 	// Events are what has changed lately, oldest first.
 	Events []Event
 }
@@ -114,7 +120,10 @@ type Past struct {
 // Make returns what a sample shows, compared with what was learnt before.
 func Make(now *Sample, past Past) *Overview {
 	statuses := now.statuses()
-	o := &Overview{At: now.At, Findings: []Finding{}, Links: []Link{}, Groups: []Group{}, Jobs: []Job{}, Moves: []Move{}, Events: append([]Event{}, past.Events...)}
+	o := &Overview{At: now.At, Findings: []Finding{}, Links: []Link{}, Groups: []Group{}, Jobs: []Job{}, Moves: []Move{}, Events: append([]Event{}, past.Events...), strains: strains{}}
+	if past.Last != nil {
+		o.strains = past.Last.strains.after(now.At)
+	}
 	if now.Limited != nil {
 		o.Limited = "rates, links and what each node measures are left out: " + OneLine(now.Limited)
 	}
@@ -137,12 +146,11 @@ func Make(now *Sample, past Past) *Overview {
 	p := now.patient(first)
 	var doctor []judged
 	if p != nil {
-		doctor = p.examine()
+		doctor = p.examine(now.At, o.strains)
 		o.Links = p.Links()
 	}
 	groups := MergeGroups(statuses)
-	o.Findings = findings(statuses, doctor)
-	o.Verdict, o.Reason, o.Next = judge(o.Findings, wellWords(len(first.Nodes), len(groups)))
+	o.judge(findings(statuses, doctor), wellWords(len(first.Nodes), len(groups)))
 	o.Nodes = nodesOf(now, past.Before, first.Nodes, p, groups)
 	o.Groups = groupsOf(first.Nodes, groups, now.Table)
 	o.Jobs = jobsOf(now, past.Earlier)

@@ -86,7 +86,7 @@ func (p *Patient) Nodes() []wire.StatusNode { return p.nodes }
 // Answered takes what a node has answered, and the times at which it was asked and answered.
 func (p *Patient) Answered(id raft.NodeID, a *wire.DoctorAnswer, asked, answered time.Time) {
 	p.answers[id] = a
-	if r, ok := readingOf(p.name(id), a, asked, answered); ok {
+	if r, ok := readingOf(id, p.name(id), a, asked, answered); ok {
 		p.readings[id] = r
 	}
 }

@@ -48,7 +48,8 @@ const (
 // judged is a finding with its place among the others.
 type judged struct {
 	Finding
-	rank rank
+	rank  rank
+	about string // is the same for one thing, whoever tells of it, and whenever
 }
 
 // severities in the order in which they are shown.
@@ -68,7 +69,7 @@ func aboutNode(n *wire.StatusNode) string { return fmt.Sprintf("node %s (%s) ", 
 
 // findings merges what the nodes say in their statuses with what the doctor finds, worst first. The
 // first status is believed before the others.
-func findings(statuses []*wire.StatusAnswer, doctor []judged) []Finding {
+func findings(statuses []*wire.StatusAnswer, doctor []judged) []judged {
 	m := merger{at: map[string]int{}}
 	for i, a := range statuses {
 		if i > 0 {
@@ -83,11 +84,7 @@ func findings(statuses []*wire.StatusAnswer, doctor []judged) []Finding {
 	slices.SortStableFunc(m.list, func(a, b judged) int {
 		return cmp.Or(cmp.Compare(slices.Index(severities, a.Severity), slices.Index(severities, b.Severity)), cmp.Compare(a.rank, b.rank))
 	})
-	list := make([]Finding, len(m.list))
-	for i, f := range m.list {
-		list[i] = f.Finding
-	}
-	return list
+	return m.list
 }
 
 // merger gathers findings, each once.
@@ -96,12 +93,12 @@ type merger struct {
 	at   map[string]int // by headline: where in list it stands
 }
 
-// add adds a finding about something, or makes the one that is there as severe.
-func (m *merger) add(about string, f judged) {
-	i, ok := m.at[about]
+// add adds a finding, or makes the one about the same thing as severe that is there.
+func (m *merger) add(f judged) {
+	i, ok := m.at[f.about]
 	switch {
 	case !ok:
-		m.at[about] = len(m.list)
+		m.at[f.about] = len(m.list)
 		m.list = append(m.list, f)
 	case slices.Index(severities, f.Severity) < slices.Index(severities, m.list[i].Severity):
 		m.list[i].Severity = f.Severity
@@ -122,7 +119,7 @@ func problems(a *wire.StatusAnswer) (list []judged) {
 	other := rankDamage // what stands before the dead nodes is worse than they are
 	for _, p := range a.Problems {
 		p = ownWords(a, p)
-		f := judged{Finding{SeverityError, p.What, p.Remedy}, other}
+		f := judged{Finding{SeverityError, p.What, p.Remedy}, other, headline(p.What)}
 		switch {
 		case strings.Contains(p.What, NoMajority), strings.Contains(p.What, NoLeader):
 			f.rank = rankGroups
@@ -137,11 +134,11 @@ func problems(a *wire.StatusAnswer) (list []judged) {
 // believed adds what the node says that is believed first.
 func (m *merger) believed(a *wire.StatusAnswer) {
 	for _, f := range problems(a) {
-		m.add(headline(f.What), f)
+		m.add(f)
 	}
 	for _, p := range a.Notes {
 		p = ownWords(a, p)
-		m.add(headline(p.What), judged{Finding{SeverityNote, p.What, p.Remedy}, rankRest})
+		m.add(judged{Finding{SeverityNote, p.What, p.Remedy}, rankRest, headline(p.What)})
 	}
 }
 
@@ -149,11 +146,10 @@ func (m *merger) believed(a *wire.StatusAnswer) {
 // follow from the table, which all have.
 func (m *merger) hearsay(a *wire.StatusAnswer) {
 	for _, f := range problems(a) {
-		about := headline(f.What)
-		if _, told := m.at[about]; !told {
+		if _, told := m.at[f.about]; !told {
 			f.What, f.rank = nameOf(a.Nodes, a.Self)+" says: "+f.What, rankHearsay
 		}
-		m.add(about, f)
+		m.add(f)
 	}
 }
 
@@ -179,19 +175,20 @@ func (m *merger) doctor(a *wire.StatusAnswer, f judged) {
 	if f.Severity == SeverityError && slices.ContainsFunc(a.Problems, told) {
 		return
 	}
-	m.add(headline(f.What), f)
+	m.add(f)
 }
 
-// judge is the verdict on findings, worst first, its reason and what to do next. well says what is
+// judge gives the verdict on findings, worst first, its reason and what to do next. well says what is
 // well if there are none.
-func judge(list []Finding, well string) (v Verdict, reason, next string) {
-	if len(list) > 0 {
-		switch list[0].Severity {
-		case SeverityError:
-			return VerdictError, list[0].What, list[0].Remedy
-		case SeverityWarning:
-			return VerdictWarning, list[0].What, list[0].Remedy
+func (o *Overview) judge(list []judged, well string) {
+	o.Verdict, o.Reason, o.Next = VerdictOK, well, "nothing needs to be done"
+	for i, f := range list {
+		if i == 0 && f.Severity != SeverityNote {
+			o.Verdict, o.Reason, o.Next, o.about = VerdictWarning, f.What, f.Remedy, f.about
+			if f.Severity == SeverityError {
+				o.Verdict = VerdictError
+			}
 		}
+		o.Findings = append(o.Findings, f.Finding)
 	}
-	return VerdictOK, well, "nothing needs to be done"
 }

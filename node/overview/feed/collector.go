@@ -68,6 +68,7 @@ type Collector struct {
 
 	// Owned by collect, or by whoever starts it.
 	samples []*overview.Sample // oldest first, within jobWindow
+	last    *overview.Overview // the one that was made last
 	events  []overview.Event
 }
 
@@ -193,7 +194,7 @@ func (c *Collector) round(ctx context.Context) *overview.Sample {
 // publish makes the next moment. It reports false if nobody looks any more, and another call of
 // Next has to start the collector anew.
 func (c *Collector) publish(s *overview.Sample) bool {
-	past := overview.Past{Events: c.events}
+	past := overview.Past{Events: c.events, Last: c.last}
 	for _, old := range c.samples {
 		age := s.At.Sub(old.At)
 		if age <= jobWindow {
@@ -207,6 +208,7 @@ func (c *Collector) publish(s *overview.Sample) bool {
 		past.Before = c.samples[last] // a round took long
 	}
 	m := &Moment{Number: 1, Overview: overview.Make(s, past)}
+	c.last = m.Overview
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed != nil {
