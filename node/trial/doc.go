@@ -8,7 +8,8 @@
 // A test of one rule belongs to the package that has the rule, where it takes
 // milliseconds. Here is what only shows when everything is put together.
 //
-// Below it stand those that need more than nodes and commands: load has what measures, and what
-// nodes must bear; services the targets of checks; web a browser, a terminal and readers over HTTP.
+// Below it stand those of one subject, so that each package takes a minute or two: bulk has much
+// data and full disks; load what nodes must bear, and what measures; security secrets, strangers and
+// what is refused; services the targets of checks; web a browser, a terminal and readers over HTTP.
 // All of them have their nodes from clustertest.
 package trial

@@ -3,74 +3,16 @@ package trial
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"muster/node/trial/clustertest"
-	"muster/raft"
 	"muster/repl/client"
-	"muster/repl/wire"
-	"muster/shardmap"
 )
 
 // growKeys is how many keys the growing cluster holds.
 const growKeys = 500
-
-// addAll adds hosts to the cluster with one command, and waits until all its groups have
-// voters on three nodes and each of them says that all is well.
-func addAll(c *clustertest.Cluster, numbers []int) {
-	c.T.Helper()
-	args := []string{"node", "add"}
-	cl := c.Client()
-	for _, i := range numbers {
-		c.Until("the host answers", func(ctx context.Context) error {
-			_, err := cl.Status(ctx, c.Nodes[i].Addr)
-			if err == nil || strings.Contains(err.Error(), "a standby") {
-				return nil
-			}
-			return err
-		})
-		args = append(args, c.Nodes[i].Addr)
-	}
-	// It tells its progress on standard error.
-	if r := c.Run(append(args, "--endpoints", c.Nodes[0].Addr, "--timeout", orderMax.String())...); r.Status != clustertest.ExitDone {
-		c.T.Fatalf("%v: status %d: %s%s", args, r.Status, r.Stdout, r.Stderr)
-	}
-	spreads(c)
-}
-
-// spreads waits until each group has three voters that are where the table wants them, and
-// each node holds a share of them.
-func spreads(c *clustertest.Cluster) {
-	c.T.Helper()
-	c.Healthy()
-	cl := c.Client()
-	c.Until("the groups are spread", func(ctx context.Context) error {
-		a, err := cl.Status(ctx, c.Nodes[0].Addr)
-		if err != nil {
-			return err
-		}
-		holds := make(map[raft.NodeID]int)
-		for _, g := range a.Groups {
-			voters := 0
-			for _, r := range g.Replicas {
-				if r.Role == shardmap.ReplicaVoter {
-					voters++
-					holds[r.Node]++
-				}
-			}
-			if voters != 3 {
-				return fmt.Errorf("group %s has %d voters", g.ID, voters)
-			}
-		}
-		if i := slices.IndexFunc(a.Nodes, func(n wire.StatusNode) bool { return holds[n.ID] == 0 }); i >= 0 || len(a.Nodes) != len(c.Nodes) {
-			return fmt.Errorf("%d nodes, of which %+v hold something", len(a.Nodes), holds)
-		}
-		return nil
-	})
-}
 
 // hasAll checks that each key has its value.
 func hasAll(c *clustertest.Cluster, pairs []client.Pair) {
@@ -110,24 +52,24 @@ func TestClusterGrows(t *testing.T) {
 	if _, err := c.Client().SetMany(context.Background(), pairs); err != nil {
 		t.Fatal(err)
 	}
-	second := addStandby(c, 2)
+	second := clustertest.AddStandby(c, 2)
 	waitsToBeAdded(c, second[0])
-	addAll(c, second)
+	clustertest.AddAll(c, second)
 	hasAll(c, pairs)
 	// The same command again changes nothing.
-	addAll(c, second)
-	addAll(c, addStandby(c, 3))
+	clustertest.AddAll(c, second)
+	clustertest.AddAll(c, clustertest.AddStandby(c, 3))
 	for i := range c.Nodes {
 		c.Kill(i)
 	}
 	for i := range c.Nodes {
 		c.Start(i)
 	}
-	spreads(c)
+	clustertest.AwaitSpread(c)
 	hasAll(c, pairs)
 
 	last := c.Nodes[5]
-	if r := c.Run("node", "remove", "n6", "--yes", "--endpoints", c.Nodes[0].Addr, "--timeout", orderMax.String()); r.Status != clustertest.ExitDone {
+	if r := c.Run("node", "remove", "n6", "--yes", "--endpoints", c.Nodes[0].Addr, "--timeout", clustertest.OrderMax.String()); r.Status != clustertest.ExitDone {
 		t.Fatalf("remove: status %d: %s%s", r.Status, r.Stdout, r.Stderr)
 	}
 	for range 2 { // told by the others, and then by its own directory

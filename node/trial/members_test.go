@@ -7,8 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +15,6 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
-	"muster/node"
 	"muster/node/trial/clustertest"
 	"muster/raft/quorum"
 	"muster/repl/client"
@@ -36,55 +33,7 @@ const (
 	// membersDead is the setting dead-after: long enough that a node that was killed is
 	// back before.
 	membersDead = "20s"
-	// orderMax is how long a command may wait before it is given again.
-	orderMax = clustertest.RunMax - clustertest.BusyMax
 )
-
-// addStandby adds n nodes that wait to be made members. It starts them.
-func addStandby(c *clustertest.Cluster, n int) (numbers []int) {
-	c.T.Helper()
-	addrs, err := node.FreeAddrs(n)
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	right := rightToJoin(c, n)
-	for _, addr := range addrs {
-		i := len(c.Nodes)
-		name := fmt.Sprintf("n%d", i+1)
-		p := &clustertest.Process{Binary: clustertest.Binary(), Addr: addr, Data: filepath.Join(c.Dir, name), Log: filepath.Join(c.Dir, name+".log")}
-		p.Args = append([]string{"serve", "--name", name, "--listen", addr, "--data", p.Data, "--standby"}, c.Extra...)
-		p.Args = append(p.Args, right...)
-		c.Nodes = append(c.Nodes, p)
-		c.Start(i)
-		numbers = append(numbers, i)
-	}
-	return numbers
-}
-
-// rightToJoin is what hosts are started with that are to come in: a token for n of them, or nothing
-// where all may.
-func rightToJoin(c *clustertest.Cluster, n int) []string {
-	c.T.Helper()
-	if c.Clear {
-		return nil
-	}
-	return []string{"--token-file", tokenFor(c, n)}
-}
-
-// tokenFor makes a token for n hosts, and returns the file that has it.
-func tokenFor(c *clustertest.Cluster, n int) string {
-	c.T.Helper()
-	r := c.Run("token", "create", "--role", "server", "--uses", fmt.Sprint(n))
-	f, err := os.CreateTemp(c.Dir, "token-") // of this user alone
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteString(r.Done(c.T)); err != nil {
-		c.T.Fatal(err)
-	}
-	return f.Name()
-}
 
 // pace is how often a random node is killed, and how much later it is started again.
 type pace struct{ every, back time.Duration }
@@ -270,7 +219,7 @@ func (r *reaper) order(args ...string) {
 	r.c.T.Helper()
 	began := time.Now()
 	for {
-		out := r.c.Run(append(args, "--endpoints", r.endpoints(), "--timeout", orderMax.String())...)
+		out := r.c.Run(append(args, "--endpoints", r.endpoints(), "--timeout", clustertest.OrderMax.String())...)
 		if out.Status == clustertest.ExitDone {
 			r.c.T.Logf("%s: %.1f s", strings.Join(args, " "), time.Since(began).Seconds())
 			return

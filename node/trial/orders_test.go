@@ -101,7 +101,7 @@ func TestOrdersRefused(t *testing.T) {
 	// name and address once it is off the list, and not before.
 	dead := c.Nodes[1]
 	dead.Data += "-new"
-	dead.Args = append([]string{"serve", "--name", "n2", "--listen", dead.Addr, "--data", dead.Data, "--standby"}, rightToJoin(c, 1)...)
+	dead.Args = append([]string{"serve", "--name", "n2", "--listen", dead.Addr, "--data", dead.Data, "--standby"}, clustertest.RightToJoin(c, 1)...)
 	c.Start(1)
 	add := []string{"node", "add", dead.Addr, "--endpoints", c.Nodes[0].Addr}
 	c.Until("it is refused while the old one is on the list", func(context.Context) error {
@@ -115,7 +115,7 @@ func TestOrdersRefused(t *testing.T) {
 			t.Fatalf("%v: status %d: %s%s", args, r.Status, r.Stdout, r.Stderr)
 		}
 	}
-	spreads(c)
+	clustertest.AwaitSpread(c)
 }
 
 // groupsOf is who has which replicas, without what moves by itself.
@@ -207,7 +207,7 @@ func TestJobsBySteps(t *testing.T) {
 	// With one more node it can end, and does.
 	begin()
 	wait()
-	added := c.Nodes[addStandby(c, 1)[0]]
+	added := c.Nodes[clustertest.AddStandby(c, 1)[0]]
 	c.Until("listening", func(ctx context.Context) error {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", added.Addr)
 		if err == nil {

@@ -172,7 +172,7 @@ func (c *majorityLost) grows(n int) (added []int) {
 	for i := range c.Nodes {
 		r.gone[i] = !slices.Contains(c.survivors, i)
 	}
-	added = addStandby(c.Cluster, n)
+	added = clustertest.AddStandby(c.Cluster, n)
 	args := []string{"node", "add", "--yes"}
 	for _, i := range added {
 		r.gone[i] = true

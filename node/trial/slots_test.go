@@ -33,7 +33,7 @@ func (r *reaper) moving(come func(ctx context.Context) error, args ...string) {
 	began := time.Now()
 	what := strings.Join(args, " ")
 	for {
-		out := c.Run(append(args, "--endpoints", r.endpoints(), "--timeout", orderMax.String())...)
+		out := c.Run(append(args, "--endpoints", r.endpoints(), "--timeout", clustertest.OrderMax.String())...)
 		if out.Status == clustertest.ExitDone {
 			clustertest.Await(c.T, "done: "+what, clustertest.ReadyMax, come) // a node that has just started may know less
 			c.T.Logf("%s: %.1f s", what, time.Since(began).Seconds())
@@ -249,7 +249,7 @@ func TestSlotsMove(t *testing.T) {
 func (r *reaper) join(n int) []int {
 	r.c.T.Helper()
 	r.mu.Lock()
-	added := addStandby(r.c, n)
+	added := clustertest.AddStandby(r.c, n)
 	var addrs []string
 	for _, i := range added {
 		r.gone[i] = true // nobody kills what is not a member yet

@@ -21,7 +21,7 @@ func TestStatusKnowsBeforeItTells(t *testing.T) {
 		c.Stop(0)
 		c.Start(0)
 		c.Until("an answer", func(ctx context.Context) error {
-			a, err := clientOf(c, 0).Status(ctx, c.Nodes[0].Addr)
+			a, err := clustertest.ClientOf(c, 0).Status(ctx, c.Nodes[0].Addr)
 			if err != nil {
 				return err
 			}

@@ -369,3 +369,15 @@ func (c *Cluster) LogOf(i int) string {
 	}
 	return string(text)
 }
+
+// ClientOf returns a client that knows of the node with number i alone: what it reads locally is
+// that node's.
+func ClientOf(c *Cluster, i int) *client.Client {
+	c.T.Helper()
+	cl, err := client.Open(client.Options{Insecure: c.Clear, Endpoints: []string{c.Nodes[i].Addr}})
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	c.T.Cleanup(func() { cl.Close() })
+	return cl
+}

@@ -1,4 +1,4 @@
-package trial
+package security
 
 import (
 	"context"
@@ -210,7 +210,7 @@ func TestWrongFilesOfKeys(t *testing.T) {
 	as("auth", "login", "ann", "--password-file", password, "--root", cut).Refused(t, clustertest.ExitUsage, "want 64 hexadecimal digits")
 
 	// A token's file.
-	token := tokenFor(c, 1)
+	token := clustertest.TokenFor(c, 1)
 	text, err := os.ReadFile(token)
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package trial
+package security
 
 import (
 	"bytes"
@@ -153,7 +153,7 @@ func lifeIn(t *testing.T, c *clustertest.Cluster) (token, loggedIn string) {
 	}
 	loggedIn = login(t, c, plantedUser, passwordFile)
 	last := len(c.Nodes) - 1
-	file := tokenFor(c, 1)
+	file := clustertest.TokenFor(c, 1)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

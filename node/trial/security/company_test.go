@@ -1,4 +1,4 @@
-package trial
+package security
 
 import (
 	"context"
@@ -226,6 +226,6 @@ func TestCompanyCertificates(t *testing.T) {
 
 	// One that has a token.
 	c.Extra = append(c.Extra, shop.host("n4", asIs)...)
-	addAll(c, addStandby(c, 1))
+	clustertest.AddAll(c, clustertest.AddStandby(c, 1))
 	has("w")
 }

@@ -1,4 +1,4 @@
-package trial
+package bulk
 
 import (
 	"bytes"
@@ -138,18 +138,6 @@ func bytesOnDisk(t testing.TB, dir string) (bytes int64) {
 	return bytes
 }
 
-// clientOf returns a client that knows of one node: what it reads locally is that
-// node's.
-func clientOf(c *clustertest.Cluster, i int) *client.Client {
-	c.T.Helper()
-	cl, err := client.Open(client.Options{Insecure: c.Clear, Endpoints: []string{c.Nodes[i].Addr}})
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	c.T.Cleanup(func() { cl.Close() })
-	return cl
-}
-
 func snapshotFiles(p *clustertest.Process) (names []string) {
 	names, _ = filepath.Glob(filepath.Join(p.Data, "snap", "*.snap"))
 	return names
@@ -203,7 +191,7 @@ func TestNodeComesBackBySnapshot(t *testing.T) {
 	})
 	close(stop)
 	writing.Wait()
-	w.found("n3 has all", clientOf(c, 2), client.ReadOptions{Local: true})
+	w.found("n3 has all", clustertest.ClientOf(c, 2), client.ReadOptions{Local: true})
 	for i := range c.Nodes {
 		c.Kill(i)
 	}
@@ -251,7 +239,7 @@ func TestDiskIsBounded(t *testing.T) {
 	}
 	c.Start(2)
 	c.Healthy()
-	w.found("n3 has all", clientOf(c, 2), client.ReadOptions{Local: true})
+	w.found("n3 has all", clustertest.ClientOf(c, 2), client.ReadOptions{Local: true})
 	look()
 	t.Logf("%d MB written through %d MB, at most %d MB on a disk", total>>20, total/10>>20, most>>20)
 	printed, err := os.ReadFile(c.Nodes[2].Log)

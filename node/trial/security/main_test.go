@@ -1,0 +1,9 @@
+package security
+
+import (
+	"testing"
+
+	"muster/node/trial/clustertest"
+)
+
+func TestMain(m *testing.M) { clustertest.Main(m) }
