@@ -292,6 +292,9 @@ func (l *laws) may(who rights.Principal, verbs access.Verbs) *wire.Error {
 	return nil
 }
 
+// nextElsewhere is what the holder of a certificate may do about a request that another node has to answer.
+const nextElsewhere = "send a token with the request, which goes by every node: muster auth token prints one, POST /api/v1/auth/login gives one for a password"
+
 // open returns the client. The first one who wants it has it made.
 func (e *envoy) open() (*client.Client, error) {
 	y := e.envoys
@@ -308,7 +311,7 @@ func (e *envoy) open() (*client.Client, error) {
 	c, err := client.Open(client.Options{
 		Endpoints: []string{n.addr}, Forward: how,
 		// Dial protects each connection by itself.
-		Insecure: true, Dial: e.dial,
+		Insecure: true, Dial: e.dial, Elsewhere: nextElsewhere,
 	})
 	if err != nil {
 		return nil, wire.Unavailable("node "+n.name, "no client for requests over HTTP: "+err.Error())
@@ -332,7 +335,7 @@ func (e *envoy) dial(ctx context.Context, addr string) (net.Conn, error) {
 	case to == 0:
 		return nil, wire.BadRequest("node at "+addr, "it is no member of the cluster", "name a node of muster node list")
 	case e.shown == nil && e.proven.Name.User != "":
-		return nil, wire.Unauthorized("node at "+addr, "node "+n.name+" can't speak there for user "+e.user+": it has no key of the certificate that was shown", "ask that node itself, or log in and send the token")
+		return nil, wire.Unauthorized("node at "+addr, "node "+n.name+" can't speak there for user "+e.user+": it has no key of the certificate that was shown", "ask that node itself, or "+nextElsewhere)
 	}
 	return e.dialOut(ctx, to, addr)
 }

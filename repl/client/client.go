@@ -135,6 +135,9 @@ type Options struct {
 	// Forward says when the nodes pass requests on to the one that leads;
 	// [ForwardWhenCut] where it is not given.
 	Forward Forwarding
+	// Elsewhere says what a caller may do about a request that another node has to answer and nobody passes on, where Forward is
+	// [ForwardAlways]: it stands in the error behind the address of that node, as "ask ADDRESS, or ELSEWHERE". Empty: nothing.
+	Elsewhere string
 	// KeyBytes is how many bytes a connection over TLS carries in one direction before it is replaced by
 	// another one, which has other keys; requests under way are answered, and watches and listings go on.
 	// At least 65,536; [wire.KeyBytesMax] where it is not given, and at most, for a node ends a connection that has

@@ -52,6 +52,8 @@ type Config struct {
 	Patience time.Duration
 	// Forward says when a call asks its node to pass it on.
 	Forward Forwarding
+	// Elsewhere is as in [Options].
+	Elsewhere string
 	// HelloStagger is how long one peer that has accepted the connection may take for its
 	// hello, before the next is dialled too; 0: [DialStagger], as one that has not.
 	HelloStagger time.Duration

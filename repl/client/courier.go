@@ -48,7 +48,7 @@ func newCourier(o Options, source clockSource, seed uint64, welcomed func(window
 		stop:       make(chan struct{}),
 		open:       make(map[*bond]bool),
 	}
-	config := Config{Endpoints: o.Endpoints, Chance: seed, Patience: o.Patience, Forward: o.Forward, Crowded: c.crowded}
+	config := Config{Endpoints: o.Endpoints, Chance: seed, Patience: o.Patience, Forward: o.Forward, Elsewhere: o.Elsewhere, Crowded: c.crowded}
 	if c.protection.on {
 		config.HelloStagger = HelloStaggerTLS
 	}

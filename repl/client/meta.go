@@ -56,7 +56,13 @@ func (m *meta) notLeader(now time.Duration, c *Call, from Peer, e *wire.Error) {
 	k := m.core
 	m.unlead(from)
 	if k.config.Forward == ForwardAlways {
-		k.todo.finish(c, e) // whom it hints at is not dialled from here, and nobody passes an order on
+		// Whom it hints at is not dialled from here, and nobody passes an order on.
+		if k.config.Elsewhere != "" {
+			said := *e
+			said.Next += ", or " + k.config.Elsewhere
+			e = &said
+		}
+		k.todo.finish(c, e)
 		return
 	}
 	hint := NoPeer
