@@ -3,6 +3,7 @@ package cmd
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -80,8 +81,14 @@ func runCheck(con *console, c *cli.Context) error {
 	}
 	defer s.close()
 	k := newComparison(status)
-	k.asks = func(ctx context.Context, addr string, q wire.Check) (*wire.CheckAnswer, error) {
-		return s.client.Check(ctx, addr, q)
+	ctx, stop := context.WithCancelCause(c.Context)
+	defer stop(nil)
+	k.asks = func(one context.Context, addr string, q wire.Check) (*wire.CheckAnswer, error) {
+		a, err := s.client.Check(one, addr, q)
+		if s.noRight(one, addr, err) {
+			stop(fmt.Errorf("nothing was compared: %w", err)) // the other nodes have the same rules
+		}
+		return a, err
 	}
 	if one {
 		k.only(only)
@@ -92,8 +99,8 @@ func runCheck(con *console, c *cli.Context) error {
 			return err
 		}
 	}
-	if err := s.with(c.Context, k.compare); err != nil {
-		return err
+	if err := s.with(ctx, k.compare); err != nil {
+		return cmp.Or(context.Cause(ctx), err)
 	}
 	if one && k.unheardOf(only) {
 		return noGroup(only)

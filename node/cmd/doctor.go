@@ -31,7 +31,8 @@ replicas that are damaged or differ, jobs that are stuck, limits that are nearly
 reached, and levels and versions. "muster status" shows what one node knows of the others;
 doctor asks all nodes, so it also finds a link that is cut in one direction.
 
-Ends with status 1 when there is a finding of severity error.
+Ends with status 1 when there is a finding of severity error, and with 7 for a user who may
+not look: it takes read on the cluster.
 
 With -o json: {"ok":true,"findings":[{"severity":"error"|"warning","what":…,"remedy":…}],
 "nodes":[{"id":…,"name":…,"addr":…,"answered":true,"version":…,"start":N,"uptime_s":N,
@@ -57,7 +58,9 @@ func runDoctor(con *console, c *cli.Context) error {
 	}
 	defer s.close()
 	p := overview.NewPatient(status)
-	askAll(c.Context, s, p)
+	if err := askAll(c.Context, s, p); err != nil {
+		return err
+	}
 	row := doctorRowOf(p)
 	if s.json {
 		err = s.printJSON(row)
@@ -76,11 +79,12 @@ func doctorRowOf(p *overview.Patient) *doctorRow {
 	return &doctorRow{OK: ok, Findings: append([]overview.Finding{}, found...), Nodes: p.Measured(), Links: p.Links()}
 }
 
-// askAll asks every node at the same time, or some at a time if they are many.
-func askAll(ctx context.Context, s *errand, p *overview.Patient) {
+// askAll asks every node at the same time, or some at a time if they are many. It fails if one says that this user may not
+// look into the cluster: the others have the same rules, and what is not told is no finding.
+func askAll(ctx context.Context, s *errand, p *overview.Patient) (refused error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	var mu sync.Mutex // guards p
+	var mu sync.Mutex // guards p and refused
 	var asked sync.WaitGroup
 	slots := make(chan struct{}, doctorAtOnce)
 	for _, n := range p.Nodes() {
@@ -97,16 +101,23 @@ func askAll(ctx context.Context, s *errand, p *overview.Patient) {
 			if err == nil && a.Node != n.ID {
 				err = fmt.Errorf("node %s %w", a.Node, overview.ErrOtherNode)
 			}
+			noRight := s.noRight(one, n.Addr, err)
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
+			switch {
+			case noRight:
+				refused = fmt.Errorf("nothing was examined: %w", err)
+			case isDenied(err):
+				p.Outside(n.ID, err)
+			case err != nil:
 				p.Silent(n.ID, err)
-				return
+			default:
+				p.Answered(n.ID, a, began, ended)
 			}
-			p.Answered(n.ID, a, began, ended)
 		}()
 	}
 	asked.Wait()
+	return refused
 }
 
 func printDoctor(s *errand, p *overview.Patient, row *doctorRow) error {

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -115,6 +116,19 @@ func (s *errand) with(ctx context.Context, f func(context.Context) error) error 
 		s.answered.Store(true)
 	}
 	return err
+}
+
+// isDenied reports whether a node has said that it does not permit something, or does not let us in.
+func isDenied(err error) bool { return errors.Is(err, &wire.Error{Code: wire.CodeUnauthorized}) }
+
+// noRight reports whether err, of the node at addr, says that this user lacks a right. If the node has not let us in, it
+// lacks nothing that others might not give: every user who is let in may see a status.
+func (s *errand) noRight(ctx context.Context, addr string, err error) bool {
+	if !isDenied(err) {
+		return false
+	}
+	_, outside := s.client.Status(ctx, addr)
+	return outside == nil
 }
 
 // first returns the endpoint whose own copy is read, or "" for the node that a request over HTTP has come to.

@@ -173,6 +173,10 @@ func TestListsThatAreRefusedSayWhy(t *testing.T) {
 		"kv list":           "it needs",
 		"lease list":        "it needs list on key:",
 		"service list":      "it needs",
+		"doctor":            "nothing was examined: doctor: unauthorized: Doctor by user rob: not permitted (it needs read on cluster)",
+		"doctor -o json":    "ask an administrator: muster role grant ROLE read cluster",
+		"check":             "nothing was compared: check: unauthorized: Check by user rob: not permitted (it needs read on cluster)",
+		"status --counters": "it needs read on cluster",
 	} {
 		secureMuster(t, other, at, line).refused(t, exitNotPermitted, want)
 	}
@@ -182,4 +186,5 @@ func TestListsThatAreRefusedSayWhy(t *testing.T) {
 	if out := secureMuster(t, other, at, "user list").done(t); !strings.Contains(out, "viewers") {
 		t.Errorf("with read on the cluster: got %q", out)
 	}
+	secureMuster(t, other, at, "doctor").done(t)
 }

@@ -92,6 +92,12 @@ func TestDoctorFindings(t *testing.T) {
 			}
 		}, SeverityError, "node n2 (10.0.0.2:4166) can't be asked: it accepts no connection at 10.0.0.2:4166 (connection refused)"},
 		{"no answer to this host alone", func(p *Patient) { delete(p.answers, 2); p.silent[2] = os.ErrDeadlineExceeded }, SeverityWarning, "but n1, n3 can reach it"},
+		{"two that do not let the asker in", func(p *Patient) {
+			for _, id := range []raft.NodeID{2, 3} {
+				delete(p.answers, id)
+				p.Outside(id, wire.Unauthorized("user ann", "not known here", "log in"))
+			}
+		}, SeverityWarning, "node n3 (10.0.0.3:4166) can't be asked from here, but n1 can reach it"},
 		{"cut both ways", func(p *Patient) {
 			p.answers[1].Links[0] = wire.DoctorLink{To: 2, Why: "no route"}
 			p.answers[2].Links[0] = wire.DoctorLink{To: 1, Why: "no route"}

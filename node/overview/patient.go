@@ -95,6 +95,10 @@ func (p *Patient) Answered(id raft.NodeID, a *wire.DoctorAnswer, asked, answered
 // node answers.
 func (p *Patient) Silent(id raft.NodeID, why error) { p.silent[id] = why }
 
+// Outside takes why a node does not let in whoever asks, as one that can't tell who that is. Then its silence says nothing
+// about its replicas.
+func (p *Patient) Outside(id raft.NodeID, why error) { p.silent[id], p.unasked[id] = why, true }
+
 // Heard reports whether a node has answered.
 func (p *Patient) Heard(id raft.NodeID) bool { return p.answers[id] != nil }
 
