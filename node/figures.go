@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"muster/node/metrics"
+	"muster/node/web"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/machine"
@@ -39,6 +40,7 @@ func (o observed) Collect(ctx context.Context, p *metrics.Page) {
 	p.Add(metrics.TrailMissing, float64(n.trail.missing.Load()+n.trail.lost.Load()))
 	o.frames(p)
 	o.connections(p)
+	o.http(p)
 	o.ownCertificate(p)
 	loop, table := n.running(), n.table.Load()
 	p.Yes(metrics.NodeMember, loop != nil)
@@ -83,6 +85,14 @@ func (o observed) frames(p *metrics.Page) {
 		}
 		p.Add(metrics.RequestsRefused, float64(requests), typ, why)
 	})
+}
+
+// http puts on the page what was asked over HTTP.
+func (o observed) http(p *metrics.Page) {
+	d := o.node.door.web.Door
+	d.Served(func(s web.Served, requests uint64) { p.Add(metrics.HTTPRequests, float64(requests), s.Route, s.Code) })
+	times := d.Times()
+	p.Times(metrics.HTTPDuration, &times)
 }
 
 // connections puts on the page who is connected, and who was turned away.

@@ -56,6 +56,9 @@ func (h *Durations) add(d time.Duration, n uint64) {
 	h.total += n
 }
 
+// Add counts one duration.
+func (h *Durations) Add(d time.Duration) { h.add(d, 1) }
+
 // since is what was counted after h was as before.
 func (h *Durations) since(before *Durations) *Durations {
 	d := &Durations{sum: h.sum - before.sum, total: h.total - before.total}

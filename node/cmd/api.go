@@ -114,6 +114,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) error {
 	name := strings.TrimPrefix(r.URL.Path, apiRoot)
 	if name == specName {
+		web.Route(w, apiRoot+specName)
 		if r.Method != http.MethodGet {
 			return wrongMethod(w, reads)
 		}
@@ -125,6 +126,7 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) error {
 	if rt == nil {
 		return &apiError{status: http.StatusNotFound, code: "not-found", object: "path " + cut(r.URL.Path), text: "there is no such route", next: apiRoot + specName + " lists them", exit: exitNotFound}
 	}
+	web.Route(w, rt.path)
 	if r.Method != string(rt.method) {
 		return wrongMethod(w, rt.method)
 	}
@@ -136,6 +138,7 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) error {
 	places := a.calls
 	if q.goesOn() {
 		places = a.streams
+		web.GoesOn(w)
 	}
 	user := a.user(r)
 	if !places.Take(user) {

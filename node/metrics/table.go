@@ -41,6 +41,8 @@ const (
 	RequestStage
 	Frames
 	FrameBytes
+	HTTPRequests
+	HTTPDuration
 
 	LogSync
 	LogSyncUnderWay
@@ -150,6 +152,9 @@ var table = [end]Metric{
 	RequestStage:    {"muster_request_stage_duration_seconds", Histogram, "seconds", []string{"kind", "stage"}, "How long the stages of writes and reads took; log and commit of a write begin together and overlap.", true},
 	Frames:          {"muster_frames_total", Counter, "", []string{"type", "direction"}, "Frames of our protocol by the type of their message.", true},
 	FrameBytes:      {"muster_frame_bytes_total", Counter, "bytes", []string{"type", "direction"}, "Bytes of frames of our protocol by the type of their message.", true},
+
+	HTTPRequests: {"muster_http_requests_total", Counter, "", []string{"route", "code"}, "Requests over HTTP that were answered, by their route and the class of the status; code is none if there was no answer, and route is other where nothing is served.", true},
+	HTTPDuration: {"muster_http_request_duration_seconds", Histogram, "seconds", nil, "How long requests over HTTP took, from when their head was read to when their answer was made; streams, waits for jobs and profiles are left out.", true},
 
 	LogSync:          {"muster_log_sync_duration_seconds", Histogram, "seconds", nil, "How long a write of the log and its sync took.", true},
 	LogSyncUnderWay:  {"muster_log_sync_under_way_seconds", Gauge, "seconds", nil, "For how long the write of the log that is under way has waited; 0 if none is.", true},

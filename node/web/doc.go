@@ -22,6 +22,6 @@
 // # Where to look
 //
 // door.go has the way of a request, visitor.go that of a connection; origin.go says whose pages may ask, limits.go what
-// everything may cost, slow.go what happens to readers that don't read, answer.go how errors look, login.go the paths
+// everything may cost, slow.go what happens to readers that don't read, served.go what is counted, answer.go how errors look, login.go the paths
 // of logins. docs/security.md has the attacks.
 package web

@@ -103,6 +103,7 @@ type Door struct {
 	page   string  // path of the first page; empty: there is none
 	front  Mount   // sends on to the page whoever has left out its path, or the slash at its end
 	slow   answers
+	served served
 	bodies atomic.Int64 // bytes of the large bodies that arrive
 
 	running sync.RWMutex // each request that is served holds it for reading
@@ -285,7 +286,10 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer d.broken(r)
 	places, m := d.config.Places(), d.mountOf(r.URL.Path)
-	d.bound(w, r, m)
+	d.bound(w, r, m) // with the writer of net/http, which ends the connection of a body that is too large
+	c := d.served.begin(w, r, m)
+	defer d.served.end(c)
+	w = c
 	allowed, e := "", v.arrived.do(v.Arrive)
 	if e != nil {
 		w.Header().Set("Connection", "close")
@@ -311,6 +315,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		d.serve(w, r, v, m)
 	}
+	c.returned = true
 }
 
 // broken tells the log of a handler that has panicked. Its connection ends, which says so to the other side.

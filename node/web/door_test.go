@@ -35,6 +35,7 @@ type rig struct {
 	t    testing.TB
 	addr string
 	tls  bool
+	door *Door
 
 	sets           atomic.Int64  // bodies that the API has read to their ends
 	under, most    atomic.Int64  // requests under way, and how many at once at most
@@ -84,6 +85,7 @@ func newRig(t testing.TB, l Limits, overTLS bool) *rig {
 			return &Badge{Token: "good", User: user, Ends: "later"}, nil
 		},
 	})
+	r.door = d
 	var config *tls.Config
 	if overTLS {
 		key, err := trust.NewKey(rand.Reader)
@@ -171,6 +173,13 @@ func (r *rig) api(Opener) http.Handler {
 		for most := r.most.Load(); now > most && !r.most.CompareAndSwap(most, now); most = r.most.Load() {
 		}
 		<-r.hold // whether anybody waits for it or not, as what is bound to a disk does
+	})
+	mux.HandleFunc("GET /api/v1/named", func(w http.ResponseWriter, req *http.Request) {
+		Route(w, "/api/v1/named")
+		if req.URL.Query().Has("goes-on") {
+			GoesOn(w)
+		}
+		http.NewResponseController(w).Flush()
 	})
 	mux.HandleFunc("GET /api/v1/broken", func(http.ResponseWriter, *http.Request) { panic("broken") })
 	return mux

@@ -8,15 +8,16 @@ import "testing"
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
 	for bug, attack := range map[string]func(*testing.T) string{
-		bugAnyHost:     rebinding,
-		bugAnyOrigin:   crossOrigin,
-		bugFramed:      framed,
-		bugFarPage:     func(*testing.T) string { return farPage() },
-		bugSilentStays: slowHeads,
-		bugAnyBody:     endlessBodies,
-		bugSlowReader:  slowReaders,
-		bugStreams:     rapidReset,
-		bugGreedyUser:  func(*testing.T) string { return greedyUser() },
+		bugAnyHost:         rebinding,
+		bugAnyOrigin:       crossOrigin,
+		bugFramed:          framed,
+		bugFarPage:         func(*testing.T) string { return farPage() },
+		bugSilentStays:     slowHeads,
+		bugAnyBody:         endlessBodies,
+		bugSlowReader:      slowReaders,
+		bugStreams:         rapidReset,
+		bugGreedyUser:      func(*testing.T) string { return greedyUser() },
+		bugStrangersRoutes: countedByRoute,
 	} {
 		t.Run(bug, func(t *testing.T) { // what it has served ends with it
 			SetBug(bug)
