@@ -465,6 +465,30 @@ func TestRequestsAreBounded(t *testing.T) {
 	a.get(t, "status").is(t, http.StatusOK, nil) // its place was given back
 }
 
+// The streams of events have no bound of their own, so each must take one of the places that all streams share. An overview
+// that is asked for once takes none.
+func TestEventsShareThePlacesOfStreams(t *testing.T) {
+	asked := 0
+	a := apiHandler(func(*http.Request) (*client.Client, error) { asked++; return nil, errNotYet }).(*apiServer)
+	get := func(route string) int {
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, httptest.NewRequest(http.MethodGet, apiRoot+route, nil))
+		return w.Code
+	}
+	if get("events"); asked != 1 {
+		t.Errorf("with all places free: asked for a client %d times, want once", asked)
+	}
+	for range streamsMax {
+		a.streams.Take("")
+	}
+	if code := get("events"); code != http.StatusServiceUnavailable || asked != 1 {
+		t.Errorf("with none free: %d, asked for a client %d times; want %d, once", code, asked, http.StatusServiceUnavailable)
+	}
+	if get("overview"); asked != 2 {
+		t.Errorf("an overview: asked for a client %d times, want twice", asked)
+	}
+}
+
 // A token or a key that stands where a name is wanted must not be repeated by the error.
 func TestErrorsOfRequestsEchoNoSecret(t *testing.T) {
 	secret := strings.Repeat("A1b2", 11)

@@ -12,8 +12,6 @@ const (
 	// collectorsMax bounds the users in whose names nodes are asked at the same time. Each costs
 	// every node three questions a second.
 	collectorsMax = 64
-	// streamsMax bounds the streams of events that are open at the same time.
-	streamsMax = 1024
 	// crowdedRetry is when somebody may come again who was one too many.
 	crowdedRetry = 5 * time.Second
 )
@@ -29,10 +27,9 @@ const (
 type Feed struct {
 	writeMax time.Duration // set once; a field, so that a test need not wait so long
 
-	mu      sync.Mutex           // guards what follows
-	of      map[Asker]*Collector // at most [collectorsMax]
-	streams int                  // at most [streamsMax]
-	closed  bool
+	mu     sync.Mutex           // guards what follows
+	of     map[Asker]*Collector // at most [collectorsMax]
+	closed bool
 }
 
 // New returns a feed without collectors. [Feed.Close] ends those that it has by then; without it each ends a while after
@@ -79,26 +76,4 @@ func (f *Feed) Of(ask Asker) (*Collector, error) {
 	c := NewCollector(ask)
 	f.of[ask] = c
 	return c, nil
-}
-
-// enter counts a stream that begins; the caller calls leave when it ends.
-func (f *Feed) enter() (leave func(), err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.streams >= streamsMax {
-		return nil, wire.Busy("the stream of events", fmt.Sprintf("%d are open", streamsMax), crowdedRetry)
-	}
-	f.streams++
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.streams--
-	}, nil
-}
-
-// Streams returns how many streams of events are open.
-func (f *Feed) Streams() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.streams
 }

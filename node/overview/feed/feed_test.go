@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -361,8 +362,14 @@ func TestCollectorsAreBounded(t *testing.T) {
 	}
 }
 
+// served is a server that counts the requests that it has under way.
+type served struct {
+	*httptest.Server
+	under atomic.Int32
+}
+
 // desk serves a town.
-func desk(t *testing.T, f *Feed, w *town) *httptest.Server {
+func desk(t *testing.T, f *Feed, w *town) *served {
 	mux := http.NewServeMux()
 	f.mount(mux, func(*http.Request) (Asker, error) { return w, nil }, func(w http.ResponseWriter, err error) {
 		status := http.StatusServiceUnavailable
@@ -371,7 +378,12 @@ func desk(t *testing.T, f *Feed, w *town) *httptest.Server {
 		}
 		http.Error(w, err.Error(), status)
 	})
-	s := httptest.NewServer(mux)
+	s := new(served)
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.under.Add(1)
+		defer s.under.Add(-1)
+		mux.ServeHTTP(w, r)
+	}))
 	t.Cleanup(s.Close)
 	t.Cleanup(f.Close) // first: it ends the streams
 	return s
@@ -550,7 +562,7 @@ func TestSlowReaderIsCut(t *testing.T) {
 	defer conn.Close()
 	conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", PathEvents)
-	until(t, "the stream begins", func() bool { return f.Streams() > 0 })
+	until(t, "the stream begins", func() bool { return s.under.Load() > 0 })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	other := &told{ResponseRecorder: httptest.NewRecorder(), overview: make(chan struct{})}
@@ -568,7 +580,7 @@ func TestSlowReaderIsCut(t *testing.T) {
 	}
 	cancel()
 	reads.Wait()
-	until(t, "the slow reader is cut off", func() bool { return f.Streams() == 0 })
+	until(t, "the slow reader is cut off", func() bool { return s.under.Load() == 0 })
 }
 
 // A client that was closed, as when its user's login has ended, ends the streams in its name; the

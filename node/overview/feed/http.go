@@ -48,6 +48,8 @@ type Opener = func(*http.Request) (*client.Client, error)
 //	event: overview   an [overview.Overview], whenever it is another one: once a second at most
 //	: …               a comment, where there was nothing to say for 5 s
 //
+// How many requests and streams there may be at a time is for the caller to bound.
+//
 // Every event has an id. A reader that comes again with the last one that it has, in the header
 // Last-Event-ID or as ?after=, is told at once of all that has changed since, by whichever node it
 // comes to; see [overview.Mark]. It may be told twice of a change that came right before it was
@@ -130,11 +132,6 @@ func (f *Feed) serveEvents(w http.ResponseWriter, r *http.Request, open opener) 
 	if err != nil {
 		return err
 	}
-	leave, err := f.enter()
-	if err != nil {
-		return err
-	}
-	defer leave()
 	// The first overview comes before the answer begins: while none can be had there is an error.
 	first, err := c.Next(r.Context(), 0)
 	if err != nil {
