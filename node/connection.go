@@ -90,6 +90,7 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting, who rights.Principa
 		c.arrival.of = &n.arriving.peers
 	}
 	c.requests.Routes = &n.carrying.routes
+	c.requests.Time = func(id raft.GroupID) raft.GroupTime { return repl.TimeOf(n.host, id) }
 	c.requests.Streams.Feed = n.watching.feed
 	c.requests.Principal, c.requests.Counts = who.User, n.laws.counts
 	c.requests.Init(c, machine.RequestLimits{Wait: n.limits.wait, Inline: machine.InlineMax, Page: n.limits.inflightBytesShare})

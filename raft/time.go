@@ -52,6 +52,12 @@ func (h *heardTime) beginning(term uint64, last GroupTime) GroupTime {
 	return max(h.time, last)
 }
 
+// Time returns the group's time as far as this replica knows it, which is at least the largest
+// in its log. A leader's owner knows better: it measures.
+func (g *Group) Time() GroupTime {
+	return g.replica.heard.beginning(g.replica.term, g.replica.log.time)
+}
+
 // Heard tells what the leader of the present term said of the group's time other
 // than by a heartbeat of the group's own.
 func (g *Group) Heard(t GroupTime) { g.replica.heard.hear(t, g.replica.term, g.replica.log.time) }

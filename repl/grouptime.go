@@ -75,6 +75,21 @@ func (c *clock) now() raft.GroupTime {
 	return c.start + raft.GroupTime(c.group.host.now-c.startAt)
 }
 
+// TimeOf returns the time of a group as the replica here knows it: measured, where it leads; else
+// the newest that its log or its leader has told it. It is no longer ago than the last heartbeat
+// that came, while the group has anything that ends; 0 if no replica of the group is here. It is for a [Query] that
+// runs.
+func TimeOf(h *Host, id raft.GroupID) raft.GroupTime {
+	g := h.groups[id]
+	switch {
+	case g == nil:
+		return 0
+	case g.role == raft.RoleLeader:
+		return g.clock.now()
+	}
+	return g.core.Time()
+}
+
 // word is what heartbeats tell of the time.
 func (c *clock) word() raft.GroupTime {
 	if !c.waits || c.group.role != raft.RoleLeader {

@@ -126,19 +126,46 @@ func (c *SlotCopy) Check() error { return c.check() }
 // read it until Release, and not write to it. It costs a search in the order of the
 // keys, several times the cost of [Map.Get].
 func (c *SlotCopy) Get(key []byte) (value []byte, version uint64, is Presence) {
-	at := c.keys().seek(key)
-	rec := at.record()
-	if rec == nil || !bytes.Equal(rec.key(), key) {
-		return nil, 0, Absent
+	value, version, _, is = c.Find(key)
+	return value, version, is
+}
+
+// Find is [SlotCopy.Get] that also tells when the key ends.
+func (c *SlotCopy) Find(key []byte) (value []byte, version uint64, end End, is Presence) {
+	rec := c.keys().get(key)
+	if rec == nil {
+		return nil, 0, End{}, Absent
 	}
-	return rec.value(), rec.version(), Present
+	if rec.ends() != endsNever {
+		end = endOfKey(c.slot, rec, c.ahead, c.leaseOf)
+	}
+	return rec.value(), rec.version(), end, Present
+}
+
+// leaseOf returns the record of a lease; nil if there is none.
+func (c *SlotCopy) leaseOf(number uint64) record {
+	for i := range c.kinds {
+		if c.kinds[i].kind == KindLease {
+			return c.kinds[i].view.get(leaseName(number))
+		}
+	}
+	return nil
+}
+
+// get returns the record of a name; nil if there is none.
+func (v *view) get(name []byte) record {
+	at := v.seek(name)
+	rec := at.record()
+	if rec == nil || !bytes.Equal(rec.key(), name) {
+		return nil
+	}
+	return rec
 }
 
 // ValueSize returns the bytes of key's value, or 0 if the key is not there.
 func (c *SlotCopy) ValueSize(key []byte) int {
-	at := c.keys().seek(key)
-	rec := at.record()
-	if rec == nil || !bytes.Equal(rec.key(), key) {
+	rec := c.keys().get(key)
+	if rec == nil {
 		return 0
 	}
 	return rec.valueLen()

@@ -61,6 +61,35 @@ func endOf(r record) ending {
 	return r.ending()
 }
 
+// End says when a key ends. The zero value: never.
+type End struct {
+	Ends  bool
+	At    raft.GroupTime // it is there until an entry carries this time of its group, or a later one
+	Lease LeaseID        // with which it ends; 0: it has a time of its own
+}
+
+// Remaining returns how many whole milliseconds are left at a time of the group; 0 if the key
+// is due, and a time entry is about to remove it.
+func (e *End) Remaining(now raft.GroupTime) uint64 {
+	return uint64(e.At-min(e.At, now)) / millisecond
+}
+
+// endOfKey returns when the key of a record ends, which is in a slot so far ahead of its group.
+// leaseOf returns the record of a lease.
+func endOfKey(slot Slot, rec record, ahead int64, leaseOf func(number uint64) record) End {
+	by := rec.ending()
+	end := End{Ends: true}
+	if by.by == endsAt {
+		end.At = slotTime(by.number).groupTime(ahead)
+		return end
+	}
+	end.Lease = MakeLeaseID(slot, by.number)
+	if lease := leaseOf(by.number); lease != nil {
+		end.At = slotTime(endOf(lease).number).groupTime(ahead)
+	}
+	return end
+}
+
 // slotTime is a time of a slot, in nanoseconds.
 type slotTime uint64
 
@@ -79,7 +108,12 @@ func (s *slotState) time(now raft.GroupTime) slotTime {
 
 // groupTime returns the group's time when the slot's is at.
 func (s *slotState) groupTime(at slotTime) raft.GroupTime {
-	ahead := s.endings.aheadBy()
+	return at.groupTime(s.endings.aheadBy())
+}
+
+// groupTime returns the time of a group whose slot is so far ahead, in nanoseconds, when the
+// slot's is at.
+func (at slotTime) groupTime(ahead int64) raft.GroupTime {
 	if at == endless {
 		return raft.GroupTime(endless)
 	}

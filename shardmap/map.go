@@ -241,19 +241,28 @@ func (p Presence) String() string {
 // Get appends key's value to dst and returns it with the key's version, if the
 // key is there; else dst comes back as it was.
 func (m *Map) Get(key, dst []byte) (value []byte, version uint64, is Presence) {
+	value, version, _, is = Find(m, key, dst)
+	return value, version, is
+}
+
+// Find is [Map.Get] that also tells when the key ends.
+func Find(m *Map, key, dst []byte) (value []byte, version uint64, end End, is Presence) {
 	s, hash := locate(key)
 	pages := m.slots.Load()
 	st := pages.at(s)
 	if st == nil {
-		return dst, 0, pages.presence(s)
+		return dst, 0, End{}, pages.presence(s)
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	rec := st.records.get(key, hash)
 	if rec == nil {
-		return dst, 0, Absent
+		return dst, 0, End{}, Absent
 	}
-	return append(dst, rec.value()...), rec.version(), Present
+	if rec.ends() != endsNever {
+		end = endOfKey(s, rec, st.endings.aheadBy(), st.leaseOf)
+	}
+	return append(dst, rec.value()...), rec.version(), end, Present
 }
 
 // Owns reports whether the group serves the slot: it is this group's, and not sealed.

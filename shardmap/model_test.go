@@ -501,10 +501,18 @@ func (h *harness) releaseAll() {
 
 func (h *harness) get(t *rapid.T) {
 	key := genKey(t)
-	value, version, is := h.m.Get([]byte(key), []byte("before"))
+	value, version, end, is := Find(h.m, []byte(key), []byte("before"))
 	want, there := h.model.keys[key]
 	if (is == Present) != there || is == NotOwned || version != want.version || string(value) != "before"+want.value {
 		t.Fatalf("get %q: got %q@%d %s, want %q@%d %v", key, value, version, is, want.value, want.version, there)
+	}
+	if want := h.model.endOf(want.modelEnd); end != want {
+		t.Fatalf("get %q: it ends %+v, want %+v", key, end, want)
+	}
+	c, _ := h.m.Copy(SlotOf([]byte(key)))
+	defer c.Release()
+	if value, version, copied, is := c.Find([]byte(key)); (is == Present) != there || version != want.version || string(value) != want.value || copied != end {
+		t.Fatalf("a copy has %q: %q@%d %s, ending %+v; want %q@%d %v, ending %+v", key, value, version, is, copied, want.value, want.version, there, end)
 	}
 }
 

@@ -25,6 +25,17 @@ type modelLease struct {
 	due raft.GroupTime
 }
 
+// endOf is what a read shows of how a key ends.
+func (m *model) endOf(e modelEnd) End {
+	switch {
+	case e.lease != 0:
+		return End{Ends: true, At: m.leases[e.lease].due, Lease: e.lease}
+	case e.due != 0:
+		return End{Ends: true, At: e.due}
+	}
+	return End{}
+}
+
 // shift moves all times from one group's time to another's.
 func (m *model) shift(from, to raft.GroupTime) {
 	for k, v := range m.keys {

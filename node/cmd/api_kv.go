@@ -124,7 +124,14 @@ func gotLine(items []client.Item, missing [][]byte) (line []byte, plain bool) {
 		b = append(strconv.AppendUint(b, x.Version, 10), `,"slot":`...)
 		b = append(strconv.AppendUint(b, uint64(x.Slot), 10), `,"group":`...)
 		b = append(strconv.AppendUint(b, uint64(x.Group), 10), `,"at":"`...)
-		b = append(append(b, raft.FormatLogID(x.Group, x.At)...), `"}`...)
+		b = append(append(b, raft.FormatLogID(x.Group, x.At)...), '"')
+		if x.Ends {
+			b = strconv.AppendInt(append(b, `,"remaining_ms":`...), x.Remaining.Milliseconds(), 10)
+			if x.Lease != 0 {
+				b = append(append(append(b, `,"lease":"`...), x.Lease.String()...), '"')
+			}
+		}
+		b = append(b, '}')
 	}
 	b = append(b, `],"missing":[`...)
 	for i, k := range missing {

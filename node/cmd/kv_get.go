@@ -30,7 +30,9 @@ answered with.
 Keys of one slot are read at one moment, others are not. --at-once reads all of them at one,
 if one group has them; else it names two of different groups.
 
-With -o json: {"items":[{"key":"K","value":"V","version":17,"slot":1234,"group":1,"at":"g1/2.17"}],"missing":["X"]}`,
+With -o json: {"items":[{"key":"K","value":"V","version":17,"slot":1234,"group":1,"at":"g1/2.17"}],"missing":["X"]}
+The item of a key that ends by itself has "remaining_ms" too, what is left of its time, and
+"lease", if it ends with one.`,
 		Flags: []cli.Flag{
 			readHowFlag(),
 			&cli.DurationFlag{Name: "max-stale", DefaultText: "not at all", Usage: "how old `D` the answer may be, up to 1h"},
@@ -129,6 +131,9 @@ type gotRow struct {
 	Slot    int    `json:"slot"`
 	Group   int    `json:"group"`
 	At      string `json:"at"`
+	// Of a key that ends by itself: what is left of its time, and the lease with which it ends.
+	Remaining *int64 `json:"remaining_ms,omitempty"`
+	Lease     string `json:"lease,omitempty"`
 }
 
 type gotRows struct {
@@ -225,7 +230,15 @@ func behind(ctx context.Context, s *errand, keys [][]byte, o client.ReadOptions,
 func gotRowsOf(items []client.Item, missing [][]byte) *gotRows {
 	rows := &gotRows{Items: []gotRow{}, Missing: []string{}}
 	for _, i := range items {
-		rows.Items = append(rows.Items, gotRow{pairText(i.Key, i.Value), i.Version, int(i.Slot), int(i.Group), raft.FormatLogID(i.Group, i.At)})
+		row := gotRow{itemText: pairText(i.Key, i.Value), Version: i.Version, Slot: int(i.Slot), Group: int(i.Group), At: raft.FormatLogID(i.Group, i.At)}
+		if i.Ends {
+			left := i.Remaining.Milliseconds()
+			row.Remaining = &left
+			if i.Lease != 0 {
+				row.Lease = i.Lease.String()
+			}
+		}
+		rows.Items = append(rows.Items, row)
 	}
 	for _, k := range missing {
 		if text, encoded := textOrBase64(k); text != nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"muster/node/trial/clustertest"
 )
@@ -119,8 +120,29 @@ func TestKeysEnd(t *testing.T) {
 	must("kv", "set", "{s}short", "1", "{s}short2", "1", "--lease", short)
 	must("kv", "set", "{s}long", "1", "--lease", long)
 	must("lease", "keepalive", long)
+	type row struct {
+		Remaining *int64 `json:"remaining_ms"`
+		Lease     string
+	}
+	get := func(key string) row {
+		t.Helper()
+		var got struct{ Items []row }
+		c.JSON(&got, "kv", "get", key)
+		return got.Items[0]
+	}
+	first := get("{s}long")
+	if hour := time.Hour.Milliseconds(); first.Lease != long || first.Remaining == nil || *first.Remaining > hour || *first.Remaining < hour/2 {
+		t.Errorf("a key of a lease of an hour is shown with lease %q, %v left", first.Lease, first.Remaining)
+	}
+	if stays := get("{s}stays"); stays.Lease != "" || stays.Remaining != nil {
+		t.Errorf("a key that stays is shown with %v left, lease %q", *stays.Remaining, stays.Lease)
+	}
 	for _, key := range []string{"{s}ttl", "{s}short", "{s}short2"} {
 		gone(key)
+	}
+	// They lasted for a second. Nobody writes, and still time goes by.
+	if now := get("{s}long"); *now.Remaining > *first.Remaining-500 {
+		t.Errorf("a key with %d ms left has %d ms after a second", *first.Remaining, *now.Remaining)
 	}
 	for _, tt := range []struct {
 		line   string

@@ -18,6 +18,15 @@ type Item struct {
 	Slot       shardmap.Slot
 	Group      raft.GroupID
 	At         raft.LogID // the value is as of here
+
+	// Ends: the key ends by itself, which a node of an older build does not tell. Remaining, in
+	// whole milliseconds, is what is left of its time by the clock of the replica that answered: the
+	// leader of the group, unless another was allowed to. 0: it is due, and about to be removed. A
+	// key never ends earlier than a leader said. Another replica's answer is as old as what it has
+	// heard of the time.
+	Ends      bool
+	Remaining time.Duration
+	Lease     shardmap.LeaseID // with which it ends; 0: it has a time of its own
 }
 
 // ReadOptions say how fresh an answer must be, and who may give it. The zero value asks the
@@ -288,6 +297,7 @@ func readItems(x *call, members []int, keys [][]byte, found []Item) error {
 		found[i] = Item{
 			Key: keys[i], Value: append([]byte{}, value...), Version: version,
 			Slot: shardmap.SlotOf(keys[i]), Group: a.Group, At: a.At,
+			Ends: a.End.Ends, Remaining: time.Duration(a.End.Remaining) * time.Millisecond, Lease: a.End.Lease,
 		}
 	}
 	return nil

@@ -48,6 +48,10 @@ type Requests struct {
 	// Routes, if not nil, say which group to ask for a slot where the table lags behind.
 	Routes *Routes
 
+	// Time, if not nil, returns the time of a group that has a replica here, as [repl.TimeOf]. Queries call it as
+	// they run. Where it is nil, that of the last entry is taken.
+	Time func(raft.GroupID) raft.GroupTime
+
 	// getSize and pageSize are what the answer to the next get and the next
 	// listing is expected to take, in bytes: what the last one took if that was
 	// long, else 0, and AnswerUnknown before there was one. A client that asked

@@ -148,6 +148,17 @@ func (q *requests) set(t *testing.T, key, value string) {
 	q.Clear()
 }
 
+// apply applies a command as an entry of its own.
+func (q *requests) apply(t *testing.T, c shardmap.Command) {
+	t.Helper()
+	q.index++
+	e := machine.NewEntry(wire.Origin{}, wire.AppendWrite(nil, &c))
+	e.ID = raft.LogID{Term: 1, Index: q.index}
+	if _, _, err := q.state.Apply(e, false, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (q *requests) take(t wire.Type, body []byte) {
 	q.Take(wire.Header{Type: t, Length: len(body), Deadline: 1000, Request: 7}, body, repl.Reply{To: &q.asker, Request: 7, Size: len(body)}, q.table, nowTaken)
 }
@@ -228,6 +239,60 @@ func TestForeignSlotIsNotAbsent(t *testing.T) {
 	}
 	if _, _, found, _ := a.Next(); found {
 		t.Error("a key that is absent is found")
+	}
+}
+
+// An answer says what a key has left, by the time of the group as its replica knows it: entries come
+// seldom where nobody writes. It says so whether it is short, or long and read beside the writes; and
+// where no key ends its bytes are those that every build knows.
+func TestAnswersTellWhenKeysEnd(t *testing.T) {
+	q := newRequests(t)
+	now := raft.GroupTime(0)
+	q.Time = func(g raft.GroupID) raft.GroupTime {
+		if g != 1 {
+			t.Errorf("asked for the time of group %d", g)
+		}
+		return now
+	}
+	slot := shardmap.SlotOf([]byte("{s}"))
+	q.apply(t, shardmap.LeaseCommand(slot, shardmap.LeaseGrant, 0, 60_000))
+	lease := shardmap.MakeLeaseID(slot, q.index)
+	for _, op := range []shardmap.Op{{Key: []byte("{s}ttl"), TTL: 5000}, {Key: []byte("{s}lease"), Lease: lease}, {Key: []byte("{s}stays")}} {
+		op.Kind, op.Value = shardmap.OpSet, []byte("v")
+		q.apply(t, shardmap.TxnCommand(slot, &shardmap.Txn{Then: []shardmap.Op{op}}))
+	}
+	ask := func(keys ...string) (a wire.GetAnswer, body []byte) {
+		t.Helper()
+		q.take(wire.TypeGet, (&wire.Get{Keys: keysOf(keys...)}).Append(nil))
+		q.run()
+		for _, read := range q.asker.later {
+			now += 1e9 // the answer is of the moment of its read
+			read()
+			now -= 1e9
+		}
+		q.asker.later = nil
+		typ, body, e := q.asker.answer(t)
+		if e != nil || typ != wire.TypeGetAnswer || a.Read(body) != nil {
+			t.Fatalf("get of %v: %s, %v", keys, typ, e)
+		}
+		return a, bytes.Clone(body)
+	}
+	ask("k1") // what gets take is known from here on
+	for now = 0; now < 7e9; now += 1500e6 {
+		left := uint64(5000 - min(now/1e6, 5000))
+		for _, more := range [][]string{nil, {"k8", "k7", "k6"}} {
+			a, _ := ask(append([]string{"{s}ttl", "absent", "{s}lease", "{s}stays"}, more...)...)
+			for i, want := range []wire.KeyEnd{{Ends: true, Remaining: left}, {}, {Ends: true, Remaining: uint64(60_000 - now/1e6), Lease: lease}, {}} {
+				if a.Next(); a.End != want {
+					t.Errorf("at %d, with %v: row %d ends %+v, want %+v", now, more, i, a.End, want)
+				}
+			}
+			ask("k1")
+		}
+	}
+	at := raft.LogID{Term: 1, Index: q.index}
+	if _, body := ask("{s}stays"); !bytes.Equal(body, wire.AppendFound(wire.AppendGetAnswer(nil, 1, at, 1), q.index, []byte("v"))) {
+		t.Errorf("the answer about a key that stays has the bytes % x", body)
 	}
 }
 

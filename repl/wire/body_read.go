@@ -111,17 +111,35 @@ func (g *Get) Read(body []byte) error {
 func readMode(r *pack.Reader) ReadMode { return ReadMode(r.UintMax(uint64(ReadFollower))) }
 
 // GetAnswer answers a Get with one row for each key, in the order asked for:
-// [group, term, index, [nil | [version, bin] …]].
+// [group, term, index, [nil | [version, bin] …], [nil | [remaining ms, lease] …]?].
+//
+// The last field is there only if one of the keys ends by itself. A build that does not know
+// it passes over it.
 //
 // The answering side calls [AppendGetAnswer], then [AppendFound] or [AppendMissing]
-// for each key. The asking side calls Read, then Next for each key.
+// for each key, and [AppendEnds] if one ends. The asking side calls Read, then Next for each key.
 type GetAnswer struct {
 	Group raft.GroupID
 	At    raft.LogID // the values are as of here
 	Count int        // rows
-	rows  pack.Reader
+	// End is how the key of the row ends that Next returned last.
+	End  KeyEnd
+	rows pack.Reader
+	ends pack.Reader
+	// timed: there are ends, one for each row.
+	timed bool
 }
 
+// KeyEnd says how long a key lasts. The zero value: for ever.
+type KeyEnd struct {
+	Ends bool
+	// Remaining is what is left of its time, in ms, by the clock of the replica that answered;
+	// 0: it is due, and about to be removed.
+	Remaining uint64
+	Lease     shardmap.LeaseID // with which it ends; 0: it has a time of its own
+}
+
+// getAnswerFields are those of an answer whose keys last for ever.
 const getAnswerFields = 4
 
 // AppendGetAnswer appends the body up to its first row; count rows must follow.
@@ -141,6 +159,23 @@ func AppendFound(b []byte, version uint64, value []byte) []byte {
 // AppendMissing appends the row of a key that does not exist.
 func AppendMissing(b []byte) []byte { return pack.AppendNil(b) }
 
+// AppendEnds appends how the keys end to an answer that begins at start, and has all its rows;
+// there is one of ends for each.
+func AppendEnds(b []byte, start int, ends []KeyEnd) []byte {
+	pack.AppendArray(b[:start], getAnswerFields+1) // in place: so few fields take one byte
+	b = pack.AppendArray(b, len(ends))
+	for _, e := range ends {
+		if !e.Ends {
+			b = pack.AppendNil(b)
+			continue
+		}
+		b = pack.AppendArray(b, 2)
+		b = pack.AppendUint(b, e.Remaining)
+		b = pack.AppendUint(b, uint64(e.Lease))
+	}
+	return b
+}
+
 // Read reads the body, which must not change while Next is used. It has
 // walked all rows when it returns.
 func (a *GetAnswer) Read(body []byte) error {
@@ -154,18 +189,40 @@ func (a *GetAnswer) Read(body []byte) error {
 			break
 		}
 	}
-	r.Trailing(n, getAnswerFields)
+	known := getAnswerFields
+	if a.timed = n > known; a.timed {
+		known++
+		r.ArrayLen(a.Count)
+		a.ends = r
+		for range a.Count {
+			if nextKeyEnd(&r); r.Err() != nil {
+				break
+			}
+		}
+	}
+	r.Trailing(n, known)
 	return r.Done()
 }
 
-// Next returns the next row, of a key that was found or is missing; ok is false
+// Next returns the next row, of a key that was found or is missing, and sets End; ok is false
 // after the last. The value aliases the body.
 func (a *GetAnswer) Next() (version uint64, value []byte, found, ok bool) {
 	if a.Count == 0 {
 		return 0, nil, false, false
 	}
 	a.Count--
+	if a.timed {
+		a.End = nextKeyEnd(&a.ends)
+	}
 	return nextGetRow(&a.rows)
+}
+
+func nextKeyEnd(r *pack.Reader) KeyEnd {
+	if r.Nil() {
+		return KeyEnd{}
+	}
+	r.ArrayLen(2)
+	return KeyEnd{Ends: true, Remaining: r.Uint(), Lease: shardmap.LeaseID(r.Uint())}
 }
 
 func nextGetRow(r *pack.Reader) (version uint64, value []byte, found, ok bool) {

@@ -415,6 +415,14 @@ type (
 		Group, Term, Index uint64
 		Rows               []*foundMirror
 	}
+	endingAnswerMirror struct { // of which some keys end
+		Group, Term, Index uint64
+		Rows               []*foundMirror
+		Ends               []*endMirror
+	}
+	endMirror struct {
+		Remaining, Lease uint64
+	}
 	listRowMirror struct {
 		Key     []byte
 		Version uint64
@@ -493,6 +501,8 @@ func TestHotBodiesAreTheLibrarysBytes(t *testing.T) {
 		}
 
 		var getRows []*foundMirror
+		var ends []wire.KeyEnd
+		var endRows []*endMirror
 		var listRows []listRowMirror
 		got := wire.AppendGetAnswer(nil, raft.GroupID(g), id, len(keys))
 		listed := wire.ListAnswer{Group: raft.GroupID(g), At: id, More: list.KeysOnly, Count: len(keys)}
@@ -502,6 +512,12 @@ func TestHotBodiesAreTheLibrarysBytes(t *testing.T) {
 			} else {
 				got, getRows = wire.AppendFound(got, n[i%9], k), append(getRows, &foundMirror{n[i%9], k})
 			}
+			if k[0]%4 == 1 && getRows[i] != nil {
+				ends = append(ends, wire.KeyEnd{Ends: true, Remaining: n[(i+1)%9], Lease: shardmap.LeaseID(n[(i+2)%9])})
+				endRows = append(endRows, &endMirror{n[(i+1)%9], n[(i+2)%9]})
+			} else {
+				ends, endRows = append(ends, wire.KeyEnd{}), append(endRows, nil)
+			}
 			var value []byte
 			if !list.KeysOnly {
 				value = k[:len(k)-1]
@@ -509,14 +525,26 @@ func TestHotBodiesAreTheLibrarysBytes(t *testing.T) {
 			listed.Rows, listRows = wire.AppendListRow(listed.Rows, k, n[i%9], value), append(listRows, listRowMirror{k, n[i%9], value})
 		}
 		equal(t, got, &getAnswerMirror{g, n[0], n[1], getRows})
-		var a wire.GetAnswer
-		if err := a.Read(got); err != nil || a.Group != raft.GroupID(g) || a.At != id || a.Count != len(keys) {
-			t.Fatalf("got %+v, %v", a, err)
-		}
-		for i, want := range getRows {
-			version, value, found, ok := a.Next()
-			if !ok || found != (want != nil) || found && (version != want.Version || !bytes.Equal(value, want.Value)) {
-				t.Fatalf("row %d: got %d % x %t %t, want %+v", i, version, value, found, ok, want)
+		before := []byte("before")
+		ending := wire.AppendEnds(append(bytes.Clone(before), got...), len(before), ends)[len(before):]
+		equal(t, ending, &endingAnswerMirror{g, n[0], n[1], getRows, endRows})
+		for _, timed := range []bool{false, true} {
+			body := got
+			if timed {
+				body = ending
+			}
+			var a wire.GetAnswer
+			if err := a.Read(body); err != nil || a.Group != raft.GroupID(g) || a.At != id || a.Count != len(keys) {
+				t.Fatalf("got %+v, %v", a, err)
+			}
+			for i, want := range getRows {
+				version, value, found, ok := a.Next()
+				if !ok || found != (want != nil) || found && (version != want.Version || !bytes.Equal(value, want.Value)) {
+					t.Fatalf("row %d: got %d % x %t %t, want %+v", i, version, value, found, ok, want)
+				}
+				if timed && a.End != ends[i] || !timed && a.End != (wire.KeyEnd{}) {
+					t.Fatalf("row %d ends %+v, want %+v where the answer says so: %v", i, a.End, ends[i], timed)
+				}
 			}
 		}
 		equal(t, listed.Append(nil), &listAnswerMirror{g, n[0], n[1], list.KeysOnly, listRows})

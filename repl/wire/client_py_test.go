@@ -115,11 +115,13 @@ func (s *smallServer) reply(t wire.Type, request []byte) (wire.Type, wire.Body) 
 		}
 		value, ok := s.values[string(g.Keys[0])]
 		return wire.TypeGetAnswer, body(func(b []byte) []byte {
+			start := len(b)
 			b = wire.AppendGetAnswer(b, 3, raft.LogID{Term: 7, Index: 10433}, 1)
 			if !ok {
 				return wire.AppendMissing(b)
 			}
-			return wire.AppendFound(b, 10432, []byte(value))
+			// A client that does not ask when keys end passes over it.
+			return wire.AppendEnds(wire.AppendFound(b, 10432, []byte(value)), start, []wire.KeyEnd{{Ends: true, Remaining: 21500}})
 		})
 	}
 	return wire.TypeError, wire.BadRequest("type "+t.String(), "not served here", "send Write or Get")

@@ -227,11 +227,22 @@ func (a *GetAnswer) lines() []string {
 		case !ok:
 			return lines
 		case found:
-			lines = append(lines, fmt.Sprintf("version %d value %s", version, quoted(value)))
+			lines = append(lines, fmt.Sprintf("version %d value %s", version, quoted(value))+rows.End.text())
 		default:
 			lines = append(lines, "missing")
 		}
 	}
+}
+
+// text is what stands about the end of a key behind its value.
+func (e *KeyEnd) text() string {
+	switch {
+	case !e.Ends:
+		return ""
+	case e.Lease == 0:
+		return fmt.Sprintf(" remaining_ms %d", e.Remaining)
+	}
+	return fmt.Sprintf(" remaining_ms %d lease %s", e.Remaining, e.Lease)
 }
 
 func (l *List) lines() []string {

@@ -166,8 +166,10 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeWriteAnswer: &wire.WriteAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10432}, Version: 10432},
 	wire.TypeGet:         &wire.Get{Keys: [][]byte{[]byte("greeting"), []byte("{greeting}2")}},
 	wire.TypeGetAnswer: body(func(b []byte) []byte {
+		start := len(b)
 		b = wire.AppendGetAnswer(b, 3, raft.LogID{Term: 7, Index: 10433}, 2)
-		return wire.AppendMissing(wire.AppendFound(b, 10432, []byte("hello")))
+		b = wire.AppendMissing(wire.AppendFound(b, 10432, []byte("hello")))
+		return wire.AppendEnds(b, start, []wire.KeyEnd{{Ends: true, Remaining: 21500, Lease: shardmap.MakeLeaseID(1234, 17)}, {}})
 	}),
 	wire.TypeList: &wire.List{Group: 3, Epoch: 17, Prefix: []byte("cart/"), After: []byte("cart/17"), Limit: 100, MaxBytes: 65536},
 	wire.TypeListAnswer: &wire.ListAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10433}, More: true, Count: 2,
