@@ -241,14 +241,16 @@ func (o *op) saw(l *slotLife, g raft.GroupID, at raft.LogID) int {
 }
 
 // checkRead compares an answer about a key with what it was as of the answer's index.
-func (o *op) checkRead(key []byte, g raft.GroupID, at raft.LogID, version uint64, value []byte, found bool) {
+func (o *op) checkRead(key []byte, g raft.GroupID, at raft.LogID, version uint64, value []byte, found bool, end wire.KeyEnd) {
 	o.spoke(g, at)
 	l := o.client.c.lives.ofKey(key)
-	want, ok := l.at(string(key), o.saw(l, g, at), at.Index)
+	k := o.saw(l, g, at)
+	want, ok := l.at(string(key), k, at.Index)
 	if found != (ok && want.there) || found && (version != want.version || valueNumber(value) != want.number) {
 		o.client.c.fail("I9: %s is answered for %q with version %d of write %d (there: %v) as of %s of group %d; it should be version %d of write %d (there: %v)",
 			o, key, version, valueNumber(value), found, at, g, want.version, want.number, ok && want.there)
 	}
+	checkEnd(o, key, l, k, at, &want, end)
 }
 
 // checkWrite compares an acknowledgement with the entry that it names.

@@ -421,7 +421,7 @@ func (k *conn) dialled() {
 	default:
 		k.up, k.life, k.heard = true, k.node.life, c.now
 		k.user, k.judge, k.asked = cl.user, rights.NewJudge(nameOf(k.node.id)), map[uint64]streamAsked{}
-		k.requests.Routes, k.requests.Principal = k.node.known.routes, cl.user
+		k.requests.Routes, k.requests.Principal, k.requests.Time = k.node.known.routes, cl.user, k.node.timeOf
 		k.requests.Streams.Feed = k.node.feeds.feed
 		cl.core.Connected(cl.now(), k.peer, k.node.id, clusterID)
 	}

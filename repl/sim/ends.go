@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -70,7 +71,12 @@ func (l *slotLife) timed() bool {
 func (l *slotLife) put(t *truth, index uint64, kind shardmap.EventKind, version uint64, key string, before, after *state) {
 	k := len(l.spans) - 1
 	t.c.limits.put(key, before, after)
-	l.keys[key] = append(l.keys[key], keyVersion{span: k, index: index, state: *after, ended: kind == shardmap.EventExpired, seen: t.c.now})
+	l.keys[key] = append(l.keys[key], keyVersion{span: k, index: index, state: *after, ended: kind == shardmap.EventExpired, expired: kind == shardmap.EventExpired, seen: t.c.now})
+	if kind == shardmap.EventExpired {
+		if was := l.told[key]; was.version == before.version {
+			was.check(t.c, key, t.c.now)
+		}
+	}
 	if before.there || after.there {
 		l.events = append(l.events, slotEvent{span: k, index: index, kind: kind, key: key, version: version, number: after.number, size: after.size, before: *before})
 	}
@@ -249,6 +255,64 @@ func (p *pending) String() string {
 	}
 	return strconv.Quote(p.key)
 }
+
+// told is what an answer said that a version of a key had left.
+type told struct {
+	version uint64
+	left    time.Duration
+	began   time.Duration // when the answer was asked for
+}
+
+// until is the earliest moment at which the key may end: clocks may be fast, and may have jumped.
+func (x *told) until(c *cluster) time.Duration {
+	return x.began + x.left*1e6/(1e6+driftMax) - c.chaos.jumped
+}
+
+// check checks, when the key's time is over, that it had as much as was said (I13).
+func (x *told) check(c *cluster, key string, ended time.Duration) {
+	if ended < x.until(c) {
+		c.fail("I13: version %d of %q has ended at %s; of an answer that was asked for at %s it had %s left", x.version, key, ended, x.began, x.left)
+	}
+}
+
+// checkEnd checks what an answer says that a key has left, which was read in a span of its slot
+// as of an index (I13): it ends if the log says so, and with that lease; it has no more left than
+// it had by the time of the entry at that index, and no less than by that of the fastest clock. A
+// leader measures: what it says is no more than what the key then lives.
+func checkEnd(o *op, key []byte, l *slotLife, k int, at raft.LogID, is *keyVersion, got wire.KeyEnd) {
+	c := o.client.c
+	due, lease := is.due, shardmap.LeaseID(0)
+	if is.lease != 0 {
+		due, lease = l.leaseAt(is.lease, k, at.Index).due, shardmap.MakeLeaseID(l.slot, is.lease)
+	}
+	if ends := is.there && due > 0; got.Ends != ends || got.Lease != lease {
+		c.fail("I13: %s is answered for %q as of %s with %+v; it ends: %v, with lease %s", o, key, at, got, ends, lease)
+	}
+	if !got.Ends {
+		return
+	}
+	entry := c.truth[l.spans[k].group].entries[at.Index-1].time
+	most, least := leftBy(due, l.timeIn(k, entry)), leftBy(due, l.timeIn(k, raft.GroupTime(c.chaos.fastest())))
+	if left := milliseconds(got.Remaining); left > most || left+milliseconds(1) <= least {
+		c.fail("I13: %s is answered for %q as of %s with %s left; it should be between %s and %s", o, key, at, time.Duration(left), time.Duration(least), time.Duration(most))
+	}
+	if o.local || o.stale > 0 || o.kind == opFollower {
+		return // it goes by what the replica has heard of the time
+	}
+	now := told{version: is.version, left: time.Duration(milliseconds(got.Remaining)), began: o.began}
+	h := l.keys[string(key)]
+	for i := range h {
+		if i > 0 && h[i].expired && h[i-1].version == is.version {
+			now.check(c, string(key), h[i].seen)
+		}
+	}
+	if was := l.told[string(key)]; was.version != now.version || was.until(c) < now.until(c) {
+		l.told[string(key)] = now
+	}
+}
+
+// leftBy is what is left until due at a time; 0 if that is past.
+func leftBy(due, now raft.GroupTime) raft.GroupTime { return due - min(due, now) }
 
 const (
 	// endsSoon is what may be left of the time of what a healed cluster must be seen to end,

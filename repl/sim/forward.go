@@ -56,7 +56,7 @@ func (p *post) passerOf(from *node, life uint32) *passer {
 	}
 	k := &passer{peerEnd: peerEnd{acceptor: acceptor{node: p.n}}, from: from, life: life}
 	k.say = k.send
-	k.requests.Routes = p.n.known.routes
+	k.requests.Routes, k.requests.Time = p.n.known.routes, p.n.timeOf
 	k.requests.Init(k, machine.RequestLimits{Wait: requestWait, Inline: inlineMax, Page: wire.ListBytesMax})
 	if len(p.passers) >= passersMax {
 		p.passers = p.passers[1:]

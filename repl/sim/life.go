@@ -27,6 +27,7 @@ type slotLife struct {
 	leases   map[uint64][]leaseVersion // by number
 	services map[string][]serviceVersion
 	events   []slotEvent // what watches of the slot must show, in order
+	told     map[string]told
 }
 
 // span is a time for which one group serves a slot: from the entry that gave it the slot
@@ -43,8 +44,9 @@ type keyVersion struct {
 	span  int // in which the entry is
 	index uint64
 	state
-	ended bool          // it is not there because its time was over, or its lease's
-	seen  time.Duration // when the first replica applied the entry
+	ended   bool          // it is not there because its time was over, or its lease's
+	expired bool          // of these, those that nobody revoked
+	seen    time.Duration // when the first replica applied the entry
 }
 
 // slotLives is what is known of all slots of a run.
@@ -58,7 +60,7 @@ type slotLives struct {
 func (x *slotLives) of(s shardmap.Slot) *slotLife {
 	l := x.all[s]
 	if l == nil {
-		l = &slotLife{slot: s, keys: map[string][]keyVersion{}, outcomes: map[outcomeKey]outcome{}, floors: map[uint64]uint64{}, used: map[uint64]raft.GroupTime{}, refused: map[outcomeKey]*op{}, sealed: map[uint64]raft.LogID{}, taken: map[uint64]bool{}, leases: map[uint64][]leaseVersion{}}
+		l = &slotLife{slot: s, keys: map[string][]keyVersion{}, outcomes: map[outcomeKey]outcome{}, floors: map[uint64]uint64{}, used: map[uint64]raft.GroupTime{}, refused: map[outcomeKey]*op{}, sealed: map[uint64]raft.LogID{}, taken: map[uint64]bool{}, leases: map[uint64][]leaseVersion{}, told: map[string]told{}}
 		x.all[s] = l
 	}
 	return l

@@ -454,6 +454,9 @@ func (n *node) leads(g raft.GroupID) bool {
 	return false
 }
 
+// timeOf returns the time of a group as the process knows it.
+func (n *node) timeOf(g raft.GroupID) raft.GroupTime { return repl.TimeOf(n.host, g) }
+
 func (c *cluster) logger(node int) *slog.Logger {
 	if c.options.Log == nil {
 		return slog.New(slog.DiscardHandler)

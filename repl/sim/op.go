@@ -152,7 +152,7 @@ func (o *op) answered(t wire.Type, body []byte, from origin) {
 		all := make([]found, len(keys))
 		for i, k := range keys {
 			version, value, there, _ := a.Next()
-			o.checkRead(k, a.Group, a.At, version, value, there)
+			o.checkRead(k, a.Group, a.At, version, value, there, a.End)
 			if there {
 				all[i] = found{true, version, valueNumber(value)}
 			}

@@ -96,6 +96,7 @@ var plantedBugs = []struct {
 	{"replica made later not held", repl.SetBug, tooLate},
 	{"buried replicas not told of", repl.SetBug, tooSeldom},
 	{"replay seeded from today's table", machine.SetBug, ""},
+	{"what a key has left told by the last entry", machine.SetBug, ""},
 	{"resting group without leader", repl.SetBug, ""},
 	{"forged term accepted", func(b string) { raft.SetBug(b); repl.SetBug(b) }, ""}, // answers of a log's mending are the host's
 	{"reads of a resting group kept", repl.SetBug, ""},
