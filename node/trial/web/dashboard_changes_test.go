@@ -3,9 +3,12 @@ package web
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"testing"
+
+	"github.com/chromedp/chromedp/kb"
 
 	"muster/node/trial/clustertest"
 	"muster/repl/client"
@@ -57,16 +60,49 @@ func pageKeys(t *testing.T, p *dashboard) {
 	if value, _ := get(); value != "second" {
 		t.Errorf("the API has %q, the page wrote second", value)
 	}
+	b.click("edit")
+	b.fill("edit-ttl", "1h")
+	b.click("edit-save")
+	b.sees("key-left", "59 min")
 	b.click("delete")
 	b.sees("dialog-command", "muster kv del mine/a/one")
 	b.click("dialog-go")
 	b.until("it is gone", of("key-gone"))
 	b.sees("watch-panel", "del")
+	// A key may end while somebody looks at it, and nobody presses anything.
+	var lease struct{ ID string }
+	p.api(t, 1, "POST", "lease/grant", `{"ttl":"2h","for":"mine/b"}`, &lease)
+	p.api(t, 1, "POST", "kv/set", `{"key":"mine/b","value":"leased","lease":"`+lease.ID+`"}`, nil)
+	b.goTo("/ui/keys?prefix=mine/&key=t.mine/b")
+	b.sees("key-left", "1 h 59 min")
+	b.sees("key-lease", lease.ID)
+	p.api(t, 1, "POST", "lease/revoke", `{"id":"`+lease.ID+`"}`, nil)
+	b.until("it is gone", of("key-gone"))
 	b.goTo("/ui/keys?key=t.odd/msgpack")
 	b.sees("value", `"b": [`)
 	b.click("as-hex")
 	b.sees("value", "82 a1 61 01")
 	b.goTo("/ui/keys?key=t.odd/json")
+	b.sees("value", `"n": 12345678901234567890`)
+	b.clean()
+}
+
+// The page asks for the first 10,000 keys. Those behind them are one key press away, each once.
+func pageBeyond(t *testing.T, p *dashboard) {
+	const far = "odd/json" // behind those of many/
+	b := p.login(t, 0, "/ui/keys?flat=1&q="+url.QueryEscape(far))
+	b.sees("keys-shown", "the first 10,000 keys")
+	if shown := b.text("keys-count"); shown != "0 of 10,000" {
+		t.Errorf("the page shows %s keys, and is to show none that is so far behind", shown)
+	}
+	eval[bool](b, of("keys-more")+".focus() === undefined")
+	b.key(kb.Enter)
+	b.until("it has come", of("keys-count")+"?.textContent.startsWith('1 of 1')")
+	b.fill("keys-filter", "many/")
+	b.until("each is there once", of("keys-count")+"?.textContent.startsWith('10,000 of 1')")
+	b.fill("keys-filter", far)
+	eval[bool](b, of("keys")+".querySelector('.scroll').focus() === undefined")
+	b.key(kb.Home + kb.Enter)
 	b.sees("value", `"n": 12345678901234567890`)
 	b.clean()
 }

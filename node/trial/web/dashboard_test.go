@@ -163,7 +163,7 @@ func TestDashboard(t *testing.T) {
 	t.Run("tabs", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *dashboard){
 			"login": pageLogin, "refused": pageRefused, "screens": pageScreens, "text": pageText, "keys": pageKeys, "move": pageMove, "keyboard": pageKeyboard,
-			"many": pageMany, "accessible": pageAccessible, "widths": pageWidths, "services": pageServices, "values": pageValues,
+			"many": pageMany, "beyond": pageBeyond, "accessible": pageAccessible, "widths": pageWidths, "services": pageServices, "values": pageValues,
 		} {
 			t.Run(name, func(t *testing.T) { t.Parallel(); test(t, p) })
 		}

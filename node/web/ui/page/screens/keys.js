@@ -6,10 +6,11 @@ import { act, note } from "../act.js";
 import { line } from "../commands.js";
 import { Table } from "../table.js";
 import { Panel, Facts, Failed, Command, Status } from "../parts.js";
-import { bytes, count, clock, plural } from "../format.js";
+import { bytes, count, clock, plural, seconds } from "../format.js";
 import { bytesOf, utf8, json, hex, msgpack, fromBase64, toBase64 } from "../values.js";
 
 const keysMax = 10_000; // keys that are listed at once
+const keysShownMax = 20 * keysMax; // beyond that a person wants a longer prefix
 const changesMax = 200; // changes that are kept of a watch
 
 // A key is named by its text, or by its bytes in base64 where it is no text.
@@ -32,8 +33,19 @@ export function Keys() {
     const t = setTimeout(() => setPrefix(typed), 300);
     return () => clearTimeout(t);
   }, [typed]);
-  const args = { prefix, keys: true, limit: keysMax };
-  const { data, error, loading, again } = useAsk((signal) => ask("kv list", args, { signal }), [prefix]);
+  const [wanted, setWanted] = useState({ prefix, keys: keysMax });
+  const limit = wanted.prefix === prefix ? wanted.keys : keysMax;
+  const args = { prefix, keys: true, limit };
+  const had = useRef({ prefix: null, limit: 0, items: [] });
+  // More keys are asked for behind the last one, and a list that is asked for again as a whole.
+  const { data, error, loading, again } = useAsk(async (signal) => {
+    const { current: is } = had;
+    const from = is.prefix === prefix && limit > is.limit ? is.items : [];
+    const after = from.length ? { [(from.at(-1).key_base64 != null ? "after_base64" : "after")]: from.at(-1).key_base64 ?? from.at(-1).key } : {};
+    const items = [...from, ...(await ask("kv list", { ...args, ...after, limit: limit - from.length }, { signal }))];
+    had.current = { prefix, limit, items };
+    return items;
+  }, [prefix, limit]);
   const rows = useMemo(() => tree(data || [], prefix, flat ? "" : separator), [data, prefix, separator, flat]);
   const parts = crumbs(prefix, separator);
   const openRow = (r) => (r.folder ? setPrefix(r.prefix) : setID(r.id));
@@ -49,7 +61,8 @@ export function Keys() {
     </form>
     <nav aria-label="Prefix" class="crumbs">${[["all", ""], ...parts].map(([name, to], i, all) => (i === all.length - 1 ? html`<span key=${to} aria-current="location">${name}</span>` : html`<button key=${to} class="link" onClick=${() => setPrefix(to)}>${name}</button>`))}</nav>
     <${Failed} error=${error} />
-    ${data?.length >= keysMax && html`<p class="muted"><${Status} is="warning" text="more" /> These are the first ${count(keysMax)} keys; a longer prefix shows others.</p>`}
+    ${data?.length >= limit && html`<div class="bar"><span class="muted" role="status" data-testid="keys-shown"><${Status} is="warning" text="more" /> These are the first ${count(data.length)} keys${limit < keysShownMax ? "" : "; a longer prefix shows others"}.</span>
+      ${limit < keysShownMax && html`<button type="button" data-testid="keys-more" onClick=${() => setWanted({ prefix, keys: limit + keysMax })}>Show ${count(keysMax)} more</button>`}</div>`}
     <div class="split">
       <${Table} label="Keys" testid="keys" columns=${columns} rows=${rows} rowKey=${(r) => r.id} current=${id} open=${openRow}
         empty=${loading ? "asking …" : prefix ? "no key begins with this" : "there are no keys"} />
@@ -112,7 +125,7 @@ function One({ id, close, again }) {
   const name = ofID(id);
   const { data, error, loading, again: reload } = useAsk(async (signal) => {
     try {
-      return (await ask("kv get", name, { signal })).items[0];
+      return { ...(await ask("kv get", name, { signal })).items[0], came: performance.now() };
     } catch (e) {
       // A key that does not exist is an answer, too.
       if (e.status === 404) return { gone: true };
@@ -121,6 +134,14 @@ function One({ id, close, again }) {
   }, [id]);
   const [view, setView] = useQuery("as");
   const [edit, setEdit] = useState(null);
+  // What is left of a key's time is asked for again: a lease may have been kept alive. Somebody who edits
+  // keeps the version that they saw.
+  useEffect(() => {
+    if (data?.gone) again(); // the list need not show it any longer
+    if (data?.remaining_ms == null || edit) return;
+    const t = setTimeout(reload, Math.min(data.remaining_ms + dueWait, leftEvery));
+    return () => clearTimeout(t);
+  }, [data, edit, error]);
   const title = label(name);
   if (!data || data.gone) {
     return html`<${Panel} title=${title} close=${close} testid="key-one"><${Failed} error=${error} />${data?.gone ? html`<p data-testid="key-gone">There is no such key now.</p>` : loading && html`<p class="empty">asking …</p>`}</${Panel}>`;
@@ -131,20 +152,34 @@ function One({ id, close, again }) {
   const done = () => (reload(), again());
   return html`<${Panel} title=${title} close=${close} testid="key-one">
     <${Facts} of=${[
-      ["version", html`<span data-testid="key-version">${data.version}</span>`], ["size", bytes(value.length)], ["slot", html`<a href=${href("slots", { from: data.slot, to: data.slot })}>${data.slot}</a>`],
+      ["version", html`<span data-testid="key-version">${data.version}</span>`], ["time left", data.remaining_ms == null ? null : html`<${Left} of=${data} />`], ["size", bytes(value.length)], ["slot", html`<a href=${href("slots", { from: data.slot, to: data.slot })}>${data.slot}</a>`],
       ["group", html`<a href=${href("groups", { group: data.group })}>${data.group}</a>`], ["read at", html`<code>${data.at}</code>`],
     ]} />
     ${edit
-      ? html`<${Edit} data=${data} value=${value} text=${edit.text} name=${name} close=${() => setEdit(null)} done=${() => (setEdit(null), done())} reload=${() => (setEdit(null), reload())} />`
+      ? html`<${Edit} data=${edit.data} value=${edit.value} text=${edit.text} name=${name} close=${() => setEdit(null)} done=${() => (setEdit(null), done())} reload=${() => (setEdit(null), reload())} />`
       : html`<div class="views" role="group" aria-label="Show the value as">${shown.map(([k, n]) => html`<button key=${k} aria-pressed=${k === best[0]} data-testid=${"as-" + k} onClick=${() => setView(k)}>${n}</button>`)}</div>
         <pre class="value" tabindex="0" aria-label="Value" data-testid="value">${best[2]}</pre>
         <div class="actions">
-          <button data-testid="edit" onClick=${() => setEdit({ text: utf8(value) })}>Edit</button>
+          <button data-testid="edit" onClick=${() => setEdit({ data, value, text: utf8(value) })}>Edit</button>
           <button onClick=${reload}>Ask again</button>
           <button class="danger" data-testid="delete" onClick=${() => act({ title: `Delete ${title}`, button: "Delete", command: "kv del", args: name, danger: true, done })}>Delete</button>
         </div>`}
     <${Command} line=${line("kv get", { key: title })} />
   </${Panel}>`;
+}
+
+const leftEvery = 5000; // ms after which what is left of a key's time is asked for again
+const dueWait = 300; // ms that a key may still be there after its time, mostly
+
+// Left counts down what is left of a key's time, from when the answer came.
+function Left({ of }) {
+  const [now, set] = useState(performance.now());
+  useEffect(() => {
+    const t = setInterval(() => set(performance.now()), 500);
+    return () => clearInterval(t);
+  }, []);
+  const ms = of.remaining_ms - Math.max(0, now - of.came);
+  return html`<span data-testid="key-left">${ms > 0 ? seconds(ms / 1000) : "due"}</span>${of.lease && html`, <span data-testid="key-lease">with lease <code>${of.lease}</code></span>`}`;
 }
 
 // Edit writes only over the version that was shown: somebody else's change in between is
