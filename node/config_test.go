@@ -49,6 +49,7 @@ func TestCheck(t *testing.T) {
 			`--cluster: "my cluster" has ' ' in it; want letters, digits, '.', '_' or '-'`},
 		{"long name", func(c *Config) { c.Name = strings.Repeat("n", 64) },
 			"--name: 64 bytes long; want 1 to 63 letters, digits, '.', '_' or '-'"},
+		{"name that is HTML", func(c *Config) { c.Name = "<script>" }, `--name: "<script>" has '<' in it; want letters, digits, '.', '_' or '-'`},
 		{"name like an option", func(c *Config) { c.Name = "-x" }, `--name: "-x" begins with '-', which would read as an option`},
 		{"label twice", func(c *Config) { c.Labels = []shardmap.Label{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}} }, "--label a: given twice"},
 		{"label without key", func(c *Config) { c.Labels = []shardmap.Label{{Value: "1"}} },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os/exec"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -166,6 +168,41 @@ func (p *tab) mayRefuse(path string) {
 	p.mu.Lock()
 	p.refused = append(p.refused, path)
 	p.mu.Unlock()
+}
+
+// answers has requests for some paths answered with these bodies, and not by the node that is asked.
+func (p *tab) answers(kind string, bodies map[string]string) {
+	p.t.Helper()
+	err := chromedp.Listen(p.ctx, func(e any) {
+		paused, ok := e.(*fetch.EventRequestPaused)
+		if !ok {
+			return
+		}
+		// The goroutine that reads events must hear of the end of these calls, which end with the tab.
+		if paused.Request.Method != http.MethodGet {
+			go callWith(p.ctx, fetch.ContinueRequest, fetch.ContinueRequestParams{RequestID: paused.RequestID})
+			return
+		}
+		u, err := url.Parse(paused.Request.URL)
+		if err != nil {
+			p.t.Errorf("a request for %q: %v", paused.Request.URL, err)
+			return
+		}
+		go callWith(p.ctx, fetch.FulfillRequest, fetch.FulfillRequestParams{
+			RequestID: paused.RequestID, ResponseCode: http.StatusOK, Body: []byte(bodies[u.Path]),
+			ResponseHeaders: []*fetch.HeaderEntry{{Name: "Content-Type", Value: kind}, {Name: "Access-Control-Allow-Origin", Value: p.base}},
+		})
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var patterns []*fetch.RequestPattern
+	for path := range bodies {
+		patterns = append(patterns, &fetch.RequestPattern{URLPattern: "*://*" + path + "*"})
+	}
+	if err := callWith(p.ctx, fetch.Enable, fetch.EnableParams{Patterns: patterns}); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // mayFail says that requests to a node may fail from now on.

@@ -21,6 +21,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"muster/node/overview/feed"
 	"muster/node/trial/clustertest"
 	"muster/shardmap"
 )
@@ -350,10 +351,29 @@ func pageText(t *testing.T, p *dashboard) {
 	b.until("the filter has it", of("keys-filter")+"?.value === "+quoted(markup))
 	b.goTo("/ui/" + url.PathEscape("<b>bold"))
 	b.until("the overview is there", of("board"))
-	if eval[bool](b, "window.struck === 1 || document.querySelector('main script, main img[src=x]') !== null") {
+	if b.struck() {
 		t.Error("what the cluster says was taken for HTML")
 	}
 	b.clean()
+	// No node may have such a name (node.TestCheck), so it is put into what the page is told.
+	var overview json.RawMessage
+	p.api(t, 1, "GET", strings.TrimPrefix(feed.PathOverview, "/api/v1/"), "", &overview)
+	named := strings.ReplaceAll(string(overview), `"n2"`, quoted(markup))
+	b = p.login(t, 0, "/ui/")
+	b.answers("text/event-stream", map[string]string{feed.PathEvents: "event: overview\ndata: " + named + "\n\n"})
+	for path, table := range map[string]string{"/ui/": "board", "/ui/nodes": "nodes", "/ui/reach": "reach"} {
+		b.goTo(path)
+		b.sees(table, markup)
+		if b.struck() {
+			t.Errorf("%s takes the name of a node for HTML", path)
+		}
+	}
+	b.clean()
+}
+
+// struck reports whether markup is in the document as HTML.
+func (b *tab) struck() bool {
+	return eval[bool](b, "window.struck === 1 || document.querySelector('main script, main img[src=x]') !== null")
 }
 
 // One service: its instances as they were found, maintenance, and who is picked.

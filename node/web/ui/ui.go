@@ -130,6 +130,7 @@ func load() map[string]*file {
 		if err != nil {
 			return err
 		}
+		plain = spoiled(name, plain)
 		var packed bytes.Buffer
 		z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
 		if err != nil {

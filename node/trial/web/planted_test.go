@@ -1,0 +1,42 @@
+//go:build plantedbugs
+
+package web
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"muster/node/trial/clustertest"
+	"muster/node/web/ui"
+)
+
+// A page that takes text for HTML must be told from one that does not, by what is in the document:
+// its policy keeps the browser from running any of it.
+func TestBrowserFindsPlantedBug(t *testing.T) {
+	const lib = ui.Prefix + "lib.js"
+	defer ui.SetBug("")
+	ui.SetBug(ui.BugMarkup)
+	spoiled := httptest.NewRecorder()
+	ui.Handler().ServeHTTP(spoiled, httptest.NewRequest(http.MethodGet, lib, nil))
+
+	c := clustertest.New(t, 1, "--insecure") // nobody has to log in
+	browser := startBrowser(t)
+	c.Start(0)
+	c.Healthy()
+	c.Run("kv", "set", "odd/"+markup, markup).Done(t)
+	for _, tt := range []struct {
+		name    string
+		spoiled bool
+	}{{"as it ships", false}, {"with the bug", true}} {
+		b := browser.open(t, c, 0)
+		if tt.spoiled {
+			b.answers("text/javascript", map[string]string{lib: spoiled.Body.String()})
+		}
+		b.goTo("/ui/keys?flat=1")
+		b.until("the key is there", of("keys")+"?.querySelector('tr[data-at]')")
+		if b.struck() != tt.spoiled {
+			t.Errorf("the page %s: its text is taken for HTML: %v", tt.name, !tt.spoiled)
+		}
+	}
+}
