@@ -50,6 +50,7 @@ func TestPlantedThreats(t *testing.T) {
 		{setBug, bugResetUnproven, unprovenReset},
 		{setBug, bugLoginRenewed, loginRenewed},
 		{setBug, bugNamesAsked, namesAsked},
+		{web.SetBug, "wrong tokens cost nothing", wrongTokens},
 		{standing.SetBug, "earlier certificate of a removed node accepted", formerMember},
 		{setBug, bugFoundingOpen, toldAsFounder},
 		{setBug, bugRulesTold, rulesTold},

@@ -104,6 +104,7 @@ func (d *door) greetHTTP(conn, below net.Conn, t *wire.TLSConn) (greeted, error)
 			v.Peer = trust.Proven{}
 		}
 	}
+	v.Failed = t.Charge
 	v.Prove = func(string) *wire.Error { // the rest of it is in receiveHTTP
 		t.LetIn()
 		return nil

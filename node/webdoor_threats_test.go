@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"encoding/json"
 	"errors"
@@ -293,6 +294,62 @@ func httpSeats(t *testing.T) string {
 		return nil
 	})
 	return ""
+}
+
+// A token that does not count must not end the connection over which it came: the tabs of a browser share that, and one
+// whose login has ended would make requests of the others fail. It must not be free either: a host that has tried
+// as often as it may has to wait where handshakes begin.
+func TestWrongTokenKeepsTheConnection(t *testing.T) {
+	t.Parallel()
+	if wrong := wrongTokens(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// wrongTokens says which of both is not so.
+func wrongTokens(t *testing.T) string {
+	p := withHTTP(t, 1, secureLimits())
+	r := p.nodes[0]
+	url := "https://" + r.addr + "/api/v1/auth/whoami"
+	const host = "127.0.0.3"
+	b := browserFrom(t, host)
+	transport := b.c.Transport.(*http.Transport)
+	dial, dials := transport.DialContext, 0
+	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dials++ // one request at a time is made
+		return dial(ctx, network, addr)
+	}
+	b.logsIn("https://"+r.addr, "rob", "correct horse")
+	other := &browser{t: t, c: b.c, token: "none"}
+	for range 5 {
+		other.wants(http.StatusUnauthorized, "token", http.MethodGet, url, "")
+		b.wants(http.StatusOK, "rob", http.MethodGet, url, "")
+	}
+	if dials != 1 {
+		return fmt.Sprintf("%d connections were made, want 1", dials)
+	}
+	from := &net.TCPAddr{IP: net.ParseIP(host), Port: 1}
+	for range 1000 { // ten seconds' worth
+		r.node.guard.gate.Charge(from)
+	}
+	other.wants(http.StatusUnauthorized, "token", http.MethodGet, url, "")
+	return missing(10*time.Second, func() error {
+		d := r.node.door
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for conn := range d.conns {
+			if strings.HasPrefix(conn.RemoteAddr().String(), host+":") && !isInside(conn) {
+				return errors.New("the connection of a host that has tried too often stays")
+			}
+		}
+		return nil
+	})
+}
+
+// isInside reports whether a connection is one of a node to itself.
+func isInside(conn net.Conn) bool {
+	_, inside := conn.(*insideConn)
+	return inside
 }
 
 // A certificate in the handshake says who asks, as a token does. The node has no key of it, so it passes on what it can, and

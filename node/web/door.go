@@ -377,6 +377,9 @@ func (d *Door) checkPlace(v *Visitor, r *http.Request, k Kind, places *Places) *
 // memory of the process.
 const bugRightsUnasked = "figures and profiles without a right"
 
+// bugTriesFree is planted to show that its test finds it: whoever shows tokens that don't count goes on at no cost.
+const bugTriesFree = "wrong tokens cost nothing"
+
 // serve brings a request to its handler, once it is known who makes it, if that matters.
 func (d *Door) serve(w http.ResponseWriter, r *http.Request, v *Visitor, m *Mount) {
 	if m.Kind == Page || m.Kind == Health {
@@ -388,8 +391,10 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, v *Visitor, m *Moun
 		defer c.Release()
 		e = v.proven.do(func() *wire.Error { return v.Prove(c.User) })
 	} else if e.Code == wire.CodeUnauthorized {
-		if field(r, "Authorization") != "" {
-			// To look at what was shown costs a processor as much as a handshake does: the next try pays for one.
+		if field(r, "Authorization") != "" && !bug(bugTriesFree) && (v.Failed == nil || !v.Failed()) {
+			// To look at what was shown costs a processor as much as a handshake does, so its host pays for one. The
+			// connection ends only if that host has to wait for its next handshake: the tabs of a browser share
+			// a connection, and what another tab is about to send over one that ends may fail there.
 			w.Header().Set("Connection", "close")
 		}
 		if m.Kind == Figures {

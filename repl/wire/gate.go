@@ -203,6 +203,19 @@ func (g *Gate) refund(from netip.Prefix) {
 	}
 }
 
+// Charge has the host of an address pay as for a handshake: as much was computed for it, and it has proven nothing by
+// that. It reports whether the host could begin a handshake at once. If not, the caller ends the connection, so that the
+// host has to wait where handshakes begin.
+func (g *Gate) Charge(from net.Addr) bool {
+	now := time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h := g.host(hostOf(from), now)
+	within := h.wait(now) <= 0
+	h.charge(now)
+	return within
+}
+
 // hand gives the free places to those whose turn it is. g.mu is held.
 func (g *Gate) hand(now time.Time) {
 	for g.free > 0 {

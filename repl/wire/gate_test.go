@@ -265,3 +265,29 @@ func TestGateForgetsHosts(t *testing.T) {
 		}
 	})
 }
+
+// What costs as much as a handshake is paid as one: a host that has proven nothing by more of it than it may begin of
+// handshakes is told to wait, for as long as those would, and no other host is.
+func TestGateCharges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := wire.NewGate(1)
+		many := 0
+		for gate.Charge(gateHost(1)) {
+			many++
+		}
+		if many != 64 {
+			t.Errorf("%d at once are let go on, want 64", many)
+		}
+		if !gate.Charge(gateHost(2)) {
+			t.Error("another host has to wait")
+		}
+		time.Sleep(100 * time.Millisecond)
+		many = 0
+		for gate.Charge(gateHost(1)) {
+			many++
+		}
+		if many != 9 { // and one was charged that was told to wait
+			t.Errorf("%d more are let go on after a tenth of a second, want 9", many)
+		}
+	})
+}

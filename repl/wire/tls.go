@@ -61,6 +61,9 @@ func (c *TLSConn) Exporter() []byte { return c.exporter }
 // is: then its handshake is none of those by which strangers are held to their measure.
 func (c *TLSConn) LetIn() { c.below.gate.refund(hostOf(c.below.Conn.RemoteAddr())) }
 
+// Charge is [Gate.Charge] for the host of an accepted connection.
+func (c *TLSConn) Charge() bool { return c.below.gate.Charge(c.below.Conn.RemoteAddr()) }
+
 // Read implements [net.Conn]. It returns what all records have brought that have arrived: a reader
 // hands on at once what one Read returns, and one record is a quarter of what it returns without TLS.
 func (c *TLSConn) Read(p []byte) (n int, err error) {

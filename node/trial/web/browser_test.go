@@ -42,10 +42,6 @@ const (
 // it does by tests that make hosts of their own. The page goes on after it, and so do these tests.
 const networkChanged = "net::ERR_NETWORK_CHANGED"
 
-// connectionClosed is what a tab may come to that is opened beside others: Chromium begins several connections
-// to a node and drops all but one, once it learns that this speaks HTTP/2.
-const connectionClosed = "net::ERR_CONNECTION_CLOSED"
-
 // goToTries bounds how often a tab goes to a page until it gets there, as a person would press reload.
 const goToTries = 5
 
@@ -141,7 +137,7 @@ func (p *tab) note(e any) {
 	case *network.EventLoadingFailed:
 		delete(p.open, string(e.RequestID))
 		u, err := url.Parse(p.asked[string(e.RequestID)])
-		if err == nil && (e.Canceled || e.ErrorText == networkChanged || e.ErrorText == connectionClosed && e.Type == network.ResourceTypeDocument || slices.Contains(p.dead, u.Host)) {
+		if err == nil && (e.Canceled || e.ErrorText == networkChanged || slices.Contains(p.dead, u.Host)) {
 			return
 		}
 		add("request failed: %s: %s (%s, %s %v)", u, e.ErrorText, e.Type, e.BlockedReason, e.CorsErrorStatus)
@@ -222,7 +218,7 @@ func (p *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 func (p *tab) goTo(path string) {
 	p.t.Helper()
 	err := chromedp.Do(p.ctx, chromedp.Navigate(p.base+path))
-	for tries := 1; tries < goToTries && err != nil && (strings.Contains(err.Error(), networkChanged) || strings.Contains(err.Error(), connectionClosed)); tries++ {
+	for tries := 1; tries < goToTries && err != nil && strings.Contains(err.Error(), networkChanged); tries++ {
 		err = chromedp.Do(p.ctx, chromedp.Navigate(p.base+path))
 	}
 	if err != nil {

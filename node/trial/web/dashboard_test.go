@@ -152,8 +152,6 @@ func TestDashboard(t *testing.T) {
 	}
 	p.badge, p.token = string(badge), of.Token
 	p.fillCluster()
-	// The browser knows from here on that the node speaks HTTP/2.
-	p.browser.open(t, p.Cluster, 0).goTo("/ui/icon.svg")
 
 	// Tests that leave the nodes alone run side by side, each in a tab of its own:
 	//
@@ -163,7 +161,7 @@ func TestDashboard(t *testing.T) {
 	//	dashboard_kills_test.go    what it does when nodes die
 	t.Run("tabs", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *dashboard){
-			"login": pageLogin, "refused": pageRefused, "screens": pageScreens, "text": pageText, "keys": pageKeys, "move": pageMove, "keyboard": pageKeyboard,
+			"login": pageLogin, "shared": pageShared, "refused": pageRefused, "screens": pageScreens, "text": pageText, "keys": pageKeys, "move": pageMove, "keyboard": pageKeyboard,
 			"many": pageMany, "beyond": pageBeyond, "accessible": pageAccessible, "widths": pageWidths, "services": pageServices, "values": pageValues,
 		} {
 			t.Run(name, func(t *testing.T) { t.Parallel(); test(t, p) })
@@ -266,6 +264,36 @@ func pageLogin(t *testing.T, p *dashboard) {
 	b.sees("verdict", "ok")
 	b.sees("logout", pageUser)
 	b.clean()
+}
+
+// The tabs of a browser share a connection to a node. A tab whose token counts no longer must not have the node end it:
+// what another tab sends at that moment fails in the browser, without a word of the node.
+func pageShared(t *testing.T, p *dashboard) {
+	const tries = 40 // fewer than the handshakes that a host may begin at once
+	ended := p.browser.open(t, p.Cluster, 0)
+	ended.mayRefuse("/api/v1/")
+	ended.goTo("/ui/")
+	other := p.login(t, 0, "/ui/")
+	eval[bool](other, `(() => {
+		window.asks = (async () => {
+			for (window.answered = 0; !window.enough; window.answered++) await Promise.all([1, 2, 3, 4].map(() => fetch("/livez")));
+			return window.answered;
+		})();
+		return true;
+	})()`)
+	statuses := eval[string](ended, fmt.Sprintf(`(async () => {
+		const all = new Set();
+		for (let i = 0; i < %d; i++) all.add((await fetch("/api/v1/auth/whoami", { headers: { Authorization: "Bearer none" } })).status);
+		return [...all].join();
+	})()`, tries))
+	if statuses != "401" {
+		t.Errorf("a token that is none is answered with %s, want 401", statuses)
+	}
+	if n := eval[int](other, `(window.enough = true, window.asks)`); n == 0 {
+		t.Error("the other tab has asked for nothing meanwhile")
+	}
+	other.clean()
+	ended.clean()
 }
 
 // Each screen shows what the API says.
