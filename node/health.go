@@ -64,22 +64,27 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 		}
 	}
 	if len(minority) > 0 {
-		list = append(list, wire.Problem{What: named(minority, "has", "have") + " " + overview.NoMajority, Remedy: "bring back the nodes that are named below; it continues by itself once enough of them are back; if they are gone for good, see muster recover --help"})
+		list = append(list, wire.Problem{What: named(minority, "has", "have") + " no majority of voters alive", Remedy: "bring back the nodes that are named below; it continues by itself once enough of them are back; if they are gone for good, see muster recover --help",
+			Kind: wire.ProblemMajority, About: wire.SumOf(named(minority, "", ""))})
 	}
 	if len(leaderless) > 0 {
-		list = append(list, wire.Problem{What: named(leaderless, "has", "have") + " " + overview.NoLeader, Remedy: "wait for the election, 2 seconds; then muster doctor asks every node, and says what is wrong"})
+		list = append(list, wire.Problem{What: named(leaderless, "has", "have") + " no leader", Remedy: "wait for the election, 2 seconds; then muster doctor asks every node, and says what is wrong",
+			Kind: wire.ProblemLeader, About: wire.SumOf(named(leaderless, "", ""))})
 	}
 	if len(undecided) > 0 {
-		list = append(list, wire.Problem{What: named(undecided, "has", "have") + " no leader, and no election ends that: nobody can say which replicas are right", Remedy: "decide which replica is to be trusted, as is said of each below"})
+		list = append(list, wire.Problem{What: named(undecided, "has", "have") + " no leader, and no election ends that: nobody can say which replicas are right", Remedy: "decide which replica is to be trusted, as is said of each below",
+			Kind: wire.ProblemLeader, About: wire.SumOf(named(undecided, "", ""))})
 	}
-	for _, node := range a.Nodes {
+	for i, node := range a.Nodes {
 		if l, ok := links[node.ID]; ok {
 			one := silent(&node, &l, self)
 			one.What += replaced[node.ID]
+			one.Kind, one.About = wire.ProblemNode, uint32(i)
 			list = append(list, one)
 		} else if groups := lost[node.ID]; len(groups) > 0 {
 			list = append(list, wire.Problem{What: fmt.Sprintf("node %s (%s) speaks, but does not answer as voter of %s", node.Name, node.Addr, named(groups, "", "")),
-				Remedy: "ask that node itself, with muster status --endpoints " + node.Addr + "; check whether this one can reach it"})
+				Remedy: "ask that node itself, with muster status --endpoints " + node.Addr + "; check whether this one can reach it",
+				Kind:   wire.ProblemNode, About: uint32(i)})
 		}
 	}
 	return append(list, sameNames(a.Nodes)...)

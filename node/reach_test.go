@@ -53,9 +53,37 @@ func TestSilentNodes(t *testing.T) {
 			if len(list) != 1 || !strings.Contains(list[0].What, tt.what) || !strings.Contains(list[0].Remedy, tt.remedy) || !strings.HasPrefix(list[0].What, "node n2 (10.0.0.2:4166) ") {
 				t.Errorf("got %+v, want %q and %q", list, tt.what, tt.remedy)
 			}
+			if list[0].Kind != wire.ProblemNode || list[0].About != 1 {
+				t.Errorf("it is of kind %d, about %d", list[0].Kind, list[0].About)
+			}
 			if strings.HasPrefix(list[0].Remedy, "start it again") != (tt.name == "nothing listens") {
 				t.Errorf("remedy %q", list[0].Remedy)
 			}
 		})
+	}
+}
+
+// A program must know without reading words which groups do not serve.
+func TestProblemsOfGroupsTellTheirKinds(t *testing.T) {
+	a := &wire.StatusAnswer{Nodes: []wire.StatusNode{{ID: 1, Name: "n1", Status: wire.NodeAlive}, {ID: 2, Name: "n2", Status: wire.NodeDead}}}
+	for id, voters := range [][]raft.NodeID{{1, 2}, {1}, {1, 2}} {
+		g := wire.StatusGroup{ID: raft.GroupID(id)}
+		for _, v := range voters {
+			g.Replicas = append(g.Replicas, wire.StatusReplica{Node: v, Role: shardmap.ReplicaVoter})
+		}
+		a.Groups = append(a.Groups, g)
+	}
+	list := problems(a, map[raft.GroupID]*repl.GroupView{1: {}}, nil, "10.0.0.1:4166", nil)
+	want := []struct {
+		kind   wire.ProblemKind
+		groups string
+	}{{wire.ProblemMajority, "groups 0, 2"}, {wire.ProblemLeader, "group 1"}}
+	if len(list) != len(want) {
+		t.Fatalf("got %+v", list)
+	}
+	for i, p := range list {
+		if p.Kind != want[i].kind || p.About != wire.SumOf(want[i].groups) || !strings.HasPrefix(p.What, want[i].groups+" ha") {
+			t.Errorf("got %+v, want kind %d about %q", p, want[i].kind, want[i].groups)
+		}
 	}
 }

@@ -197,11 +197,11 @@ func (e *examination) silentNodes() {
 			continue
 		}
 		if replaced(err) {
-			e.find(SeverityError, RemedyReplaced,
+			e.findAbout(aboutNode(n.ID), SeverityError, RemedyReplaced,
 				"node %s (%s) is gone: another one answers there, so its data directory was emptied or replaced: %s", n.Name, n.Addr, OneLine(err))
 			continue
 		}
-		e.find(SeverityError, "if muster does not run there, "+RemedyStart+"; if it runs, check whether it stands still, and whether anybody can reach "+n.Addr,
+		e.findAbout(aboutNode(n.ID), SeverityError, "if muster does not run there, "+RemedyStart+"; if it runs, check whether it stands still, and whether anybody can reach "+n.Addr,
 			"node %s (%s) can't be asked: %s", n.Name, n.Addr, Unasked(err))
 	}
 }
@@ -415,26 +415,21 @@ func (e *examination) groups() {
 		}
 	}
 	if len(minority) > 0 {
-		e.find(SeverityError, "start the nodes again that do not answer; what is damaged is named below", noLiveMajority+"%s", namedGroups(minority))
+		e.findAbout(aboutGroups(wire.ProblemMajority, wire.SumOf(namedGroups(minority))), SeverityError,
+			"start the nodes again that do not answer; what is damaged is named below", "no live majority of voters in %s", namedGroups(minority))
 	}
 	if len(broken) > 0 {
 		e.find(SeverityError, "keep all data directories, and every copy of them that was made since the nodes last stopped: this version can't bring back a group of which a majority has lost that; groups with other voters continue",
 			"a majority of voters has lost what it promised in %s, which can't continue", namedGroups(broken))
 	}
 	if len(hurt) > 0 {
-		e.find(SeverityError, "all its nodes answer, so there is none to start: repair its replicas that are named below; it continues by itself once a majority of them is whole",
-			noLiveMajority+"%s", namedGroups(hurt))
+		e.findAbout(aboutGroups(wire.ProblemMajority, wire.SumOf(namedGroups(hurt))), SeverityError, "all its nodes answer, so there is none to start: repair its replicas that are named below; it continues by itself once a majority of them is whole",
+			"no live majority of voters in %s", namedGroups(hurt))
 	}
 	if len(leaderless) > 0 {
-		e.find(SeverityError, "wait for the election, 2 seconds; then see what is said of its replicas, and who does not reach whom", noLeaderIn+"%s", namedGroups(leaderless))
+		e.findAbout(aboutGroups(wire.ProblemLeader, wire.SumOf(namedGroups(leaderless))), SeverityError, "wait for the election, 2 seconds; then see what is said of its replicas, and who does not reach whom", "no leader in %s", namedGroups(leaderless))
 	}
 }
-
-// How findings about groups begin.
-const (
-	noLiveMajority = "no live majority of voters in "
-	noLeaderIn     = "no leader in "
-)
 
 // ofAny reports whether it is not known which replica was damaged: it may be any
 // of the node's.

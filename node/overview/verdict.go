@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"muster/raft"
 	"muster/repl/wire"
 )
 
@@ -22,15 +23,6 @@ const (
 // SeverityNote is that of what a status calls worth knowing. A cluster is well with it. The doctor
 // finds none.
 const SeverityNote = "note"
-
-// These words stand in problems of a status, which nodes write. A merged list tells by them what a
-// status and the doctor both say.
-const (
-	// NoMajority is what is said of groups of which too few voters live.
-	NoMajority = "no majority of voters alive"
-	// NoLeader is what is said of groups that nobody leads.
-	NoLeader = "no leader"
-)
 
 // rank orders findings of one severity: what stops most comes first. A cause comes before what
 // follows from it, unless that stops a group.
@@ -64,8 +56,16 @@ func headline(what string) string {
 	return what
 }
 
-// aboutNode is how a finding about a node that is not there begins.
-func aboutNode(n *wire.StatusNode) string { return fmt.Sprintf("node %s (%s) ", n.Name, n.Addr) }
+// aboutGroups is what a problem or a finding with groups is about, whoever tells of it; sum is that of the groups.
+func aboutGroups(kind wire.ProblemKind, sum uint32) string {
+	if kind == wire.ProblemMajority {
+		return fmt.Sprintf("majority of groups %08x", sum)
+	}
+	return fmt.Sprintf("leader of groups %08x", sum)
+}
+
+// aboutNode is what one with a node is about.
+func aboutNode(id raft.NodeID) string { return "node " + id.String() }
 
 // findings merges what the nodes say in their statuses with what the doctor finds, worst first. The
 // first status is believed before the others.
@@ -78,7 +78,7 @@ func findings(statuses []*wire.StatusAnswer, doctor []judged) []judged {
 		}
 		m.believed(a)
 		for _, f := range doctor {
-			m.doctor(a, f)
+			m.add(f) // of one thing the status says more, and stays
 		}
 	}
 	slices.SortStableFunc(m.list, func(a, b judged) int {
@@ -110,7 +110,8 @@ func (m *merger) add(f judged) {
 // place of "this node".
 func ownWords(a *wire.StatusAnswer, p wire.Problem) wire.Problem {
 	name := nameOf(a.Nodes, a.Self)
-	return wire.Problem{What: strings.ReplaceAll(p.What, "this node", name), Remedy: strings.ReplaceAll(p.Remedy, "this node", name)}
+	p.What, p.Remedy = strings.ReplaceAll(p.What, "this node", name), strings.ReplaceAll(p.Remedy, "this node", name)
+	return p
 }
 
 // problems returns the problems of a status with their ranks. They stand there worst first, but that
@@ -118,13 +119,15 @@ func ownWords(a *wire.StatusAnswer, p wire.Problem) wire.Problem {
 func problems(a *wire.StatusAnswer) (list []judged) {
 	other := rankDamage // what stands before the dead nodes is worse than they are
 	for _, p := range a.Problems {
-		p = ownWords(a, p)
+		p = kindOf(a, ownWords(a, p))
 		f := judged{Finding{SeverityError, p.What, p.Remedy}, other, headline(p.What)}
-		switch {
-		case strings.Contains(p.What, NoMajority), strings.Contains(p.What, NoLeader):
-			f.rank = rankGroups
-		case slices.ContainsFunc(a.Nodes, func(n wire.StatusNode) bool { return strings.HasPrefix(p.What, aboutNode(&n)) }):
-			f.rank, other = rankNodes, rankRest
+		switch p.Kind {
+		case wire.ProblemMajority, wire.ProblemLeader:
+			f.rank, f.about = rankGroups, aboutGroups(p.Kind, p.About)
+		case wire.ProblemNode:
+			if int(p.About) < len(a.Nodes) {
+				f.rank, f.about, other = rankNodes, aboutNode(a.Nodes[p.About].ID), rankRest
+			}
 		}
 		list = append(list, f)
 	}
@@ -151,31 +154,6 @@ func (m *merger) hearsay(a *wire.StatusAnswer) {
 		}
 		m.add(f)
 	}
-}
-
-// doctor adds a finding, unless the status that is believed has told of the same thing in other
-// words, and knows more of it.
-func (m *merger) doctor(a *wire.StatusAnswer, f judged) {
-	told := func(p wire.Problem) bool {
-		for i := range a.Nodes {
-			if n := aboutNode(&a.Nodes[i]); strings.HasPrefix(p.What, n) && strings.HasPrefix(f.What, n) {
-				return true
-			}
-		}
-		if f.rank != rankGroups {
-			return false
-		}
-		groups, ok := strings.CutPrefix(f.What, noLiveMajority)
-		if ok {
-			return strings.HasPrefix(p.What, groups+" ") && strings.Contains(p.What, NoMajority)
-		}
-		groups, ok = strings.CutPrefix(f.What, noLeaderIn)
-		return ok && strings.HasPrefix(p.What, groups+" ") && strings.Contains(p.What, NoLeader)
-	}
-	if f.Severity == SeverityError && slices.ContainsFunc(a.Problems, told) {
-		return
-	}
-	m.add(f)
 }
 
 // judge gives the verdict on findings, worst first, its reason and what to do next. well says what is

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"hash/crc32"
 
 	"muster/raft"
 	"muster/shardmap"
@@ -29,7 +30,27 @@ type StatusAnswer struct {
 type Problem struct {
 	What   string
 	Remedy string // the next command, where there is one
+	// Kind and About tell programs what it is about, whatever the words. A node of an older build sends neither. They are
+	// numbers because a stranger may send many problems that are empty.
+	Kind  ProblemKind
+	About uint32
 }
+
+// ProblemKind is what a program may know of a problem. A number keeps its meaning; one that is not known here counts as
+// [ProblemOther].
+type ProblemKind uint8
+
+// Kinds of problems.
+const (
+	ProblemOther    ProblemKind = 0 // anything else. About is 0
+	ProblemMajority ProblemKind = 1 // too few voters of groups live. About is [SumOf] these, as the words name them
+	ProblemLeader   ProblemKind = 2 // groups have no leader. About as for ProblemMajority
+	ProblemNode     ProblemKind = 3 // a node is not there, or does not take part. About is its place in Nodes, from 0
+)
+
+// SumOf is the CRC-32 of groups as a problem names them, like "groups 1, 2 and 7 more": two that name the same groups have
+// the same.
+func SumOf(groups string) uint32 { return crc32.ChecksumIEEE([]byte(groups)) }
 
 // StatusNode is a node as operators see it.
 type StatusNode struct {
@@ -135,9 +156,12 @@ func (m *StatusAnswer) fields(f *fields) {
 }
 
 func problem(f *fields, p *Problem) {
-	f.atLeast(2, func() {
+	f.grown(2, func() {
 		f.text("what", &p.What)
 		f.text("remedy", &p.Remedy)
+	}, 2, func() {
+		number(f, "kind", &p.Kind)
+		number(f, "about", &p.About)
 	})
 }
 

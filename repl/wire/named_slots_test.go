@@ -76,6 +76,16 @@ func TestOlderErrorAndTopology(t *testing.T) {
 	if err := back.Read(body); err != nil || back != *e {
 		t.Errorf("got %+v, %v; want %+v", back, err, e)
 	}
+	status := (&wire.StatusAnswer{Problems: []wire.Problem{{What: "w", Remedy: "r", Kind: wire.ProblemLeader, About: 9}}}).Append(nil)
+	row := []byte{0x94, 0xa1, 'w', 0xa1, 'r', byte(wire.ProblemLeader), 9}
+	var told wire.StatusAnswer
+	if err := told.Read(status); err != nil || told.Problems[0].Kind != wire.ProblemLeader || !bytes.Contains(status, row) {
+		t.Errorf("got %+v, %v", told.Problems, err)
+	}
+	older = bytes.Replace(status, row, []byte{0x92, 0xa1, 'w', 0xa1, 'r'}, 1)
+	if err := told.Read(older); err != nil || told.Problems[0] != (wire.Problem{What: "w", Remedy: "r"}) {
+		t.Errorf("a problem of an older build: %+v, %v", told.Problems, err)
+	}
 	topology := (&wire.TopologyAnswer{Epoch: 7, Index: 8, Level: 4}).Append(nil)
 	older = bytes.Clone(topology[:len(topology)-1])
 	older[0]--
