@@ -1,6 +1,10 @@
 package shardmap
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+)
 
 // Limits of one page of a listing.
 const (
@@ -39,14 +43,14 @@ func (t *Moment) List(prefix, after []byte, l ListLimits, f func(key []byte, ver
 	defer h.release()
 	if t.one != nil {
 		if c, rec := h.first(&t.one.view); rec != nil {
-			h.heap = append(h.heap, listed{record: rec, cursor: c})
+			h.listed = append(h.listed, listed{record: rec, cursor: c})
 		}
 	} else if t.number != 0 {
 		h.visit(t)
 	}
-	h.order()
+	h.begin()
 	for used := 0; len(h.heap) > 0; l.Rows-- {
-		rec := h.heap[0].record
+		rec := h.listed[h.heap[0].listed].record
 		key, value := rec.key(), rec.value()
 		if l.KeysOnly {
 			value = nil
@@ -62,16 +66,48 @@ func (t *Moment) List(prefix, after []byte, l ListLimits, f func(key []byte, ver
 	return false
 }
 
-// lister merges slots by key: a heap of one cursor per slot.
+// lister merges slots by key: a heap with an entry for each slot that has something left.
 type lister struct {
 	prefix, after []byte
-	heap          []listed
+	listed        []listed
+	heap          []heapEntry
+	// common is how many bytes the keys of all slots began with in common when the heap was
+	// last ordered by them. Those bytes are at the beginning of base.
+	common int
+	base   []byte
 }
 
+// listed is what is left of a slot.
 type listed struct {
-	record record // under the cursor, never nil
+	record record // under the cursor, never nil while the slot has an entry
 	cursor cursor
 	own    *keptSlot // taken by this lister; nil where the moment has one
+}
+
+// heapEntry stands for a slot. Nearly all comparisons are of its head alone, so that the heap stays
+// in the processor's cache while it has thousands of entries, and the records do not.
+type heapEntry struct {
+	head   uint64 // of the key under the cursor, as [lister.head] has it
+	listed uint32
+}
+
+// headBeyond is the head of a key that does not begin as those did that the heap was ordered by. It is
+// above all of these: the keys of a slot ascend.
+const headBeyond = math.MaxUint64
+
+// head returns the next eight bytes of a key behind the common ones, which order it among the others
+// unless theirs are equal.
+func (h *lister) head(key []byte) uint64 {
+	if len(key) < h.common || !bytes.Equal(key[:h.common], h.base[:h.common]) {
+		return headBeyond
+	}
+	rest := key[h.common:]
+	if len(rest) >= 8 {
+		return binary.BigEndian.Uint64(rest)
+	}
+	var b [8]byte
+	copy(b[:], rest)
+	return binary.BigEndian.Uint64(b[:])
 }
 
 // first returns a cursor on the first record to list.
@@ -105,39 +141,77 @@ func (h *lister) visit(t *Moment) {
 	}
 	for s := range eachOf(runs) {
 		if l := t.slot(s, first); l.record != nil {
-			h.heap = append(h.heap, l)
+			h.listed = append(h.listed, l)
 		}
 	}
 }
 
+// begin makes the heap.
+func (h *lister) begin() {
+	h.heap = make([]heapEntry, len(h.listed))
+	for i := range h.heap {
+		h.heap[i].listed = uint32(i)
+	}
+	h.order()
+}
+
+// order orders the heap anew, by what the keys under all cursors have in common.
 func (h *lister) order() {
+	if len(h.heap) == 0 {
+		return
+	}
+	h.base = h.key(0)
+	h.common = len(h.base)
+	for i := range h.heap {
+		h.common = commonPrefix(h.base[:h.common], h.key(i))
+	}
+	for i := range h.heap {
+		h.heap[i].head = h.head(h.key(i))
+	}
 	for i := len(h.heap)/2 - 1; i >= 0; i-- {
 		h.sink(i)
 	}
 }
 
+// commonPrefix returns with how many bytes both begin.
+func commonPrefix(a, b []byte) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// key returns the key under the cursor of an entry.
+func (h *lister) key(entry int) []byte { return h.listed[h.heap[entry].listed].record.key() }
+
 // next moves on from the least key.
 func (h *lister) next() {
-	top := &h.heap[0]
+	top := &h.listed[h.heap[0].listed]
 	top.cursor.next()
 	if top.record = h.wanted(top.cursor.record()); top.record == nil {
-		top.release()
 		last := len(h.heap) - 1
 		h.heap[0] = h.heap[last]
 		h.heap = h.heap[:last]
+	} else {
+		h.heap[0].head = h.head(top.record.key())
 	}
 	h.sink(0)
+	if len(h.heap) > 0 && h.heap[0].head == headBeyond && !bytes.HasPrefix(h.key(0), h.base[:h.common]) {
+		h.order()
+	}
 }
 
 func (h *lister) sink(i int) {
 	for {
-		least := i
-		for _, child := range [2]int{2*i + 1, 2*i + 2} {
-			if child < len(h.heap) && bytes.Compare(h.heap[child].record.key(), h.heap[least].record.key()) < 0 {
-				least = child
-			}
+		least := 2*i + 1
+		if least >= len(h.heap) {
+			return
 		}
-		if least == i {
+		if least+1 < len(h.heap) && h.less(least+1, least) {
+			least++
+		}
+		if !h.less(least, i) {
 			return
 		}
 		h.heap[i], h.heap[least] = h.heap[least], h.heap[i]
@@ -145,9 +219,16 @@ func (h *lister) sink(i int) {
 	}
 }
 
+func (h *lister) less(i, j int) bool {
+	if a, b := h.heap[i].head, h.heap[j].head; a != b {
+		return a < b
+	}
+	return bytes.Compare(h.key(i), h.key(j)) < 0
+}
+
 func (h *lister) release() {
-	for i := range h.heap {
-		h.heap[i].release()
+	for i := range h.listed {
+		h.listed[i].release()
 	}
 }
 
