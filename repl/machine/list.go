@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"slices"
 
 	"muster/raft"
 	"muster/repl"
@@ -92,24 +93,23 @@ func (l *listQuery) answer(p *page, r repl.Reply) {
 		q.refuse(r, Crowded())
 		return
 	}
-	a := p.read()
-	size := wire.HeaderSize + pageHead + len(a.Rows)
+	_, frame := p.read(wire.TypeListAnswer, 0, r.Request)
 	long := 0
-	if size > InlineMax {
-		long = size
+	if len(frame) > InlineMax {
+		long = len(frame)
 	}
 	q.pageSize.Store(int64(long))
-	if !q.asker.Reserve(&r, size) { // rows have heads, and one row may be larger than a page
+	if !q.asker.Reserve(&r, len(frame)) { // rows have heads, and one row may be larger than a page
 		q.refuse(r, Crowded())
 		return
 	}
-	q.asker.AnswerFrame(r, wire.TypeListAnswer, wire.AppendFrame(make([]byte, 0, size), wire.TypeListAnswer, r.Request, a))
+	q.asker.AnswerFrame(r, wire.TypeListAnswer, frame)
 	q.asker.Flush()
 }
 
-// pageHead is what an answer to a listing has before its rows, in bytes, at
-// most.
-const pageHead = 64
+// pageFirst is for how many bytes of rows there is room at first in a page of which nobody knows how long it
+// will be.
+const pageFirst = 4 << 10
 
 // page is one page of a listing that is still to be read. It shows the keys as
 // they were at one entry, whenever it is read and whatever is applied meanwhile.
@@ -117,8 +117,10 @@ type page struct {
 	request *wire.List
 	at      raft.LogID
 	moment  *shardmap.Moment
-	rowHead int    // bytes that a row counts beside its key and value
-	last    []byte // the last key, once it was read
+	rowHead int // bytes that a row counts beside its key and value
+	// expected is how many bytes its rows are likely to have; 0: nobody knows.
+	expected int
+	last     []byte // the last key, once it was read
 }
 
 // page begins a page that stands at the last applied entry, at. It is called
@@ -137,20 +139,24 @@ func (m *Map) page(q *wire.List, at raft.LogID) (*page, *wire.Error) {
 	return &page{request: q, at: at, moment: moment}, nil
 }
 
-// read reads the page, once, in any goroutine.
-func (p *page) read() *wire.ListAnswer {
+// read reads the page, once, in any goroutine, and returns a frame of it.
+func (p *page) read(t wire.Type, flags uint16, request uint64) (*wire.ListAnswer, []byte) {
 	defer p.drop()
 	q := p.request
 	a := &wire.ListAnswer{Group: q.Group, At: p.at}
+	b := make([]byte, wire.ListRoom, wire.ListRoom+max(p.expected, pageFirst))
 	a.More = p.moment.List(q.Prefix, q.After, shardmap.ListLimits{Rows: int(q.Limit), Bytes: int(q.MaxBytes), RowHead: p.rowHead, KeysOnly: q.KeysOnly}, func(key []byte, version uint64, value []byte) {
 		if value == nil && !q.KeysOnly {
 			value = []byte{}
 		}
-		a.Rows = wire.AppendListRow(a.Rows, key, version, value)
+		b = wire.AppendListRow(b, key, version, value)
 		p.last = append(p.last[:0], key...)
 		a.Count++
 	})
-	return a
+	if len(b) < cap(b)/2 {
+		b = slices.Clone(b) // it may wait for long to be sent, and counts its length alone
+	}
+	return a, a.Frame(b, t, flags, request)
 }
 
 // drop gives up a page that will not be read.

@@ -145,6 +145,9 @@ func (s *scan) Run(state repl.StateMachine, at raft.LogID, _ repl.Reply) (first 
 		return s.refused(err)
 	}
 	p.rowHead = wire.ListRowHead
+	if !bytes.Equal(q.After, s.request.After) { // there was a page before it, which ended for its size
+		p.expected = int(q.MaxBytes)
+	}
 	if found := s.of.asker.Later(func() { s.send(p) }); found != "" {
 		p.drop()
 		return s.refused(TooManyReads(found))
@@ -159,12 +162,10 @@ func (s *scan) send(p *page) {
 		p.drop()
 		return
 	}
-	a := p.read()
-	size := wire.HeaderSize + wire.ListHead + len(a.Rows)
-	if !s.reserve(size) { // one row may be larger than a piece
+	a, frame := p.read(wire.TypeScanPiece, wire.FlagMore, s.reply.Request)
+	if !s.reserve(len(frame)) { // one row may be larger than a piece
 		return
 	}
-	frame := wire.AppendPiece(make([]byte, 0, size), wire.TypeScanPiece, s.reply.Request, a)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if s.state == turnMaking {

@@ -329,12 +329,29 @@ func AppendListRow(b, key []byte, version uint64, value []byte) []byte {
 }
 
 // Append appends the body.
-func (a *ListAnswer) Append(b []byte) []byte {
+func (a *ListAnswer) Append(b []byte) []byte { return append(a.appendHead(b), a.Rows...) }
+
+// appendHead appends what stands before the rows, at most [ListHead] bytes.
+func (a *ListAnswer) appendHead(b []byte) []byte {
 	b = pack.AppendArray(b, listAnswerFields)
 	b = appendLogID(b, a.Group, a.At)
 	b = pack.AppendBool(b, a.More)
-	b = pack.AppendArray(b, a.Count)
-	return append(b, a.Rows...)
+	return pack.AppendArray(b, a.Count)
+}
+
+// ListRoom is what a caller of [ListAnswer.Frame] leaves before the rows, in bytes.
+const ListRoom = HeaderSize + ListHead
+
+// Frame returns a whole frame of the answer. Its rows are b[ListRoom:]; what goes before them is written into
+// b, so that they need not be copied. Rows is set to them.
+func (a *ListAnswer) Frame(b []byte, t Type, flags uint16, request uint64) []byte {
+	var room [ListRoom]byte
+	head, _ := BeginFrame(room[:0], t, flags, 0, request)
+	head = a.appendHead(head)
+	a.Rows = b[ListRoom:]
+	b = b[ListRoom-len(head):]
+	copy(b, head)
+	return EndFrame(b, 0)
 }
 
 // Read reads the body, which Rows aliases. It has walked all rows when it
