@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -59,7 +57,7 @@ const cellMax = 60
 func cell(b []byte) string {
 	shown := firstRunes(b, cellMax)
 	s := string(shown)
-	if !utf8.ValidString(s) || s == "" || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if s == "" || !isPlain(s) {
 		s = strconv.Quote(s)
 	}
 	if len(shown) < len(b) {
