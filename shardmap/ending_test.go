@@ -157,7 +157,7 @@ func TestLeaseIsKeptAlive(t *testing.T) {
 	}
 	w.expire(2500*ms - 1)
 	w.want("{t}a", "{t}a")
-	if rows, _ := w.m.Leases([]SlotRange{{0, Slots - 1}}, 0, 10); len(rows) != 1 || rows[0] != (LeaseRow{ID: lease, TTL: 1000, Keys: 1}) {
+	if rows, _ := w.m.Leases(w.m.Time(), []SlotRange{{0, Slots - 1}}, 0, 10); len(rows) != 1 || rows[0] != (LeaseRow{ID: lease, TTL: 1000, Keys: 1}) {
 		t.Errorf("leases are %+v", rows)
 	}
 	w.expire(2500 * ms)

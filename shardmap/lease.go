@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"muster/raft"
 	"muster/shardmap/pack"
 )
 
@@ -235,10 +236,9 @@ type LeaseRow struct {
 }
 
 // Leases returns the leases behind after, by id, of those slots that the group serves: at most
-// limit of them, and whether there are more. It looks at each of the slots. The goroutine that
-// applies calls it, between two entries.
-func (m *Map) Leases(slots []SlotRange, after LeaseID, limit int) (rows []LeaseRow, more bool) {
-	now := m.Time()
+// limit of them, and whether there are more; now is the group's time, by which Remaining is told. It looks
+// at each of the slots. The goroutine that applies calls it, between two entries.
+func (m *Map) Leases(now raft.GroupTime, slots []SlotRange, after LeaseID, limit int) (rows []LeaseRow, more bool) {
 	for slot := range eachOf(slots) {
 		st := m.slot(slot)
 		if st == nil || slot < after.Slot() {

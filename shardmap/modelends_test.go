@@ -237,7 +237,7 @@ func (m *model) checkEnds(slot Slot, x *Map, now raft.GroupTime) error {
 		got, after, more := []LeaseRow(nil), LeaseID(0), true
 		for more {
 			var rows []LeaseRow
-			rows, more = x.Leases([]SlotRange{{slot, slot}}, after, limit)
+			rows, more = x.Leases(x.Time(), []SlotRange{{slot, slot}}, after, limit)
 			if got = append(got, rows...); len(rows) > limit || more && len(rows) == 0 {
 				return fmt.Errorf("%d leases of %d asked for, more: %t", len(rows), limit, more)
 			} else if more {

@@ -243,7 +243,7 @@ func (x *replica) read() {
 		c := x.m.CopyAll()
 		x.held = append(x.held, c.Release)
 	case 3:
-		x.m.Leases(runs, 0, 10)
+		x.m.Leases(x.m.Time(), runs, 0, 10)
 		x.m.Services(runs, 0, nil, 1000)
 		x.m.Get(append(tag, '1'), nil)
 	case 4, 5:

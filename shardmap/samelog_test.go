@@ -411,7 +411,7 @@ func (w *logs) condition(g *groupLog, c *Command) {
 
 // lease draws a lease of a slot, or one that is not there.
 func (w *logs) lease(g *groupLog, slot Slot) LeaseID {
-	if rows, _ := g.first.Leases([]SlotRange{{slot, slot}}, 0, 5); len(rows) > 0 && w.IntN(8) > 0 {
+	if rows, _ := g.first.Leases(g.first.Time(), []SlotRange{{slot, slot}}, 0, 5); len(rows) > 0 && w.IntN(8) > 0 {
 		return rows[w.IntN(len(rows))].ID
 	}
 	return MakeLeaseID(slot, 1+w.Uint64N(50))

@@ -169,19 +169,20 @@ func (g *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 		}
 		copies[s] = c
 	}
-	now := g.groupTime(m)
+	now := q.groupTime(m, g.group)
 	return q.later(r, release, func() {
 		defer release()
 		g.answer(copies, at, now, r)
 	})
 }
 
-// groupTime returns the time of the group, by which is told what keys have left. It is called within Run.
-func (g *getQuery) groupTime(m *Map) raft.GroupTime {
-	if g.of.Time == nil || bug(bugEndsByLastEntry) {
+// groupTime returns the time of a group, by which is told what keys and leases have left. A [repl.Query] calls it
+// within Run.
+func (q *Requests) groupTime(m *Map, g raft.GroupID) raft.GroupTime {
+	if q.Time == nil || bug(bugEndsByLastEntry) {
 		return m.State.Time()
 	}
-	return g.of.Time(g.group)
+	return q.Time(g)
 }
 
 // bugEndsByLastEntry is planted to show that the simulator finds it: in a group that rests, a key has as much
@@ -194,7 +195,7 @@ func (g *getQuery) Make(b []byte) (body []byte, made bool) {
 	find := func(key, dst []byte) ([]byte, uint64, shardmap.End, shardmap.Presence) {
 		return shardmap.Find(m.State, key, dst)
 	}
-	now := func() raft.GroupTime { return g.groupTime(m) }
+	now := func() raft.GroupTime { return g.of.groupTime(m, g.group) }
 	body, m.Value, made = g.values(b, find, g.at, now, m.Value, g.of.limits.Inline)
 	return body, made
 }

@@ -29,7 +29,7 @@ func (l *leasesQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) 
 	if refused != nil {
 		return q.deny(r, refused)
 	}
-	rows, more := m.State.Leases(x.Slots, x.After, int(x.Limit))
+	rows, more := m.State.Leases(q.groupTime(m, x.Group), x.Slots, x.After, int(x.Limit))
 	a := &wire.LeasesAnswer{Group: x.Group, At: at, More: more}
 	for _, row := range rows {
 		a.Rows = append(a.Rows, wire.LeaseRow{Lease: row.ID, TTL: row.TTL, Remaining: row.Remaining, Keys: uint64(row.Keys)})

@@ -289,6 +289,13 @@ func TestAnswersTellWhenKeysEnd(t *testing.T) {
 			}
 			ask("k1")
 		}
+		var leases wire.LeasesAnswer
+		q.take(wire.TypeLeases, (&wire.Leases{Group: 1, Slots: []shardmap.SlotRange{{From: slot, To: slot}}}).Append(nil))
+		q.run()
+		typ, body, e := q.asker.answer(t)
+		if e != nil || typ != wire.TypeLeasesAnswer || leases.Read(body) != nil || len(leases.Rows) != 1 || leases.Rows[0].Remaining != uint64(60_000-now/1e6) {
+			t.Errorf("at %d the leases are %+v: %s, %v", now, leases.Rows, typ, e)
+		}
 	}
 	at := raft.LogID{Term: 1, Index: q.index}
 	if _, body := ask("{s}stays"); !bytes.Equal(body, wire.AppendFound(wire.AppendGetAnswer(nil, 1, at, 1), q.index, []byte("v"))) {

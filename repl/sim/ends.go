@@ -275,10 +275,21 @@ func (x *told) check(c *cluster, key string, ended time.Duration) {
 	}
 }
 
+// checkLeft checks what an answer says that a key or lease has left, in ms, which was read in a span of its slot
+// as of an index: no more than it had by the time of the entry at that index, and no less than by that of the
+// fastest clock.
+func checkLeft(o *op, what string, due raft.GroupTime, l *slotLife, k int, at raft.LogID, remaining uint64) {
+	c := o.client.c
+	entry := c.truth[l.spans[k].group].entries[at.Index-1].time
+	most, least := leftBy(due, l.timeIn(k, entry)), leftBy(due, l.timeIn(k, raft.GroupTime(c.chaos.fastest())))
+	if left := milliseconds(remaining); left > most || left+milliseconds(1) <= least {
+		c.fail("I13: %s is answered for %s as of %s with %s left; it should be between %s and %s", o, what, at, time.Duration(left), time.Duration(least), time.Duration(most))
+	}
+}
+
 // checkEnd checks what an answer says that a key has left, which was read in a span of its slot
-// as of an index (I13): it ends if the log says so, and with that lease; it has no more left than
-// it had by the time of the entry at that index, and no less than by that of the fastest clock. A
-// leader measures: what it says is no more than what the key then lives.
+// as of an index (I13): it ends if the log says so, and with that lease. A leader measures: what
+// it says is no more than what the key then lives.
 func checkEnd(o *op, key []byte, l *slotLife, k int, at raft.LogID, is *keyVersion, got wire.KeyEnd) {
 	c := o.client.c
 	due, lease := is.due, shardmap.LeaseID(0)
@@ -291,11 +302,7 @@ func checkEnd(o *op, key []byte, l *slotLife, k int, at raft.LogID, is *keyVersi
 	if !got.Ends {
 		return
 	}
-	entry := c.truth[l.spans[k].group].entries[at.Index-1].time
-	most, least := leftBy(due, l.timeIn(k, entry)), leftBy(due, l.timeIn(k, raft.GroupTime(c.chaos.fastest())))
-	if left := milliseconds(got.Remaining); left > most || left+milliseconds(1) <= least {
-		c.fail("I13: %s is answered for %q as of %s with %s left; it should be between %s and %s", o, key, at, time.Duration(left), time.Duration(least), time.Duration(most))
-	}
+	checkLeft(o, strconv.Quote(string(key)), due, l, k, at, got.Remaining)
 	if o.local || o.stale > 0 || o.kind == opFollower {
 		return // it goes by what the replica has heard of the time
 	}

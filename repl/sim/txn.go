@@ -238,7 +238,6 @@ func (o *op) beginLeases(c *cluster) {
 // checkLeases compares a listing of leases with the model as of the log id that it names.
 func (o *op) checkLeases(a *wire.LeasesAnswer) {
 	t, q := o.spoke(a.Group, a.At), o.leases
-	now := t.entries[a.At.Index-1].time
 	rows := a.Rows
 	for _, r := range q.Slots {
 		for s := r.From; s <= r.To; s++ {
@@ -256,10 +255,8 @@ func (o *op) checkLeases(a *wire.LeasesAnswer) {
 					}
 					return
 				}
-				want := wire.LeaseRow{Lease: id, TTL: is.ttl, Keys: l.attached(n, k, a.At.Index)}
-				if at := l.timeIn(k, now); is.due > at {
-					want.Remaining = uint64((is.due - at) / milliseconds(1))
-				}
+				checkLeft(o, "lease "+id.String(), is.due, l, k, a.At, rows[0].Remaining)
+				want := wire.LeaseRow{Lease: id, TTL: is.ttl, Remaining: rows[0].Remaining, Keys: l.attached(n, k, a.At.Index)}
 				if rows[0] != want {
 					t.c.fail("I9: %s stands at %s of group %d, and shows %+v; it should be %+v", o, a.At, a.Group, rows[0], want)
 				}
