@@ -89,6 +89,12 @@ func loginsBusy() *wire.Error {
 	return wire.Busy("login", fmt.Sprintf("%d others are under way, and more wait", login.AtOnce), login.BusyRetry)
 }
 
+// loginUnled refuses a login while nobody can make a certificate for it.
+func loginUnled() *wire.Error {
+	return wire.NotReady("login", "the meta group has no leader, and its leader alone makes certificates",
+		"log in again in a moment; if it stays like that, muster status shows which nodes are missing", login.BusyRetry)
+}
+
 // awaits waits until it is a login's turn, and reports whether that came about.
 func (l *logins) awaits(place *login.Place) bool {
 	late := time.NewTimer(loginWaitMax)
@@ -137,6 +143,9 @@ func (l *logins) overHTTP(ctx context.Context, from net.Addr, q *wire.Login) (a 
 		return a, e
 	} else if e.Code != wire.CodeNotLeader || e.LeaderNode == 0 {
 		l.failures.Drop(q.Name, network)
+		if e.Code == wire.CodeNotLeader {
+			e = loginUnled()
+		}
 		return nil, e
 	}
 	if _, e = l.fits(q, network); e == nil {
@@ -179,7 +188,7 @@ func (l *logins) pass(ctx context.Context, q *wire.Login) (*wire.LoginAnswer, *w
 	for {
 		lead, ok := metaLead(n.running())
 		if !ok || lead.node == 0 {
-			return nil, wire.Unavailable("login", "nobody is known to lead the meta group")
+			return nil, loginUnled()
 		}
 		a, err := n.caller.login(ctx, lead.node, n.addrOf(lead.node), q)
 		e, refused := refusalIn(err)

@@ -257,6 +257,16 @@ func TestHTTPLogin(t *testing.T) {
 	for i, r := range p.nodes {
 		b.wants(http.StatusOK, "", http.MethodPost, fmt.Sprintf("https://%s/api/v1/role/create?role=r%d", r.addr, i), "")
 	}
+	// Without a leader nobody can log in. Whoever tries is told what is missing.
+	p.nodes[0].stop()
+	p.nodes[2].stop()
+	until(t, "a login waits for a leader", func() error {
+		status, text, h := b.ask(http.MethodPost, "https://"+p.nodes[1].addr+"/api/v1/auth/login", `{"user":"rob","password":"correct horse"}`)
+		if status != http.StatusServiceUnavailable || !strings.Contains(text, "the meta group has no leader") || h.Get("Retry-After") == "" {
+			return fmt.Errorf("%d %s %v", status, text, h)
+		}
+		return nil
+	})
 }
 
 // The page comes over each kind of connection, with a policy that lets it ask the other members, and to
