@@ -139,8 +139,12 @@ function One({ id, close, again }) {
   useEffect(() => {
     if (data?.gone) again(); // the list need not show it any longer
     if (data?.remaining_ms == null || edit) return;
-    const t = setTimeout(reload, Math.min(data.remaining_ms + dueWait, leftEvery));
-    return () => clearTimeout(t);
+    const look = () => (document.hidden ? document.addEventListener("visibilitychange", look, { once: true }) : reload());
+    const t = setTimeout(look, Math.min(data.remaining_ms + dueWait, leftEvery));
+    return () => {
+      clearTimeout(t);
+      document.removeEventListener("visibilitychange", look);
+    };
   }, [data, edit, error]);
   const title = label(name);
   if (!data || data.gone) {
