@@ -249,7 +249,7 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeDoctor: &wire.Empty{},
 	wire.TypeDoctorAnswer: &wire.DoctorAnswer{Notes: []wire.Problem{{What: `nothing of service "db" is up (instances: 2, in maintenance: 0)`, Remedy: "see muster service get db"}}, WallMicros: 1_764_419_400_000_000,
 		Stuck:    []wire.DoctorJob{{ID: 12, StoodMs: 601_000, Name: "job 12 (drain n3)", Why: "it has moved no replica, 1 of 3 are done; no server has room", Remedy: "see what it waits for, with muster job show 12"}},
-		Findings: []wire.DoctorFinding{{What: "there are fewer groups (1) than servers (3)", Remedy: "muster group create"}}, Node: n1, Name: "n1", Addr: "10.0.0.1:4166", Version: "0.1.0", Start: 5, UptimeMs: 90_000,
+		Findings: []wire.DoctorFinding{{What: "n1 has 8012 connections of clients, and refuses more than 10000", Remedy: "see with ss -tnp on that host which programs open so many"}}, Node: n1, Name: "n1", Addr: "10.0.0.1:4166", Version: "0.1.0", Start: 5, UptimeMs: 90_000,
 		Links: []wire.DoctorLink{{To: n2, Connected: true, RTTMicros: 180, RTTAgeMs: 400, Heard: true, HeardMs: 60, Start: 3},
 			{To: n3, PingMs: 0, Heard: true, HeardMs: 41_000, Start: 9, Why: "connection refused"}},
 		Syncs: wire.DoctorSyncs{Count: 900, WindowMs: 45_000, P50: 420, P99: 1900, Max: 2104, MaxSinceStart: 8000, Total: 2000},
