@@ -91,7 +91,7 @@ func stagesAt(c *clustertest.Cluster, inFlight int) (r stageRun) {
 	record.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var said bytes.Buffer
 	record.Stdout, record.Stderr = &said, &said
-	before := cpuOfAll(c)
+	before := clustertest.ProcessorTime(c)
 	if err := record.Start(); err != nil {
 		c.T.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func stagesAt(c *clustertest.Cluster, inFlight int) (r stageRun) {
 	if err := record.Wait(); err != nil {
 		c.T.Skipf("perf can't look at the nodes: %v\n%s", err, &said)
 	}
-	took := cpuOfAll(c) - before
+	took := clustertest.ProcessorTime(c) - before
 	if r.result.Errors > 0 {
 		c.T.Errorf("%d in flight: %d errors", inFlight, r.result.Errors)
 	}
@@ -129,19 +129,6 @@ func stagesAt(c *clustertest.Cluster, inFlight int) (r stageRun) {
 		c.T.Errorf("%d in flight: sampled and counted time differ by more than %.0f %%", inFlight, 100*stageSampledOff)
 	}
 	return r
-}
-
-// cpuOfAll is the processor time that all nodes have taken.
-func cpuOfAll(c *clustertest.Cluster) (all time.Duration) {
-	c.T.Helper()
-	for _, p := range c.Nodes {
-		d, err := clustertest.CPUOf(p.Cmd.Process.Pid)
-		if err != nil {
-			c.T.Fatal(err)
-		}
-		all += d
-	}
-	return all
 }
 
 // purposes are the stages by what they are for, which is what the difference to

@@ -48,7 +48,7 @@ func TestHandshakeStorm(t *testing.T) {
 	storm := func(what string) {
 		dials.Store(0)
 		failed.Store(0)
-		cpu := cpuOfAll(c)
+		cpu := clustertest.ProcessorTime(c)
 		times := make([]time.Duration, len(all))
 		var wg sync.WaitGroup
 		began := time.Now()
@@ -70,7 +70,7 @@ func TestHandshakeStorm(t *testing.T) {
 		}
 		n := dials.Load()
 		t.Logf("%s: %d clients are served after %v (half of them after %v), %d gets that failed, and %d dials, %.2f for each; %.2f ms of the nodes' time for a dial",
-			what, len(all), took.Round(time.Millisecond), quantileOf(0.5, times).Round(time.Millisecond), failed.Load(), n, float64(n)/float64(len(all)), (cpuOfAll(c)-cpu).Seconds()*1000/float64(max(n, 1)))
+			what, len(all), took.Round(time.Millisecond), quantileOf(0.5, times).Round(time.Millisecond), failed.Load(), n, float64(n)/float64(len(all)), (clustertest.ProcessorTime(c)-cpu).Seconds()*1000/float64(max(n, 1)))
 		if took > stormMax {
 			t.Errorf("%s: it took %v until all clients were served, want %v at most", what, took, stormMax)
 		}
