@@ -27,7 +27,6 @@ type visitor struct {
 // visit has a user log in at node i. Its token is for all of them.
 func visit(c *clustertest.Cluster, i int, user, password string) *visitor {
 	c.T.Helper()
-	// The certificates of nodes have no names of hosts in them.
 	v := &visitor{Cluster: c, web: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}}
 	c.T.Cleanup(v.web.CloseIdleConnections)
 	var session struct {
@@ -102,7 +101,6 @@ func TestHTTPAtEachNode(t *testing.T) {
 			{ann, "kv/set", fmt.Sprintf(`{"key":%q,"value":"v"}`, key), 200}, {ann, "kv/get?key=" + key, "", 200}, {ann, "kv/list", "", 200},
 			{ann, "status", "", 200}, {ann, "node/list", "", 200}, {ann, "group/list", "", 200}, {ann, "slot/list", "", 200}, {ann, "doctor", "", 200}, {ann, "user/list", "", 200},
 			{ann, "check", "{}", 200}, {ann, "audit/tail?limit=1&node=n1", "", 200}, {ann, "log/diff?left=n1&right=n2&group=0", "", 200}, {ann, "service/list", "", 200},
-			{ann, "setting/set", fmt.Sprintf(`{"name":"dead-after","value":"%dm"}`, 5+i), 200}, {ann, "node/weight", fmt.Sprintf(`{"node":"n%d","weight":%d}`, i+1, 100+i), 200},
 			{bob, "kv/get?key=" + key, "", 200}, {bob, "kv/set", `{"key":"app/bob","value":"v"}`, 200}, {bob, "kv/list?prefix=app/", "", 200},
 			{bob, "kv/get?key=other", "", 403}, {bob, "kv/set", `{"key":"other","value":"v"}`, 403}, {bob, "kv/del", `{"prefix":""}`, 403}, {bob, "kv/list", "", 403}, {bob, "kv/watch", "", 403},
 			{bob, "user/list", "", 403}, {bob, "setting/set", `{"name":"dead-after","value":"9m"}`, 403}, {bob, "slot/move", `{"slots":"0","group":2}`, 403}, {bob, "node/drain", `{"node":"n5"}`, 403}, {bob, "node/drain?plan=1", `{"node":"n5"}`, 403},
@@ -116,9 +114,83 @@ func TestHTTPAtEachNode(t *testing.T) {
 				t.Errorf("node %d, %s %s: %d %s, want %d", i+1, tt.route, tt.body, status, body, tt.want)
 			}
 		}
+		for _, o := range []struct{ route, body, look, done string }{
+			{"setting/set", fmt.Sprintf(`{"name":"dead-after","value":"%dm"}`, 5+i), "setting/get?name=dead-after", fmt.Sprintf(`"value":"%dm"`, 5+i)},
+			{"node/weight", fmt.Sprintf(`{"node":"n%d","weight":%d}`, i+1, 100+i), "node/list", fmt.Sprintf(`"weight":%d,`, 100+i)},
+		} {
+			status, body := ann.order(i, o.route, o.body, func() bool {
+				status, body := ann.ask(i, http.MethodGet, o.look, "")
+				return status == http.StatusOK && strings.Contains(string(body), o.done)
+			})
+			if status != http.StatusOK {
+				t.Errorf("node %d, %s %s: %d %s", i+1, o.route, o.body, status, body)
+			}
+		}
 	}
 	plansOfSeveral(t, ann)
 	streamGoesOn(t, ann)
+}
+
+// orderTries bounds how often an order is given whose leader is lost before it is carried out.
+const orderTries = 5
+
+// maybeApplied reports whether an answer says that nobody knows what became of the request.
+func maybeApplied(status int, body []byte) bool {
+	var e struct{ Error struct{ Code string } }
+	return status == http.StatusGatewayTimeout && json.Unmarshal(body, &e) == nil && e.Error.Code == "maybe-applied"
+}
+
+// order gives an order to node i, as docs/http.md tells a client to: if nobody knows whether it was carried out, it asks
+// done, and gives the order again only if it was not. It returns the last answer, with status 200 if done says yes.
+func (v *visitor) order(i int, route, body string, done func() bool) (status int, answer []byte) {
+	v.T.Helper()
+	for range orderTries {
+		if status, answer = v.post(i, route, body); !maybeApplied(status, answer) {
+			return status, answer
+		}
+		if done() {
+			return http.StatusOK, answer
+		}
+	}
+	return status, answer
+}
+
+// planned is what a node answers to a request for a plan.
+type planned struct {
+	Plan struct {
+		Lines []string
+		Token string // empty: there is nothing to carry out
+	}
+}
+
+// agreed returns the body of a request that carries out the plan for another one's body, and waits for its jobs.
+func (p *planned) agreed(body string) string {
+	return fmt.Sprintf(`%s,"wait":true,"plan_token":%q}`, strings.TrimSuffix(body, "}"), p.Plan.Token)
+}
+
+// plan has node i plan an order.
+func (v *visitor) plan(i int, route, body string) (p planned) {
+	v.T.Helper()
+	if status, answer := v.post(i, route+"?plan=1", body); status != http.StatusOK || json.Unmarshal(answer, &p) != nil {
+		v.T.Fatalf("plan of %s: %d %s", route, status, answer)
+	}
+	return p
+}
+
+// jobs returns the rows of all jobs, as node i shows them once they have ended.
+func (v *visitor) jobs(i int) []byte {
+	v.T.Helper()
+	_, answer := v.ask(i, http.MethodGet, "job/list", "")
+	var rows []clustertest.JobRow
+	if err := json.Unmarshal(answer, &rows); err != nil {
+		v.T.Fatalf("job/list: %v in %s", err, answer)
+	}
+	answer = nil
+	for _, r := range rows {
+		_, row := v.ask(i, http.MethodGet, "job/wait?id="+r.ID, "")
+		answer = append(answer, row...)
+	}
+	return answer
 }
 
 // plansOfSeveral has one node plan, and another one carry it out: an order about several nodes at once, too.
@@ -130,27 +202,30 @@ func plansOfSeveral(t *testing.T, v *visitor) {
 		{"node/drain", `{"node":["n4","n5"]}`, []string{`"node":"n4"`, `"node":"n5"`}},
 		{"node/remove", `{"node":"n5"}`, []string{`"name":"n5"`}},
 	} {
-		var planned struct {
-			Plan struct {
-				Lines []string
-				Token string
-			}
-		}
-		status, body := v.post(i, tt.route+"?plan=1", tt.body)
-		if status != http.StatusOK || json.Unmarshal(body, &planned) != nil || planned.Plan.Token == "" {
-			t.Fatalf("%s: %d %s", tt.route, status, body)
+		first := v.plan(i, tt.route, tt.body)
+		if first.Plan.Token == "" {
+			t.Fatalf("%s: a plan without a token: %q", tt.route, first.Plan.Lines)
 		}
 		if status, body := v.post(i+1, tt.route, tt.body); status != http.StatusPreconditionRequired {
 			t.Errorf("%s without consent: %d %s", tt.route, status, body)
 		}
-		agreed := fmt.Sprintf(`%s,"wait":true,"plan_token":%q}`, strings.TrimSuffix(tt.body, "}"), planned.Plan.Token)
-		status, body = v.post(i+1, tt.route, agreed)
+		p := first
+		status, body := v.post(i+1, tt.route, p.agreed(tt.body))
+		// If nobody knows what became of it, the jobs tell that, and the next plan tells what is left to do.
+		for tries := 1; tries < orderTries && (maybeApplied(status, body) || status == http.StatusMultiStatus); tries++ {
+			begun := v.jobs(i + 1)
+			if p = v.plan(i, tt.route, tt.body); p.Plan.Token == "" {
+				status, body = http.StatusOK, begun
+				break
+			}
+			status, body = v.post(i+1, tt.route, p.agreed(tt.body))
+		}
 		for _, want := range tt.want {
 			if status != http.StatusOK || !strings.Contains(string(body), want) {
-				t.Fatalf("%s with its plan %q: %d %s", tt.route, planned.Plan.Lines, status, body)
+				t.Fatalf("%s with its plan %q: %d %s", tt.route, p.Plan.Lines, status, body)
 			}
 		}
-		if status, body := v.post(i+2, tt.route, agreed); status == http.StatusOK && !strings.Contains(string(body), "[]") {
+		if status, body := v.post(i+2, tt.route, first.agreed(tt.body)); status == http.StatusOK && !strings.Contains(string(body), "[]") {
 			t.Errorf("%s a second time: %d %s", tt.route, status, body)
 		}
 	}
