@@ -147,8 +147,13 @@ func New(c Config) *Door {
 		// Strangers can cause any number of errors: none of them is worth a line.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
+	// Else net/http answers "OPTIONS *" by itself, past all that a request has to pass here.
+	d.server.DisableGeneralOptionsHandler = !bug(bugOptionsPast)
 	return d
 }
+
+// bugOptionsPast is planted to show that its test finds it: a request with the target "*" does not come by the door.
+const bugOptionsPast = "OPTIONS * past the door"
 
 // Open is the [Opener] for all mounts but those of kinds [Page] and [Health].
 func Open(r *http.Request) (*client.Client, error) {
@@ -286,7 +291,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer d.broken(r)
 	places, m := d.config.Places(), d.mountOf(r.URL.Path)
-	d.bound(w, r, m) // with the writer of net/http, which ends the connection of a body that is too large
+	r = d.bound(w, r, m) // with the writer of net/http, which ends the connection of a body that is too large
 	c := d.served.begin(w, r, m)
 	defer d.served.end(c)
 	w = c
@@ -427,9 +432,13 @@ const bugAnyBody = "body without bounds"
 
 // bound bounds the size and the time of a body, before anything is decided about its request: one that is refused is read
 // to its end too, or to the end of its time.
-func (d *Door) bound(w http.ResponseWriter, r *http.Request, m *Mount) {
+//
+// It returns the request to go on with, and leaves r as it is. net/http looks at the body of r when the answer begins: from
+// a client that waits for "100 Continue" before it sends a body that nobody has asked for, it expects none. Behind another
+// body it would not see that, and the two would wait for each other.
+func (d *Door) bound(w http.ResponseWriter, r *http.Request, m *Mount) *http.Request {
 	if r.ContentLength == 0 || bug(bugAnyBody) {
-		return
+		return r
 	}
 	atMost := d.config.Limits.SmallBytes
 	if m.Kind == API && m.Handler != nil {
@@ -437,8 +446,17 @@ func (d *Door) bound(w http.ResponseWriter, r *http.Request, m *Mount) {
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(d.config.Limits.BodyTime)) // the writers of net/http have deadlines
-	r.Body = &body{ReadCloser: http.MaxBytesReader(w, r.Body, atMost), control: control}
+	bounded := r
+	if !bug(bugWaitsForBody) {
+		bounded = r.WithContext(r.Context())
+	}
+	bounded.Body = &body{ReadCloser: http.MaxBytesReader(w, r.Body, atMost), control: control}
+	return bounded
 }
+
+// bugWaitsForBody is planted to show that its test finds it: the body of a refused request is waited for, though its
+// client waits to be asked for it.
+const bugWaitsForBody = "body awaited that nobody has asked for"
 
 // body is the body of a request. Once it has arrived its connection may be silent: an answer may go on for hours.
 type body struct {

@@ -14,6 +14,8 @@ func TestPlantedBugs(t *testing.T) {
 		bugFarPage:         func(*testing.T) string { return farPage() },
 		bugSilentStays:     slowHeads,
 		bugAnyBody:         endlessBodies,
+		bugWaitsForBody:    unaskedBodies,
+		bugOptionsPast:     optionsPast,
 		bugSlowReader:      slowReaders,
 		bugStreams:         rapidReset,
 		bugGreedyUser:      func(*testing.T) string { return greedyUser() },
