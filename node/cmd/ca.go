@@ -98,9 +98,6 @@ func caRows(t *shardmap.Table) []caRow {
 	return rows
 }
 
-// rootShown is how much of a root's id a person is shown.
-const rootShown = 16
-
 func caShow(con *console, c *cli.Context) error {
 	s, err := con.openBare(c)
 	if err != nil {
@@ -117,7 +114,7 @@ func caShow(con *console, c *cli.Context) error {
 	}
 	list := newTable(s.out, "ROOT", "STATE", "SINCE", "EXPIRES", "CERTIFICATES")
 	for _, r := range rows {
-		list.row(r.Root[:rootShown], r.State, r.Since, orDash(r.Expires), strconv.Itoa(r.Certificates))
+		list.row(r.Root, r.State, r.Since, orDash(r.Expires), strconv.Itoa(r.Certificates))
 	}
 	return list.Flush()
 }

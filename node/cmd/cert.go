@@ -8,6 +8,9 @@ import (
 	"muster/shardmap"
 )
 
+// rootShown is how much of a root's id stands beside a certificate: as much as tells it from the few others.
+const rootShown = 16
+
 const certForm = `{"node":…,"id":…,"serial":…,"expires":…,"root":…}`
 
 func certCommand(con *console) *cli.Command {

@@ -331,7 +331,7 @@ func (p *protection) foreign(object string, chain, kept []*x509.Certificate) err
 		next = "leave --secret-file out, which that node has no use for; " + next
 	}
 	// A node shows a certificate only after the user that runs it has one, so waiting is of no use.
-	return wire.Unauthorized(object, found, next+" on the node's host run it as the user that runs the node, or name that user's directory with "+home.Variable+"; elsewhere get a certificate: muster user cert NAME on a host that has one, or muster auth login")
+	return wire.Unauthorized(object, found, next+" on the node's host run it as the user that runs the node, or name that user's directory with "+home.Variable+"; elsewhere get a certificate: muster user cert NAME on a host that has one, or muster auth login NAME --root ROOT, which muster ca show prints there")
 }
 
 // shortID is the beginning of a root's id, as the folder of its credential is called.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -174,7 +175,10 @@ func TestWrongFilesOfKeys(t *testing.T) {
 		cmd.Env = append(cmd.Env, home.Variable+"="+ann, "MUSTER_ENDPOINTS="+c.Endpoints())
 		return clustertest.RunCommand(t, cmd, "")
 	}
-	logsIn := []string{"auth", "login", "ann", "--password-file", password, "--root", roots[0].Root}
+	// A host that does not know the cluster is told how to log in, and the root that ca show prints does for it.
+	as("auth", "login", "ann", "--password-file", password).Refused(t, clustertest.ExitNotPermitted, "auth login NAME --root ROOT, which muster ca show prints there")
+	shown := strings.Fields(c.Run("ca", "show").Done(t))
+	logsIn := []string{"auth", "login", "ann", "--password-file", password, "--root", shown[slices.Index(shown, "issuing")-1]}
 	as(logsIn...).Done(t)
 	ofAnn := filepath.Join(ann, filepath.Base(own))
 
