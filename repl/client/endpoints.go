@@ -211,6 +211,7 @@ func (k *peers) noEndpoint(c *Call) error {
 		e.Code = worst.Code
 	}
 	var all []string
+	first := map[string]string{} // the endpoint that was found to be so first, by what was found without its address
 	for i, cause := range causes {
 		text := "not asked"
 		switch e := refusalOf(cause); {
@@ -218,6 +219,12 @@ func (k *peers) noEndpoint(c *Call) error {
 			text = e.Error()
 		case cause != nil:
 			text = shortly(cause)
+		}
+		same := strings.ReplaceAll(text, k.endpoints[i], "")
+		if as, told := first[same]; told {
+			text = "as " + as
+		} else {
+			first[same] = k.endpoints[i]
 		}
 		all = append(all, k.endpoints[i]+": "+text)
 	}

@@ -219,6 +219,31 @@ func TestProtection(t *testing.T) {
 	}
 }
 
+// What is the same at all endpoints, and what to do about it, is said once: a person with three endpoints must
+// not have to find the remedy in three long sentences. All the endpoints are named.
+func TestSameRefusalIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	f, root := newFake(t, 3, 1), newFakeRoot(t)
+	f.mu.Lock()
+	f.shows = new(trust.Holder)
+	f.shows.Set(root.holding(trust.Name{Cluster: 99, Kind: trust.KindNode, Node: 1}, time.Now()))
+	f.mu.Unlock()
+	h, err := home.In(filepath.Join(t.TempDir(), "muster"))
+	must(t, err)
+	cl := f.open(Options{Home: h.Dir()})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	_, err = cl.Set(ctx, []byte("k"), []byte("v"), WriteOptions{})
+	if err == nil {
+		t.Fatal("got no error")
+	}
+	first := f.nodes[0].addr
+	saysAll(t, err, []string{"unauthorized", first + ": unauthorized: node at " + first, f.nodes[1].addr + ": as " + first, f.nodes[2].addr + ": as " + first})
+	if n := strings.Count(err.Error(), "muster auth login"); n != 1 {
+		t.Errorf("the remedy is told %d times, want once: %v", n, err)
+	}
+}
+
 func nothing(home.Home, *fakeRoot) {}
 
 // keepBroken keeps a root in a file that can't be read any more.
