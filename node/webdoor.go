@@ -249,7 +249,7 @@ func (w *webDoor) token(ctx context.Context, v *web.Visitor) (*web.Badge, *wire.
 	}
 	defer c.Release()
 	if p.NotAfter.Sub(p.Issued) <= trust.LoginLife && !bug(bugLoginRenewed) {
-		return nil, wire.Unauthorized("request", "the certificate is that of a login, which is not renewed", "log in again")
+		return nil, wire.Unauthorized("request", "the certificate is that of a login, which is not renewed", "show the password in its place: on the page, or to POST /api/v1/auth/login; or ask an administrator for a certificate that lasts: muster user cert "+p.Name.User)
 	}
 	loop, t := n.running(), n.table.Load()
 	if loop == nil || t == nil {

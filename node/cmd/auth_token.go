@@ -29,7 +29,10 @@ func authTokenVerb(con *console) *cli.Command {
 		Description: `The token stands for the user whose certificate this host keeps for the cluster. Give it to the page in the
 place of a password, or send it with each request:
 
-    curl -k -H "Authorization: Bearer $(muster auth token)" https://HOST:4166/api/v1/auth/whoami
+    muster ca export > root.pem
+    curl --cacert root.pem -H "Authorization: Bearer $(muster auth token)" https://HOST:4166/api/v1/auth/whoami
+
+HOST is that of the node's address, as "muster node list" shows it.
 
 Anybody who reads the token is that user until it ends. A certificate that came by a password gets none: log in on
 the page.
@@ -107,7 +110,7 @@ func credentialFor(t *shardmap.Table) (shown *tls.Certificate, roots trust.Trust
 		}
 	}
 	if shown == nil {
-		return nil, roots, wire.Unauthorized("credentials", "there is no certificate for this cluster in "+h.Dir(), "get one: muster auth login, or muster user cert NAME on a host that has one")
+		return nil, roots, wire.Unauthorized("credentials", "there is no certificate for this cluster in "+h.Dir(), "get one: muster user cert NAME on a host that has one; whoever has a password logs in with that on the page, or by POST /api/v1/auth/login")
 	}
 	return shown, roots, nil
 }

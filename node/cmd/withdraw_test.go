@@ -117,7 +117,7 @@ func withdrawn(t *testing.T) (wrong string) {
 		t.Errorf("after a login: got %q", out)
 	}
 	// Nor does a login get it a token for more than its hour.
-	run(thief, "auth token").refused(t, exitNotPermitted, "is not renewed")
+	run(thief, "auth token").refused(t, exitNotPermitted, "is not renewed); show the password in its place: on the page, or to POST /api/v1/auth/login")
 	var made web.Badge
 	if err := json.Unmarshal([]byte(run(own, "auth token -o json").done(t)), &made); err != nil {
 		t.Fatal(err)
