@@ -8,7 +8,7 @@ export const overview = store(null);
 // interrupted says why no member sends events at the moment; "" while one does.
 export const interrupted = store("");
 // seen is what changed, newest first: {key, at, kind, object, text, level}. It begins with what
-// the nodes remember from before the page was opened.
+// the node notes for others who look by the same user, or did in the last ten seconds.
 export const seen = store([]);
 // samples are the figures of each overview, oldest first: {at, cluster, nodes}; nodes by name.
 export const samples = store([]);

@@ -45,8 +45,8 @@ function Seen() {
     });
     return () => stop.abort();
   }, []);
-  return html`<p class="muted">Nodes, leaders, groups and jobs, as far back as the nodes remember; services while this screen is open.</p>
-    <${Table} label="Events" testid="events" columns=${seenColumns} rows=${rows} rowKey=${(e) => e.key} empty="nothing has changed" />`;
+  return html`<p class="muted">Nodes, leaders, groups and jobs since this page was opened; services while this screen is open.</p>
+    <${Table} label="Events" testid="events" columns=${seenColumns} rows=${rows} rowKey=${(e) => e.key} empty="nothing has changed since this page was opened" />`;
 }
 
 const trailColumns = [

@@ -97,6 +97,6 @@ const latelyMax = 8;
 function Lately() {
   const rows = useStore(seen).slice(0, latelyMax);
   return html`<${Panel} title="Lately" testid="lately" tools=${html`<a href=${href("events")}>all events</a>`}>
-    ${rows.length ? html`<ul class="lately">${rows.map((e) => html`<li key=${e.key}><time>${clock(e.at)}</time><span><${Status} is=${e.level} text="" /> ${e.text}</span></li>`)}</ul>` : html`<p class="empty">nothing has changed</p>`}
+    ${rows.length ? html`<ul class="lately">${rows.map((e) => html`<li key=${e.key}><time>${clock(e.at)}</time><span><${Status} is=${e.level} text="" /> ${e.text}</span></li>`)}</ul>` : html`<p class="empty">nothing has changed since this page was opened</p>`}
   </${Panel}>`;
 }
