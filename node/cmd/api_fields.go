@@ -500,6 +500,10 @@ func (rt *apiRoute) completePlan(given func(string) bool, values []apiValue) err
 		return fieldErrorf(fieldPlan, "without %s there is no plan: it takes effect at once", rt.planOf)
 	case !about && given(fieldToken):
 		return fieldErrorf(fieldToken, "without %s there is no plan to agree to", rt.planOf)
+	case given(fieldToken) && values[rt.field(fieldToken)].texts[0] == "":
+		// The token of a plan that has nothing to carry out. Taken for none, it would have an order that needs no consent
+		// given, whatever it does by now.
+		return fieldErrorf(fieldToken, "it is empty; want the token of a plan: one that has none has nothing to carry out")
 	case on(fieldPlan) && given(fieldToken):
 		return fieldErrorf(fieldPlan, "%s is given too; want a plan, or to carry one out", fieldToken)
 	case on(fieldPlan) && on(optionYes):

@@ -89,6 +89,7 @@ func TestPlansChangeNothing(t *testing.T) {
 		{"kv/del?plan=1", `{"key":"p"}`, "plan"}, {"kv/del", `{"key":"p","plan_token":"x"}`, "plan_token"}, {"check?plan=1", `{}`, "plan"},
 		{"slot/rebalance?plan=1", `{"plan_token":"x"}`, "plan"}, {"slot/rebalance?plan=1", `{"yes":true}`, "plan"}, {"slot/rebalance", `{"yes":true,"plan_token":"x"}`, "plan_token"},
 		{"slot/rebalance?plan=1", `{"plan":true}`, "plan"}, {"slot/rebalance?plan=perhaps", `{}`, "plan"},
+		{"slot/move", `{"slots":"0","group":8,"plan_token":""}`, "plan_token"}, {"node/drain", `{"node":"x","plan_token":""}`, "plan_token"},
 	} {
 		if e := a.post(t, x[0], x[1]).refused(t, http.StatusBadRequest, "bad-request"); e.Object != "field "+x[2] {
 			t.Errorf("%s %s: %+v", x[0], x[1], e)
