@@ -17,6 +17,9 @@ const (
 	labelMax = 63  // bytes between two dots
 )
 
+// broadcast is all hosts of a network.
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // HostOf is the host of an address HOST:PORT. It is zero for one that no certificate can name: an address with a zone,
 // an address of many hosts or of none, and what is no name in DNS.
 func HostOf(addr string) Host {
@@ -25,8 +28,9 @@ func HostOf(addr string) Host {
 		return ""
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
+		zoned := ip.Zone() != "" // Unmap forgets it
 		ip = ip.Unmap()
-		if ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() {
+		if zoned || ip.IsUnspecified() || ip.IsMulticast() || ip == broadcast {
 			return ""
 		}
 		return Host(ip.String())
