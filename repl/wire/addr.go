@@ -20,7 +20,9 @@ func NormalAddr(addr string) string {
 		return addr
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		host = ip.Unmap().String()
+		host = ip.Unmap().String() // in lower case but for a zone, which is the name of an interface
+	} else {
+		host = strings.ToLower(host)
 	}
-	return net.JoinHostPort(strings.ToLower(host), strconv.FormatUint(port, 10))
+	return net.JoinHostPort(host, strconv.FormatUint(port, 10))
 }
