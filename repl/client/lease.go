@@ -83,7 +83,7 @@ func runLease(ctx context.Context, c *Client, slot shardmap.Slot, op shardmap.Le
 	}
 	return Lease{
 		Written: Written{Group: a.Group, ID: a.ID},
-		ID:      a.Lease, TTL: time.Duration(a.TTL) * time.Millisecond,
+		ID:      a.Lease, TTL: lasting(a.TTL),
 	}, nil
 }
 

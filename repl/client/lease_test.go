@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -97,6 +99,42 @@ func TestLeasesOutliveMoves(t *testing.T) {
 	}
 	for range c.Leases(ctx) {
 		break // a caller may stop
+	}
+}
+
+// A node that is wrong, or lies, may tell any number of milliseconds. What lasts for longer than a duration can say must not
+// look as if it were about to end.
+func TestTimesThatOverflow(t *testing.T) {
+	const longest = math.MaxInt64 / time.Millisecond * time.Millisecond
+	f := newFakeOfLevel5(t, 1, 1)
+	c := f.open(Options{})
+	ctx := within(t, 10*time.Second)
+	key := []byte("k")
+	granted, err := c.Grant(ctx, key, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ms, want := range map[uint64]time.Duration{
+		0: 0, 1500: 1500 * time.Millisecond, 9223372036854: longest, 9223372036855: longest, 18446744073709: longest, 18446744073710: longest, math.MaxUint64: longest,
+	} {
+		f.mu.Lock()
+		f.leases[granted.ID].ttl = ms
+		f.mu.Unlock()
+		for row, err := range c.Leases(ctx) {
+			if err != nil || row.Remaining != want || row.TTL != want {
+				t.Errorf("%d ms of a lease: got %+v, %v, want %v", ms, row, err, want)
+			}
+		}
+		if kept, err := c.Keepalive(ctx, granted.ID); err != nil || kept.TTL != want {
+			t.Errorf("%d ms of a lease that was kept alive: got %+v, %v, want %v", ms, kept, err, want)
+		}
+		body := wire.AppendFound(wire.AppendGetAnswer(nil, 1, raft.LogID{Term: 1, Index: 1}, 1), 1, nil)
+		x := newCall(wire.TypeGet)
+		x.answer = wire.AppendEnds(body, 0, []wire.KeyEnd{{Ends: true, Remaining: ms, Lease: granted.ID}})
+		found := make([]Item, 1)
+		if err := readItems(x, []int{0}, [][]byte{key}, found); err != nil || !found[0].Ends || found[0].Remaining != want || found[0].Lease != granted.ID {
+			t.Errorf("%d ms of a key: got %+v, %v, want %v", ms, found[0], err, want)
+		}
 	}
 }
 

@@ -60,8 +60,8 @@ func (l *leasePager) page(g raft.GroupID, slots []shardmap.Slot) (end pageEnd, e
 		l.after = r.Lease
 		row := LeaseRow{
 			ID: r.Lease, Keys: int(r.Keys), Group: a.Group, At: a.At,
-			TTL:       time.Duration(r.TTL) * time.Millisecond,
-			Remaining: time.Duration(r.Remaining) * time.Millisecond,
+			TTL:       lasting(r.TTL),
+			Remaining: lasting(r.Remaining),
 		}
 		if !l.yield(row, nil) {
 			return pageEnd{stop: true}, nil

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -297,8 +298,14 @@ func readItems(x *call, members []int, keys [][]byte, found []Item) error {
 		found[i] = Item{
 			Key: keys[i], Value: append([]byte{}, value...), Version: version,
 			Slot: shardmap.SlotOf(keys[i]), Group: a.Group, At: a.At,
-			Ends: a.End.Ends, Remaining: time.Duration(a.End.Remaining) * time.Millisecond, Lease: a.End.Lease,
+			Ends: a.End.Ends, Remaining: lasting(a.End.Remaining), Lease: a.End.Lease,
 		}
 	}
 	return nil
+}
+
+// lasting is a time in ms that a node tells, at most the longest duration of whole milliseconds. The protocol has no limit for
+// it, and one that overflows would look as if the key or lease were about to end.
+func lasting(ms uint64) time.Duration {
+	return time.Duration(min(ms, uint64(math.MaxInt64/time.Millisecond))) * time.Millisecond
 }
