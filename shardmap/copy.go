@@ -122,15 +122,9 @@ func (c *SlotCopy) Digest() uint64 { return slotDigest(c.recordSum, c.sessionSum
 // record that differs from what was written.
 func (c *SlotCopy) Check() error { return c.check() }
 
-// Get returns key's value and version. The value is the slot's own: the caller may
-// read it until Release, and not write to it. It costs a search in the order of the
-// keys, several times the cost of [Map.Get].
-func (c *SlotCopy) Get(key []byte) (value []byte, version uint64, is Presence) {
-	value, version, _, is = c.Find(key)
-	return value, version, is
-}
-
-// Find is [SlotCopy.Get] that also tells when the key ends.
+// Find returns key's value and version, and when the key ends. The value is the slot's own:
+// the caller may read it until Release, and not write to it. It costs a search in the order
+// of the keys, several times the cost of [Map.Get].
 func (c *SlotCopy) Find(key []byte) (value []byte, version uint64, end End, is Presence) {
 	rec := c.keys().get(key)
 	if rec == nil {

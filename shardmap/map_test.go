@@ -334,7 +334,7 @@ func TestCheckFindsFlips(t *testing.T) {
 // Keys that are read from a copy must be those of the moment of the copy,
 // whatever is written to the slot meanwhile: a long answer is made beside the
 // writes.
-func TestCopyGet(t *testing.T) {
+func TestCopyFind(t *testing.T) {
 	m := owning(allSlots())
 	const keys = 400
 	key := func(i int) string { return fmt.Sprintf("{t}%03d", i) }
@@ -363,7 +363,7 @@ func TestCopyGet(t *testing.T) {
 	}
 	version := uint64(0)
 	for i := range keys {
-		v, got, is := c.Get([]byte(key(i)))
+		v, got, _, is := c.Find([]byte(key(i)))
 		want := ""
 		if i%3 != 2 {
 			want, version = "old", version+1
@@ -373,7 +373,7 @@ func TestCopyGet(t *testing.T) {
 		}
 	}
 	for _, k := range []string{"", "{t}", "{t}0000", "{t}999", "{t}001x"} {
-		if v, _, is := c.Get([]byte(k)); is != Absent || v != nil {
+		if v, _, _, is := c.Find([]byte(k)); is != Absent || v != nil {
 			t.Errorf("key %q: got %q", k, v)
 		}
 	}

@@ -256,7 +256,7 @@ func TestInstallUnderAListerAndRetries(t *testing.T) {
 	}
 	f.install(source, entries[5].ID)
 
-	if v, _, is := held.Get([]byte("a")); is != shardmap.Present || string(v) != "old" {
+	if v, _, _, is := held.Find([]byte("a")); is != shardmap.Present || string(v) != "old" {
 		t.Errorf("the copy of before says %q", v)
 	}
 	if err := held.Check(); err != nil {
