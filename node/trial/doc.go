@@ -8,8 +8,8 @@
 // A test of one rule belongs to the package that has the rule, where it takes
 // milliseconds. Here is what only shows when everything is put together.
 //
-// Below it stand those of one subject, so that each package takes a minute or two: bulk has much
-// data and full disks; load what nodes must bear, and what measures; security secrets, strangers and
-// what is refused; services the targets of checks; web a browser, a terminal and readers over HTTP.
-// All of them have their nodes from clustertest.
+// The packages below it have one subject each, so that each takes a minute or two: bulk has much data
+// and full disks; load has what nodes must bear, and what measures; security has secrets, strangers
+// and refusals; services has the targets of checks; web has a browser, a terminal and readers over
+// HTTP. All of them get their nodes from clustertest.
 package trial

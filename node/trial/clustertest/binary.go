@@ -16,7 +16,7 @@ import (
 	"muster/repl/client/home"
 )
 
-// Binary is the muster that all tests of a package run: [Main] builds it once, as a user would.
+// binary is the muster that all tests of a package run: [Main] builds it once, as a user would.
 var binary string
 
 // Binary returns the path of the muster that all tests of this process run.
@@ -155,8 +155,8 @@ func (r Result) Done(t testing.TB) string {
 	return r.Stdout
 }
 
-// OnDemand skips a test that was not asked for, and says how to ask: what stands behind
-// "go test -v", the package first.
+// OnDemand skips a test that was not asked for, and says how to ask for it: how is what goes
+// behind "go test -v", the package first.
 func OnDemand(t *testing.T, asked bool, how string) {
 	t.Helper()
 	if !asked {

@@ -308,8 +308,8 @@ func (c *Cluster) GoesByCertificates() {
 	}
 }
 
-// Leads returns the number of the node that leads most data groups, says the
-// node with number of.
+// Leads returns the number of the node that leads most data groups, as the node
+// with number of says.
 func (c *Cluster) Leads(of int) int {
 	c.T.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), ReadyMax)

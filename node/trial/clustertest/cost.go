@@ -32,8 +32,9 @@ func (p *Process) Memory(t testing.TB) (now, most int) {
 	return now, most
 }
 
-// CPUOf is the processor time that a process has taken, user and system.
-func CPUOf(pid int) (time.Duration, error) {
+// ProcessorTimeOf is the processor time that a process has taken, user and system. Its error says
+// that the system has no such figure, or no such process.
+func ProcessorTimeOf(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
@@ -59,11 +60,11 @@ func CPUOf(pid int) (time.Duration, error) {
 // It skips the test where the system tells nothing of processes, and fails it if a node has ended.
 func ProcessorTime(c *Cluster) (sum time.Duration) {
 	c.T.Helper()
-	if _, err := CPUOf(os.Getpid()); err != nil {
+	if _, err := ProcessorTimeOf(os.Getpid()); err != nil {
 		c.T.Skipf("NOT TESTED: the processor time of nodes: %v", err)
 	}
 	for _, p := range c.Nodes {
-		took, err := CPUOf(p.Cmd.Process.Pid)
+		took, err := ProcessorTimeOf(p.Cmd.Process.Pid)
 		if err != nil {
 			c.T.Fatal(err)
 		}

@@ -62,7 +62,7 @@ func AwaitSpread(c *Cluster) {
 			}
 		}
 		if i := slices.IndexFunc(a.Nodes, func(n wire.StatusNode) bool { return holds[n.ID] == 0 }); i >= 0 || len(a.Nodes) != len(c.Nodes) {
-			return fmt.Errorf("%d nodes, of which %+v hold something", len(a.Nodes), holds)
+			return fmt.Errorf("%d nodes; they hold %+v voters", len(a.Nodes), holds)
 		}
 		return nil
 	})
@@ -92,8 +92,8 @@ func AddStandby(c *Cluster, n int) (numbers []int) {
 	return numbers
 }
 
-// RightToJoin is what hosts are started with that are to come in: a token for n of them, or nothing
-// where all may.
+// RightToJoin returns the options by which n hosts may join: a token for all of them, or nothing in a
+// cluster that lets in everybody.
 func RightToJoin(c *Cluster, n int) []string {
 	c.T.Helper()
 	if c.Clear {

@@ -1,7 +1,7 @@
 package clustertest
 
-// What tests read of what the commands print with -o json. Each has the fields that some test looks
-// at; docs/operating.md and the commands' help have all of them.
+// Rows that commands print with -o json. Each type has the fields that some test looks at;
+// docs/operating.md and the commands' help have all of them.
 
 // CheckRow is what check prints with -o json.
 type CheckRow struct {

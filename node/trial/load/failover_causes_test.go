@@ -52,7 +52,7 @@ func (l *logLine) span(t *testing.T, name string) time.Duration {
 }
 
 // loggedBy returns the lines of a node's log with a message, from a time on.
-func loggedBy(p *clustertest.Process, t *testing.T, message string, from time.Time) (lines []logLine) {
+func loggedBy(t *testing.T, p *clustertest.Process, message string, from time.Time) (lines []logLine) {
 	t.Helper()
 	text, err := os.ReadFile(p.Log)
 	if err != nil {
@@ -125,7 +125,7 @@ func phasesOf(c *clustertest.Cluster, killed time.Time, dead int, w writeTime, g
 		if i == dead {
 			continue
 		}
-		for _, l := range loggedBy(p, t, "group leads", killed) {
+		for _, l := range loggedBy(t, p, "group leads", killed) {
 			if l.fields["group"] != g.String() {
 				continue
 			}
@@ -140,7 +140,7 @@ func phasesOf(c *clustertest.Cluster, killed time.Time, dead int, w writeTime, g
 				if k == i || k == dead {
 					continue
 				}
-				for _, f := range loggedBy(o, t, "group has leader", killed) {
+				for _, f := range loggedBy(t, o, "group has leader", killed) {
 					if f.fields["group"] == g.String() && f.fields["term"] == l.fields["term"] {
 						voter = fmt.Sprintf(", the voter's %s", f.fields["vote_sync"])
 					}

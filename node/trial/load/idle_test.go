@@ -84,7 +84,7 @@ func idleNodes(c *clustertest.Cluster, window time.Duration) []atRest {
 	began := time.Now()
 	add := func(sign float64) {
 		for i, p := range c.Nodes {
-			cpu, err := clustertest.CPUOf(p.Cmd.Process.Pid)
+			cpu, err := clustertest.ProcessorTimeOf(p.Cmd.Process.Pid)
 			if err != nil {
 				c.T.Fatal(err)
 			}

@@ -14,8 +14,8 @@ import (
 	"muster/repl/client/bench"
 )
 
-// What the tests that put a load on real nodes for some time have in common. They
-// run on demand: what they judge needs a machine that does nothing else.
+// The tests that put a load on real nodes for some time share this. They run on
+// demand: what they judge needs a machine that does nothing else.
 
 // runBench runs muster bench once, in a process of its own, and for as long as it
 // takes.
@@ -60,7 +60,7 @@ func median[T cmp.Ordered](all []T) T {
 	return sorted[len(sorted)/2]
 }
 
-// quantileOf is that of some times.
+// quantileOf returns a quantile of some times.
 func quantileOf(q float64, all []time.Duration) time.Duration {
 	if len(all) == 0 {
 		return 0

@@ -202,7 +202,7 @@ func TestPauses(t *testing.T) {
 	}
 	t.Logf("%d keys set in %v; resident %.0f MB", *pauses, time.Since(began).Round(time.Second), residentOf(c))
 	// What snapshots of so much cost is told, and not judged.
-	early, earlySets, snapshots, _ := watchPauses(c, t, cl, pauseSnapshots)
+	early, earlySets, snapshots, _ := watchPauses(t, c, cl, pauseSnapshots)
 	for _, x := range []struct {
 		what string
 		all  []probe
@@ -214,7 +214,7 @@ func TestPauses(t *testing.T) {
 	restful(c)
 	t.Logf("their snapshots written after %v; resident %.0f MB", time.Since(began).Round(time.Second), residentOf(c))
 
-	gets, sets, _, watched := watchPauses(c, t, cl, pauseTime)
+	gets, sets, _, watched := watchPauses(t, c, cl, pauseTime)
 
 	var collected []collection
 	for i := range c.Nodes {
@@ -280,7 +280,7 @@ func TestPauses(t *testing.T) {
 
 // watchPauses has sets make garbage for some time, and returns what those saw who asked
 // one thing at a time, and when snapshots were being written.
-func watchPauses(c *clustertest.Cluster, t *testing.T, cl *client.Client, d time.Duration) (gets, sets []probe, snapshots []span, watched span) {
+func watchPauses(t *testing.T, c *clustertest.Cluster, cl *client.Client, d time.Duration) (gets, sets []probe, snapshots []span, watched span) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()

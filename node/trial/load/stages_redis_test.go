@@ -71,14 +71,14 @@ func besideRedis(t *testing.T, r bench.Result) (string, error) {
 			return "", err
 		}
 		n := int(few * stagesFor.Seconds() / took.Seconds())
-		before, err := clustertest.CPUOf(server.Process.Pid)
+		before, err := clustertest.ProcessorTimeOf(server.Process.Pid)
 		if err != nil {
 			return "", err
 		}
 		if took, err = load(n); err != nil {
 			return "", err
 		}
-		after, err := clustertest.CPUOf(server.Process.Pid)
+		after, err := clustertest.ProcessorTimeOf(server.Process.Pid)
 		if err != nil {
 			return "", err
 		}

@@ -2,8 +2,8 @@
 //
 // Captures, memories, dumps and logs are searched for what is secret; strangers, wrong certificates,
 // wrong roles and hostile bytes are turned away, with one line that says what would be right. The
-// threats that docs/security.md lists have their attacks, each with its planted bug, in the packages
-// that hold the defences.
+// attacks on the threats that docs/security.md lists, with their planted bugs, stand in the packages
+// that have the defences.
 //
 // exposed_test.go has what is planted and searched for, capture_test.go the capture.
 package security
