@@ -553,8 +553,8 @@ func setAndReadBack(t *testing.T, endpoints, path string) {
 	}
 }
 
-// What tests use is not in the binary: testing declares flags, and what starts and kills nodes has
-// no place among them.
+// The binary has no test code in it: package testing declares flags of its own, and code that starts
+// and kills nodes does not belong in what ships.
 func TestBinaryHasNoTests(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	if err != nil {
@@ -562,7 +562,7 @@ func TestBinaryHasNoTests(t *testing.T) {
 	}
 	all := strings.Fields(string(out))
 	if !slices.Contains(all, "muster/node/cmd") {
-		t.Fatalf("go list finds not even the commands: %q", all)
+		t.Fatalf("go list does not even find the commands: %q", all)
 	}
 	for _, p := range all {
 		if p == "testing" || strings.HasPrefix(p, "muster/") && strings.HasSuffix(p, "test") {

@@ -293,7 +293,7 @@ func (l *laws) may(who rights.Principal, verbs access.Verbs) *wire.Error {
 }
 
 // nextElsewhere is what the holder of a certificate may do about a request that another node has to answer.
-const nextElsewhere = "send a token with the request, which goes by every node: muster auth token prints one, POST /api/v1/auth/login gives one for a password"
+const nextElsewhere = "send a token with the request, which every node takes: muster auth token prints one, POST /api/v1/auth/login gives one for a password"
 
 // open returns the client. The first one who wants it has it made.
 func (e *envoy) open() (*client.Client, error) {

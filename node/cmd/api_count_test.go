@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Whoever watches a node sees what is asked of it over HTTP by the routes of the API, and no path or name that a
+// The figures of a node count what is asked of it over HTTP by the routes of the API, and by no path or name that a
 // client made up.
 func TestHTTPRequestsAreCounted(t *testing.T) {
 	a := api(t)

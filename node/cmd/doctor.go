@@ -31,8 +31,8 @@ replicas that are damaged or differ, jobs that are stuck, limits that are nearly
 reached, and levels and versions. "muster status" shows what one node knows of the others;
 doctor asks all nodes, so it also finds a link that is cut in one direction.
 
-Ends with status 1 when there is a finding of severity error, and with 7 for a user who may
-not look: it takes read on the cluster.
+Ends with status 1 when there is a finding of severity error, and with 7 for a user
+without read on the cluster.
 
 With -o json: {"ok":true,"findings":[{"severity":"error"|"warning","what":…,"remedy":…}],
 "nodes":[{"id":…,"name":…,"addr":…,"answered":true,"version":…,"start":N,"uptime_s":N,
@@ -80,7 +80,7 @@ func doctorRowOf(p *overview.Patient) *doctorRow {
 }
 
 // askAll asks every node at the same time, or some at a time if they are many. It fails if one says that this user may not
-// look into the cluster: the others have the same rules, and what is not told is no finding.
+// look into the cluster: the others go by the same rules, and an answer that was refused is no finding.
 func askAll(ctx context.Context, s *errand, p *overview.Patient) (refused error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

@@ -121,8 +121,9 @@ func (s *errand) with(ctx context.Context, f func(context.Context) error) error 
 // isDenied reports whether a node has said that it does not permit something, or does not let us in.
 func isDenied(err error) bool { return errors.Is(err, &wire.Error{Code: wire.CodeUnauthorized}) }
 
-// noRight reports whether err, of the node at addr, says that this user lacks a right. If the node has not let us in, it
-// lacks nothing that others might not give: every user who is let in may see a status.
+// noRight reports whether err, from the node at addr, means that this user lacks a right on the cluster. A node that has
+// not let us in says no such thing, and another one may let us in. To tell the two apart it asks for the status, which
+// every user who is let in may see.
 func (s *errand) noRight(ctx context.Context, addr string, err error) bool {
 	if !isDenied(err) {
 		return false

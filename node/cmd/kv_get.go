@@ -31,8 +31,8 @@ Keys of one slot are read at one moment, others are not. --at-once reads all of 
 if one group has them; else it names two of different groups.
 
 With -o json: {"items":[{"key":"K","value":"V","version":17,"slot":1234,"group":1,"at":"g1/2.17"}],"missing":["X"]}
-The item of a key that ends by itself has "remaining_ms" too, what is left of its time, and
-"lease", if it ends with one.`,
+A key that ends by itself also has "remaining_ms", what is left of its time, and "lease" if
+it ends with a lease.`,
 		Flags: []cli.Flag{
 			readHowFlag(),
 			&cli.DurationFlag{Name: "max-stale", DefaultText: "not at all", Usage: "how old `D` the answer may be, up to 1h"},

@@ -58,14 +58,14 @@ func serviceList(con *console, c *cli.Context) error {
 func serviceGetCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "get", Usage: "show a service and its instances", ArgsUsage: "NAME",
-		Description: `Shows for each instance its status, since when, the node that checks it, why it is so, and its
-settings; passwords as ` + registry.Mask + `. No node is shown for an instance that reports itself, for one
-whose check was assigned a moment ago or can't be run by any node, and with --read local. --changes
-shows the last changes of each instance's status instead. Ends with status 4 if there is no such
-service.
+		Description: `Shows for each instance its status, since when it has it, which node checks it, the reason, and
+its settings; passwords as ` + registry.Mask + `. No node is shown for an instance that reports itself,
+for one that no node can check or whose check was assigned a moment ago, or with --read local.
+--changes shows the last changes of each instance's status instead. Ends with status 4 if there
+is no such service.
 
-With -o json: ` + serviceForm + `; a node that is checked has "checked_by" too, the name of the node
-of the cluster that checks it`,
+With -o json: ` + serviceForm + `; an instance that a node checks
+also has "checked_by", the name of that node`,
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "changes", Usage: "show how the status has changed"}, tagFlag(), readHowFlag()},
 		Action: con.action(serviceGet),
 	})
