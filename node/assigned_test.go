@@ -13,9 +13,9 @@ import (
 	"muster/shardmap/registry"
 )
 
-// Whoever reads a service is told which node checks it: the one that does, and another one when that
-// is gone. Only the leader of the group knows, and only while it is sure to lead: it is asked by way of
-// any node, and of an answer that may be older nobody is told anything.
+// A read of a service names the node that checks it: the one that does and, once that has gone,
+// another one. Only the leader of the group knows, and only while it is sure that it leads. So any
+// node passes the question on to it, and an answer that may be older names nobody.
 func TestWhoChecksIsTold(t *testing.T) {
 	t.Parallel()
 	nodes, cl := cluster(t, 3, nil)

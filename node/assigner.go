@@ -280,8 +280,8 @@ func (d *assigning) heartbeat(m *machine.Map, said *wire.Heartbeat, answer func(
 	d.mail.post(func(now time.Duration) { answer(d.core.Heartbeat(now, g, name, instance, up, note)) })
 }
 
-// checkers has answer called with the nodes that run the checks of a service. It reports false,
-// and calls nothing, if the group is not led here. The goroutine that owns the host calls it.
+// checkers calls answer, later, with the nodes that run the checks of a service. It returns false
+// and never calls answer if the group is not led here. The goroutine that owns the host calls it.
 func (d *assigning) checkers(g raft.GroupID, name string, answer func([]wire.ServiceChecker)) bool {
 	of := d.gathering[g]
 	if of == nil {

@@ -15,7 +15,7 @@ func bug(string) bool { return false }
 // spoiling begins to spoil states on request of a test; here none is.
 func spoiling(*Node) {}
 
-// readWish and wishedHost are for a planted bug.
+// readWish and wishedHost serve a planted bug.
 func readWish(request []byte) (*ecdsa.PublicKey, error) { return trust.ReadRequest(request) }
 
 func wishedHost(*ecdsa.PublicKey) trust.Host { return "" }

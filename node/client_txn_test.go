@@ -85,7 +85,7 @@ func TestClientTransactions(t *testing.T) {
 	refused(t, "attach", set("held", nil, client.WriteOptions{Lease: lease.ID}), wire.CodeNotFound, "lease "+lease.ID.String())
 }
 
-// A question after a table of an index is kept until there is one.
+// A question for a table of an index is kept until there is one.
 func TestTopologyAt(t *testing.T) {
 	r := serving(t, defaultLimits())
 	cl := r.library()

@@ -50,8 +50,8 @@ func (p *report) findings(loop *repl.Loop, t *shardmap.Table, v *view) (list []w
 	return list
 }
 
-// tableFindings are what each node with the table t finds in it. That there are fewer groups than servers is none: a
-// cluster begins so and works so, and a warning that stays would hide the next one. A note of the status tells it.
+// tableFindings are what each node with the table t finds in it. Fewer groups than servers are no finding: a cluster begins
+// that way and works, and a warning that never goes away would hide the next one. A note of the status tells of it.
 func tableFindings(t *shardmap.Table) (list []wire.DoctorFinding) {
 	differing, differed := Differing(t)
 	for _, x := range differing {

@@ -17,8 +17,8 @@ import (
 	"muster/repl/wire"
 )
 
-// browses asks a node for its health as a browser does that trusts the roots of the cluster and nothing else, at a host
-// of which the node has the port. It returns the certificate that was shown.
+// browses asks a node whether it is alive, at a host and the node's port, as a browser does that trusts the roots of the
+// cluster and nothing else. It returns the certificate that was shown.
 func browses(t *testing.T, r *runningNode, host string) (*x509.Certificate, error) {
 	t.Helper()
 	roots := x509.NewCertPool()
@@ -85,7 +85,7 @@ func TestBrowsersKnowNodes(t *testing.T) {
 		t.Error("the node is still known at its former address")
 	}
 
-	// Within 30 days all that is shown is another certificate.
+	// A node that is renewed shows another certificate, which names the same host.
 	before := make([]*x509.Certificate, len(nodes))
 	hosts := []string{"127.0.0.1", "127.0.0.1", "127.0.0.1", "localhost"}
 	for i, r := range nodes {
@@ -127,7 +127,7 @@ func TestNamesAreNotAskedFor(t *testing.T) {
 	}
 }
 
-// namesAsked returns by what a host gets a certificate for the host of its choice; empty: nothing.
+// namesAsked returns how a stranger gets a certificate that names a host of its choice; "" if it can't.
 func namesAsked(t *testing.T) string {
 	nodes, users := secured(t, 1)
 	r := nodes[0]

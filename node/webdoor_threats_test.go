@@ -306,7 +306,7 @@ func TestWrongTokenKeepsTheConnection(t *testing.T) {
 	}
 }
 
-// wrongTokens says which of both is not so.
+// wrongTokens returns which of the two does not hold, or "".
 func wrongTokens(t *testing.T) string {
 	p := withHTTP(t, 1, secureLimits())
 	r := p.nodes[0]

@@ -76,9 +76,8 @@ func (c *clock) now() raft.GroupTime {
 }
 
 // TimeOf returns the time of a group as the replica here knows it: measured, where it leads; else
-// the newest that its log or its leader has told it. It is no longer ago than the last heartbeat
-// that came, while the group has anything that ends; 0 if no replica of the group is here. It is for a [Query] that
-// runs.
+// the newest that its log or its leader has told it, which each heartbeat does while anything in the
+// group ends by itself. It is 0 if no replica of the group is here. It is for the Run of a [Query].
 func TimeOf(h *Host, id raft.GroupID) raft.GroupTime {
 	g := h.groups[id]
 	switch {

@@ -74,8 +74,8 @@ func (e *End) Remaining(now raft.GroupTime) uint64 {
 	return uint64(e.At-min(e.At, now)) / millisecond
 }
 
-// endOfKey returns when the key of a record ends, which is in a slot so far ahead of its group.
-// leaseOf returns the record of a lease.
+// endOfKey returns when the key of a record ends. ahead is by how much the time of its slot is ahead
+// of its group's, in nanoseconds; leaseOf returns the record of a lease, or nil.
 func endOfKey(slot Slot, rec record, ahead int64, leaseOf func(number uint64) record) End {
 	by := rec.ending()
 	end := End{Ends: true}
@@ -111,8 +111,8 @@ func (s *slotState) groupTime(at slotTime) raft.GroupTime {
 	return at.groupTime(s.endings.aheadBy())
 }
 
-// groupTime returns the time of a group whose slot is so far ahead, in nanoseconds, when the
-// slot's is at.
+// groupTime returns the time of the group when the slot's, which is so many nanoseconds ahead of it,
+// is at.
 func (at slotTime) groupTime(ahead int64) raft.GroupTime {
 	if at == endless {
 		return raft.GroupTime(endless)

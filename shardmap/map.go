@@ -245,7 +245,7 @@ func (m *Map) Get(key, dst []byte) (value []byte, version uint64, is Presence) {
 	return value, version, is
 }
 
-// Find is [Map.Get] that also tells when the key ends.
+// Find is [Map.Get], and also returns when the key ends.
 func Find(m *Map, key, dst []byte) (value []byte, version uint64, end End, is Presence) {
 	s, hash := locate(key)
 	pages := m.slots.Load()

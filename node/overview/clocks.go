@@ -10,8 +10,8 @@ import (
 	"muster/repl/wire"
 )
 
-// clockMax is how far two clocks may be apart. Whoever compares the logs of two nodes reads
-// times to the second. Within clockWell it is over.
+// clockMax is how far two clocks may be apart: people who compare the logs of two nodes read times
+// to the second. The warning ends within clockWell.
 const (
 	clockMax  = time.Second
 	clockWell = 800 * time.Millisecond
@@ -36,7 +36,8 @@ func readingOf(id raft.NodeID, node string, a *wire.DoctorAnswer, asked, answere
 	return clockReading{id, node, time.UnixMicro(int64(a.WallMicros)).Sub(middle), half}, a.WallMicros != 0
 }
 
-// apart is how far two clocks are apart, and what that comes to: nothing, where it may be more or less than a limit.
+// apart returns how far two clocks are apart, and how that stands to the limits: readingBetween where what is unsure leaves
+// that open.
 func (r clockReading) apart(o clockReading) (by time.Duration, is reading) {
 	by = r.ahead - o.ahead
 	switch unsure := r.unsure + o.unsure; {

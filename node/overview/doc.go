@@ -10,7 +10,7 @@
 //
 //	patient.go   what all nodes have answered; findings.go and clocks.go judge it
 //	strain.go    what is measured, and moves about its limit
-//	older.go     what nodes of an older build say, which tell no kinds of problems
+//	older.go     what nodes of an older build say, whose problems have no kinds
 //	remedy.go    what to do, in the words that nodes use too
 //	rows.go      nodes, groups and jobs as commands print them; groups.go merges what nodes say of groups
 //	sample.go    all answers of one moment

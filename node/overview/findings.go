@@ -26,15 +26,17 @@ const (
 	// freshUptime is how long a node may take to connect to all others.
 	freshUptime = 5 * time.Second
 	// rttMax is the pause between two heartbeats: answers that take longer
-	// eat into the election timeout. Within rttWell that is over.
+	// eat into the election timeout. The warning ends within rttWell.
 	rttMax  = 100 * time.Millisecond
 	rttWell = 80 * time.Millisecond
 	// syncP99Max is a disk that delays every heartbeat's worth of writes, and
-	// syncStuck one on which a leader hands over. Within syncP99Well the first is over.
+	// syncStuck one on which a leader hands over. The warning about the first ends
+	// within syncP99Well.
 	syncP99Max  = 100 * time.Millisecond
 	syncP99Well = 80 * time.Millisecond
 	syncStuck   = 500 * time.Millisecond
-	// freeMin is room for some segments and a small snapshot. From freeWell on there is enough again.
+	// freeMin is room for some segments and a small snapshot. The warning ends from
+	// freeWell on.
 	freeMin  uint64 = 256 << 20
 	freeWell uint64 = 320 << 20
 	// groupsNamedMax is how many groups one finding names.
@@ -67,7 +69,7 @@ func (p *Patient) Diagnose() (list []Finding) {
 	return list
 }
 
-// examine returns what is wrong at a time. all has the strains of before, and then those of now.
+// examine returns what is wrong at a time, and brings the strains in all up to date.
 func (p *Patient) examine(now time.Time, all strains) []judged {
 	e := &examination{Patient: p, now: now, strains: all}
 	for _, part := range []struct {
@@ -96,22 +98,22 @@ func (p *Patient) examine(now time.Time, all strains) []judged {
 type examination struct {
 	*Patient
 	now     time.Time
-	strains strains // each is of this time once it was looked at
+	strains strains // those of the sample before, until each is looked at
 	found   []judged
 	rank    rank // of what is being looked at
 }
 
-// find adds a finding, which is about what its words begin with.
+// find adds a finding that is known by how its words begin.
 func (e *examination) find(severity, remedy, format string, args ...any) {
 	e.findAbout(headline(fmt.Sprintf(format, args...)), severity, remedy, format, args...)
 }
 
-// findAbout adds a finding whose words have what is measured: they differ from one sample to the next, and about does not.
+// findAbout adds a finding that is known by about: its words hold a measurement, so they differ from sample to sample.
 func (e *examination) findAbout(about, severity, remedy, format string, args ...any) {
 	e.found = append(e.found, judged{Finding{severity, fmt.Sprintf(format, args...), remedy}, e.rank, about})
 }
 
-// strained looks at something measured, and warns of it if that is a strain, which it reports. about names it.
+// strained takes a reading of what about names, adds a warning if that is under strain, and reports whether it is.
 func (e *examination) strained(about string, r reading, remedy, format string, args ...any) (found bool) {
 	before, known := e.strains[about]
 	s := before.next(r, e.now, known)

@@ -7,9 +7,9 @@ import (
 	"muster/repl/wire"
 )
 
-// Nodes of before problems had kinds send words alone. While a cluster is upgraded node by node, the status that is
-// believed may be of such a node: it is understood by the words that it uses. Those are fixed, and nothing here follows the
-// words of today.
+// Nodes of a build before problems had kinds send words alone. While a cluster is upgraded node by node, the status that is
+// believed may be from such a node, and is understood by its words. Those are fixed: they don't follow the words that nodes
+// of this build use.
 
 // Words of older releases.
 const (
@@ -17,7 +17,7 @@ const (
 	olderNoLeader   = "no leader"
 )
 
-// kindOf returns a problem with its kind, which is found by its words if its node has told none.
+// kindOf returns a problem with its kind. If its node has not told one, the words give it.
 func kindOf(a *wire.StatusAnswer, p wire.Problem) wire.Problem {
 	if p.Kind != wire.ProblemOther {
 		return p

@@ -35,7 +35,7 @@ type Overview struct {
 
 	told   bool // some node has told its status: the groups are known
 	tabled bool // the table is known, and with it the jobs
-	// about is what the reason is about, where a finding says it otherwise than with the beginning of its words.
+	// about names what the reason is about; empty: the beginning of its words does.
 	about   string
 	strains strains
 }
@@ -110,8 +110,8 @@ type Past struct {
 	// Earlier are samples of the last seconds, oldest first. Jobs go on in jumps, so the pace of each is
 	// counted from the oldest one in which it was running.
 	Earlier []*Sample
-	// Last is the overview before; nil if there is none. What was measured then counts, as far as a verdict on it is not
-	// to change with each sample.
+	// Last is the overview before this one; nil if there is none. Its strains count on, so that the verdict does not
+	// change with each sample.
 	Last *Overview
 	// Events are what has changed lately, oldest first.
 	Events []Event

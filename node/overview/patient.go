@@ -95,8 +95,8 @@ func (p *Patient) Answered(id raft.NodeID, a *wire.DoctorAnswer, asked, answered
 // node answers.
 func (p *Patient) Silent(id raft.NodeID, why error) { p.silent[id] = why }
 
-// Outside takes why a node does not let in whoever asks, as one that can't tell who that is. Then its silence says nothing
-// about its replicas.
+// Outside takes why a node does not let the asker in, for example because it can't tell who that is. Its silence then says
+// nothing about its replicas.
 func (p *Patient) Outside(id raft.NodeID, why error) { p.silent[id], p.unasked[id] = why, true }
 
 // Heard reports whether a node has answered.

@@ -2,29 +2,27 @@ package overview
 
 import "time"
 
-// What is measured moves about its limit: a round trip of some 100 ms is below it in one second and above it in the next.
-// A verdict that went along would tell a person nothing but that, each second. So a strain begins and ends only after a
-// while, and has a limit for its end that is well within the one for its beginning.
+// A measurement moves about its limit: a round trip of some 100 ms is below it in one second and above it in the next. A
+// verdict that followed each sample would change each second, and tell a person nothing. So a strain begins and ends only
+// after a while, and the limit for its end is well within the one for its beginning.
 
 const (
-	// strainBegins is for how long all samples must be beyond the limit until that is a finding: longer than two pings,
-	// so that one slow answer is none.
+	// strainBegins is how long all samples must be beyond the limit before that is a finding: longer than two pings, so
+	// that one slow answer is not enough.
 	strainBegins = 5 * time.Second
-	// strainEnds is for how long all samples must be well within the limit until it is one no more.
+	// strainEnds is how long all samples must be well within the limit before the finding ends.
 	strainEnds = 15 * time.Second
-	// strainKept is for how long it counts what the last sample showed. What nothing is known of is taken as it is, by
-	// the limit alone.
+	// strainKept is how long the last sample counts. After a longer gap, as at the first sample, the limit alone decides.
 	strainKept = 15 * time.Second
 )
 
-// reading is something measured, beside its limits. It may be neither: within the limit, but not well within it; or not
-// known so precisely.
+// reading is how a measurement stands to its two limits.
 type reading int
 
 const (
-	readingBetween reading = iota
-	readingBeyond          // the limit for the beginning
-	readingWell            // within the limit for the end
+	readingBetween reading = iota // the two limits, or not known precisely enough
+	readingBeyond                 // the limit for the beginning
+	readingWell                   // within the limit for the end
 )
 
 // above is the reading of a value that should be small, and below of one that should be large.
@@ -50,7 +48,7 @@ func below[T ~int64 | ~uint64](value, begins, ends T) reading {
 
 // strain is what is known of something measured.
 type strain struct {
-	found  bool      // it is a finding. Left once it was well for strainEnds; entered once it was beyond for strainBegins
+	found  bool      // it is a finding: set once it was beyond for strainBegins, cleared once it was well for strainEnds
 	turned time.Time // since when all samples say that found is to change; zero: the last one does not
 	seen   time.Time // when the last sample was
 }
@@ -58,7 +56,7 @@ type strain struct {
 // strains are those of a cluster, by what they are of.
 type strains map[string]strain
 
-// next is a strain one sample later. known: there is an earlier one.
+// next returns the strain after one more sample. known says that there was one before.
 func (s strain) next(r reading, now time.Time, known bool) strain {
 	if !known || now.Sub(s.seen) > strainKept {
 		return strain{found: r == readingBeyond, seen: now}
@@ -79,7 +77,7 @@ func (s strain) next(r reading, now time.Time, known bool) strain {
 	return s
 }
 
-// after returns the strains that count at a time: those of which it is not too long ago.
+// after returns the strains that still count at a time: those seen within strainKept.
 func (all strains) after(now time.Time) strains {
 	kept := strains{}
 	for of, s := range all {

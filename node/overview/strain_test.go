@@ -103,7 +103,7 @@ func TestVerdictStandsStill(t *testing.T) {
 	}
 }
 
-// A reason that has a time in it, or a size, is the same one a second later: no event tells of it anew.
+// A reason that holds a time or a size is the same one a second later, so no event tells of it again.
 func TestReasonIsToldOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name string

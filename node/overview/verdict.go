@@ -41,7 +41,7 @@ const (
 type judged struct {
 	Finding
 	rank  rank
-	about string // is the same for one thing, whoever tells of it, and whenever
+	about string // names the thing, and is the same whoever tells of it, and whenever
 }
 
 // severities in the order in which they are shown.
@@ -56,7 +56,7 @@ func headline(what string) string {
 	return what
 }
 
-// aboutGroups is what a problem or a finding with groups is about, whoever tells of it; sum is that of the groups.
+// aboutGroups names the groups that a problem or a finding is about, whoever tells of it; sum is their [wire.SumOf].
 func aboutGroups(kind wire.ProblemKind, sum uint32) string {
 	if kind == wire.ProblemMajority {
 		return fmt.Sprintf("majority of groups %08x", sum)
@@ -64,7 +64,7 @@ func aboutGroups(kind wire.ProblemKind, sum uint32) string {
 	return fmt.Sprintf("leader of groups %08x", sum)
 }
 
-// aboutNode is what one with a node is about.
+// aboutNode names the node that a problem or a finding is about.
 func aboutNode(id raft.NodeID) string { return "node " + id.String() }
 
 // findings merges what the nodes say in their statuses with what the doctor finds, worst first. The
@@ -93,7 +93,7 @@ type merger struct {
 	at   map[string]int // by headline: where in list it stands
 }
 
-// add adds a finding, or makes the one about the same thing as severe that is there.
+// add adds a finding. If there is one about the same thing, it makes that as severe instead.
 func (m *merger) add(f judged) {
 	i, ok := m.at[f.about]
 	switch {

@@ -382,7 +382,7 @@ func (d *Door) checkPlace(v *Visitor, r *http.Request, k Kind, places *Places) *
 // memory of the process.
 const bugRightsUnasked = "figures and profiles without a right"
 
-// bugTriesFree is planted to show that its test finds it: whoever shows tokens that don't count goes on at no cost.
+// bugTriesFree is planted to show that its test finds it: a token that does not count costs nothing.
 const bugTriesFree = "wrong tokens cost nothing"
 
 // serve brings a request to its handler, once it is known who makes it, if that matters.
@@ -397,9 +397,9 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, v *Visitor, m *Moun
 		e = v.proven.do(func() *wire.Error { return v.Prove(c.User) })
 	} else if e.Code == wire.CodeUnauthorized {
 		if field(r, "Authorization") != "" && !bug(bugTriesFree) && (v.Failed == nil || !v.Failed()) {
-			// To look at what was shown costs a processor as much as a handshake does, so its host pays for one. The
-			// connection ends only if that host has to wait for its next handshake: the tabs of a browser share
-			// a connection, and what another tab is about to send over one that ends may fail there.
+			// A token costs the processor as much as a handshake, so its host is charged for one. The connection ends
+			// only if that host has to wait for its next handshake: the tabs of a browser share a connection, and a
+			// request that another tab is about to send over one that ends may fail there.
 			w.Header().Set("Connection", "close")
 		}
 		if m.Kind == Figures {

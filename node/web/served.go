@@ -9,7 +9,7 @@ import (
 	"muster/repl"
 )
 
-// Other is the route of requests that nothing serves. Their paths are chosen by strangers, so none of them is told.
+// Other is the route of requests that nothing serves. Strangers choose their paths, so these are not counted apart.
 const Other = "other"
 
 // NoCode is the code of requests that ended without an answer.
@@ -22,9 +22,9 @@ type served struct {
 	times repl.Durations    // guarded by mu
 }
 
-// Served is what requests have in common that are counted together.
+// Served is a kind of requests that are counted together.
 type Served struct {
-	Route string // the path of the door's own, of a mount, or that [Route] has named; [Other]
+	Route string // the path that [Route] was given, or of the mount or the door's own answer; else [Other]
 	Code  string // the class of the status, as in 2xx, or [NoCode]
 }
 
@@ -37,8 +37,8 @@ func (d *Door) Served(f func(s Served, requests uint64)) {
 	}
 }
 
-// Times returns how long answers took, from when the head of the request was read to when its handler returned. Those
-// that go on for as long as their reader wants are left out.
+// Times returns how long answers took, from when the head of the request was read to when its handler returned. It leaves
+// out those that last as long as their reader wants.
 func (d *Door) Times() repl.Durations {
 	d.served.mu.Lock()
 	defer d.served.mu.Unlock()
@@ -55,22 +55,22 @@ type counted struct {
 	began    time.Time
 }
 
-// Route names the route of the request that w answers. There must be few of them: a path that a stranger can choose is
-// none. A handler that names none is counted by the path of its [Mount].
+// Route names the route of the request that w answers. There must be few routes, so a path that a stranger can choose must
+// not be one. A request whose handler names none is counted by the path of its [Mount].
 func Route(w http.ResponseWriter, route string) {
 	if c, ok := w.(*counted); ok {
 		c.route = route
 	}
 }
 
-// GoesOn says of the answer w that it may take as long as its reader wants, so that its time tells nothing of this node.
+// GoesOn marks the answer w as one that lasts as long as its reader wants, so that its time tells nothing about this node.
 func GoesOn(w http.ResponseWriter) {
 	if c, ok := w.(*counted); ok {
 		c.goesOn = true
 	}
 }
 
-// bugStrangersRoutes is planted to show that its test finds it: whoever asks for another path makes another count.
+// bugStrangersRoutes is planted to show that its test finds it: each path that somebody asks for is counted apart.
 const bugStrangersRoutes = "paths of strangers are routes"
 
 // begin returns the writer for a request that a mount serves.

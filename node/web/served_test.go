@@ -62,7 +62,7 @@ func countedByRoute(t *testing.T) string {
 	return ""
 }
 
-// What a handler writes is counted by the status that its client gets.
+// An answer is counted by the status that its client gets, whatever the handler calls.
 func TestStatusThatIsCounted(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -87,7 +87,7 @@ func TestStatusThatIsCounted(t *testing.T) {
 	}
 }
 
-// discard is a writer of which nothing is kept.
+// discard is a writer that keeps nothing.
 type discard struct{}
 
 func (discard) Header() http.Header         { return http.Header{} }

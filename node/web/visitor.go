@@ -27,8 +27,8 @@ type Visitor struct {
 	// where nobody is asked: each takes another seat, or refuses.
 	Arrive func() *wire.Error
 	Prove  func(user string) *wire.Error
-	// Failed is called with each request that has shown what does not count, and reports whether the connection may stay;
-	// nil: it may not.
+	// Failed is called for each request whose token does not count, and reports whether the connection may stay; nil: it
+	// may not.
 	Failed func() bool
 
 	hereAddr        string      // the address that it came to, without the port. Set by Serve

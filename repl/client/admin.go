@@ -113,8 +113,8 @@ func (i inspector) Trail(ctx context.Context, endpoint string, q wire.Trail) (*w
 	return a, nil
 }
 
-// question asks one node something that changes nothing. Where that is a node at a given endpoint, and nothing listens
-// there, it fails at once with an [ErrNoEndpoint], unless this client was never connected to any node.
+// question asks one node something that changes nothing. If an endpoint is given and nothing listens there, it fails at
+// once with an [ErrNoEndpoint], unless this client was never connected to any node.
 func (c *courier) question(ctx context.Context, kind wire.Type, endpoint string, ask, into wire.Body) error {
 	x := newCall(kind)
 	defer x.release()

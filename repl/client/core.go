@@ -91,8 +91,8 @@ const (
 	// three times the work for all nodes. A node that stands still accepts connections too, and is passed over
 	// only after this time.
 	HelloStaggerTLS = time.Second
-	// VacantFresh is how long it counts that nothing listens at a peer's addresses, also for [Call.Prompt] calls that come
-	// after that was found. The host there refuses a dial at once, so dialling again costs little, and this bounds how often.
+	// VacantFresh is how long it counts, for [Call.Prompt] calls that come later, that nothing was found listening at a
+	// peer's addresses. A host that refuses a dial does so at once, so dialling again costs little, and this bounds how often.
 	VacantFresh = 100 * time.Millisecond
 	// RedialMax bounds the pause before a peer is dialled again.
 	RedialMax = 2 * time.Second

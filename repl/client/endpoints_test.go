@@ -244,9 +244,8 @@ func TestOnlyEndpointIsBad(t *testing.T) {
 	}
 }
 
-// Somebody who asks each node how it is must not wait for one whose host says at once that nothing listens there: a
-// question for which any node would do goes on to the others, and this one has its answer. The client's patience and
-// the time of the question are so long that neither ends it.
+// A question to one node must not wait if the node's host says at once that nothing listens there. The client's patience
+// and the time of the question are so long that neither ends it.
 func TestNobodyListensIsToldAtOnce(t *testing.T) {
 	c := newFake(t, 2, 1)
 	client, err := Open(Options{Insecure: true, Cluster: "fake", Endpoints: []string{c.nodes[0].addr, c.nodes[1].addr}, Patience: time.Hour})

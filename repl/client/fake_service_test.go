@@ -23,7 +23,7 @@ type fakeServices struct {
 	floor    uint64                  // index of the entry up to which events are no longer kept
 	beats    []wire.Heartbeat
 	checkers []wire.ServiceChecker     // that a leader names, whatever service it is asked for
-	asked    [wire.ReadBounded + 1]int // questions after services that were answered, by mode
+	asked    [wire.ReadBounded + 1]int // questions about services that were answered, by mode
 }
 
 type fakeService struct {
@@ -137,7 +137,7 @@ func (c *fakeCluster) check(service, instance string, is registry.Status) {
 	c.store(service, &next, c.groupOf(shardmap.SlotOf([]byte(service))))
 }
 
-// listServices answers a question after services. Pages are short.
+// listServices answers a question about services. Pages are short.
 func (n *fakeNode) listServices(body []byte) (wire.Type, []byte) {
 	c := n.cluster
 	var q wire.Services

@@ -20,11 +20,11 @@ type Item struct {
 	Group      raft.GroupID
 	At         raft.LogID // the value is as of here
 
-	// Ends: the key ends by itself, which a node of an older build does not tell. Remaining, in
-	// whole milliseconds, is what is left of its time by the clock of the replica that answered: the
-	// leader of the group, unless another was allowed to. 0: it is due, and about to be removed. A
-	// key never ends earlier than a leader said. Another replica's answer is as old as what it has
-	// heard of the time.
+	// Ends says that the key ends by itself; a node of an older build never tells. Remaining is
+	// what is left of its time, in whole milliseconds, by the clock of the replica that answered: the
+	// leader of the group, unless the read allowed another. 0 means that the key is due and about to
+	// be removed. A key never ends earlier than a leader said. Another replica may say too much, by
+	// as long as it has not heard of the time.
 	Ends      bool
 	Remaining time.Duration
 	Lease     shardmap.LeaseID // with which it ends; 0: it has a time of its own

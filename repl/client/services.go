@@ -24,10 +24,10 @@ type ServiceItem struct {
 	Group   raft.GroupID
 	At      raft.LogID // the service is as of here
 	// Checkers has the node that runs the check of each instance, by the instance's id, as the leader
-	// of the group knew it when it answered. An instance is missing while no node runs its check, as
-	// one that reports itself, or while a new leader is about to assign it. There are none in listings,
-	// in reads that are Local or have a MaxStale, in one that is Follower and was answered by another
-	// replica than the leader, and where the leader is of an older build.
+	// of the group knew it when it answered. An instance is missing if it reports itself, if no node
+	// runs its check, or while a new leader has yet to assign it. Checkers is nil in listings, in
+	// reads that are Local or have a MaxStale, in a Follower read that another replica than the leader
+	// answered, and where the leader is of an older build.
 	Checkers map[string]Checker
 }
 
@@ -249,8 +249,8 @@ func (c services) ask(ctx context.Context, q *wire.Services, o ReadOptions) (p s
 	return p, nil
 }
 
-// checkedBy takes who checks the instances. What the leader says of a check that the record no
-// longer has, or does not have yet, says nothing about this one.
+// checkedBy notes which nodes check the instances. A row about another version of a check than the
+// record has says nothing about this one.
 func (i *ServiceItem) checkedBy(rows []wire.ServiceChecker) {
 	for _, c := range rows {
 		if x := i.Service.Instance(c.Instance); x != nil && x.Check == c.Check {

@@ -11,7 +11,7 @@ import (
 )
 
 // table is who owns which slot and who leads which group, as far as a client
-// knows, and the question after a newer one.
+// knows, and the question for a newer one.
 type table struct {
 	known bool   // Invariant: set once a table was seen, never cleared
 	index uint64 // of the table: which entry changed it last

@@ -176,8 +176,8 @@ func (g *getQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (fi
 	})
 }
 
-// groupTime returns the time of a group, by which is told what keys and leases have left. A [repl.Query] calls it
-// within Run.
+// groupTime returns the time of a group, from which follows what is left of a key's or a lease's. A [repl.Query] calls
+// it within Run.
 func (q *Requests) groupTime(m *Map, g raft.GroupID) raft.GroupTime {
 	if q.Time == nil || bug(bugEndsByLastEntry) {
 		return m.State.Time()
@@ -186,7 +186,7 @@ func (q *Requests) groupTime(m *Map, g raft.GroupID) raft.GroupTime {
 }
 
 // bugEndsByLastEntry is planted to show that the simulator finds it: in a group that rests, a key has as much
-// left as it had when the last entry came.
+// time left as it had when the last entry came.
 const bugEndsByLastEntry = "what a key has left told by the last entry"
 
 // Make implements [Maker], within Run.
@@ -238,7 +238,7 @@ func (g *getQuery) answer(copies map[shardmap.Slot]*shardmap.SlotCopy, at raft.L
 }
 
 // What an answer to a get has beside its values, in bytes, at most: before its
-// rows, and for each of them, with what is said of its key's end.
+// rows, and for each of them, with its key's end.
 const (
 	getAnswerHead = 64
 	getRowHead    = 36

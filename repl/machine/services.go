@@ -19,7 +19,7 @@ func (q *Requests) services(h wire.Header, body []byte, r repl.Reply, table *sha
 		return
 	}
 	mode := s.request.Mode
-	// Only the leader knows who checks a service, so the question after one goes all the way to it.
+	// Only the leader knows who checks a service, so it has to answer a question about a single one.
 	toLeader := s.request.Exact && mode == wire.ReadLinearizable
 	q.ofGroup(h, body, repl.Read{
 		Group: s.request.Group, Local: mode == wire.ReadLocal, AnyReplica: anyReplica(h, mode) && !toLeader,
@@ -54,7 +54,7 @@ func (s *servicesQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply
 	}
 	if m.Checkers(string(s.request.After), func(all []wire.ServiceChecker) {
 		a.Checkers = all
-		// Another goroutine than that which applies calls this, so nobody flushes after it.
+		// This runs in another goroutine than the one that applies, so nobody flushes after it.
 		q.answer(r, wire.TypeServicesAnswer, a.Append(nil))
 		q.asker.Flush()
 	}) {
@@ -63,8 +63,8 @@ func (s *servicesQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply
 	return q.asker.Answer(r, wire.TypeServicesAnswer, body)
 }
 
-// checked reports whether the answer says who checks the service. In a mode that does not ask
-// whether the leader still leads, an old leader would name nodes that no longer do.
+// checked reports whether the answer names the nodes that check the service. In a mode that does not
+// ask whether the leader still leads, a former leader would name nodes that no longer check.
 func (s *servicesQuery) checked() bool {
 	q := &s.request
 	return q.Exact && (q.Mode == wire.ReadLinearizable || q.Mode == wire.ReadFollower)

@@ -50,7 +50,7 @@ func (q *requests) mustDefine(t *testing.T, all ...*registry.Service) {
 	}
 }
 
-// listServices returns what is answered to a question after services, which never has a secret in it.
+// listServices returns the answer to a question about services, which never has a secret in it.
 func (q *requests) listServices(t *testing.T, s wire.Services) wire.ServicesAnswer {
 	t.Helper()
 	s.Group = 1
@@ -199,7 +199,7 @@ func TestServicesMasked(t *testing.T) {
 	}
 }
 
-// A question after services is refused where there is nothing to list, and where its client has
+// A question about services is refused where there is nothing to list, and where its client has
 // no room for the answer; it is passed on, and may be answered by whom it says.
 func TestServicesRefused(t *testing.T) {
 	one := func(s shardmap.Slot) []shardmap.SlotRange { return []shardmap.SlotRange{{From: s, To: s}} }
@@ -254,9 +254,9 @@ func TestServicesRefused(t *testing.T) {
 	}
 }
 
-// A question after one service is answered with the nodes that check it, which only the leader
-// knows. So it is passed on to the leader, and not answered by any other replica; and in a mode that
-// does not ask whether that leader still leads, nobody is named.
+// The answer about a single service names the nodes that check it, which only the leader knows. So
+// the question is passed on to the leader, and no other replica answers it. In a mode that does not ask
+// whether that leader still leads, the answer names nobody.
 func TestServiceWithItsCheckers(t *testing.T) {
 	q := newRequests(t)
 	q.mustDefine(t, serviceNamed("{k}a", "a1"))

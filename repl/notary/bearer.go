@@ -18,8 +18,8 @@ const (
 	// it doubles from the one to the other.
 	bearPauseMin = 100 * time.Millisecond
 	bearPauseMax = 10 * time.Second
-	// namesAgain is after how long a node asks again for a certificate that names the host of its address in the table:
-	// it has asked, and got one that does not, as from a leader of a release that puts no host into any.
+	// namesAgain is how long a node waits that has asked for a certificate with the host of its address in the table and got
+	// one without, as from a leader of an older release, before it asks again.
 	namesAgain = time.Hour
 	// linkMax is how long a member waits, once all have certificates, until its connections to others are by
 	// those, before it says that it has its own: another one may be unable to show its own.
@@ -53,9 +53,9 @@ type Bearer struct {
 	members []raft.NodeID
 	asked   int
 
-	naming  trust.Host    // that the table had when a certificate was asked for last
-	named   trust.Host    // and when one was taken last
-	namedBy time.Duration // until when another one for that host is not asked for
+	naming  trust.Host    // of the address in the table when a certificate was last asked for
+	named   trust.Host    // the same, of the certificate that was last taken
+	namedBy time.Duration // not before then is another one asked for with the host named
 
 	leader  raft.NodeID // of the meta group; 0: not known
 	wishing bool        // the first user's certificate is to be had
@@ -233,8 +233,8 @@ func (b *Bearer) host() trust.Host {
 	return trust.HostOf(row.Addr)
 }
 
-// misnamed returns when another certificate is to be asked for because this one names another host than the table has:
-// 0 is now.
+// misnamed returns when to ask for another certificate because this one does not name the host of the address in the
+// table; 0: now.
 func (b *Bearer) misnamed(now Now) time.Duration {
 	switch host := b.host(); {
 	case b.own.Host == host || bug(bugHostStays):

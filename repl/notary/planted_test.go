@@ -6,7 +6,8 @@ import "testing"
 
 // The worlds must find a notary that lets a certificate go before its token's use is committed, one
 // that ends the time of the secret too early, one that proposes a root whose key a crash can take
-// along, one that goes on giving certificates to a node that left, one that never retires a root, and one that leaves a node the certificate of its former address.
+// along, one that goes on giving certificates to a node that left, one that never retires a root, and
+// one that leaves a node the certificate of its former address.
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
 	for _, bug := range []string{

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Host is what a browser finds a node by: an IP address in its usual spelling, or a name of DNS in lower case. It
-// stands in the node's certificate for browsers alone. Nothing here goes by it: who a node is, its [Name] says. The
+// Host is what a browser finds a node by: an IP address in its usual spelling, or a name in DNS in lower case. It
+// stands in the node's certificate for browsers alone. Nothing here goes by it: a node is known by its [Name]. The
 // zero Host is none.
 type Host string
 
@@ -78,7 +78,7 @@ func HostIn(c *x509.Certificate) Host {
 	return Host(ip.Unmap().String())
 }
 
-// put has a certificate name the host.
+// put makes a certificate name the host.
 func (h Host) put(template *x509.Certificate) {
 	if h == "" {
 		return

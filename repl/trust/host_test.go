@@ -10,8 +10,8 @@ import (
 	"muster/repl/trust"
 )
 
-// A certificate names the host of an address, as a browser compares it, or none. An address that nobody can be found at
-// must not keep a node from its certificate, nor name more than one host.
+// A certificate names the host of an address, as a browser compares it, or none. An address at which nobody can be found
+// must not keep a node from its certificate, and no certificate names more than one host.
 func TestHostOf(t *testing.T) {
 	label := strings.Repeat("a", 63)
 	long := strings.Repeat(label+".", 3)

@@ -73,11 +73,11 @@ func (i *Issuer) Issue(rand io.Reader, n Name, pub *ecdsa.PublicKey, now time.Ti
 	return i.IssueWith(rand, n, pub, now, Terms{Life: life})
 }
 
-// Terms is what a certificate has beside its name and key.
+// Terms are what a certificate says beside its name and key.
 type Terms struct {
 	Life time.Duration // from now on
-	// After is the earliest time that the certificate counts as issued at ([Issued]), whatever this host's clock shows.
-	// It must be less than Backdate ahead, or the certificate is good later only.
+	// After is the earliest time at which the certificate may count as issued ([Issued]), whatever this host's clock shows.
+	// It must be less than Backdate ahead, or the certificate is not good yet.
 	After time.Time
 	Host  Host // for browsers; of a node alone
 }

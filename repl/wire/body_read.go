@@ -122,12 +122,10 @@ type GetAnswer struct {
 	Group raft.GroupID
 	At    raft.LogID // the values are as of here
 	Count int        // rows
-	// End is how the key of the row ends that Next returned last.
-	End  KeyEnd
-	rows pack.Reader
-	ends pack.Reader
-	// timed: there are ends, one for each row.
-	timed bool
+	End   KeyEnd     // of the key whose row Next returned last
+	rows  pack.Reader
+	ends  pack.Reader
+	timed bool // there are ends, one for each row
 }
 
 // KeyEnd says how long a key lasts. The zero value: for ever.
@@ -159,8 +157,8 @@ func AppendFound(b []byte, version uint64, value []byte) []byte {
 // AppendMissing appends the row of a key that does not exist.
 func AppendMissing(b []byte) []byte { return pack.AppendNil(b) }
 
-// AppendEnds appends how the keys end to an answer that begins at start, and has all its rows;
-// there is one of ends for each.
+// AppendEnds completes the answer that begins at start and has all its rows: it appends how their
+// keys end, with one of ends for each row.
 func AppendEnds(b []byte, start int, ends []KeyEnd) []byte {
 	pack.AppendArray(b[:start], getAnswerFields+1) // in place: so few fields take one byte
 	b = pack.AppendArray(b, len(ends))

@@ -87,9 +87,9 @@ type ServicesAnswer struct {
 	At    raft.LogID   // the rows are as of here
 	More  bool         // ask again, behind the last row
 	Rows  []ServiceRow // at most ServicesRowsMax
-	// Checkers says which nodes run the checks of the one service that was asked for exactly. It is
-	// empty where the answer does not come from the leader of the group, in any other mode than
-	// ReadLinearizable and ReadFollower, and from an older node.
+	// Checkers says which nodes run the checks of the single service that an exact question is about. It
+	// is empty unless the leader of the group answers, in mode ReadLinearizable or ReadFollower, and
+	// if that is a node of an older build.
 	Checkers []ServiceChecker // at most registry.InstancesMax
 }
 

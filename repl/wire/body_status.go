@@ -30,13 +30,13 @@ type StatusAnswer struct {
 type Problem struct {
 	What   string
 	Remedy string // the next command, where there is one
-	// Kind and About tell programs what it is about, whatever the words. A node of an older build sends neither. They are
-	// numbers because a stranger may send many problems that are empty.
+	// Kind and About tell programs what it is about, whatever the words. A node of an older build sends neither. Both are
+	// numbers, so that they take no memory beside the row: a stranger may send many rows that are empty.
 	Kind  ProblemKind
 	About uint32
 }
 
-// ProblemKind is what a program may know of a problem. A number keeps its meaning; one that is not known here counts as
+// ProblemKind says what a problem is about. A number keeps its meaning; one that is not known here counts as
 // [ProblemOther].
 type ProblemKind uint8
 

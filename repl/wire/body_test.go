@@ -415,7 +415,7 @@ type (
 		Group, Term, Index uint64
 		Rows               []*foundMirror
 	}
-	endingAnswerMirror struct { // of which some keys end
+	endingAnswerMirror struct { // some of its keys end
 		Group, Term, Index uint64
 		Rows               []*foundMirror
 		Ends               []*endMirror

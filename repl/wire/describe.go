@@ -234,7 +234,7 @@ func (a *GetAnswer) lines() []string {
 	}
 }
 
-// text is what stands about the end of a key behind its value.
+// text is what is printed of a key's end, behind its value; "" if it has none.
 func (e *KeyEnd) text() string {
 	switch {
 	case !e.Ends:

@@ -203,9 +203,9 @@ func (g *Gate) refund(from netip.Prefix) {
 	}
 }
 
-// Charge has the host of an address pay as for a handshake: as much was computed for it, and it has proven nothing by
-// that. It reports whether the host could begin a handshake at once. If not, the caller ends the connection, so that the
-// host has to wait where handshakes begin.
+// Charge charges the host of an address for a handshake, because as much was computed for it, and it has proven nothing. It
+// reports whether the host could have begun a handshake at once. If not, the caller ends the connection, so that the host
+// has to wait where handshakes begin.
 func (g *Gate) Charge(from net.Addr) bool {
 	now := time.Now()
 	g.mu.Lock()

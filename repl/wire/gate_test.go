@@ -266,8 +266,8 @@ func TestGateForgetsHosts(t *testing.T) {
 	})
 }
 
-// What costs as much as a handshake is paid as one: a host that has proven nothing by more of it than it may begin of
-// handshakes is told to wait, for as long as those would, and no other host is.
+// A charge counts as a handshake: a host that is charged more often than it may begin handshakes is told to wait, for as
+// long as it would have to for those, and no other host is.
 func TestGateCharges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := wire.NewGate(1)

@@ -60,8 +60,8 @@ func TestAnswerThatHasGrownTwice(t *testing.T) {
 	}
 }
 
-// An answer about services tells since some build which nodes check. Answers of older nodes lack
-// that, and those of newer ones may have more in them.
+// An answer about services also names the nodes that check. Answers of older nodes lack that, and
+// those of newer ones may have further fields.
 func TestServicesAnswerThatHasGrown(t *testing.T) {
 	full := (&wire.ServicesAnswer{Rows: []wire.ServiceRow{{Name: []byte("db"), Version: 3, Value: []byte{0}}}, Checkers: []wire.ServiceChecker{}}).Append(nil)
 	const fields, emptyArray = 6, 0x90

@@ -81,8 +81,8 @@ func TestFileTakesWhatIsShown(t *testing.T) {
 	}
 }
 
-// A cluster may have instances with a setting checked_by, of a build that knew no such field. It is
-// shown as it is, and once.
+// An instance may have a setting checked_by, defined with an older build, which had no such field. It
+// is shown as it is, and once.
 func TestSettingCheckedByIsKept(t *testing.T) {
 	s := shop()
 	s.Instances[0].CheckedBy = "n2"

@@ -53,7 +53,7 @@ func (o *object) instance(i *Instance) {
 	if i.Maintenance {
 		inner.value(keyMaintenance, []byte("true"))
 	}
-	// A setting of that name may be older than this field, and is the user's.
+	// A setting of that name is the user's, and comes first.
 	if _, set := find(i.Settings, ShownCheckedBy); i.CheckedBy != "" && !set {
 		inner.text(ShownCheckedBy, i.CheckedBy)
 	}

@@ -56,8 +56,8 @@ type Instance struct {
 	Hooked      uint64   // changes that the webhook was told of. Invariant: at most Count
 	Count       uint64   // changes that there have ever been
 
-	// CheckedBy is the name of the node that runs the check now. No record has it: clients that were
-	// told put it here to show it.
+	// CheckedBy is the name of the node that runs the check now. It stands in no record: a client that
+	// was told it puts it here to show it.
 	CheckedBy string
 }
 

@@ -17,9 +17,9 @@ const (
 	SettingDeregister    = "deregister_after" // ms
 )
 
-// ShownCheckedBy is the field by which [Instance.CheckedBy] is shown. It can't be among the reserved
-// ones, as nodes of older builds would take a definition that newer ones refuse: whoever reads
-// definitions from people refuses it. An instance may have a setting of this name from before.
+// ShownCheckedBy is the field that shows [Instance.CheckedBy]. Nodes must take a setting of this name,
+// since those of older builds do, in the same entry. So commands and files refuse it, and an instance
+// may still have one.
 const ShownCheckedBy = "checked_by"
 
 // Keys that more than one place here knows: of settings, and of what a file has beside them.

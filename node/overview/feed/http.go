@@ -48,7 +48,7 @@ type Opener = func(*http.Request) (*client.Client, error)
 //	event: overview   an [overview.Overview], whenever it is another one: once a second at most
 //	: …               a comment, where there was nothing to say for 5 s
 //
-// How many requests and streams there may be at a time is for the caller to bound.
+// The caller bounds how many requests and streams there are at a time.
 //
 // Every event has an id. A reader that comes again with the last one that it has, in the header
 // Last-Event-ID or as ?after=, is told at once of all that has changed since, by whichever node it

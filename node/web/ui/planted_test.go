@@ -4,7 +4,7 @@ package ui
 
 import "testing"
 
-// What is forbidden to the page must be found in a page that does it.
+// A page that does what the policy forbids must be found.
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
 	SetBug(BugMarkup)

@@ -37,7 +37,7 @@ export function Keys() {
   const limit = wanted.prefix === prefix ? wanted.keys : keysMax;
   const args = { prefix, keys: true, limit };
   const had = useRef({ prefix: null, limit: 0, items: [] });
-  // More keys are asked for behind the last one, and a list that is asked for again as a whole.
+  // More keys are asked for behind the last one; a reload asks for the whole list.
   const { data, error, loading, again } = useAsk(async (signal) => {
     const { current: is } = had;
     const from = is.prefix === prefix && limit > is.limit ? is.items : [];
@@ -134,10 +134,10 @@ function One({ id, close, again }) {
   }, [id]);
   const [view, setView] = useQuery("as");
   const [edit, setEdit] = useState(null);
-  // What is left of a key's time is asked for again: a lease may have been kept alive. Somebody who edits
-  // keeps the version that they saw.
+  // The time left is asked for again, since a lease may have been kept alive. A person who edits keeps the
+  // version that they saw.
   useEffect(() => {
-    if (data?.gone) again(); // the list need not show it any longer
+    if (data?.gone) again(); // so that the list drops it too
     if (data?.remaining_ms == null || edit) return;
     const look = () => (document.hidden ? document.addEventListener("visibilitychange", look, { once: true }) : reload());
     const t = setTimeout(look, Math.min(data.remaining_ms + dueWait, leftEvery));
@@ -172,8 +172,8 @@ function One({ id, close, again }) {
   </${Panel}>`;
 }
 
-const leftEvery = 5000; // ms after which what is left of a key's time is asked for again
-const dueWait = 300; // ms that a key may still be there after its time, mostly
+const leftEvery = 5000; // ms until the time left is asked for again
+const dueWait = 300; // ms within which a key that is due is mostly removed
 
 // Left counts down what is left of a key's time, from when the answer came.
 function Left({ of }) {
