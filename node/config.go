@@ -38,6 +38,8 @@ const (
 	// nameMax bounds the names of clusters and nodes, and labels, in bytes:
 	// all of them are in every node's table.
 	nameMax = wire.ClusterNameMax
+	// addrMax bounds addresses, in bytes: the table keeps no longer ones, so a node with one would never be in it.
+	addrMax = shardmap.TableTextMax
 	// labelsMax bounds the labels of one node.
 	labelsMax = 32
 	// checkRangesMax bounds the networks that targets of checks may be in: each is looked at
@@ -395,8 +397,8 @@ func (c *Config) NodeName(bound string) string {
 }
 
 func splitAddr(addr string) (host string, port int, err error) {
-	if len(addr) > wire.AddrMax {
-		return "", 0, fmt.Errorf("an address of %d bytes; want %d at most", len(addr), wire.AddrMax)
+	if len(addr) > addrMax {
+		return "", 0, fmt.Errorf("an address of %d bytes; want %d at most", len(addr), addrMax)
 	}
 	// A name in another script has a form in ASCII, and DNS knows only that.
 	if i := strings.IndexFunc(addr, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {

@@ -113,6 +113,10 @@ func TestCheck(t *testing.T) {
 		{"client node by a token", func(c *Config) { c.TokenFile, c.Role = "t", shardmap.NodeClient }, ""},
 		{"advertise nothing", func(c *Config) { c.Advertise = "0.0.0.0:4166" },
 			"--advertise 0.0.0.0:4166: nobody can reach that; want the HOST:PORT that others should use"},
+		{"advertise more than the table keeps", func(c *Config) { c.Advertise = strings.Repeat("a", 251) + ":4166" },
+			"--advertise: an address of 256 bytes; want 255 at most"},
+		{"join more than the table keeps", func(c *Config) { c.Join = []string{strings.Repeat("a", 251) + ":4166"} },
+			"--join: an address of 256 bytes; want 255 at most"},
 		{"advertise port 0", func(c *Config) { c.Advertise = "alpha:0" },
 			"--advertise alpha:0: nobody can reach that; want the HOST:PORT that others should use"},
 

@@ -248,7 +248,7 @@ func TestAnnouncementsRefused(t *testing.T) {
 		{"addr", func(a *wire.Announce) { a.Addr = "10.0.0.1" }},
 		{"addr", func(a *wire.Announce) { a.Addr = "0.0.0.0:4166" }},
 		{"addr", func(a *wire.Announce) { a.Addr = "10.0.0.1:0" }},
-		{"addr", func(a *wire.Announce) { a.Addr = strings.Repeat("h", wire.AddrMax) + ":1" }},
+		{"addr", func(a *wire.Announce) { a.Addr = strings.Repeat("h", shardmap.TableTextMax-len(":1")+1) + ":1" }},
 		{"addr", func(a *wire.Announce) { a.Addr = "h\u009b:4166" }},
 		{"labels", func(a *wire.Announce) { a.Labels = make([]shardmap.Label, labelsMax+1) }},
 		{"labels", func(a *wire.Announce) { a.Labels = []shardmap.Label{{Key: "a b", Value: "1"}} }},
