@@ -18,8 +18,8 @@ const (
 	// it doubles from the one to the other.
 	bearPauseMin = 100 * time.Millisecond
 	bearPauseMax = 10 * time.Second
-	// namesAgain is how long a node waits that has asked for a certificate with the host of its address in the table and got
-	// one without, as from a leader of an older release, before it asks again.
+	// namesAgain is after how long a node asks the same leader again for a certificate that names the host of its address in
+	// the table: it has asked, and got one that does not, as from a leader of a release that puts no host into any.
 	namesAgain = time.Hour
 	// linkMax is how long a member waits, once all have certificates, until its connections to others are by
 	// those, before it says that it has its own: another one may be unable to show its own.
@@ -53,9 +53,11 @@ type Bearer struct {
 	members []raft.NodeID
 	asked   int
 
-	naming  trust.Host    // of the address in the table when a certificate was last asked for
-	named   trust.Host    // the same, of the certificate that was last taken
-	namedBy time.Duration // not before then is another one asked for with the host named
+	naming trust.Host  // that the table had when a certificate was asked for last
+	asks   raft.NodeID // of whom that was
+	named  trust.Host  // as naming, when one was taken last
+	// unnamed has the nodes that gave certificates for that host, and until when they are not asked for another one.
+	unnamed map[raft.NodeID]time.Duration
 
 	leader  raft.NodeID // of the meta group; 0: not known
 	wishing bool        // the first user's certificate is to be had
@@ -147,7 +149,7 @@ func (b *Bearer) Turn(now Now) (a Action, has bool, next time.Duration) {
 	a.Number = b.number
 	b.parting = a
 	if wants == Renew {
-		b.naming = b.host()
+		b.naming, b.asks = b.host(), a.Node
 	}
 	if wants == Tell {
 		a.Serial, a.Index = b.own.Serial, b.index
@@ -236,11 +238,12 @@ func (b *Bearer) host() trust.Host {
 // misnamed returns when to ask for another certificate because this one does not name the host of the address in the
 // table; 0: now.
 func (b *Bearer) misnamed(now Now) time.Duration {
-	switch host := b.host(); {
-	case b.own.Host == host || bug(bugHostStays):
+	host := b.host()
+	if b.own.Host == host || bug(bugHostStays) {
 		return never
-	case b.named == host && now.Host < b.namedBy:
-		return b.namedBy
+	}
+	if until := b.unnamed[b.leader]; b.named == host && now.Host < until {
+		return until
 	}
 	return 0
 }
@@ -310,7 +313,10 @@ func (b *Bearer) Ended(now Now, number uint64, err error) {
 		if kind == Renew {
 			// The table here may be a moment behind the answer.
 			b.at = now.Host + bearPauseMin
-			b.named, b.namedBy = b.naming, now.Host+namesAgain
+			if b.named != b.naming || b.unnamed == nil {
+				b.named, b.unnamed = b.naming, make(map[raft.NodeID]time.Duration)
+			}
+			b.unnamed[b.asks] = now.Host + namesAgain
 		}
 		return
 	}
