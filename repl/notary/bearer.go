@@ -35,6 +35,12 @@ type Own struct {
 	Ends    int64           // Unix seconds: from then on others hear nothing by it but that another one is wanted
 }
 
+// nameless says how long a node is not asked for a certificate that names the host, because it gave one.
+type nameless struct {
+	start uint64        // of the node: started anew it may be of another release
+	until time.Duration // on the host's clock
+}
+
 // Bearer sees to it that a node has a certificate. It must be used by one goroutine at a time.
 type Bearer struct {
 	self  raft.NodeID
@@ -54,10 +60,11 @@ type Bearer struct {
 	asked   int
 
 	naming trust.Host  // that the table had when a certificate was asked for last
-	asks   raft.NodeID // of whom that was
+	giver  raft.NodeID // of whom that was
+	gives  nameless    // and what is noted if that one gives a certificate
 	named  trust.Host  // as naming, when one was taken last
-	// unnamed has the nodes that gave certificates for that host, and until when they are not asked for another one.
-	unnamed map[raft.NodeID]time.Duration
+	// unnamed has the nodes that gave certificates for that host.
+	unnamed map[raft.NodeID]nameless
 
 	leader  raft.NodeID // of the meta group; 0: not known
 	wishing bool        // the first user's certificate is to be had
@@ -149,7 +156,7 @@ func (b *Bearer) Turn(now Now) (a Action, has bool, next time.Duration) {
 	a.Number = b.number
 	b.parting = a
 	if wants == Renew {
-		b.naming, b.asks = b.host(), a.Node
+		b.naming, b.giver, b.gives = b.host(), a.Node, nameless{start: b.startOf(a.Node)}
 	}
 	if wants == Tell {
 		a.Serial, a.Index = b.own.Serial, b.index
@@ -235,15 +242,24 @@ func (b *Bearer) host() trust.Host {
 	return trust.HostOf(row.Addr)
 }
 
-// misnamed returns when to ask for another certificate because this one does not name the host of the address in the
-// table; 0: now.
+// startOf is the number of a node's start, as the table has it.
+func (b *Bearer) startOf(n raft.NodeID) uint64 {
+	if b.table == nil {
+		return 0
+	}
+	row, _ := b.table.Node(n)
+	return row.Start
+}
+
+// misnamed returns when another certificate is to be asked for because this one names another host than the table has:
+// 0 is now.
 func (b *Bearer) misnamed(now Now) time.Duration {
 	host := b.host()
 	if b.own.Host == host || bug(bugHostStays) {
 		return never
 	}
-	if until := b.unnamed[b.leader]; b.named == host && now.Host < until {
-		return until
+	if gave := b.unnamed[b.leader]; b.named == host && gave.start == b.startOf(b.leader) && now.Host < gave.until {
+		return gave.until
 	}
 	return 0
 }
@@ -314,9 +330,10 @@ func (b *Bearer) Ended(now Now, number uint64, err error) {
 			// The table here may be a moment behind the answer.
 			b.at = now.Host + bearPauseMin
 			if b.named != b.naming || b.unnamed == nil {
-				b.named, b.unnamed = b.naming, make(map[raft.NodeID]time.Duration)
+				b.named, b.unnamed = b.naming, make(map[raft.NodeID]nameless)
 			}
-			b.unnamed[b.asks] = now.Host + namesAgain
+			b.gives.until = now.Host + namesAgain
+			b.unnamed[b.giver] = b.gives
 		}
 		return
 	}
