@@ -18,8 +18,8 @@ const (
 	// it doubles from the one to the other.
 	bearPauseMin = 100 * time.Millisecond
 	bearPauseMax = 10 * time.Second
-	// namesAgain is after how long a node asks the same leader again for a certificate that names the host of its address in
-	// the table: it has asked, and got one that does not, as from a leader of a release that puts no host into any.
+	// namesAgain is how long a node waits that has asked a leader for a certificate with the host of its address in the table
+	// and got one without, as from a leader of an older release, before it asks the same leader again.
 	namesAgain = time.Hour
 	// linkMax is how long a member waits, once all have certificates, until its connections to others are by
 	// those, before it says that it has its own: another one may be unable to show its own.
@@ -35,10 +35,10 @@ type Own struct {
 	Ends    int64           // Unix seconds: from then on others hear nothing by it but that another one is wanted
 }
 
-// nameless says how long a node is not asked for a certificate that names the host, because it gave one.
+// nameless is a leader that gave a certificate while this node wanted one that names its host.
 type nameless struct {
-	start uint64        // of the node: started anew it may be of another release
-	until time.Duration // on the host's clock
+	start uint64        // of the leader: after a restart it may run another release
+	until time.Duration // not before then is it asked again; on the host's clock
 }
 
 // Bearer sees to it that a node has a certificate. It must be used by one goroutine at a time.
@@ -59,11 +59,11 @@ type Bearer struct {
 	members []raft.NodeID
 	asked   int
 
-	naming trust.Host  // that the table had when a certificate was asked for last
-	giver  raft.NodeID // of whom that was
-	gives  nameless    // and what is noted if that one gives a certificate
-	named  trust.Host  // as naming, when one was taken last
-	// unnamed has the nodes that gave certificates for that host.
+	naming trust.Host  // of the address in the table when a certificate was last asked for
+	giver  raft.NodeID // who was asked
+	gives  nameless    // what is noted once giver gives a certificate
+	named  trust.Host  // like naming, of the certificate that was last taken
+	// unnamed has the nodes that gave certificates while the host was named.
 	unnamed map[raft.NodeID]nameless
 
 	leader  raft.NodeID // of the meta group; 0: not known
