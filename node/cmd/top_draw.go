@@ -177,7 +177,7 @@ func (f *topFrame) head(o *overview.Overview, s *topState, height int) {
 	if o.Limited != "" {
 		part("limited", o.Limited, "")
 	}
-	rates := topRates(&o.Rates, f.width)
+	rates := topRates(o, f.width)
 	if low {
 		f.add("", rates[0])
 		return
@@ -189,9 +189,10 @@ func (f *topFrame) head(o *overview.Overview, s *topState, height int) {
 }
 
 // topRates are the rates of all nodes: in one line where there is room, else in two.
-func topRates(r *overview.Rates, width int) []string {
+func topRates(o *overview.Overview, width int) []string {
+	r := &o.Rates
 	if r.WindowMs == 0 {
-		return []string{"rates    counting…"}
+		return []string{"rates    " + noRates(o)}
 	}
 	asked := fmt.Sprintf("writes %s/s p50 %s p99 %s · reads %s/s p50 %s p99 %s", rateText(r.Writes), micros(r.WriteLatency.P50), micros(r.WriteLatency.P99),
 		rateText(r.Reads), micros(r.ReadLatency.P50), micros(r.ReadLatency.P99))
@@ -313,7 +314,7 @@ func topSummary(con *console, o *overview.Overview) error {
 	if o.Limited != "" {
 		con.line("limited: %s", o.Limited)
 	}
-	for _, line := range topRates(&o.Rates, 0) {
+	for _, line := range topRates(o, 0) {
 		con.line("%s", line)
 	}
 	for t := range topTables {
@@ -341,10 +342,18 @@ func topSummary(con *console, o *overview.Overview) error {
 	return nil
 }
 
+// noRates stands in the place of rates that are not known: they come in a moment, or this user may not see them.
+func noRates(o *overview.Overview) string {
+	if o.Limited != "" {
+		return "-"
+	}
+	return "counting…"
+}
+
 // topLine is an overview in one line.
 func topLine(o *overview.Overview) string {
 	r := &o.Rates
-	rates := "counting…"
+	rates := noRates(o)
 	if r.WindowMs > 0 {
 		rates = fmt.Sprintf("writes %s/s p99 %s  reads %s/s p99 %s  cpu %.0f%%", rateText(r.Writes), micros(r.WriteLatency.P99), rateText(r.Reads), micros(r.ReadLatency.P99), r.CPU)
 	}

@@ -116,9 +116,15 @@ func nodeContent(o *overview.Overview) topContent {
 			up = topCell{(time.Duration(n.UptimeS) * time.Second).String(), float64(n.UptimeS)}
 		}
 		r := &n.Rates
+		rate := func(of topCell) topCell {
+			if r.WindowMs == 0 {
+				return topCell{"-", 0}
+			}
+			return of
+		}
 		c.rows = append(c.rows, topRow{key: n.ID, bad: bad, cells: []topCell{
-			topText(n.Name), topText(status), topRate(r.Writes), topRate(r.Reads), topMicros(r.WriteLatency.P99), topMicros(r.ReadLatency.P99),
-			topNumber(n.Leads), topNumber(n.Replicas), {fmt.Sprintf("%.0f%%", r.CPU), r.CPU}, topMicros(n.SyncP99), topSize(n.RSS), topSize(n.FreeBytes), up,
+			topText(n.Name), topText(status), rate(topRate(r.Writes)), rate(topRate(r.Reads)), topMicros(r.WriteLatency.P99), topMicros(r.ReadLatency.P99),
+			topNumber(n.Leads), topNumber(n.Replicas), rate(topCell{fmt.Sprintf("%.0f%%", r.CPU), r.CPU}), topMicros(n.SyncP99), topSize(n.RSS), topSize(n.FreeBytes), up,
 			topText(n.Role), topText(orDash(n.Version)), topText(n.Addr),
 		}, more: nodeMore(o, n)})
 	}

@@ -147,6 +147,29 @@ func TestTopColourSaysNothingAlone(t *testing.T) {
 	}
 }
 
+// A user who may not see rates, and somebody who looks at a node that does not answer, must not read that nothing is
+// written there: what is not known is no 0, and nobody is told to wait for it.
+func TestTopTellsNoRatesThatAreNotKnown(t *testing.T) {
+	o := sampleOverview()
+	o.Limited, o.Rates = "rates are left out", overview.Rates{}
+	for i := range o.Nodes {
+		o.Nodes[i].Rates = overview.Rates{}
+	}
+	c := nodeContent(o)
+	for _, r := range c.rows {
+		for i, col := range c.columns {
+			if slices.Contains([]string{"WRITES/S", "READS/S", "CPU"}, col.head) && r.cells[i].text != "-" {
+				t.Errorf("%s of %s is %q, and nobody knows it", col.head, r.cells[0].text, r.cells[i].text)
+			}
+		}
+	}
+	for _, text := range append(topRates(o, 120), topLine(o)) {
+		if strings.Contains(text, "counting") {
+			t.Errorf("%q tells somebody to wait for what does not come", text)
+		}
+	}
+}
+
 // Nodes may call themselves anything, and must not steer the terminal of those who look.
 func TestTopIsNotSteered(t *testing.T) {
 	if wrong := topSteered(t); wrong != "" {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp/kb"
@@ -132,6 +134,24 @@ func pageRefused(t *testing.T, p *dashboard) {
 		t.Error("the page offers to carry out a plan that was refused")
 	}
 	b.click("dialog-close")
+	b.clean()
+}
+
+// A user without rights must not read that nodes do nothing: rates that it may not see are no 0, and the
+// page says that it leaves them out, and which right shows them.
+func pageLimited(t *testing.T, p *dashboard) {
+	const user = "reader"
+	p.Run("user", "create", user, "--password-file", filepath.Join(p.Dir, "password")).Done(t)
+	b := p.browser.open(t, p.Cluster, 0)
+	b.mayRefuse("/api/v1/events") // before the login
+	b.goTo("/ui/")
+	b.enter(user, pagePassword)
+	b.sees("limited", "muster role grant ROLE read cluster")
+	b.click("nav-nodes")
+	b.sees("nodes", "n3")
+	if shown := b.text("nodes"); strings.Contains(shown, "%") || !strings.Contains(shown, "–") {
+		t.Errorf("the table tells rates that %s may not see: %s", user, shown)
+	}
 	b.clean()
 }
 

@@ -161,7 +161,7 @@ func TestDashboard(t *testing.T) {
 	//	dashboard_kills_test.go    what it does when nodes die
 	t.Run("tabs", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *dashboard){
-			"login": pageLogin, "shared": pageShared, "refused": pageRefused, "screens": pageScreens, "text": pageText, "keys": pageKeys, "move": pageMove, "keyboard": pageKeyboard,
+			"login": pageLogin, "shared": pageShared, "refused": pageRefused, "limited": pageLimited, "screens": pageScreens, "text": pageText, "keys": pageKeys, "move": pageMove, "keyboard": pageKeyboard,
 			"many": pageMany, "beyond": pageBeyond, "accessible": pageAccessible, "widths": pageWidths, "services": pageServices, "values": pageValues,
 		} {
 			t.Run(name, func(t *testing.T) { t.Parallel(); test(t, p) })

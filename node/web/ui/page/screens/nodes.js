@@ -21,6 +21,9 @@ export function Nodes() {
 
 const labels = (n) => Object.entries(n.labels || {}).map(([k, v]) => `${k}=${v}`).join(" ");
 
+// known are the rates of a node, or null where this user may not see them, or nobody has counted yet: none is 0 then.
+const known = (n) => (n.rates?.window_ms ? n.rates : null);
+
 const columns = [
   { key: "name", name: "name", width: 16, value: (n) => n.name, cell: (n) => html`<a href=${href("nodes", { node: n.name })}>${n.name}</a>` },
   { key: "status", name: "status", width: 12, value: (n) => n.status, cell: (n) => html`<${Status} is=${n.status} testid=${"node-status-" + n.name} />` },
@@ -28,8 +31,8 @@ const columns = [
   { key: "role", name: "role", width: 8, value: (n) => n.role },
   { key: "leads", name: "leads", width: 6, num: true, value: (n) => n.leads },
   { key: "replicas", name: "replicas", width: 8, num: true, value: (n) => n.replicas },
-  { key: "writes", name: "writes/s", width: 9, num: true, wide: true, value: (n) => n.rates?.writes_per_s, cell: (n) => count(n.rates?.writes_per_s) },
-  { key: "cpu", name: "CPU", width: 7, num: true, wide: true, value: (n) => n.rates?.cpu_percent, cell: (n) => percent(n.rates?.cpu_percent) },
+  { key: "writes", name: "writes/s", width: 9, num: true, wide: true, value: (n) => known(n)?.writes_per_s, cell: (n) => count(known(n)?.writes_per_s) },
+  { key: "cpu", name: "CPU", width: 7, num: true, wide: true, value: (n) => known(n)?.cpu_percent, cell: (n) => percent(known(n)?.cpu_percent) },
   { key: "version", name: "version", width: 9, wide: true, value: (n) => n.version },
   { key: "labels", name: "labels", wide: true, value: labels },
 ];
@@ -43,7 +46,7 @@ function One({ n, o, close }) {
       ["version", n.version], ["level", n.level], ["weight", n.weight], ["labels", labels(n)],
       ["runs for", n.answered ? seconds(n.uptime_s) : null], ["last heard", n.status === "dead" && n.last_heard_ms ? seconds(n.last_heard_ms / 1000) + " ago" : null], ["no answer", n.answered === false ? n.why || "not asked" : null],
       ["memory", n.rss_bytes ? bytes(n.rss_bytes) : null], ["disk free", n.free_bytes ? bytes(n.free_bytes) : null], ["log", n.log_bytes ? bytes(n.log_bytes) : null], ["log sync p99", n.sync_p99_us ? micros(n.sync_p99_us) : null],
-      ["writes/s", n.rates ? count(n.rates.writes_per_s) : null], ["reads/s", n.rates ? count(n.rates.reads_per_s) : null], ["CPU", n.rates ? percent(n.rates.cpu_percent) : null],
+      ["writes/s", known(n) ? count(known(n).writes_per_s) : null], ["reads/s", known(n) ? count(known(n).reads_per_s) : null], ["CPU", known(n) ? percent(known(n).cpu_percent) : null],
       ["leads", leads.length ? leads.map((g) => html`<a key=${g.id} href=${href("groups", { group: g.id })}>${g.id}</a> `) : "no group"], ["replicas", count(n.replicas)],
     ]} />
     <div class="actions">

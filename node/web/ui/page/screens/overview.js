@@ -19,6 +19,7 @@ export function Overview() {
       <p data-testid="reason">${o.reason}</p>
       ${o.next && o.verdict !== "ok" && html`<div class="next"><span>Next:</span> ${/^muster /.test(o.next) ? html`<${Command} line=${o.next} testid="next" />` : html`<span data-testid="next">${o.next}</span>`}</div>`}
       ${findings.length > 0 && html`<details open=${findings.length > 1 && findings.length < 6}><summary>${plural(findings.length, "finding")}</summary><ul>${findings.map((p, i) => html`<li key=${i}><${Status} is=${p.severity} />${" "}${p.what}${p.remedy && html`<br /><span class="muted">${p.remedy}</span>`}</li>`)}</ul></details>`}
+      ${o.limited && html`<p class="muted" data-testid="limited">${o.limited}</p>`}
     </section>
     <${Tiles} o=${o} />
     <div class="columns">
