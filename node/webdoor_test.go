@@ -257,7 +257,7 @@ func TestHTTPLogin(t *testing.T) {
 	for i, r := range p.nodes {
 		b.wants(http.StatusOK, "", http.MethodPost, fmt.Sprintf("https://%s/api/v1/role/create?role=r%d", r.addr, i), "")
 	}
-	// Without a leader nobody can log in. Whoever tries is told what is missing.
+	// Without a leader nobody can log in, and the refusal says what is missing.
 	p.nodes[0].stop()
 	p.nodes[2].stop()
 	until(t, "a login waits for a leader", func() error {

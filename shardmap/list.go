@@ -71,8 +71,8 @@ type lister struct {
 	prefix, after []byte
 	listed        []listed
 	heap          []heapEntry
-	// common is how many bytes the keys of all slots began with in common when the heap was
-	// last ordered by them. Those bytes are at the beginning of base.
+	// common is the number of bytes that all keys under cursors had in common at their beginning when
+	// order ran last. base begins with those bytes.
 	common int
 	base   []byte
 }
@@ -84,19 +84,19 @@ type listed struct {
 	own    *keptSlot // taken by this lister; nil where the moment has one
 }
 
-// heapEntry stands for a slot. Nearly all comparisons are of its head alone, so that the heap stays
-// in the processor's cache while it has thousands of entries, and the records do not.
+// heapEntry stands for a slot. Nearly all comparisons read heads alone: the heap stays in the processor's
+// cache, while the records of thousands of slots do not.
 type heapEntry struct {
 	head   uint64 // of the key under the cursor, as [lister.head] has it
 	listed uint32
 }
 
-// headBeyond is the head of a key that does not begin as those did that the heap was ordered by. It is
-// above all of these: the keys of a slot ascend.
+// headBeyond is the head of a key without the common bytes. The keys of a slot ascend, so such a key is
+// above all that have them.
 const headBeyond = math.MaxUint64
 
-// head returns the next eight bytes of a key behind the common ones, which order it among the others
-// unless theirs are equal.
+// head returns the eight bytes of a key behind the common ones, with zeros for those that it lacks. Keys
+// of equal heads are compared as a whole.
 func (h *lister) head(key []byte) uint64 {
 	if len(key) < h.common || !bytes.Equal(key[:h.common], h.base[:h.common]) {
 		return headBeyond

@@ -9,9 +9,9 @@ import (
 )
 
 // A listing is in order of the keys over all slots, page by page, whatever the keys look like. One would
-// doubt it: slots are merged by eight bytes of their keys, behind what all of them began with when that was
-// last looked at. So the keys here share long beginnings and leave them, end early, are each other's
-// beginnings, and consist of the least and the greatest bytes.
+// doubt it: slots are merged by eight bytes of their keys, behind a beginning that they have in common for a
+// while. So keys here share long beginnings and leave them, end early, are each other's beginnings, and
+// consist of the least and the greatest bytes.
 func TestListIsInOrder(t *testing.T) {
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 11))

@@ -107,8 +107,7 @@ func (l *listQuery) answer(p *page, r repl.Reply) {
 	q.asker.Flush()
 }
 
-// pageFirst is for how many bytes of rows there is room at first in a page of which nobody knows how long it
-// will be.
+// pageFirst is the room for rows, in bytes, that a page begins with when its length is not known.
 const pageFirst = 4 << 10
 
 // page is one page of a listing that is still to be read. It shows the keys as

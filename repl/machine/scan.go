@@ -145,7 +145,7 @@ func (s *scan) Run(state repl.StateMachine, at raft.LogID, _ repl.Reply) (first 
 		return s.refused(err)
 	}
 	p.rowHead = wire.ListRowHead
-	if !bytes.Equal(q.After, s.request.After) { // there was a page before it, which ended for its size
+	if !bytes.Equal(q.After, s.request.After) { // the page before it was full
 		p.expected = int(q.MaxBytes)
 	}
 	if found := s.of.asker.Later(func() { s.send(p) }); found != "" {

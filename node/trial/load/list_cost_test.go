@@ -20,8 +20,8 @@ const (
 	listMemory = 64 << 20
 )
 
-// Whoever looks at all that a cluster has waits for it. A cluster of another commit's build and one of this build hold
-// the same keys, and are listed in turn: by the command of their build, and by this build's library.
+// A listing of all keys must not become slower. A cluster of another commit's build and one of this build hold the same
+// keys, and are listed in turn: by the command of their build, and by this build's library.
 func TestListCost(t *testing.T) {
 	clustertest.OnDemand(t, *listKeys > 0 && *sinceCommit != "", "./node/trial/load -run TestListCost -since COMMIT -listcost 1000000 -timeout 20m")
 	sides := []*listSide{{what: "before", binary: clustertest.OlderBinary(t, *sinceCommit)}, {what: "this build", binary: clustertest.Binary()}}
