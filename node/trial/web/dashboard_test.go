@@ -208,6 +208,7 @@ func (p *dashboard) fillCluster() {
 		lines.Write(append(b, '\n'))
 	}
 	p.RunIn(lines.String(), "kv", "import", "-").Done(t)
+	p.Run("kv", "set", "app/user/00", "seen", "--ttl", "2h").Done(t)
 	type service struct {
 		Name string              `json:"name"`
 		Type string              `json:"type"`

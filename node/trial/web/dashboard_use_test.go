@@ -76,17 +76,33 @@ func pageAccessible(t *testing.T, p *dashboard) {
 // On a phone and on a large screen nothing is cut off: what is wide scrolls by itself.
 func pageWidths(t *testing.T, p *dashboard) {
 	b := p.login(t, 0, "/ui/")
-	for _, width := range []int64{390, 768, 1920} {
+	for _, width := range []int64{390, 768, 1280, 1920} {
 		b.size(width, 844)
 		for _, s := range screens {
 			b.click("nav-" + s.name)
 			b.until("it is drawn", of(s.drawn))
+			if one := lookedAt[s.name]; one != "" {
+				b.show(s.name + one)
+				b.until("it is drawn", of(s.drawn))
+				b.idle()
+			}
 			if over := eval[int](b, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
 				t.Errorf("%s at %d px: the page is %d px wider", s.name, width, over)
 			}
 		}
 	}
 	b.clean()
+}
+
+// lookedAt are the addresses of some screens at which something is looked at closer.
+var lookedAt = map[string]string{
+	"nodes": "?node=n1", "groups": "?group=1", "slots": "?from=1200&to=1500", "keys": "?prefix=app/user/&key=t.app/user/00", "services": "?service=web",
+}
+
+// show goes to an address of the page without a reload, which would forget what the charts show.
+func (b *tab) show(path string) {
+	b.t.Helper()
+	eval[bool](b, `history.pushState(null, "", "/ui/`+path+`") === undefined && dispatchEvent(new PopStateEvent("popstate"))`)
 }
 
 // Everything can be done with the keyboard: log in, go to a screen, choose slots, read the plan,
@@ -172,13 +188,10 @@ func pageScreenshots(t *testing.T, p *dashboard) {
 	b := p.login(t, 0, "/ui/")
 	b.until("there are lines in the charts", "document.querySelector('.spark polyline')?.points.length >= 20") // one point a second
 	for _, s := range screens {
-		path := map[string]string{
-			"nodes": "?node=n1", "groups": "?group=1", "slots": "?from=1200&to=1500", "keys": "?prefix=app/cart/&key=t.app/cart/00", "services": "?service=web",
-		}[s.name]
-		// Without a reload, which would forget what the charts show.
-		eval[bool](b, `history.pushState(null, "", "/ui/`+s.name+path+`") === undefined && dispatchEvent(new PopStateEvent("popstate"))`)
+		b.show(s.name + lookedAt[s.name])
 		b.until("it is drawn", of(s.drawn))
 		b.idle()
+		b.until("nothing is asked any more", `![...document.querySelectorAll("main .empty")].some((e) => e.textContent.startsWith("asking"))`)
 		for _, scheme := range []string{"light", "dark"} {
 			if scheme == "dark" && s.name != "overview" {
 				continue
