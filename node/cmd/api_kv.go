@@ -2,11 +2,11 @@ package cmd
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
 
-	"muster/raft"
 	"muster/repl/client"
 )
 
@@ -83,74 +83,12 @@ func (a *apiServer) get(q *apiRequest) error {
 	if err != nil {
 		return q.gotPart(c, keys, o, items, missing, err)
 	}
-	line, plain := gotLine(items, missing)
-	if !plain {
-		if line, err = marshalLine(gotRowsOf(items, missing)); err != nil {
-			return q.route.apiErrorOf(err)
-		}
-	}
 	status := http.StatusOK
 	if len(missing) > 0 {
 		status = quietStatus(q.route, exitNotFound)
 	}
-	writeLine(q.w, status, line)
+	writeLine(q.w, status, gotLine(items, missing))
 	return nil
-}
-
-// gotLine is what [marshalLine] makes of the rows of a get, where all their text is such that JSON has it as it is;
-// else plain is false. encoding/json takes some microseconds for it.
-func gotLine(items []client.Item, missing [][]byte) (line []byte, plain bool) {
-	size := 64
-	for i := range items {
-		if !asItIs(items[i].Key) || !asItIs(items[i].Value) {
-			return nil, false
-		}
-		size += len(items[i].Key) + len(items[i].Value) + 128
-	}
-	for _, k := range missing {
-		if !asItIs(k) {
-			return nil, false
-		}
-		size += len(k) + 3
-	}
-	b := append(make([]byte, 0, size), `{"items":[`...)
-	for i := range items {
-		x := &items[i]
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(append(append(b, `{"key":"`...), x.Key...), `","value":"`...)
-		b = append(append(b, x.Value...), `","version":`...)
-		b = append(strconv.AppendUint(b, x.Version, 10), `,"slot":`...)
-		b = append(strconv.AppendUint(b, uint64(x.Slot), 10), `,"group":`...)
-		b = append(strconv.AppendUint(b, uint64(x.Group), 10), `,"at":"`...)
-		b = append(append(b, raft.FormatLogID(x.Group, x.At)...), '"')
-		if x.Ends {
-			b = strconv.AppendInt(append(b, `,"remaining_ms":`...), x.Remaining.Milliseconds(), 10)
-			if x.Lease != 0 {
-				b = append(append(append(b, `,"lease":"`...), x.Lease.String()...), '"')
-			}
-		}
-		b = append(b, '}')
-	}
-	b = append(b, `],"missing":[`...)
-	for i, k := range missing {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(append(append(b, '"'), k...), '"')
-	}
-	return append(b, "]}\n"...), true
-}
-
-// asItIs reports whether text stands in JSON as it is.
-func asItIs(text []byte) bool {
-	for _, c := range text {
-		if c < ' ' || c > '~' || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return true
 }
 
 // gotPart answers where some keys, or all, could not be read.
@@ -160,7 +98,7 @@ func (q *apiRequest) gotPart(c *client.Client, keys [][]byte, o client.ReadOptio
 		return terr
 	}
 	if _, err = gotPart(q.r.Context(), s, keys, o, err); err == nil {
-		if err = s.printJSON(gotRowsOf(items, missing)); err == nil {
+		if err = s.printJSON(json.RawMessage(gotLine(items, missing))); err == nil {
 			err = errQuiet(exitPartly)
 		}
 	}

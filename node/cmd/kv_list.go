@@ -103,10 +103,8 @@ func listItems(con *console, c *cli.Context, o client.ListOptions, form listForm
 	err = eachItem(c.Context, s, []byte(c.Args().First()), o, func(i client.ListItem) error {
 		count++
 		if asJSON {
-			var err error
-			if line, err = appendLine(line[:0], i, o.KeysOnly); err == nil {
-				_, err = s.out.Write(line)
-			}
+			line = appendLine(line[:0], i, o.KeysOnly)
+			_, err := s.out.Write(line)
 			if s.call != nil {
 				s.call.mark(s.out, base64.StdEncoding.EncodeToString(i.Key))
 			}
@@ -133,33 +131,15 @@ func listItems(con *console, c *cli.Context, o client.ListOptions, form listForm
 	return err
 }
 
-// appendLine appends an item as a line of JSON. Nearly all keys and values are of ASCII that needs no
-// escape; a long listing has a lot of them, and the encoder of any value takes five times as long for each.
-func appendLine(b []byte, i client.ListItem, keysOnly bool) ([]byte, error) {
-	if !isOwnJSON(i.Key) || !keysOnly && !isOwnJSON(i.Value) {
-		row := lineRow{keyText(i.Key), i.Version}
-		if !keysOnly {
-			row.itemText = pairText(i.Key, i.Value)
-		}
-		line, err := marshalLine(row)
-		return append(b, line...), err
-	}
-	b = append(append(b, `{"key":"`...), i.Key...)
+// appendLine appends an item as a line of JSON, as [marshalLine] makes one of a [lineRow]: the encoder of any value takes
+// five times as long for each, and a long listing has a lot of them.
+func appendLine(b []byte, i client.ListItem, keysOnly bool) []byte {
+	b = appendText(append(b, '{'), "key", i.Key)
 	if !keysOnly {
-		b = append(append(b, `","value":"`...), i.Value...)
+		b = appendText(append(b, ','), "value", i.Value)
 	}
-	b = strconv.AppendUint(append(b, `","version":`...), i.Version, 10)
-	return append(b, "}\n"...), nil
-}
-
-// isOwnJSON reports whether b in quotation marks is the string b in JSON.
-func isOwnJSON(b []byte) bool {
-	for _, c := range b {
-		if c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return true
+	b = strconv.AppendUint(append(b, `,"version":`...), i.Version, 10)
+	return append(b, "}\n"...)
 }
 
 // eachItem calls f with each key under prefix, in order. The timeout is how long

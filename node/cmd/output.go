@@ -48,6 +48,36 @@ func textOrBase64(b []byte) (text, encoded *string) {
 	return nil, &s
 }
 
+// appendText appends a field with a text: as it is where it is valid UTF-8, else in base64 under another name, as in
+// [itemText].
+func appendText(b []byte, name string, text []byte) []byte {
+	b = append(append(b, '"'), name...)
+	if utf8.Valid(text) {
+		return appendQuoted(append(b, `":`...), text)
+	}
+	return append(base64.StdEncoding.AppendEncode(append(b, `_base64":"`...), text), '"')
+}
+
+// appendQuoted appends a text that is valid UTF-8 as a string of JSON. Nearly all keys and values are of ASCII that
+// needs no escape.
+func appendQuoted(b, text []byte) []byte {
+	if isOwnJSON(text) {
+		return append(append(append(b, '"'), text...), '"')
+	}
+	line, _ := marshalLine(string(text)) // of a string there is no error
+	return append(b, bytes.TrimSuffix(line, []byte("\n"))...)
+}
+
+// isOwnJSON reports whether b in quotation marks is the string b in JSON.
+func isOwnJSON(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
 // cellMax bounds one cell of a table, in characters: who wants all of a large
 // value asks for JSON.
 const cellMax = 60
