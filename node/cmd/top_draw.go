@@ -342,7 +342,7 @@ func topSummary(con *console, o *overview.Overview) error {
 	return nil
 }
 
-// noRates stands in the place of rates that are not known: they come in a moment, or this user may not see them.
+// noRates is shown in place of rates that are not known: they come in a moment, or this user may not see them.
 func noRates(o *overview.Overview) string {
 	if o.Limited != "" {
 		return "-"

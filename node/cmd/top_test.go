@@ -147,8 +147,8 @@ func TestTopColourSaysNothingAlone(t *testing.T) {
 	}
 }
 
-// A user who may not see rates, and somebody who looks at a node that does not answer, must not read that nothing is
-// written there: what is not known is no 0, and nobody is told to wait for it.
+// Rates that are not known must not be shown as 0, neither to a user who may not see them nor for a node that does not
+// answer, and nobody is told to wait for them.
 func TestTopTellsNoRatesThatAreNotKnown(t *testing.T) {
 	o := sampleOverview()
 	o.Limited, o.Rates = "rates are left out", overview.Rates{}

@@ -38,7 +38,7 @@ type Own struct {
 // nameless is a leader that gave a certificate while this node wanted one that names its host.
 type nameless struct {
 	start uint64        // of the leader: after a restart it may run another release
-	until time.Duration // not before then is it asked again; on the host's clock
+	until time.Duration // it is not asked again before then; on the host's clock
 }
 
 // Bearer sees to it that a node has a certificate. It must be used by one goroutine at a time.
@@ -251,8 +251,8 @@ func (b *Bearer) startOf(n raft.NodeID) uint64 {
 	return row.Start
 }
 
-// misnamed returns when another certificate is to be asked for because this one names another host than the table has:
-// 0 is now.
+// misnamed returns when to ask for another certificate because this one does not name the host of the address in the
+// table; 0: now.
 func (b *Bearer) misnamed(now Now) time.Duration {
 	host := b.host()
 	if b.own.Host == host || bug(bugHostStays) {

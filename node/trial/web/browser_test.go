@@ -55,7 +55,7 @@ func startBrowser(t testing.TB) *browser {
 	}
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.IgnoreCertErrors, // a browser of a person is given the cluster's root; see docs/dashboard.md
+		chromedp.IgnoreCertErrors, // a person gives the browser the cluster's root; see docs/dashboard.md
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true))
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
@@ -166,7 +166,7 @@ func (p *tab) mayRefuse(path string) {
 	p.mu.Unlock()
 }
 
-// answers has requests for some paths answered with these bodies, and not by the node that is asked.
+// answers makes the browser answer GET requests for some paths with these bodies, in place of the node.
 func (p *tab) answers(kind string, bodies map[string]string) {
 	p.t.Helper()
 	err := chromedp.Listen(p.ctx, func(e any) {

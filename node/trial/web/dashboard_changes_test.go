@@ -137,8 +137,8 @@ func pageRefused(t *testing.T, p *dashboard) {
 	b.clean()
 }
 
-// A user without rights must not read that nodes do nothing: rates that it may not see are no 0, and the
-// page says that it leaves them out, and which right shows them.
+// A user without rights must not read that nodes do nothing: the page shows no 0 for rates that the user may
+// not see, but says that it leaves them out, and which right shows them.
 func pageLimited(t *testing.T, p *dashboard) {
 	const user = "reader"
 	p.Run("user", "create", user, "--password-file", filepath.Join(p.Dir, "password")).Done(t)

@@ -21,7 +21,7 @@ export function Nodes() {
 
 const labels = (n) => Object.entries(n.labels || {}).map(([k, v]) => `${k}=${v}`).join(" ");
 
-// known are the rates of a node, or null where this user may not see them, or nobody has counted yet: none is 0 then.
+// known are the rates of a node, or null where this user may not see them or nobody has counted yet.
 const known = (n) => (n.rates?.window_ms ? n.rates : null);
 
 const columns = [
