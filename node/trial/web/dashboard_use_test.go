@@ -186,6 +186,11 @@ func pageScreenshots(t *testing.T, p *dashboard) {
 		}
 	}()
 	b := p.login(t, 0, "/ui/")
+	// The page tells what has happened since it was opened.
+	for _, to := range []int{2, 1} {
+		p.api(t, 1, "POST", "slot/move", fmt.Sprintf(`{"slots":"100-163","group":%d,"wait":true}`, to), nil)
+	}
+	b.sees("lately", "job")
 	b.until("there are lines in the charts", "document.querySelector('.spark polyline')?.points.length >= 20") // one point a second
 	for _, s := range screens {
 		b.show(s.name + lookedAt[s.name])
