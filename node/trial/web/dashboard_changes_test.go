@@ -152,6 +152,13 @@ func pageLimited(t *testing.T, p *dashboard) {
 	if shown := b.text("nodes"); strings.Contains(shown, "%") || !strings.Contains(shown, "–") {
 		t.Errorf("the table tells rates that %s may not see: %s", user, shown)
 	}
+	// Nor is a list that was refused an empty one.
+	b.mayRefuse("/api/v1/")
+	for _, screen := range []string{"keys", "services", "users"} {
+		b.click("nav-" + screen)
+		b.sees("screen-"+screen, "unauthorized")
+		b.sees(screen, "not known")
+	}
 	b.clean()
 }
 

@@ -69,4 +69,7 @@ export function Meter({ value, max, label }) {
   return html`<span class="meter" role="img" aria-label=${label}><span style=${{ width: (part * 100).toFixed(1) + "%" }}></span></span>`;
 }
 
+// none is what a table without rows says: text once there is an answer; that of a question that failed stands above it.
+export const none = (data, error, text) => (error ? "not known" : data ? text : "asking …");
+
 export const Loading = ({ what }) => html`<p class="empty" role="status">asking for ${what} …</p>`;

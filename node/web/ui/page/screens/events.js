@@ -4,7 +4,7 @@ import { overview, seen, tell } from "../live.js";
 import { ask, follow } from "../api.js";
 import { useQuery } from "../router.js";
 import { Table } from "../table.js";
-import { Status, Failed, Command } from "../parts.js";
+import { Status, Failed, Command, none } from "../parts.js";
 import { moment, count } from "../format.js";
 import { line } from "../commands.js";
 
@@ -69,6 +69,6 @@ function Trail() {
   return html`<div class="bar"><div class="field line"><label for="node">Node</label><select id="node" data-testid="trail-node" value=${node} onChange=${(e) => setNode(e.target.value)}>
       <option value="">the one that answers</option>${(o?.nodes || []).map((n) => html`<option key=${n.id} value=${n.name}>${n.name}</option>`)}</select></div></div>
     <${Failed} error=${error} />
-    <${Table} label="Trail" name="t" testid="trail" columns=${trailColumns} rows=${rows} rowKey=${(l) => String(l.seq)} empty=${data ? "the trail has no line yet" : "asking …"} />
+    <${Table} label="Trail" name="t" testid="trail" columns=${trailColumns} rows=${rows} rowKey=${(l) => String(l.seq)} empty=${none(data, error, "the trail has no line yet")} />
     <p class="same">This is</p><${Command} line=${line("audit tail", args)} />`;
 }

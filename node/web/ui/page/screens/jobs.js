@@ -5,7 +5,7 @@ import { ask } from "../api.js";
 import { useQuery } from "../router.js";
 import { act } from "../act.js";
 import { Table } from "../table.js";
-import { Status, Panel, Facts, Failed, Meter } from "../parts.js";
+import { Status, Panel, Facts, Failed, Meter, none } from "../parts.js";
 import { bytes, count, seconds } from "../format.js";
 
 export function Jobs() {
@@ -22,7 +22,7 @@ export function Jobs() {
   const found = rows.find((j) => j.id === id);
   return html`<${Failed} error=${error} />
     <div class="split">
-      <${Table} label="Jobs" testid="jobs" columns=${columns} rows=${rows} rowKey=${(j) => j.id} current=${id} open=${(j) => setID(j.id)} empty=${data ? "no job has run yet" : "asking …"} />
+      <${Table} label="Jobs" testid="jobs" columns=${columns} rows=${rows} rowKey=${(j) => j.id} current=${id} open=${(j) => setID(j.id)} empty=${none(data, error, "no job has run yet")} />
       ${found && html`<${One} j=${found} close=${() => setID("")} again=${again} />`}
     </div>`;
 }

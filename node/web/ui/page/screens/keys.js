@@ -5,7 +5,7 @@ import { useQuery, href } from "../router.js";
 import { act, note } from "../act.js";
 import { line } from "../commands.js";
 import { Table } from "../table.js";
-import { Panel, Facts, Failed, Command, Status } from "../parts.js";
+import { Panel, Facts, Failed, Command, Status, none } from "../parts.js";
 import { bytes, count, clock, plural, seconds } from "../format.js";
 import { bytesOf, utf8, json, hex, msgpack, fromBase64, toBase64 } from "../values.js";
 
@@ -65,7 +65,7 @@ export function Keys() {
       ${limit < keysShownMax && html`<button type="button" data-testid="keys-more" onClick=${() => setWanted({ prefix, keys: limit + keysMax })}>Show ${count(keysMax)} more</button>`}</div>`}
     <div class="split">
       <${Table} label="Keys" testid="keys" columns=${columns} rows=${rows} rowKey=${(r) => r.id} current=${id} open=${openRow}
-        empty=${loading ? "asking …" : prefix ? "no key begins with this" : "there are no keys"} />
+        empty=${none(!loading, error, prefix ? "no key begins with this" : "there are no keys")} />
       ${id && html`<${One} key=${id} id=${id} close=${() => setID("")} again=${again} />`}
     </div>
     ${watching && html`<${Watch} prefix=${prefix} changed=${again} />`}

@@ -6,7 +6,7 @@ import { useQuery } from "../router.js";
 import { act } from "../act.js";
 import { line } from "../commands.js";
 import { Table } from "../table.js";
-import { Panel, Facts, Failed, Command, Status, Meter } from "../parts.js";
+import { Panel, Facts, Failed, Command, Status, Meter, none } from "../parts.js";
 import { ago, count, moment } from "../format.js";
 
 const up = (s) => (s.nodes || []).filter((n) => n.status === "up").length;
@@ -21,7 +21,7 @@ export function Services() {
   const { data, error, again } = useAsk((signal) => ask("service list", {}, { signal }), [], 5_000);
   return html`<${Failed} error=${error} />
     <div class="split">
-      <${Table} label="Services" testid="services" columns=${columns} rows=${data || []} rowKey=${(s) => s.name} current=${name} open=${(s) => setName(s.name)} empty=${data ? "no service is registered" : "asking …"}
+      <${Table} label="Services" testid="services" columns=${columns} rows=${data || []} rowKey=${(s) => s.name} current=${name} open=${(s) => setName(s.name)} empty=${none(data, error, "no service is registered")}
         tools=${html`<button class="primary" data-testid="service-new" onClick=${() => register(again)}>Register</button>`} />
       ${name && html`<${One} key=${name} name=${name} close=${() => setName("")} list=${again} />`}
     </div>`;

@@ -3,7 +3,7 @@ import { html, useAsk, useMemo } from "../lib.js";
 import { ask } from "../api.js";
 import { act } from "../act.js";
 import { Table } from "../table.js";
-import { Failed, Status } from "../parts.js";
+import { Failed, Status, none } from "../parts.js";
 
 // Those that change groups show a plan first.
 const planned = new Set(["replicas", "meta-voters"]);
@@ -19,7 +19,7 @@ export function Settings() {
     { key: "about", name: "what it is", value: (s) => s.about, wide: true, cell: (s) => html`<span title=${s.about}>${s.about}</span>` },
   ], []);
   return html`<${Failed} error=${error} />
-    <${Table} label="Settings" testid="settings" columns=${columns} rows=${data || []} rowKey=${(s) => s.name} empty="asking …" />`;
+    <${Table} label="Settings" testid="settings" columns=${columns} rows=${data || []} rowKey=${(s) => s.name} empty=${none(data, error, "there are no settings")} />`;
 }
 
 function change(s, done) {

@@ -3,7 +3,7 @@ import { html, useAsk, useMemo } from "../lib.js";
 import { ask } from "../api.js";
 import { act } from "../act.js";
 import { Table } from "../table.js";
-import { Failed, Facts, Panel } from "../parts.js";
+import { Failed, Facts, Panel, none } from "../parts.js";
 
 const words = (v) => (v == null ? "" : Array.isArray(v) ? v.map(words).join(", ") : typeof v === "object" ? Object.values(v).map(words).join(" ") : String(v));
 
@@ -24,6 +24,6 @@ export function Users() {
   ], []);
   return html`<${Failed} error=${who.error || users.error || roles.error} />
     ${who.data && html`<${Panel} title="You" testid="whoami"><${Facts} of=${who.data.open ? [["the cluster", "asks nobody who they are"]] : [["user", who.data.user], ["roles", words(who.data.roles)]]} /></${Panel}>`}
-    <${Table} label="Users" name="u" testid="users" columns=${columns} rows=${users.data || []} rowKey=${(u) => u.name} empty=${users.data ? "there are no users: muster init makes the first" : "asking …"} fit />
-    <${Table} label="Roles" name="r" testid="roles" columns=${roleColumns} rows=${roles.data || []} rowKey=${(r) => r.name} empty=${roles.data ? "there are no roles" : "asking …"} fit />`;
+    <${Table} label="Users" name="u" testid="users" columns=${columns} rows=${users.data || []} rowKey=${(u) => u.name} empty=${none(users.data, users.error, "there are no users: muster init makes the first")} fit />
+    <${Table} label="Roles" name="r" testid="roles" columns=${roleColumns} rows=${roles.data || []} rowKey=${(r) => r.name} empty=${none(roles.data, roles.error, "there are no roles")} fit />`;
 }
