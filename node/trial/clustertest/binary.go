@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,8 +36,34 @@ const together = 5
 // Each package builds a binary of its own. With what the build cache has that is one link, less
 // than two seconds of a processor. A path that packages share would need a lock, and would give
 // the tests of one checkout what another has built.
-func Main(m *testing.M) {
+func Main(m *testing.M) { runTests(m, syscall.LOCK_SH) }
+
+// MainAlone is [Main] of a package whose tests measure. It waits until no other package's tests run
+// muster on this host, and those wait for it: beside the load of another package its figures would
+// tell of that.
+func MainAlone(m *testing.M) { runTests(m, syscall.LOCK_EX) }
+
+// turn is locked for as long as this process lives, by others too unless its tests measure.
+var turn *os.File
+
+// takeTurn waits for the turn of this process, by a file that all packages know. Where there can be no such file
+// nobody waits.
+func takeTurn(how int) {
+	file, err := os.OpenFile(filepath.Join(os.TempDir(), "muster-trial.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return
+	}
+	turn = file
+	for {
+		if err := syscall.Flock(int(file.Fd()), how); !errors.Is(err, syscall.EINTR) {
+			return
+		}
+	}
+}
+
+func runTests(m *testing.M, how int) {
 	flag.Parse()
+	takeTurn(how)
 	const parallel = "test.parallel"
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == parallel })

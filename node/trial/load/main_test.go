@@ -12,5 +12,5 @@ func TestMain(m *testing.M) {
 		attack(where)
 		return
 	}
-	clustertest.Main(m)
+	clustertest.MainAlone(m)
 }
