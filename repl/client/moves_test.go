@@ -41,7 +41,7 @@ func TestCallsOutliveMoves(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(time.Millisecond):
+			case <-time.After(3 * time.Millisecond): // where slots move faster than a busy machine asks, no listing gets through
 			}
 			for range 2 {
 				f.move(shardmap.SlotOf(names[random.IntN(keys)]), 1+random.IntN(groups))
