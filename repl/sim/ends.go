@@ -275,9 +275,9 @@ func (x *told) check(c *cluster, key string, ended time.Duration) {
 	}
 }
 
-// checkLeft checks what an answer says that a key or lease has left, in ms, which was read in a span of its slot
-// as of an index: no more than it had by the time of the entry at that index, and no less than by that of the
-// fastest clock.
+// checkLeft checks the remaining time, in ms, that an answer gives for a key or lease. It was read as of an
+// index, in a span of its slot. The time is at most what was left at that index's entry, and at least what
+// is left by the fastest clock.
 func checkLeft(o *op, what string, due raft.GroupTime, l *slotLife, k int, at raft.LogID, remaining uint64) {
 	c := o.client.c
 	entry := c.truth[l.spans[k].group].entries[at.Index-1].time
@@ -287,9 +287,9 @@ func checkLeft(o *op, what string, due raft.GroupTime, l *slotLife, k int, at ra
 	}
 }
 
-// checkEnd checks what an answer says that a key has left, which was read in a span of its slot
-// as of an index (I13): it ends if the log says so, and with that lease. A leader measures: what
-// it says is no more than what the key then lives.
+// checkEnd checks the end that an answer gives for a key (I13). The key was read as of an index, in a
+// span of its slot. It ends if the log says so, and with the same lease. A leader measures the time,
+// so the key must live at least as long as its answer says.
 func checkEnd(o *op, key []byte, l *slotLife, k int, at raft.LogID, is *keyVersion, got wire.KeyEnd) {
 	c := o.client.c
 	due, lease := is.due, shardmap.LeaseID(0)

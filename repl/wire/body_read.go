@@ -329,7 +329,7 @@ func AppendListRow(b, key []byte, version uint64, value []byte) []byte {
 // Append appends the body.
 func (a *ListAnswer) Append(b []byte) []byte { return append(a.appendHead(b), a.Rows...) }
 
-// appendHead appends what stands before the rows, at most [ListHead] bytes.
+// appendHead appends the fields before the rows, at most [ListHead] bytes.
 func (a *ListAnswer) appendHead(b []byte) []byte {
 	b = pack.AppendArray(b, listAnswerFields)
 	b = appendLogID(b, a.Group, a.At)
@@ -337,11 +337,11 @@ func (a *ListAnswer) appendHead(b []byte) []byte {
 	return pack.AppendArray(b, a.Count)
 }
 
-// ListRoom is what a caller of [ListAnswer.Frame] leaves before the rows, in bytes.
+// ListRoom is the space before the rows, in bytes, that [ListAnswer.Frame] needs.
 const ListRoom = HeaderSize + ListHead
 
-// Frame returns a whole frame of the answer. Its rows are b[ListRoom:]; what goes before them is written into
-// b, so that they need not be copied. Rows is set to them.
+// Frame returns the answer as a whole frame, within b. The rows are b[ListRoom:], and Rows is set to them. The
+// frame's header and the body's first fields go right before them, so no row is copied.
 func (a *ListAnswer) Frame(b []byte, t Type, flags uint16, request uint64) []byte {
 	var room [ListRoom]byte
 	head, _ := BeginFrame(room[:0], t, flags, 0, request)

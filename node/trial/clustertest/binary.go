@@ -43,11 +43,11 @@ func Main(m *testing.M) { runTests(m, syscall.LOCK_SH) }
 // tell of that.
 func MainAlone(m *testing.M) { runTests(m, syscall.LOCK_EX) }
 
-// turn is locked for as long as this process lives, by others too unless its tests measure.
+// turn is the lock file. It stays open, and so locked, until the process ends.
 var turn *os.File
 
-// takeTurn waits for the turn of this process, by a file that all packages know. Where there can be no such file
-// nobody waits.
+// takeTurn locks a file that all packages share, and waits for the lock: how is LOCK_SH or LOCK_EX. If the file
+// can't be opened, it does not wait.
 func takeTurn(how int) {
 	file, err := os.OpenFile(filepath.Join(os.TempDir(), "muster-trial.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
