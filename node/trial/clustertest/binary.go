@@ -43,27 +43,23 @@ func Main(m *testing.M) { runTests(m, syscall.LOCK_SH) }
 // tell of that.
 func MainAlone(m *testing.M) { runTests(m, syscall.LOCK_EX) }
 
-// turn is the lock file. It stays open, and so locked, until the process ends.
-var turn *os.File
-
-// takeTurn locks a file that all packages share, and waits for the lock: how is LOCK_SH or LOCK_EX. If the file
-// can't be opened, it does not wait.
-func takeTurn(how int) {
+// takeTurn locks a file that all packages share, and waits for the lock: how is LOCK_SH or LOCK_EX. The lock holds
+// until the file is closed. It is nil, and nothing was waited for, if the file can't be opened.
+func takeTurn(how int) *os.File {
 	file, err := os.OpenFile(filepath.Join(os.TempDir(), "muster-trial.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return
+		return nil
 	}
-	turn = file
 	for {
 		if err := syscall.Flock(int(file.Fd()), how); !errors.Is(err, syscall.EINTR) {
-			return
+			return file
 		}
 	}
 }
 
 func runTests(m *testing.M, how int) {
 	flag.Parse()
-	takeTurn(how)
+	turn := takeTurn(how)
 	const parallel = "test.parallel"
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == parallel })
@@ -87,6 +83,8 @@ func runTests(m *testing.M, how int) {
 	}
 	status := m.Run()
 	os.RemoveAll(dir)
+	// Closed here, the file is not collected, and the lock lost with it, while the tests run.
+	_ = turn.Close()
 	os.Exit(status)
 }
 
