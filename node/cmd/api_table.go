@@ -236,6 +236,7 @@ var apiWithout = map[string]string{
 	"demo":        "it is a process of this host",
 	"top":         "GET /api/v1/overview answers the same, and GET /api/v1/events goes on",
 	"bench":       "it is a load of its own host, for minutes",
+	"lock":        "it runs a program of its own host",
 	"log show":    "it reads the data directory of its own host",
 	"log verify":  "it reads the data directory of its own host",
 	"recover":     "it works on data directories, of nodes that are stopped",

@@ -28,7 +28,8 @@ import (
 // command ends early when ctx does: serve and demo in good order.
 //
 // It sees the variables that begin with MUSTER_, and changes nothing of the
-// process but what serve does to the garbage collector.
+// process but what serve does to the garbage collector, and that lock takes the signals: a program
+// that it runs gets them.
 func Main(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	con := &console{in: in, out: newOutput(out), terminal: isTerminal(out), err: errs, watched: isPersons(errs)}
 	con.asks = con.watched && isPersons(in)
@@ -63,6 +64,7 @@ func makers() []func(*console) *cli.Command {
 		nodeCommand,
 		groupCommand,
 		leaseCommand,
+		lockCommand,
 		serviceCommand,
 		slotCommand,
 		jobCommand,

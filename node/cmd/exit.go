@@ -24,6 +24,12 @@ const (
 	exitNotPermitted exitStatus = 7 // also: wrong secret
 	exitPartly       exitStatus = 8 // some of it is done
 	exitNotConfirmed exitStatus = 9 // plan shown, not confirmed
+	exitLockLost     exitStatus = 10
+
+	// Of a program that a command is to run, as shells say it. With other numbers the command passes on the program's own.
+
+	exitCannotRun exitStatus = 126
+	exitNoProgram exitStatus = 127
 )
 
 // statusError is an error whose status its maker knows.
