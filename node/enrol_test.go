@@ -144,15 +144,21 @@ func metaLeader(nodes []*runningNode) *runningNode {
 	return nil
 }
 
-// makeToken has an administrator make a token.
+// makeToken has an administrator make a token for servers.
 func makeToken(t *testing.T, nodes []*runningNode, admin *keptUser, uses uint32, ttl time.Duration) trust.Token {
+	t.Helper()
+	return makeTokenFor(t, shardmap.NodeServer, nodes, admin, uses, ttl)
+}
+
+// makeTokenFor has an administrator make a token for nodes of a role.
+func makeTokenFor(t *testing.T, role shardmap.NodeRole, nodes []*runningNode, admin *keptUser, uses uint32, ttl time.Duration) trust.Token {
 	t.Helper()
 	token, err := trust.NewToken(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now().Unix()
-	command, err := shardmap.AppendNewToken(nil, &shardmap.NewToken{Public: token.Public(), Role: shardmap.NodeServer, Uses: uses, Expires: now + int64(ttl/time.Second), At: now})
+	command, err := shardmap.AppendNewToken(nil, &shardmap.NewToken{Public: token.Public(), Role: role, Uses: uses, Expires: now + int64(ttl/time.Second), At: now})
 	order(t, nodes, admin, command, err)
 	until(t, "all nodes know the token", func() error {
 		for _, r := range nodes {

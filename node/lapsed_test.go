@@ -245,3 +245,89 @@ func endedBeforeTable(t *testing.T, most time.Duration) string {
 		return tableNow(t.Context(), late.node.running())
 	})
 }
+
+// A node was away while all others were replaced. It is started again when its certificate has ended, beside members
+// whose certificates are good. Its table names none of them, so it must ask one after the
+// other for a certificate: no leader is known to it, nor can reach it.
+func TestCertificateEndedBesideStrangers(t *testing.T) {
+	t.Parallel()
+	if why := endedBesideStrangers(t, 40*time.Second); why != "" {
+		t.Error(why)
+	}
+}
+
+// endedBesideStrangers returns what such a node still waits for after a while; empty: it has a certificate, and
+// follows the leader.
+func endedBesideStrangers(t *testing.T, most time.Duration) string {
+	nodes, users := secured(t, 1)
+	join := func(role shardmap.NodeRole) *runningNode {
+		token := makeTokenFor(t, role, nodes[:1], users[0], 1, time.Hour)
+		c := testConfig(t)
+		c.Join, c.Standby, c.Role = []string{nodes[0].addr}, true, role
+		return startWith(t, c, secureLimits(), func(n *Node) { n.guard.token = &token })
+	}
+	away := join(shardmap.NodeClient)
+	until(t, "the node that will be away follows", func() error {
+		if away.node.running() == nil {
+			return errors.New("it has not joined")
+		}
+		table := away.node.table.Load()
+		if table == nil {
+			return errors.New("it has no table")
+		}
+		if _, named := table.Node(away.node.self().Node); !named || table.Security.Mode != shardmap.SecurityOnly {
+			return fmt.Errorf("its table of index %d names it %t, TLS %s", table.Index, named, table.Security.Mode)
+		}
+		return nil
+	})
+	away.stop()
+	for range 2 { // so that there are three voters of the meta group
+		nodes = append(nodes, join(shardmap.NodeServer))
+	}
+	until(t, "all others vote in the meta group", func() error {
+		for i, r := range nodes {
+			table := nodes[0].node.table.Load()
+			if r.node.running() == nil || !metaVoter(table, r.node.self().Node) {
+				return fmt.Errorf("node %d does not", i)
+			}
+		}
+		return nil
+	})
+	late := func() time.Time { return time.Now().Add(40 * 24 * time.Hour) }
+	stopTogether(nodes)
+	for i := range nodes {
+		nodes[i].node.cfg.TokenFile = ""
+		nodes[i] = startWith(t, nodes[i].node.cfg, secureLimits(), func(n *Node) { n.guard.now = late })
+	}
+	until(t, "the members follow, with certificates that are good", func() error {
+		for i, r := range nodes {
+			if r.node.running() == nil || r.node.guard.holder.Get().Certificate.Leaf.NotAfter.Before(late()) {
+				return fmt.Errorf("node %d has none", i)
+			}
+			if err := tableNow(t.Context(), r.node.running()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	nodes[0].stop()
+	away.node.cfg.Listen = away.addr // where the others look for it
+	was := away.node.table.Load()    // as it would be in a snapshot: from the log alone it is read once a leader is heard
+	away = startWith(t, away.node.cfg, secureLimits(), func(n *Node) {
+		n.guard.now = late
+		n.table.Store(was)
+	})
+	until(t, "the node that was away runs", func() error {
+		if away.node.running() == nil {
+			return away.node.notReady()
+		}
+		return nil
+	})
+	away.node.notary.changed()
+	return missing(most, func() error {
+		if leaf := away.node.guard.holder.Get().Certificate.Leaf; leaf.NotAfter.Before(late()) {
+			return fmt.Errorf("its certificate has ended at %s", leaf.NotAfter)
+		}
+		return tableNow(t.Context(), away.node.running())
+	})
+}

@@ -360,7 +360,7 @@ func (y *authority) renew(ctx context.Context, a *notary.Action) error {
 	if err != nil {
 		return err
 	}
-	answer, err := y.ask(ctx, a.Node, &wire.Renew{Request: request})
+	answer, err := y.ask(ctx, a.Node, a.Addr, &wire.Renew{Request: request})
 	if err != nil {
 		return err
 	}
@@ -372,11 +372,15 @@ func (y *authority) renew(ctx context.Context, a *notary.Action) error {
 	return nil
 }
 
-// ask asks the leader of the meta group for a certificate in this node's name.
-func (y *authority) ask(ctx context.Context, to raft.NodeID, q *wire.Renew) (a wire.RenewAnswer, err error) {
+// ask asks the leader of the meta group for a certificate in this node's name. An empty addr is the one that this node
+// knows of it.
+func (y *authority) ask(ctx context.Context, to raft.NodeID, addr string, q *wire.Renew) (a wire.RenewAnswer, err error) {
 	n := y.node
 	if to != n.self().Node {
-		err = n.caller.call(ctx, to, n.addrOf(to), wire.RolePeer, wire.TypeRenew, q, &a)
+		if addr == "" {
+			addr = n.addrOf(to)
+		}
+		err = n.caller.call(ctx, to, addr, wire.RolePeer, wire.TypeRenew, q, &a)
 		return a, err
 	}
 	by := y.memberAsks() // this node is what it says to itself
@@ -538,7 +542,7 @@ func (y *authority) wish(ctx context.Context, a *notary.Action, t *shardmap.Tabl
 	if err != nil {
 		return err
 	}
-	answer, err := y.ask(ctx, a.Node, &wire.Renew{User: first.Name, Request: request})
+	answer, err := y.ask(ctx, a.Node, "", &wire.Renew{User: first.Name, Request: request})
 	if err != nil {
 		return err
 	}

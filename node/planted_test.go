@@ -189,6 +189,12 @@ func TestPlantedTableFirst(t *testing.T) {
 	t.Log(wrong)
 }
 
+// The test of a node that was away while all others were replaced must find one that waits for a leader while its
+// certificate has ended.
+func TestPlantedLeaderFirst(t *testing.T) {
+	mustFind(t, notary.SetBug, "no certificate before a leader", func(t *testing.T) string { return endedBesideStrangers(t, 15*time.Second) })
+}
+
 // The test of what a node believes after a start must find one that forgets a root for an older table.
 func TestPlantedRootsGoBack(t *testing.T) {
 	mustFind(t, setBug, bugRootsGoBack, rootsAfterAStart)

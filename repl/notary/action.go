@@ -32,7 +32,7 @@ const (
 	// Answer: answer Request, with Refusal or else with what was signed last or, to an order,
 	// with Root. It has no end.
 	Answer ActionKind = 8
-	// Renew: ask Node, which leads the meta group, for a certificate of this node, and store it.
+	// Renew: ask Node, which leads the meta group or may know who does, for a certificate of this node, and store it.
 	Renew ActionKind = 9
 	// Wish: ask Node for the first user's certificate, and store it.
 	Wish ActionKind = 10
@@ -56,6 +56,7 @@ type Action struct {
 	Kind    ActionKind
 	Payload []byte
 	Node    raft.NodeID
+	Addr    string // of Renew: where Node is, by another member's word; empty: where the owner knows it to be
 	WrapKey shardmap.WrapKeyID
 	Root    shardmap.RootID
 	Request uint64 // the owner's number

@@ -1,10 +1,12 @@
 package notary
 
 import (
+	"errors"
 	"time"
 
 	"muster/raft"
 	"muster/repl/trust"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -21,6 +23,9 @@ const (
 	// namesAgain is how long a node waits that has asked a leader for a certificate with the host of its address in the table
 	// and got one without, as from a leader of an older release, before it asks the same leader again.
 	namesAgain = time.Hour
+	// unledMax is how long a node whose certificate has ended waits to hear from a leader of the meta group, before it asks
+	// members for another one. Where all certificates have ended, the members elect a leader in less.
+	unledMax = 10 * time.Second
 	// linkMax is how long a member waits, once all have certificates, until its connections to others are by
 	// those, before it says that it has its own: another one may be unable to show its own.
 	linkMax = 3 * time.Second
@@ -41,6 +46,12 @@ type nameless struct {
 	until time.Duration // it is not asked again before then; on the host's clock
 }
 
+// hint is where the leader of the meta group is, by the word of a member that does not lead it.
+type hint struct {
+	leader raft.NodeID // zero: there is none
+	addr   string
+}
+
 // Bearer sees to it that a node has a certificate. It must be used by one goroutine at a time.
 type Bearer struct {
 	self  raft.NodeID
@@ -58,6 +69,11 @@ type Bearer struct {
 	// asked for a certificate because none is known to lead.
 	members []raft.NodeID
 	asked   int
+	hint    hint // what the one that was asked last has said
+	roaming bool // what is under way goes to the next member, who may say where the leader is
+
+	unled   bool          // no leader of the meta group is known
+	unledAt time.Duration // since when, on the host's clock
 
 	naming trust.Host  // of the address in the table when a certificate was last asked for
 	giver  raft.NodeID // who was asked
@@ -81,10 +97,11 @@ type Bearer struct {
 	at      time.Duration // when the next attempt may begin
 	pause   time.Duration
 	tellAt  time.Duration
-	toldOf  Own         // what was said last
-	toldTo  raft.NodeID // to whom
-	toldFor uint64      // by which table
-	unheard bool        // the last attempt to say it failed, and no other one to get a certificate was made since
+	toldOf  Own           // what was said last
+	toldTo  raft.NodeID   // to whom
+	toldFor uint64        // by which table
+	behind  time.Duration // the pause after a certificate that the table here does not name yet
+	unheard bool          // the last attempt to say it failed, and no other one to get a certificate was made since
 }
 
 // bugWordFirst is planted to show that its test finds it: a node asks for no certificate before the leader has
@@ -94,6 +111,10 @@ const bugWordFirst = "word before a certificate, for ever"
 // bugTableFirst is planted to show that its test finds it: a node waits for a table that names it before it asks
 // for another certificate, and gets none while its certificate has ended.
 const bugTableFirst = "no certificate before a table"
+
+// bugLeaderFirst is planted to show that its test finds it: a node whose certificate has ended waits for a leader that
+// its table names, and asks nobody else.
+const bugLeaderFirst = "no certificate before a leader"
 
 // NewBearer makes the core of a node with that key. wishing: it is one of those that found the
 // cluster, and the user that runs it is to have a certificate.
@@ -144,10 +165,10 @@ func (b *Bearer) Turn(now Now) (a Action, has bool, next time.Duration) {
 	if now.Host < b.at {
 		return Action{}, false, b.at
 	}
+	b.roaming = false
 	switch {
 	case blind:
-		a = Action{Kind: Renew, Node: b.members[b.asked%len(b.members)]}
-		b.asked++
+		a = b.askSomebody()
 	case a.Kind == 0:
 		a = Action{Kind: wants, Node: b.leader}
 	}
@@ -175,19 +196,44 @@ func lookAt(now Now, due int64) time.Duration {
 }
 
 // blind reports whether this node has to ask for another certificate without knowing whom; if not, when that is to be
-// asked again. A node that was taken in and stopped before it had read the log of the meta group has no table, or one
-// of before, which does not name it. While its certificate is good it gets that log. Once that has ended nobody sends
-// it any, nor hears its replicas, and it does not know who leads: so it asks one member after the other.
+// asked again. Once its certificate has ended nobody sends it the log of the meta group, nor hears its replicas, and no
+// leader that its table does not name can reach it. So it asks one member after the other, if its table does not name
+// itself, because it stopped after it was taken in and before it had read that log; or if it knows of no leader for a
+// while, because it was away while others came to lead. While its certificate is good it gets that log.
 func (b *Bearer) blind(now Now) (bool, time.Duration) {
-	if b.own.Root == (shardmap.RootID{}) || len(b.members) == 0 || bug(bugTableFirst) {
+	if unled := b.leader == 0; unled != b.unled {
+		b.unled, b.unledAt = unled, now.Host
+	}
+	switch {
+	case b.own.Root == (shardmap.RootID{}) || len(b.members) == 0 || bug(bugTableFirst):
+		return false, never
+	case now.Wall < b.own.Ends:
+		return false, lookAt(now, b.own.Ends)
+	}
+	if b.table == nil {
+		return true, never
+	}
+	if _, named := b.table.Node(b.self); !named {
+		return true, never
+	}
+	if !b.unled || bug(bugLeaderFirst) {
 		return false, never
 	}
-	if b.table != nil {
-		if _, named := b.table.Node(b.self); named {
-			return false, never
-		}
+	asks := b.unledAt + unledMax
+	return now.Host >= asks, asks
+}
+
+// askSomebody asks for a certificate without knowing who leads: where the last one that was asked has said, or else
+// the next member. A hint does not follow another one: two that each take the other for the leader would go on for ever.
+func (b *Bearer) askSomebody() Action {
+	h := b.hint
+	b.hint, b.roaming = hint{}, h.leader == 0
+	if h.leader != 0 {
+		return Action{Kind: Renew, Node: h.leader, Addr: h.addr}
 	}
-	return now.Wall >= b.own.Ends, lookAt(now, b.own.Ends)
+	next := b.members[b.asked%len(b.members)]
+	b.asked++
+	return Action{Kind: Renew, Node: next}
 }
 
 // wants returns what is to be done next, or when that is to be asked again.
@@ -207,6 +253,7 @@ func (b *Bearer) wants(now Now) (ActionKind, time.Duration) {
 	if b.own.Root != issuing.ID || now.Wall >= b.own.RenewAt || !pinned || pin.Key != b.key || pin.Serial != b.own.Serial {
 		return Renew, 0
 	}
+	b.behind = 0
 	again := b.misnamed(now)
 	if again == 0 {
 		return Renew, 0
@@ -327,8 +374,10 @@ func (b *Bearer) Ended(now Now, number uint64, err error) {
 	if err == nil {
 		b.at, b.pause = 0, 0
 		if kind == Renew {
-			// The table here may be a moment behind the answer.
-			b.at = now.Host + bearPauseMin
+			// The table here may be behind the answer, by a moment or, on a node that was away, by all that it missed.
+			// Each certificate is an entry of the meta group, so they must not follow each other as fast as they come.
+			b.behind = min(max(2*b.behind, bearPauseMin), bearPauseMax)
+			b.at = now.Host + b.behind
 			if b.named != b.naming || b.unnamed == nil {
 				b.named, b.unnamed = b.naming, make(map[raft.NodeID]nameless)
 			}
@@ -339,6 +388,11 @@ func (b *Bearer) Ended(now Now, number uint64, err error) {
 	}
 	b.pause = min(max(2*b.pause, bearPauseMin), bearPauseMax)
 	b.at = now.Host + b.pause
+	var refusal *wire.Error
+	if b.roaming && errors.As(err, &refusal) && refusal.Code == wire.CodeNotLeader && refusal.LeaderNode != 0 && refusal.LeaderNode != b.self {
+		b.hint = hint{refusal.LeaderNode, refusal.LeaderAddr}
+		b.at = now.Host + bearPauseMin
+	}
 }
 
 // Wishing reports whether the first user's certificate is still to be had.

@@ -215,6 +215,112 @@ func renewsBlind() string {
 	return ""
 }
 
+// A node that was away until its certificate had ended may have missed all who can lead since: no leader that its
+// table does not name reaches it. It must ask the members that it knows, and go where they say the leader is.
+func TestRenewalWithoutALeader(t *testing.T) {
+	if wrong := renewsUnled(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// renewsUnled returns what such a node does wrong; empty: nothing.
+func renewsUnled() string {
+	table := &shardmap.Table{Index: 3, Nodes: []shardmap.TableNode{{ID: 1}, {ID: 2}, {ID: 9}}}
+	table.Security = shardmap.Security{Mode: shardmap.SecurityOnly, Roots: []shardmap.Root{{ID: shardmap.RootID{1}, State: shardmap.RootIssuing}}}
+	const ends = worldStart + 3600
+	own := Own{Serial: shardmap.Serial{7}, Root: shardmap.RootID{1}, RenewAt: worldStart, Ends: ends}
+	b := NewBearer(9, shardmap.KeyID{}, false)
+	b.Table(table)
+	b.Members([]raft.NodeID{1, 2})
+	b.Own(own)
+	now := Now{Wall: ends - 60}
+	if a, has, next := b.Turn(now); has || next != time.Minute {
+		return fmt.Sprintf("a minute before its certificate ends it does %v, %t, and looks again after %s", a, has, next)
+	}
+	now = Now{Host: time.Minute, Wall: ends}
+	b.Leader(2)
+	if a, has, _ := b.Turn(now); !has || a.Node != 2 {
+		return fmt.Sprintf("with a leader it does %v, %t", a, has)
+	}
+	b.Ended(now, b.number, wire.NotLeader(0, 4, "10.0.0.4:4166"))
+	b.Leader(0)
+	now.Host += time.Second
+	if a, has, next := b.Turn(now); has || next != now.Host+unledMax {
+		return fmt.Sprintf("when it hears no leader any more it does %v, %t, and looks again after %s", a, has, next-now.Host)
+	}
+	now.Host += unledMax
+	for _, step := range []struct {
+		node   raft.NodeID
+		addr   string
+		answer error
+	}{
+		{1, "", wire.NotLeader(0, 4, "10.0.0.4:4166")},
+		{4, "10.0.0.4:4166", wire.NotLeader(0, 5, "10.0.0.5:4166")}, // leads no longer: what it says is not followed
+		{2, "", wire.NotLeader(0, 9, "10.0.0.9:4166")},              // this node itself
+		{1, "", wire.NotLeader(0, 0, "")},
+		{2, "", wire.NotLeader(0, 4, "10.0.0.4:4166")},
+		{4, "10.0.0.4:4166", errors.New("not reached")},
+		{1, "", wire.NotLeader(0, 5, "10.0.0.5:4166")},
+		{5, "10.0.0.5:4166", nil},
+	} {
+		a, has, next := b.Turn(now)
+		for ; !has && next < now.Host+time.Minute; a, has, next = b.Turn(now) {
+			now.Host = max(next, now.Host+time.Millisecond)
+		}
+		if !has || a.Kind != Renew || a.Node != step.node || a.Addr != step.addr {
+			return fmt.Sprintf("it does %+v, %t, and was to ask node %s at %q", a, has, step.node, step.addr)
+		}
+		if step.answer == nil {
+			own.Serial, own.RenewAt, own.Ends = shardmap.Serial{8}, ends+3600, ends+7200
+			b.Own(own)
+		}
+		b.Ended(now, a.Number, step.answer)
+	}
+	now.Host += time.Minute
+	if a, has, _ := b.Turn(now); has {
+		return fmt.Sprintf("it wants to %s, and has a certificate that is good", a.Kind)
+	}
+	return ""
+}
+
+// A node that was away gets a certificate before it has read the table that names it. Until then it takes that for one
+// more reason to ask, and each answer is an entry of the meta group: it must not ask as fast as it is answered.
+func TestRenewalsBeforeTheTable(t *testing.T) {
+	table := &shardmap.Table{Index: 3, Nodes: []shardmap.TableNode{{ID: 9}}}
+	table.Security = shardmap.Security{Mode: shardmap.SecurityOnly, Roots: []shardmap.Root{{ID: shardmap.RootID{1}, State: shardmap.RootIssuing}}}
+	b := NewBearer(9, shardmap.KeyID{}, false)
+	b.Table(table)
+	b.Leader(1)
+	own := Own{Root: shardmap.RootID{1}, RenewAt: worldStart + 1000, Ends: worldStart + 2000}
+	b.Own(own)
+	now := Now{Wall: worldStart}
+	renews := func(within time.Duration) (n int) {
+		for end := now.Host + within; now.Host < end; now.Host += 10 * time.Millisecond {
+			if a, has, _ := b.Turn(now); has {
+				n++
+				own.Serial[0]++
+				b.Own(own)
+				b.Ended(now, a.Number, nil)
+			}
+		}
+		return n
+	}
+	if n := renews(time.Minute); n < 2 || n > 12 {
+		t.Errorf("in a minute it asks %d times, want some, and 12 at most", n)
+	}
+	named := *table
+	named.Security.Pins = []shardmap.Pin{{Node: 9, Serial: own.Serial}}
+	b.Table(&named)
+	if n := renews(time.Minute); n != 0 {
+		t.Errorf("once the table names its certificate it asks %d times", n)
+	}
+	own.RenewAt = worldStart
+	b.Own(own)
+	if n := renews(time.Second); n < 3 {
+		t.Errorf("when another one is due it asks %d times in a second, want it as soon as before", n)
+	}
+}
+
 // oneFails returns what a node does not do any more after some things have failed again and again; empty: nothing.
 func oneFails(fails ...ActionKind) string {
 	table := &shardmap.Table{Index: 9, Nodes: []shardmap.TableNode{{ID: 9}}}

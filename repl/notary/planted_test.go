@@ -38,6 +38,10 @@ func TestPlantedBugs(t *testing.T) {
 	if renewsBlind() == "" {
 		t.Errorf("%s: not found", bugTableFirst)
 	}
+	SetBug(bugLeaderFirst)
+	if renewsUnled() == "" {
+		t.Errorf("%s: not found", bugLeaderFirst)
+	}
 	SetBug(bugDropped)
 	if keysGo(t) == "" {
 		t.Errorf("%s: not found", bugDropped)
