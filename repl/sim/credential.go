@@ -47,7 +47,9 @@ type credentials struct {
 	links  [nodesMax + 1]peerLink
 	turns  turns
 	acting bool // in a turn
-	news   bool // there was some since it began, so another one is due at once
+	// introduced are the keys of nodes that the table here does not name, by their own certificates.
+	introduced map[raft.NodeID]trust.KeyID
+	news       bool // there was some since it began, so another one is due at once
 }
 
 // asking is a request that a core has.
@@ -69,7 +71,7 @@ func (y *credentials) begin() {
 	y.makeKey()
 	y.core, y.bearer, y.table, y.leds, y.lead = notary.New(y.n.id), nil, nil, false, 0
 	y.acting, y.drawn, y.asks = false, map[shardmap.WrapKeyID]bool{}, map[uint64]*asking{}
-	y.links = [nodesMax + 1]peerLink{}
+	y.links, y.introduced = [nodesMax + 1]peerLink{}, map[raft.NodeID]trust.KeyID{}
 	if own, ok := x.certs[y.own]; ok && own.expired(x.wall(y.n)) {
 		y.n.c.note(y.n.index, "comes back with a certificate that has ended")
 		y.n.c.result.Fired[CertificateEnds]++
@@ -177,6 +179,15 @@ func (y *credentials) take(t *shardmap.Table) {
 		y.bearer = notary.NewBearer(y.n.id, y.key, y.secret)
 	}
 	y.bearer.Table(t)
+}
+
+// introduce takes another node for a peer under the key of its certificate, by its own word: its table is newer than
+// the one here, which has no key of it. A key is taken once: another one needs the table.
+func (y *credentials) introduce(o *node) {
+	c, err := y.verify(o.creds.own)
+	if _, has := y.introduced[o.id]; err == nil && y.introduced != nil && !has {
+		y.introduced[o.id] = trust.KeyID(c.key)
+	}
 }
 
 // believed lists the roots that members of a table trust.
@@ -309,13 +320,13 @@ func (y *credentials) carry(a *notary.Action, ended func(notary.Result)) {
 			ended(notary.Result{Serial: q.signed, NotAfter: made.notAfter})
 		})
 	case notary.Renew:
-		y.ask(a.Node, notary.Request{Node: n.id, Key: y.key}, func(serial shardmap.Serial, roots []shardmap.RootID) {
+		y.ask(a.Node, a.Addr, notary.Request{Node: n.id, Key: y.key}, func(serial shardmap.Serial, roots []shardmap.RootID) {
 			failed(y.adopt(serial, roots))
 		}, failed)
 	case notary.Wish:
-		y.ask(a.Node, notary.Request{By: notary.ByWish, Node: n.id, User: fmt.Sprintf("u%d", n.index), Key: x.newKey()}, func(shardmap.Serial, []shardmap.RootID) { ended(notary.Result{}) }, failed)
+		y.ask(a.Node, "", notary.Request{By: notary.ByWish, Node: n.id, User: fmt.Sprintf("u%d", n.index), Key: x.newKey()}, func(shardmap.Serial, []shardmap.RootID) { ended(notary.Result{}) }, failed)
 	case notary.Tell:
-		y.call(a.Node, standing.Member, func(o *node, _ met, answer func(func())) {
+		y.call(a.Node, "", standing.Member, func(o *node, _ met, answer func(func())) {
 			o.creds.core.Told(n.id, a.Serial, a.Index)
 			o.creds.plan(0)
 			answer(func() { ended(notary.Result{}) })
@@ -341,7 +352,7 @@ func metaVoter(t *shardmap.Table, id raft.NodeID) bool {
 
 // pass gives a wrapping key to another voter, or gets it from there.
 func (y *credentials) pass(a *notary.Action, failed func(error)) {
-	y.call(a.Node, standing.Member, func(o *node, _ met, answer func(func())) {
+	y.call(a.Node, "", standing.Member, func(o *node, _ met, answer func(func())) {
 		to, from := &o.creds, y
 		if a.Kind == notary.Fetch {
 			to, from = from, to
@@ -366,7 +377,7 @@ func (y *credentials) pass(a *notary.Action, failed func(error)) {
 }
 
 // ask asks the leader of the meta group for a certificate.
-func (y *credentials) ask(to raft.NodeID, q notary.Request, came func(shardmap.Serial, []shardmap.RootID), failed func(error)) {
+func (y *credentials) ask(to raft.NodeID, addr string, q notary.Request, came func(shardmap.Serial, []shardmap.RootID), failed func(error)) {
 	n := y.n
 	if to == n.id {
 		if q.By == 0 {
@@ -387,7 +398,7 @@ func (y *credentials) ask(to raft.NodeID, q notary.Request, came func(shardmap.S
 	if q.By == notary.ByWish {
 		least = standing.Member
 	}
-	y.call(to, least, func(o *node, m met, answer func(func())) {
+	y.call(to, addr, least, func(o *node, m met, answer func(func())) {
 		if q.By == 0 {
 			if q.By = notary.BySecret; m.named() {
 				q.By = notary.ByMember
@@ -406,8 +417,16 @@ func (y *credentials) ask(to raft.NodeID, q notary.Request, came func(shardmap.S
 	}, failed)
 }
 
-// certify has the core here make a certificate.
+// certify has the core here make a certificate. It refuses where the meta group is led elsewhere.
 func (y *credentials) certify(q *asking, answer func(shardmap.Serial, *wire.Error)) {
+	if lead := y.n.metaLead(); lead != y.n.id {
+		var leader shardmap.TableNode
+		if t := y.n.known.table; t != nil {
+			leader, _ = t.Node(lead)
+		}
+		answer(shardmap.Serial{}, wire.NotLeader(0, lead, leader.Addr))
+		return
+	}
 	y.number++
 	q.Number, q.at, q.wall, q.answer = y.number, y.n.c.now, y.now().Wall, answer
 	y.asks[q.Number] = q
@@ -449,8 +468,8 @@ func (y *credentials) adopt(serial shardmap.Serial, roots []shardmap.RootID) err
 }
 
 // call has another node do something over a connection on which this one is something at least, and brings the
-// answer back: or not, or late, or it is done twice.
-func (y *credentials) call(to raft.NodeID, least standing.Kind, do func(o *node, m met, answer func(func())), failed func(error)) {
+// answer back: or not, or late, or it is done twice. An empty addr stands for where this node has found the other one.
+func (y *credentials) call(to raft.NodeID, addr string, least standing.Kind, do func(o *node, m met, answer func(func())), failed func(error)) {
 	n, c := y.n, y.n.c
 	o, life := c.nodes[to-1], n.life
 	if o == n {
@@ -471,7 +490,7 @@ func (y *credentials) call(to raft.NodeID, least standing.Kind, do func(o *node,
 				return
 			}
 			var m met
-			if o.up && !o.paused && o.creds.core != nil && n.where.found[o.index] && c.net.works(n.index, o.index) && c.net.works(o.index, n.index) {
+			if o.up && !o.paused && o.creds.core != nil && (n.where.found[o.index] || addr == o.where.addr) && c.net.works(n.index, o.index) && c.net.works(o.index, n.index) {
 				m = c.security.handshake(n, o)
 			}
 			if m.kind < least {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"muster/raft"
 	"muster/repl/standing"
 	"muster/repl/trust"
 	"muster/shardmap"
@@ -60,7 +61,8 @@ func (y *credentials) view() standing.View {
 	return standing.View{
 		Table: y.n.known.table, Sealed: y.sealed, Secret: y.secret,
 		Ended: has && own.expired(x.wall(y.n)), Led: func() bool { return y.n.metaLead() != 0 },
-		Believed: y.believes, Denied: y.denied,
+		Introduced: func(id raft.NodeID) (trust.KeyID, bool) { key, ok := y.introduced[id]; return key, ok },
+		Believed:   y.believes, Denied: y.denied,
 	}
 }
 
@@ -125,9 +127,13 @@ func (y *credentials) linked(to int) bool {
 	case !o.up || o.paused || y.n.c.now < l.again:
 		return false
 	}
-	if m := x.handshake(y.n, o); m.kind == standing.Member {
+	m := x.handshake(y.n, o)
+	switch m.kind {
+	case standing.Member:
 		*l = peerLink{up: true, life: o.life, mine: m.mine, theirs: m.theirs}
 		return true
+	case standing.Unpinned: // the other one's table may be older than this node
+		o.known.ask(y.n.id)
 	}
 	l.up, l.again = false, y.n.c.now+redialMax/4
 	return false

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"muster/repl"
+	"muster/repl/standing"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -85,6 +86,13 @@ func (w *whereabouts) move(addr string) {
 // reaches reports whether what the node sends to another reaches it.
 func (w *whereabouts) reaches(to int) bool {
 	return w.found[to] && w.n.c.net.works(w.n.index, to) && w.n.creds.linked(to)
+}
+
+// asks reports whether the node can ask another one as a client does. A certificate that has ended is good for that, if
+// its key is pinned.
+func (w *whereabouts) asks(o *node) bool {
+	x := &w.n.c.security
+	return w.found[o.index] && w.n.c.net.works(w.n.index, o.index) && (!x.active || x.handshake(w.n, o).kind >= standing.Renewer)
 }
 
 // dialIn plans a dial of a node, in place of one that was planned.

@@ -255,11 +255,12 @@ func (k *known) ask(from raft.NodeID) {
 	life := n.life
 	n.c.order.call(2*n.c.net.latency(), func() {
 		o := n.c.nodes[from-1]
-		if !n.up || n.life != life || n.paused || !o.up || o.known.table == nil || !n.where.reaches(o.index) {
+		if !n.up || n.life != life || n.paused || !o.up || o.known.table == nil || !n.where.asks(o) {
 			return
 		}
 		if k.table == nil || o.known.table.Index > k.table.Index {
 			k.follow(o.known.table)
+			n.creds.introduce(o)
 			n.turn()
 		}
 	})
