@@ -266,6 +266,32 @@ func TestLargeSlotTakesLittleMemory(t *testing.T) {
 	w.until("nothing is left to do", 10*time.Second, w.over)
 }
 
+// What a cancelled job did stays done, and its row says how much that is: a person decides by it what
+// to move back. Progress is noted with pauses, and such a job ends within one.
+func TestCancelledJobSaysWhatItDid(t *testing.T) {
+	w := calmCarryWorld(t, 20)
+	some := w.fill(w.groups[1], 512, 4, 9000)
+	id := w.order(shardmap.JobMove, 2, some...)
+	moved := func() (n uint64) {
+		for _, s := range some {
+			if w.table.Slots[s] == 2 {
+				n++
+			}
+		}
+		return n
+	}
+	w.until("some slots are moved", time.Minute, func() bool { return moved() > 0 })
+	w.state(id, shardmap.JobCancelled)
+	w.until("the job has ended", time.Minute, func() bool { j, _ := w.table.Job(id); return j.State.Finished() })
+	j, _ := w.table.Job(id)
+	if n := moved(); j.State != shardmap.JobCancelled || j.Done != n || n == j.Total {
+		t.Errorf("%d of %d slots are moved, and the job ends as %+v", n, len(some), j)
+	}
+	w.quiet = true
+	w.until("nothing is left to do", 10*time.Second, w.over)
+	w.whole()
+}
+
 // With slot-rate a node sends no more than that.
 func TestSlotRate(t *testing.T) {
 	w := calmCarryWorld(t, 20)

@@ -80,10 +80,10 @@ func (w *work) slotJobs() {
 		n := w.count(j, &moves, &opens)
 		switch {
 		case j.Cancelled && n.moving == 0:
-			w.finish(j, shardmap.JobCancelled, j.Why)
+			w.giveUp(j, &n, shardmap.JobCancelled, j.Why)
 		case j.Cancelled || j.State != shardmap.JobRunning:
 		case n.moving == 0 && len(n.left) == 0 && n.kept > 0:
-			w.finish(j, shardmap.JobFailed, fmt.Sprintf("slots %s are not empty, and stay; muster slot move takes them too", ranges(j.Kept)))
+			w.giveUp(j, &n, shardmap.JobFailed, fmt.Sprintf("slots %s are not empty, and stay; muster slot move takes them too", ranges(j.Kept)))
 		case n.moving == 0 && len(n.left) == 0:
 			w.finish(j, shardmap.JobDone, "")
 		default:
@@ -204,8 +204,24 @@ func (w *work) slotProgress(j *shardmap.Job, n *slotCount) {
 		c.jobs.next = min(c.jobs.next, due)
 		return
 	}
-	c.jobs.told[j.ID] = w.now + progressPause
-	c.propose(w.now, fmt.Sprintf("progress %d", j.ID), append1(shardmap.AppendJobBytes(nil, &p)))
+	w.notes(&p)
+}
+
+// notes has the table take the count of a job that moves slots.
+func (w *work) notes(p *shardmap.JobBytes) {
+	w.c.jobs.told[p.ID] = w.now + progressPause
+	w.c.propose(w.now, fmt.Sprintf("progress %d", p.ID), append1(shardmap.AppendJobBytes(nil, p)))
+}
+
+// giveUp ends a job that has not done all it was made for, once the table has its last count: what it
+// did stays, people read there how much that is, and nobody counts again. Progress waits out a pause,
+// in which a short job begins and ends.
+func (w *work) giveUp(j *shardmap.Job, n *slotCount, s shardmap.JobState, why string) {
+	if j.Done != n.done {
+		w.notes(&shardmap.JobBytes{ID: j.ID, Done: n.done, Total: j.Total, Bytes: n.bytes, BytesTotal: n.total, Why: short(why)})
+		return
+	}
+	w.finish(j, s, why)
 }
 
 // askSizes asks the owners of a job's slots how large those are of which that is not known.
