@@ -112,6 +112,9 @@ var (
 
 	bucketsForm = regexp.MustCompile(`"buckets":\[({"to_us":[0-9.]+,"count":[0-9]+},?)*\]`)
 
+	// Of two clocks either may be ahead. All other numbers are counts.
+	aheadForm = regexp.MustCompile(`("clock_ahead_ms":)-`)
+
 	numberForm = regexp.MustCompile(`:[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?([,}\]])`)
 )
 
@@ -122,6 +125,7 @@ func form(s, addr string) string {
 	s = logIDForm.ReplaceAllString(s, `"gN/N.N"`)
 	s = warningsForm.ReplaceAllString(s, "")
 	s = bucketsForm.ReplaceAllString(s, `"buckets":[…]`)
+	s = aheadForm.ReplaceAllString(s, "$1")
 	s = numberForm.ReplaceAllString(s, `:N$3`)
 	return strings.TrimSuffix(s, "\n")
 }
