@@ -8,7 +8,7 @@ import (
 // Level is the newest level of commands that this code understands. It rises by
 // one whenever a row or a field is added that an older build would not
 // understand.
-const Level = 8
+const Level = 9
 
 // MovesLevel is the level of a cluster from which on slots move: below it some member does
 // not know the commands.
@@ -27,6 +27,10 @@ const AuditLevel = 7
 // SecurityLevel is the level of a cluster from which on its table has certificates, users, roles,
 // tokens and limits.
 const SecurityLevel = 8
+
+// RangesLevel is the level of a cluster from which on nodes answer for ranges of keys: listings
+// that descend or have an end, deletes of a prefix, backups.
+const RangesLevel = 9
 
 // Shape says how the items of a command lie. It decides which of them are keys.
 type Shape uint8
