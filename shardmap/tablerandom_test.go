@@ -157,7 +157,7 @@ func tableIs(model *tableModel, t *Table) error {
 	}
 	format := uint16(max(min(t.Level, LeasesLevel), 2)) + 1 // ServicesLevel has not changed it
 	if t.Level >= AuditLevel {
-		format = uint16(t.Level)
+		format = uint16(min(t.Level, SecurityLevel)) // RangesLevel has not changed it either
 	}
 	b := t.AppendTo(nil)
 	if got := uint16(b[8]); got != format {
