@@ -190,3 +190,23 @@ func (c *cursor) record() record {
 }
 
 func (c *cursor) next() { c.pos++ }
+
+// seekEnd returns a cursor behind the last record whose key is below key, or behind the last of all if
+// key has no bytes: [cursor.previous] is due.
+func (v *view) seekEnd(key []byte) cursor {
+	if len(key) == 0 {
+		return cursor{v: v, leaf: len(v.leaves)}
+	}
+	return v.seek(key)
+}
+
+// previous moves to the record before, and returns it; nil if there is none.
+func (c *cursor) previous() record {
+	for c.pos--; c.pos < 0; c.pos = c.v.leaf(c.leaf).len() - 1 {
+		if c.leaf == 0 {
+			return nil
+		}
+		c.leaf--
+	}
+	return c.v.at(c.v.leaf(c.leaf).ref(c.pos))
+}

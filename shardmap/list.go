@@ -21,11 +21,17 @@ type ListLimits struct {
 	Bytes    int // of keys and values; 0, or more than [ListBytesMax], means that
 	RowHead  int // bytes that each row counts beside its key and value
 	KeysOnly bool
+	// From is the least key that may be listed, To the least above it that may not; without
+	// bytes: none.
+	From, To []byte
+	// Descending lists the greatest key first.
+	Descending bool
 }
 
-// List calls f for the keys with prefix that are above after, in order over all
-// slots, until it has passed on as many as l says, and reports whether there are
-// more. f must keep nothing that it is given. With l.KeysOnly, value is nil and its
+// List calls f for the keys with prefix that come after a key (empty: for all), in order over
+// all slots, until it has passed on as many as l says, and reports whether there are
+// more. Those come after a key that are above it, or below it in a descending listing. f must
+// keep nothing that it is given. With l.KeysOnly, value is nil and its
 // bytes do not count. The prefix is the one for which the moment was taken, or a
 // longer one.
 //
@@ -39,7 +45,7 @@ func (t *Moment) List(prefix, after []byte, l ListLimits, f func(key []byte, ver
 	if l.Bytes <= 0 || l.Bytes > ListBytesMax {
 		l.Bytes = ListBytesMax
 	}
-	h := lister{prefix: prefix, after: after}
+	h := newLister(prefix, after, l.From, l.To, l.Descending)
 	defer h.release()
 	if t.one != nil {
 		if c, rec := h.first(&t.one.view); rec != nil {
@@ -68,9 +74,11 @@ func (t *Moment) List(prefix, after []byte, l ListLimits, f func(key []byte, ver
 
 // lister merges slots by key: a heap with an entry for each slot that has something left.
 type lister struct {
-	prefix, after []byte
-	listed        []listed
-	heap          []heapEntry
+	low, high  []byte // keys from low on are listed, below high; without bytes, high is no bound
+	descending bool
+
+	listed []listed
+	heap   []heapEntry
 	// common is the number of bytes that all keys under cursors had in common at their beginning when
 	// order ran last. base begins with those bytes.
 	common int
@@ -91,42 +99,93 @@ type heapEntry struct {
 	listed uint32
 }
 
-// headBeyond is the head of a key without the common bytes. The keys of a slot ascend, so such a key is
-// above all that have them.
+// headBeyond is the head of a key without the common bytes. The keys of a slot go in one direction, so
+// such a key comes after all that have them.
 const headBeyond = math.MaxUint64
 
-// head returns the eight bytes of a key behind the common ones, with zeros for those that it lacks. Keys
-// of equal heads are compared as a whole.
+// head returns the eight bytes of a key behind the common ones, with zeros for those that it lacks; in a
+// descending listing their complement, so that the least head comes first there, too. Keys of equal heads
+// are compared as a whole.
 func (h *lister) head(key []byte) uint64 {
 	if len(key) < h.common || !bytes.Equal(key[:h.common], h.base[:h.common]) {
 		return headBeyond
 	}
-	rest := key[h.common:]
+	rest, head := key[h.common:], uint64(0)
 	if len(rest) >= 8 {
-		return binary.BigEndian.Uint64(rest)
+		head = binary.BigEndian.Uint64(rest)
+	} else {
+		var b [8]byte
+		copy(b[:], rest)
+		head = binary.BigEndian.Uint64(b[:])
 	}
-	var b [8]byte
-	copy(b[:], rest)
-	return binary.BigEndian.Uint64(b[:])
+	if h.descending {
+		return ^head
+	}
+	return head
+}
+
+// newLister returns a lister of the keys that begin with prefix, come after a key, and lie within bounds; what has
+// no bytes bounds nothing. after must stay as it is until the first keys are found.
+func newLister(prefix, after, from, to []byte, descending bool) lister {
+	h := lister{low: prefix, high: EndOfPrefix(prefix), descending: descending}
+	if bytes.Compare(from, h.low) > 0 {
+		h.low = from
+	}
+	h.endAt(to)
+	switch {
+	case len(after) == 0:
+	case descending:
+		h.endAt(after)
+	case bytes.Compare(after, h.low) >= 0:
+		h.low = KeyAfter(after)
+	}
+	return h
+}
+
+func (h *lister) endAt(key []byte) {
+	if len(key) > 0 && (len(h.high) == 0 || bytes.Compare(key, h.high) < 0) {
+		h.high = key
+	}
+}
+
+// KeyAfter returns the least key above a key.
+func KeyAfter(key []byte) []byte { return append(append(make([]byte, 0, len(key)+1), key...), 0) }
+
+// EndOfPrefix returns the least key above all that begin with a prefix, or nil if there is none: if
+// nothing but bytes of 255 is in it.
+func EndOfPrefix(prefix []byte) []byte {
+	for n := len(prefix); n > 0; n-- {
+		if prefix[n-1] < 0xff {
+			end := append([]byte(nil), prefix[:n]...)
+			end[n-1]++
+			return end
+		}
+	}
+	return nil
 }
 
 // first returns a cursor on the first record to list.
 func (h *lister) first(v *view) (cursor, record) {
-	if bytes.Compare(h.after, h.prefix) < 0 {
-		c := v.seek(h.prefix)
-		return c, h.wanted(c.record())
+	if h.descending {
+		c := v.seekEnd(h.high)
+		rec := c.previous()
+		return c, h.wanted(rec)
 	}
-	c := v.seek(h.after)
+	c := v.seek(h.low)
 	rec := c.record()
-	if rec != nil && bytes.Equal(rec.key(), h.after) && len(h.after) > 0 {
-		c.next()
-		rec = c.record()
-	}
 	return c, h.wanted(rec)
 }
 
+// wanted returns a record that a cursor has come to, or nil if it is beyond those that are listed.
 func (h *lister) wanted(rec record) record {
-	if rec == nil || !bytes.HasPrefix(rec.key(), h.prefix) {
+	switch {
+	case rec == nil:
+		return nil
+	case h.descending:
+		if bytes.Compare(rec.key(), h.low) < 0 {
+			return nil
+		}
+	case len(h.high) > 0 && bytes.Compare(rec.key(), h.high) >= 0:
 		return nil
 	}
 	return rec
@@ -135,11 +194,7 @@ func (h *lister) wanted(rec record) record {
 // visit adds each slot in which there is something to list.
 func (h *lister) visit(t *Moment) {
 	first := h.first
-	runs := t.runs
-	if runs == nil {
-		runs = []SlotRange{{0, Slots - 1}}
-	}
-	for s := range eachOf(runs) {
+	for s := range eachOf(t.shown()) {
 		if l := t.slot(s, first); l.record != nil {
 			h.listed = append(h.listed, l)
 		}
@@ -185,11 +240,16 @@ func commonPrefix(a, b []byte) int {
 // key returns the key under the cursor of an entry.
 func (h *lister) key(entry int) []byte { return h.listed[h.heap[entry].listed].record.key() }
 
-// next moves on from the least key.
+// next moves on from the key that comes first.
 func (h *lister) next() {
 	top := &h.listed[h.heap[0].listed]
-	top.cursor.next()
-	if top.record = h.wanted(top.cursor.record()); top.record == nil {
+	if h.descending {
+		top.record = top.cursor.previous()
+	} else {
+		top.cursor.next()
+		top.record = top.cursor.record()
+	}
+	if top.record = h.wanted(top.record); top.record == nil {
 		last := len(h.heap) - 1
 		h.heap[0] = h.heap[last]
 		h.heap = h.heap[:last]
@@ -223,7 +283,8 @@ func (h *lister) less(i, j int) bool {
 	if a, b := h.heap[i].head, h.heap[j].head; a != b {
 		return a < b
 	}
-	return bytes.Compare(h.key(i), h.key(j)) < 0
+	d := bytes.Compare(h.key(i), h.key(j))
+	return d != 0 && d < 0 != h.descending
 }
 
 func (h *lister) release() {

@@ -21,8 +21,17 @@ func BenchmarkList(b *testing.B) {
 				n++
 			}
 		}
-		for _, keysOnly := range []bool{false, true} {
-			b.Run(fmt.Sprintf("slots=%d/keys=%v", slots, keysOnly), func(b *testing.B) {
+		for _, way := range []struct {
+			name  string
+			limit ListLimits
+		}{
+			{"keys=false", ListLimits{}},
+			{"keys=true", ListLimits{KeysOnly: true}},
+			{"keys=true/descending", ListLimits{KeysOnly: true, Descending: true}},
+		} {
+			limit := way.limit
+			limit.Bytes, limit.RowHead = 512<<10, 24
+			b.Run(fmt.Sprintf("slots=%d/%s", slots, way.name), func(b *testing.B) {
 				b.ReportAllocs()
 				var rows []byte
 				before := cpu()
@@ -31,7 +40,7 @@ func BenchmarkList(b *testing.B) {
 					for after, more := []byte(nil), true; more; {
 						rows = rows[:0]
 						moment, _ := f.m.Moment([]byte("list/"), nil)
-						more = moment.List([]byte("list/"), after, ListLimits{Bytes: 512 << 10, RowHead: 24, KeysOnly: keysOnly}, func(k []byte, _ uint64, v []byte) {
+						more = moment.List([]byte("list/"), after, limit, func(k []byte, _ uint64, v []byte) {
 							rows = append(append(rows, k...), v...)
 							after = append(after[:0], k...)
 							n++
@@ -45,5 +54,14 @@ func BenchmarkList(b *testing.B) {
 				reportCPU(b, before, keys)
 			})
 		}
+		b.Run(fmt.Sprintf("slots=%d/count", slots), func(b *testing.B) {
+			before := cpu()
+			for b.Loop() {
+				if n := countPages(f.m, []byte("list/"), CountLimits{}, keys); n != keys {
+					b.Fatalf("%d keys are counted, want %d", n, keys)
+				}
+			}
+			reportCPU(b, before, keys)
+		})
 	}
 }

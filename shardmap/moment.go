@@ -94,6 +94,14 @@ func (m *Map) Moment(prefix []byte, runs []SlotRange) (t *Moment, owned bool) {
 	return t, true
 }
 
+// shown returns the runs of slots that the moment shows, as far as the group served them.
+func (t *Moment) shown() []SlotRange {
+	if t.runs == nil {
+		return []SlotRange{{0, Slots - 1}}
+	}
+	return t.runs
+}
+
 // End gives the moment up; nothing that it handed out may be read after it. A
 // second End does nothing.
 func (t *Moment) End() {

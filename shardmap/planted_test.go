@@ -142,3 +142,16 @@ func TestNeedsFindPlantedBug(t *testing.T) {
 	}
 	t.Logf("%s: %s", bugBlindCondition, wrong)
 }
+
+// The test of counts must find one that counts the key on which a page ends with the next one again.
+func TestCountFindsPlantedBug(t *testing.T) {
+	defer SetBug("")
+	SetBug("a key counted twice")
+	for seed := range uint64(60) {
+		if wrong := listInOrder(t, seed); wrong != "" {
+			t.Logf("seed %d: %s", seed, wrong)
+			return
+		}
+	}
+	t.Error("not found")
+}

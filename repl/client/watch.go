@@ -146,7 +146,7 @@ func (w *Watching) read(q *WatchQuery) error {
 		return wire.BadRequest("range", fmt.Sprintf("from %s to %s", shardmap.ShowKey(q.From), shardmap.ShowKey(q.To)), "give an end that comes behind the beginning")
 	}
 	slot, single := shardmap.SlotOfPrefix(q.Prefix)
-	w.ask.From, w.ask.To, w.ask.Prev = q.Prefix, endOf(q.Prefix), q.Prev
+	w.ask.From, w.ask.To, w.ask.Prev = q.Prefix, shardmap.EndOfPrefix(q.Prefix), q.Prev
 	switch {
 	case q.Key != nil:
 		if err := checkKey(q.Key); err != nil {
@@ -162,17 +162,6 @@ func (w *Watching) read(q *WatchQuery) error {
 		w.ask.Slots = []shardmap.SlotRange{{From: slot, To: slot}}
 	}
 	return nil
-}
-
-// endOf returns the first key behind all that begin with prefix; nil if there is none.
-func endOf(prefix []byte) []byte {
-	end := bytes.TrimRight(prefix, "\xff")
-	if len(end) == 0 {
-		return nil
-	}
-	end = bytes.Clone(end)
-	end[len(end)-1]++
-	return end
 }
 
 // Watch watches keys until ctx ends, or the watch is closed. It begins when [Watch.Next] is
