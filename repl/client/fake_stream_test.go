@@ -2,7 +2,9 @@ package client
 
 import (
 	"bytes"
+	"maps"
 	"slices"
+	"strings"
 
 	"muster/raft"
 	"muster/repl/wire"
@@ -131,11 +133,14 @@ func (x *fakeStreams) page(s *fakeStream) *wire.ListAnswer {
 	c := x.node.cluster
 	var keys []string
 	for k := range c.data {
-		if bytes.HasPrefix([]byte(k), s.scan.Prefix) && k > string(s.after) && s.has(c, shardmap.SlotOf([]byte(k))) {
+		if fakeLists(k, s.scan.Prefix, s.after, &s.scan.Span) && s.has(c, shardmap.SlotOf([]byte(k))) {
 			keys = append(keys, k)
 		}
 	}
 	slices.Sort(keys)
+	if s.scan.Descending {
+		slices.Reverse(keys)
+	}
 	a := &wire.ListAnswer{Group: s.scan.Group, At: raft.LogID{Term: 1, Index: c.index}}
 	for _, k := range keys {
 		v := c.data[k].value
@@ -154,4 +159,59 @@ func (x *fakeStreams) page(s *fakeStream) *wire.ListAnswer {
 		s.after = []byte(k)
 	}
 	return a
+}
+
+// fakeLists reports whether a listing shows a key behind another one.
+func fakeLists(k string, prefix, after []byte, s *wire.Span) bool {
+	if len(after) > 0 && (s.Descending && k >= string(after) || !s.Descending && k <= string(after)) {
+		return false
+	}
+	return strings.HasPrefix(k, string(prefix)) && k >= string(s.From) && (len(s.To) == 0 || k < string(s.To))
+}
+
+// fakeCountPage is how many keys a fake node counts at a time.
+const fakeCountPage = 7
+
+// count counts keys by slot and key, as far as a page goes. Held: the cluster's mu.
+func (n *fakeNode) count(body []byte) (wire.Type, []byte) {
+	c := n.cluster
+	var q wire.List
+	if err := q.Read(body); err != nil {
+		return wire.TypeError, wire.BadBody(wire.TypeList, err).Append(nil)
+	}
+	if e := n.leads(int(q.Group)); e != nil {
+		return wire.TypeError, e.Append(nil)
+	}
+	if !q.Counting || c.level < shardmap.RangesLevel {
+		c.t.Errorf("a client at level %d sends %+v", c.level, q)
+	}
+	a := wire.ListAnswer{Group: q.Group, At: raft.LogID{Term: 1, Index: c.index}}
+	behind := shardmap.Slot(0)
+	if len(q.After) > 0 {
+		behind = shardmap.SlotOf(q.After)
+	}
+	keys := slices.Sorted(maps.Keys(c.data))
+	for _, r := range q.Slots {
+		for s := r.From; s <= r.To; s++ {
+			if c.groupOf(s) != int(q.Group) {
+				return wire.TypeError, c.moved(s).Append(nil)
+			}
+			for _, k := range keys {
+				after := q.After
+				if s > behind {
+					after = nil
+				}
+				if s < behind || shardmap.SlotOf([]byte(k)) != s || !fakeLists(k, q.Prefix, after, &q.Span) {
+					continue
+				}
+				if a.Counted == fakeCountPage {
+					a.More = true
+					return wire.TypeListAnswer, a.Append(nil)
+				}
+				a.Counted++
+				a.Last = []byte(k)
+			}
+		}
+	}
+	return wire.TypeListAnswer, a.Append(nil)
 }

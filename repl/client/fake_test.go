@@ -398,6 +398,8 @@ func (n *fakeNode) answer(h wire.Header, body []byte) (wire.Type, []byte) {
 		return n.write(h, body)
 	case wire.TypeGet:
 		return n.get(body)
+	case wire.TypeList:
+		return n.count(body)
 	case wire.TypeLeases:
 		return n.listLeases(body)
 	case wire.TypeServices:

@@ -24,9 +24,12 @@ type fakeLease struct {
 }
 
 // raise brings the cluster to the level that has transactions.
-func (c *fakeCluster) raise() {
+func (c *fakeCluster) raise() { c.atLevel(shardmap.LeasesLevel) }
+
+// atLevel brings the cluster to a level.
+func (c *fakeCluster) atLevel(level uint32) {
 	c.mu.Lock()
-	c.level = shardmap.LeasesLevel
+	c.level = level
 	c.mu.Unlock()
 }
 

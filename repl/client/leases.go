@@ -29,7 +29,7 @@ func (c *Client) Leases(ctx context.Context) iter.Seq2[LeaseRow, error] {
 	return func(yield func(LeaseRow, error) bool) {
 		err := c.needLevel(ctx, "leases", shardmap.LeasesLevel)
 		if err == nil {
-			err = c.everyPage(ctx, &leasePager{client: c, ctx: ctx, yield: yield})
+			err = c.everyPage(ctx, &leasePager{client: c, ctx: ctx, yield: yield}, slotsOfPrefix(nil))
 		}
 		if err != nil {
 			yield(LeaseRow{}, fmt.Errorf("list leases: %w", err))
@@ -50,7 +50,7 @@ func (l *leasePager) restart() { l.after = 0 }
 func (l *leasePager) page(g raft.GroupID, slots []shardmap.Slot) (end pageEnd, err error) {
 	q := wire.Leases{Group: g, Slots: shardmap.SlotRanges(slots), After: l.after, Limit: wire.LeasesMax}
 	var a wire.LeasesAnswer
-	if err := l.client.ofGroup(l.ctx, wire.TypeLeases, g, &q, &a); err != nil {
+	if err := l.client.ofGroup(l.ctx, wire.TypeLeases, shardmap.LeasesLevel, g, &q, &a); err != nil {
 		return end, err
 	}
 	for _, r := range a.Rows {

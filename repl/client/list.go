@@ -14,9 +14,17 @@ import (
 // ListOptions say what is listed. The zero value lists all keys and values that
 // begin with the prefix, linearizable per group and page.
 type ListOptions struct {
-	After    []byte // only keys that come after this one
-	Limit    int    // at most so many; 0: all
-	KeysOnly bool
+	// After leaves out all keys up to this one in the order of the listing, and it: to go on with
+	// a listing, give the last key that it showed. Without bytes: none is left out.
+	After []byte
+	// From leaves out the keys below this one, To those below which it is not. Without bytes
+	// they leave out none. It is an error if they leave out all that could be, as with a To that is
+	// not above From. They need level 9 of the cluster, as all that follows up to Limit does.
+	From, To []byte
+	// Descending gives out the last key first.
+	Descending bool
+	Limit      int // at most so many; 0: all
+	KeysOnly   bool
 	// Local takes the first endpoint's own copy, however old.
 	Local bool
 }
@@ -40,8 +48,8 @@ type ListItem struct {
 // ends with the reason.
 func (c *Client) List(ctx context.Context, prefix []byte, o ListOptions) iter.Seq2[ListItem, error] {
 	return func(yield func(ListItem, error) bool) {
-		if len(prefix) > shardmap.KeyMax {
-			yield(ListItem{}, fmt.Errorf("list: %w", overLimit("prefix "+shardmap.ShowKey(prefix), len(prefix), shardmap.KeyMax, "bytes", "no key is as long; choose a shorter one")))
+		if err := o.check(prefix); err != nil {
+			yield(ListItem{}, fmt.Errorf("list: %w", err))
 			return
 		}
 		l := &lister{client: c, ctx: ctx, core: NewListing(prefix, o), open: make(map[*Stream]*call), came: make(chan struct{}, 1), last: c.now()}
@@ -57,6 +65,23 @@ func (c *Client) List(ctx context.Context, prefix []byte, o ListOptions) iter.Se
 			}
 		}
 	}
+}
+
+// check refuses what no listing of a prefix can be.
+func (o *ListOptions) check(prefix []byte) error {
+	span := o.span()
+	switch {
+	case len(prefix) > shardmap.KeyMax:
+		return overLimit("prefix "+shardmap.ShowKey(prefix), len(prefix), shardmap.KeyMax, "bytes", "no key is as long; choose a shorter one")
+	case len(o.After) > shardmap.KeyMax:
+		return keyTooLarge(o.After)
+	case o.Limit < 0:
+		return wire.BadRequest("listing", fmt.Sprintf("limit %d", o.Limit), "give 0 for all keys, or more")
+	}
+	if err := span.Check(prefix); err != nil {
+		return wire.BadRequest("listing", err.Error(), "give bounds between which keys with the prefix can be")
+	}
+	return nil
 }
 
 // lister carries out what a [Listing] says.
@@ -105,6 +130,11 @@ func (l *lister) next() (ListItem, bool, error) {
 			if err := l.client.awaitTable(l.ctx, l.core.Epoch(), l.client.deadlineOf(l.ctx)); err != nil {
 				return ListItem{}, false, err
 			}
+			if needs := l.core.Level(); l.client.routes.Load().Level < needs { // its table may be of before an upgrade
+				if err := l.client.awaitLevel(l.ctx, needs, l.client.deadlineOf(l.ctx)); err != nil {
+					return ListItem{}, false, err
+				}
+			}
 			l.core.Plan(l.client.routes.Load())
 			for _, s := range l.core.Take() {
 				l.start(s)
@@ -117,7 +147,7 @@ func (l *lister) next() (ListItem, bool, error) {
 func (l *lister) start(s *Stream) {
 	q := s.Scan()
 	x := newStreamCall(wire.TypeScan, s, waker(l.came))
-	x.Target, x.Group, x.Deadline = ToGroup, q.Group, l.client.deadlineOf(l.ctx)
+	x.Target, x.Group, x.Needs, x.Deadline = ToGroup, q.Group, q.Level(), l.client.deadlineOf(l.ctx)
 	x.Slot = shardmap.Slot(q.Group) // spreads over the connections
 	if q.Mode == wire.ReadLocal {
 		x.Target, x.Peer = ToPeer, 0

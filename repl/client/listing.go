@@ -8,6 +8,7 @@ import (
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/access"
 )
 
 // Listing merges the streams of all groups into one listing, in order. It is the
@@ -31,14 +32,16 @@ type Listing struct {
 	// suits the number of streams. It may be set before the first Plan.
 	PieceBytes uint32
 
-	prefix  []byte
+	prefix  []byte // the longest one that all keys of the listing have
+	span    wire.Span
 	options ListOptions
 
+	failed  error  // the cluster does not know such listings
 	last    []byte // the key that was given out last
 	replans replans
 	pending []shardmap.SlotRange // of no stream: to be planned
 	moved   error                // why slots have to be planned again
-	heads   heads                // of streams that have a row, as a heap by key
+	heads   heads                // of streams that have a row
 	waiting []*head
 	opened  []*Stream
 	used    []*Stream
@@ -67,11 +70,32 @@ const (
 	ListEnd
 )
 
-// NewListing begins a listing of the keys that begin with prefix.
+// NewListing begins a listing of the keys that begin with prefix. What o says has been checked.
 func NewListing(prefix []byte, o ListOptions) *Listing {
-	l := &Listing{prefix: prefix, options: o, last: o.After}
+	span := o.span()
+	l := &Listing{prefix: narrowed(prefix, &span), span: span, options: o, last: o.After}
+	l.heads.span = &l.span
 	l.planAll()
 	return l
+}
+
+// span is what nodes are told of o.
+func (o *ListOptions) span() wire.Span {
+	return wire.Span{From: o.From, To: o.To, Descending: o.Descending}
+}
+
+// narrowed returns the longest prefix that all keys with a prefix have that are within a span: a grant
+// has to cover it, and one that holds a whole tag is of one slot.
+func narrowed(prefix []byte, s *wire.Span) []byte {
+	if len(s.To) == 0 {
+		return prefix
+	}
+	all := access.SpanPrefix(s.From, s.To)
+	all = all[:min(len(all), shardmap.KeyMax)]
+	if len(all) > len(prefix) && bytes.HasPrefix(all, prefix) {
+		return all
+	}
+	return prefix
 }
 
 // planAll leaves all slots that can hold such keys to be planned: one, if the prefix
@@ -93,6 +117,9 @@ type head struct {
 	key, value []byte
 	version    uint64
 }
+
+// Level returns the level that the cluster has to be of.
+func (l *Listing) Level() uint32 { return l.span.Level() }
 
 // Epoch returns the epoch of the table that the next plan needs at least.
 func (l *Listing) Epoch() uint64 { return l.replans.epoch }
@@ -128,6 +155,10 @@ func (l *Listing) Moved() error { return l.moved }
 // Plan opens streams for the slots that have none: of each group that has some of them,
 // behind what was given out.
 func (l *Listing) Plan(r *Routes) {
+	if needs := l.Level(); r.Level < needs {
+		l.failed = wire.OverLevel(rangesObject, needs, r.Level)
+		return
+	}
 	pending, after := l.pending, l.last
 	l.pending, l.replans.epoch = nil, r.Epoch
 	if bug("moved slots listed anew") {
@@ -140,7 +171,7 @@ func (l *Listing) Plan(r *Routes) {
 	}
 	for i, g := range groups {
 		q := wire.Scan{
-			Group: g, Prefix: l.prefix, After: after,
+			Group: g, Prefix: l.prefix, After: after, Span: l.span,
 			Limit: uint64(max(l.options.Limit, 0)), PieceBytes: piece, KeysOnly: l.options.KeysOnly,
 		}
 		if l.options.Local {
@@ -158,8 +189,11 @@ func (l *Listing) Plan(r *Routes) {
 	}
 }
 
+// rangesObject is what a cluster below [shardmap.RangesLevel] refuses.
+const rangesObject = "range, order or count of a listing"
+
 // streams is how many there are that more may come of.
-func (l *Listing) streams() int { return len(l.heads) + len(l.waiting) }
+func (l *Listing) streams() int { return l.heads.Len() + len(l.waiting) }
 
 // byGroup sorts slots by the groups that have them. Those that nobody has have no keys.
 func byGroup(r *Routes, runs []shardmap.SlotRange) (groups []raft.GroupID, slots [][]shardmap.SlotRange) {
@@ -192,7 +226,7 @@ func (l *Listing) Next() (ListItem, ListStep, error) {
 		if step, err := l.fill(); step != ListHas {
 			return ListItem{}, step, err
 		}
-		h := l.heads[0]
+		h := l.heads.all[0]
 		item := ListItem{Key: h.key, Value: h.value, Version: h.version, Group: h.group, At: h.page.At}
 		// A node's own copies of two groups may both have a key: one has yet to see that the
 		// slot has left it, or has come. The newer value was given out then.
@@ -213,6 +247,9 @@ func (l *Listing) Next() (ListItem, ListStep, error) {
 // fill sees to it that the first row of each stream is among the heads: only then is the
 // first of them the next of all.
 func (l *Listing) fill() (ListStep, error) {
+	if l.failed != nil {
+		return 0, l.failed
+	}
 	if len(l.pending) > 0 {
 		return ListPlan, nil
 	}
@@ -233,7 +270,7 @@ func (l *Listing) fill() (ListStep, error) {
 			l.dropped = append(l.dropped, h.stream)
 		}
 	}
-	if len(l.heads) == 0 {
+	if l.heads.Len() == 0 {
 		return ListEnd, nil
 	}
 	return ListHas, nil
@@ -268,7 +305,7 @@ func (l *Listing) replan(h *head, err error) (ListStep, error) {
 // groups is of how many groups there are streams.
 func (l *Listing) groups() int {
 	seen := make(map[raft.GroupID]bool)
-	for _, h := range l.heads {
+	for _, h := range l.heads.all {
 		seen[h.group] = true
 	}
 	for _, h := range l.waiting {
@@ -279,12 +316,12 @@ func (l *Listing) groups() int {
 
 // restart gives up all streams: what comes of them is of no interest any more.
 func (l *Listing) restart() {
-	for _, some := range [][]*head{l.heads, l.waiting} {
+	for _, some := range [][]*head{l.heads.all, l.waiting} {
 		for _, h := range some {
 			l.dropped = append(l.dropped, h.stream)
 		}
 	}
-	l.heads, l.waiting, l.opened, l.used = nil, nil, nil, nil
+	l.heads.all, l.waiting, l.opened, l.used = nil, nil, nil, nil
 	l.planAll()
 }
 
@@ -294,26 +331,29 @@ func (h *head) advance() (ok bool) {
 	return ok
 }
 
-// heads is a heap by key.
-type heads []*head
+// heads is a heap by key, in the order of a listing.
+type heads struct {
+	all  []*head
+	span *wire.Span
+}
 
-func (h heads) Len() int { return len(h) }
-func (h heads) Less(i, j int) bool {
-	if d := bytes.Compare(h[i].key, h[j].key); d != 0 {
+func (h *heads) Len() int { return len(h.all) }
+func (h *heads) Less(i, j int) bool {
+	if d := compareIn(h.span, h.all[i].key, h.all[j].key); d != 0 {
 		return d < 0
 	}
-	return h[i].version > h[j].version
+	return h.all[i].version > h.all[j].version
 }
-func (h heads) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *heads) Swap(i, j int) { h.all[i], h.all[j] = h.all[j], h.all[i] }
 
 // Push is for package heap.
-func (h *heads) Push(x any) { *h = append(*h, x.(*head)) }
+func (h *heads) Push(x any) { h.all = append(h.all, x.(*head)) }
 
 // Pop is for package heap: it takes off the last one.
 func (h *heads) Pop() any {
-	old := *h
+	old := h.all
 	x := old[len(old)-1]
 	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
+	h.all = old[:len(old)-1]
 	return x
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"muster/raft"
 	"muster/repl/wire"
@@ -158,8 +159,11 @@ func (x *listed) has(q *wire.Scan, s shardmap.Slot) bool {
 func (x *listed) page(v *serving) *wire.ListAnswer {
 	q := &v.scan
 	a := &wire.ListAnswer{Group: q.Group, At: raft.LogID{Term: 1, Index: 9}}
-	for _, k := range x.keys {
-		if !x.has(q, shardmap.SlotOf([]byte(k))) || !strings.HasPrefix(k, string(q.Prefix)) || k <= v.after {
+	for i, k := range x.keys {
+		if q.Descending {
+			k = x.keys[len(x.keys)-1-i]
+		}
+		if !x.has(q, shardmap.SlotOf([]byte(k))) || !fakeLists(k, q.Prefix, []byte(v.after), &q.Span) {
 			continue
 		}
 		if wire.ListHead+len(a.Rows)+len(k)+1+wire.ListRowHead > int(q.PieceBytes) || q.Limit > 0 && v.rows == q.Limit {
@@ -210,6 +214,14 @@ func (x *listed) drop(streams []*Stream) {
 	}
 }
 
+// bound draws a bound of a listing, or none.
+func (x *listed) bound() string {
+	if len(x.keys) == 0 || x.random.IntN(2) == 0 {
+		return ""
+	}
+	return x.keys[x.random.IntN(len(x.keys))] + []string{"", "\x00"}[x.random.IntN(2)]
+}
+
 // play lists a cluster of a seed, and returns what is wrong with the listing, or nothing.
 func play(t *testing.T, seed uint64) (x *listed, wrong string) {
 	x = &listed{t: t, random: rand.New(rand.NewPCG(seed, 5)), owners: &Routes{Epoch: 7, Level: shardmap.MovesLevel - uint32(seed%2)}, moves: 3, calm: 20}
@@ -224,8 +236,19 @@ func play(t *testing.T, seed uint64) (x *listed, wrong string) {
 	}
 	slices.Sort(x.keys)
 	prefix := []string{"", "a/", "b/0", "z"}[x.random.IntN(4)]
-	want := slices.DeleteFunc(slices.Clone(x.keys), func(k string) bool { return !strings.HasPrefix(k, prefix) })
 	o := ListOptions{}
+	if x.owners.Level >= shardmap.MovesLevel && seed%3 > 0 { // of today's level
+		x.owners.Level, x.routes.Level = shardmap.RangesLevel, shardmap.RangesLevel
+		o = ListOptions{Descending: seed%3 == 1, From: []byte(x.bound()), To: []byte(x.bound())}
+		if span := o.span(); span.Check([]byte(prefix)) != nil {
+			o.From, o.To = nil, nil
+		}
+	}
+	span := o.span()
+	want := slices.DeleteFunc(slices.Clone(x.keys), func(k string) bool { return !fakeLists(k, []byte(prefix), nil, &span) })
+	if o.Descending {
+		slices.Reverse(want)
+	}
 	if len(want) > 0 && x.random.IntN(3) == 0 {
 		o.Limit = 1 + x.random.IntN(len(want))
 		want = want[:o.Limit]
@@ -280,7 +303,7 @@ func play(t *testing.T, seed uint64) (x *listed, wrong string) {
 	return x, ""
 }
 
-// A listing has each key once, in order, in whatever order its pieces come, however
+// A listing has each key once, in order, up or down, within its bounds, in whatever order its pieces come, however
 // short they are, while slots change their groups, all at once or one by one, and while
 // leaders and connections are lost in the middle of streams. One would doubt it: what was
 // read ahead is kept over some of that and thrown away over the rest, and pieces of
@@ -297,6 +320,100 @@ func TestListingMergesWhatComes(t *testing.T) {
 	}
 	if lost < 600 || ended < 600 || kept < 600 || most <= streamsSpare {
 		t.Errorf("%d attempts were lost, %d streams ended for slots that had moved, %d went on, %d were open at most: too few to show anything", lost, ended, kept, most)
+	}
+}
+
+// Keys of a range that begin alike are asked for by what they begin with: a grant has to cover no more, and
+// only one slot is asked if that holds a whole tag.
+func TestListingNarrowsItsPrefix(t *testing.T) {
+	for _, c := range []struct{ prefix, from, to, want string }{
+		{"", "", "", ""},
+		{"a/", "", "", "a/"},
+		{"", "a/3", "a/7", "a/"},
+		{"", "a/", "a0", "a/"},
+		{"a/", "a/31", "a/32", "a/31"},
+		{"a/31", "a/", "a/7", "a/31"},
+		{"a", "b", "", "a"},
+		{"", "{t}1", "{t}5", "{t}"},
+		{"", strings.Repeat("k", shardmap.KeyMax) + "\x00", "l", "k"},
+	} {
+		o := ListOptions{From: []byte(c.from), To: []byte(c.to)}
+		l := NewListing([]byte(c.prefix), o)
+		if got := string(l.prefix); got != c.want {
+			t.Errorf("%q from %.10q to %q: prefix %.20q, want %q", c.prefix, c.from, c.to, got, c.want)
+		}
+		if one := l.pending[0].From == l.pending[0].To; one != strings.Contains(c.want, "}") {
+			t.Errorf("%q from %.10q to %q: slots %v", c.prefix, c.from, c.to, l.pending)
+		}
+	}
+}
+
+// A cluster below level 9 has no listings that descend or have bounds, and no counts: both are refused for
+// the level, and nothing is asked of its nodes, which would take the request for a bad one.
+func TestRangesNeedTheirLevel(t *testing.T) {
+	f := newFake(t, 1, 2)
+	f.move(0, 1)
+	f.atLevel(shardmap.RangesLevel - 1)
+	c := f.open(Options{})
+	ctx := within(t, 20*time.Second)
+	f.nodes[0].do(func(h wire.Header, _ []byte) fakeOrder {
+		if h.Type == wire.TypeScan || h.Type == wire.TypeList {
+			t.Errorf("a node is sent %s", h.Type)
+		}
+		return fakeOrder{}
+	})
+	for _, o := range []ListOptions{{Descending: true}, {From: []byte("a")}, {To: []byte("b")}} {
+		for _, err := range c.List(ctx, nil, o) {
+			if codeOf(err) != wire.CodeLevel {
+				t.Errorf("%+v: %v, want it refused for the level", o, err)
+			}
+		}
+	}
+	if _, err := Count(ctx, c, nil, ListOptions{}); codeOf(err) != wire.CodeLevel {
+		t.Errorf("count: %v, want it refused for the level", err)
+	}
+	// The table of an open client is of before the upgrade.
+	f.atLevel(shardmap.RangesLevel)
+	f.nodes[0].do(func(wire.Header, []byte) fakeOrder { return fakeOrder{} })
+	if _, err := Count(ctx, c, nil, ListOptions{}); err != nil {
+		t.Errorf("count after the upgrade: %v", err)
+	}
+}
+
+// What no listing and no count can be is refused before anything is asked, with the field named.
+func TestListOptionsRefused(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.atLevel(shardmap.RangesLevel)
+	c := f.open(Options{})
+	long := make([]byte, shardmap.KeyMax+1)
+	for _, x := range []struct {
+		name   string
+		prefix []byte
+		o      ListOptions
+		code   wire.Code
+		says   string
+	}{
+		{"end before its start", nil, ListOptions{From: []byte("b"), To: []byte("a")}, wire.CodeBadRequest, `field to: "a"`},
+		{"end at its start", nil, ListOptions{From: []byte("a"), To: []byte("a")}, wire.CodeBadRequest, `field to: "a"`},
+		{"start beyond the prefix", []byte("a/"), ListOptions{From: []byte("b")}, wire.CodeBadRequest, `field from: "b"`},
+		{"end before the prefix", []byte("b/"), ListOptions{To: []byte("a"), Descending: true}, wire.CodeBadRequest, `field to: "a"`},
+		{"limit below 0", nil, ListOptions{Limit: -1}, wire.CodeBadRequest, "limit -1"},
+		{"long prefix", long, ListOptions{}, wire.CodeTooLarge, "4097 bytes"},
+		{"long after", nil, ListOptions{After: long}, wire.CodeTooLarge, "4097 bytes"},
+	} {
+		for _, err := range c.List(within(t, 10*time.Second), x.prefix, x.o) {
+			if codeOf(err) != x.code || !strings.Contains(err.Error(), x.says) {
+				t.Errorf("%s: %v, want code %v with %q", x.name, err, x.code, x.says)
+			}
+		}
+		if _, err := Count(within(t, 10*time.Second), c, x.prefix, x.o); codeOf(err) != x.code {
+			t.Errorf("count, %s: %v", x.name, err)
+		}
+	}
+	for _, o := range []ListOptions{{Limit: 1}, {Descending: true}, {Local: true}} {
+		if _, err := Count(within(t, 10*time.Second), c, nil, o); codeOf(err) != wire.CodeBadRequest {
+			t.Errorf("count %+v: %v", o, err)
+		}
 	}
 }
 

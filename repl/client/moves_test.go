@@ -23,6 +23,7 @@ func TestCallsOutliveMoves(t *testing.T) {
 	const groups, keys, rounds = 5, 300, 12
 	f := newFake(t, 3, groups)
 	f.move(0, 1) // from here on slots move, and listings name theirs
+	f.atLevel(shardmap.RangesLevel)
 	f.record()
 	c := f.open(Options{})
 	pairs := make([]Pair, keys)
@@ -74,6 +75,20 @@ func TestCallsOutliveMoves(t *testing.T) {
 		}
 		if n != keys {
 			t.Fatalf("round %d: %d of %d keys are listed", round, n, keys)
+		}
+		for item, err := range c.List(ctx, []byte("k/"), ListOptions{Descending: true, From: names[keys/4]}) {
+			if err != nil {
+				t.Fatalf("round %d: list down to %q, from %d on: %v", round, names[keys/4], n, err)
+			}
+			if n--; n < keys/4 || string(item.Key) != string(names[n]) {
+				t.Fatalf("round %d: item %d is %q", round, n, item.Key)
+			}
+		}
+		if n != keys/4 {
+			t.Fatalf("round %d: %d keys are left out of a descending listing", round, n-keys/4)
+		}
+		if n, err := Count(ctx, c, []byte("k/"), ListOptions{To: names[keys-20]}); err != nil || n != keys-20 {
+			t.Fatalf("round %d: %d keys are counted, want %d; %v", round, n, keys-20, err)
 		}
 		deleted, err := c.Delete(ctx, names[:keys/3]...)
 		count := 0

@@ -26,7 +26,7 @@ type pageEnd struct {
 	stop bool          // nobody wants more
 }
 
-// paging lists what all slots hold, group by group. Slots that move meanwhile are found where
+// paging lists what slots hold, group by group. Slots that move meanwhile are found where
 // they went: what was given out of a slot is remembered, not where that slot was.
 type paging struct {
 	client *Client
@@ -39,12 +39,22 @@ type paging struct {
 	replans replans
 }
 
-// everyPage has p give out what all slots hold, until nobody wants more.
-func (c *Client) everyPage(ctx context.Context, p pager) error {
-	l := paging{client: c, ctx: ctx, pager: p, left: make([]shardmap.Slot, shardmap.Slots)}
-	for s := range l.left {
-		l.left[s] = shardmap.Slot(s)
+// slotsOfPrefix returns the slots that can hold keys with a prefix: all, or one if it holds a whole tag.
+func slotsOfPrefix(prefix []byte) []shardmap.Slot {
+	if s, ok := shardmap.SlotOfPrefix(prefix); ok {
+		return []shardmap.Slot{s}
 	}
+	all := make([]shardmap.Slot, shardmap.Slots)
+	for s := range all {
+		all[s] = shardmap.Slot(s)
+	}
+	return all
+}
+
+// everyPage has p give out what some slots hold, which are in order, until nobody wants more. It changes
+// slots.
+func (c *Client) everyPage(ctx context.Context, p pager, slots []shardmap.Slot) error {
+	l := paging{client: c, ctx: ctx, pager: p, left: slots}
 	for more := true; more; {
 		err := l.replans.run(ctx, c, func(r *Routes) (err error) {
 			group, slots := l.plan(r)

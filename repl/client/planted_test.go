@@ -18,7 +18,7 @@ import (
 // and one that begins anew with it.
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
-	for _, bug := range []string{"moved slots left out of a listing", "moved slots listed anew", "a stream resumed past a gap", "a piece delivered twice"} {
+	for _, bug := range []string{"moved slots left out of a listing", "moved slots listed anew", "a stream resumed past a gap", "a piece delivered twice", "a descending stream resumed above its last key"} {
 		findsBug(t, bug, func(seed uint64) (broken string) { _, broken = play(t, seed); return broken })
 	}
 }

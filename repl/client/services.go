@@ -168,7 +168,7 @@ func (c services) Services(ctx context.Context, o ReadOptions) iter.Seq2[Service
 			err = c.of.needLevel(ctx, "services", shardmap.ServicesLevel)
 		}
 		if err == nil {
-			err = c.of.everyPage(ctx, &servicePager{services: c, ctx: ctx, options: o, yield: yield})
+			err = c.of.everyPage(ctx, &servicePager{services: c, ctx: ctx, options: o, yield: yield}, slotsOfPrefix(nil))
 		}
 		if err != nil {
 			yield(ServiceItem{}, fmt.Errorf("list services: %w", err))

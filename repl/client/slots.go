@@ -17,7 +17,7 @@ func (c *Client) SlotViews(ctx context.Context, group raft.GroupID, slots []shar
 		some := slots[:min(len(slots), wire.SlotViewMax)]
 		slots = slots[len(some):]
 		a := new(wire.SlotViewAnswer)
-		if err := c.ofGroup(ctx, wire.TypeSlotView, group, &wire.SlotView{Group: group, Slots: shardmap.SlotRanges(some)}, a); err != nil {
+		if err := c.ofGroup(ctx, wire.TypeSlotView, 0, group, &wire.SlotView{Group: group, Slots: shardmap.SlotRanges(some)}, a); err != nil {
 			return nil, fmt.Errorf("slots of group %s: %w", group, err)
 		}
 		if len(a.Rows) != len(some) {
@@ -28,11 +28,12 @@ func (c *Client) SlotViews(ctx context.Context, group raft.GroupID, slots []shar
 	return views, nil
 }
 
-// ofGroup asks the leader of a group something that changes nothing.
-func (c *courier) ofGroup(ctx context.Context, kind wire.Type, group raft.GroupID, ask, into wire.Body) error {
+// ofGroup asks the leader of a group something that changes nothing, and that needs a level of the
+// cluster; 0: any.
+func (c *courier) ofGroup(ctx context.Context, kind wire.Type, level uint32, group raft.GroupID, ask, into wire.Body) error {
 	x := newCall(kind)
 	defer x.release()
-	x.Target, x.Group, x.Deadline = ToGroup, group, c.deadlineOf(ctx)
+	x.Target, x.Group, x.Needs, x.Deadline = ToGroup, group, level, c.deadlineOf(ctx)
 	x.body = ask.Append(x.body[:0])
 	if err := c.do(ctx, x); err != nil {
 		return err

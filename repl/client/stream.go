@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // Stream is the listing of one group: an answer in many pieces, which goes on at
@@ -54,6 +55,9 @@ func (s *Stream) Begin(b []byte) (body []byte, attempt uint64) {
 	s.begin()
 	q := s.scan
 	q.After, q.Window = s.last, s.granted
+	if bug("a descending stream resumed above its last key") && q.Descending && len(s.last) > 0 {
+		q.After = shardmap.KeyAfter(s.last)
+	}
 	if bug("a stream resumed past a gap") {
 		s.pieces, s.held = nil, s.taken
 	}
@@ -104,10 +108,18 @@ func (s *Stream) follows(a *wire.ListAnswer) error {
 	}
 	rows := *a
 	first, _, _, ok := rows.Next()
-	if ok && len(s.last) > 0 && bytes.Compare(first, s.last) <= 0 && !bug("a piece delivered twice") {
+	if ok && len(s.last) > 0 && compareIn(&s.scan.Span, first, s.last) <= 0 && !bug("a piece delivered twice") {
 		return errOutOfOrder
 	}
 	return nil
+}
+
+// compareIn compares two keys by where they stand in a listing: below 0 if a comes before b.
+func compareIn(s *wire.Span, a, b []byte) int {
+	if s.Descending {
+		return bytes.Compare(b, a)
+	}
+	return bytes.Compare(a, b)
 }
 
 // settled reports whether there is nothing more that a node would send.

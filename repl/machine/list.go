@@ -18,6 +18,10 @@ func (q *Requests) list(h wire.Header, body []byte, r repl.Reply, table *shardma
 		q.refuse(r, wire.BadBody(h.Type, err))
 		return
 	}
+	if e := overLevel(h.Type, l.request.Level(), table); e != nil {
+		q.refuse(r, e)
+		return
+	}
 	group := l.request.Group
 	runs, err := slotsListed(group, l.request.Slots, l.request.Epoch, table)
 	if err != nil {
@@ -107,6 +111,9 @@ func (l *listQuery) answer(p *page, r repl.Reply) {
 	q.asker.Flush()
 }
 
+// bugEndIgnored is planted to show that tests find it: one group of several lists beyond the end.
+const bugEndIgnored = "end of a listing ignored by a group"
+
 // pageFirst is the room for rows, in bytes, that a page begins with when its length is not known.
 const pageFirst = 4 << 10
 
@@ -143,8 +150,19 @@ func (p *page) read(t wire.Type, flags uint16, request uint64) (*wire.ListAnswer
 	defer p.drop()
 	q := p.request
 	a := &wire.ListAnswer{Group: q.Group, At: p.at}
+	if q.Counting {
+		a.Counted, a.Last, a.More = p.moment.Count(q.Prefix, q.After, shardmap.CountLimits{Keys: int(q.Limit), From: q.From, To: q.To})
+		return a, a.Frame(make([]byte, wire.ListRoom), t, flags, request)
+	}
+	to := q.To
+	if bug(bugEndIgnored) && q.Group == 1 {
+		to = nil
+	}
 	b := make([]byte, wire.ListRoom, wire.ListRoom+max(p.expected, pageFirst))
-	a.More = p.moment.List(q.Prefix, q.After, shardmap.ListLimits{Rows: int(q.Limit), Bytes: int(q.MaxBytes), RowHead: p.rowHead, KeysOnly: q.KeysOnly}, func(key []byte, version uint64, value []byte) {
+	a.More = p.moment.List(q.Prefix, q.After, shardmap.ListLimits{
+		Rows: int(q.Limit), Bytes: int(q.MaxBytes), RowHead: p.rowHead, KeysOnly: q.KeysOnly,
+		From: q.From, To: to, Descending: q.Descending,
+	}, func(key []byte, version uint64, value []byte) {
 		if value == nil && !q.KeysOnly {
 			value = []byte{}
 		}

@@ -10,16 +10,20 @@ import (
 	"muster/shardmap"
 )
 
-// newerRequests are what a node of the build before leases does not know.
+// newerRequests are what nodes of a build below some level do not know.
 var newerRequests = []struct {
-	what string
-	t    wire.Type
-	body wire.Body
+	what  string
+	level uint32
+	t     wire.Type
+	body  wire.Body
 }{
-	{"the leases of a slot", wire.TypeLeases, &wire.Leases{Group: 1, Slots: []shardmap.SlotRange{{From: 0, To: 0}}}},
-	{"a watch", wire.TypeWatch, &wire.Watch{Group: 1, Slots: []shardmap.SlotRange{{From: 0, To: 0}}, PieceBytes: wire.StreamPieceMin, Now: true}},
-	{"a stream of the table", wire.TypeTableStream, &wire.TableStream{PieceBytes: wire.StreamPieceMin}},
-	{"a bounded get", wire.TypeGet, &wire.Get{Mode: wire.ReadBounded, Keys: keysOf("k1"), Stale: 1000}},
+	{"the leases of a slot", shardmap.LeasesLevel, wire.TypeLeases, &wire.Leases{Group: 1, Slots: []shardmap.SlotRange{{From: 0, To: 0}}}},
+	{"a watch", shardmap.LeasesLevel, wire.TypeWatch, &wire.Watch{Group: 1, Slots: []shardmap.SlotRange{{From: 0, To: 0}}, PieceBytes: wire.StreamPieceMin, Now: true}},
+	{"a stream of the table", shardmap.LeasesLevel, wire.TypeTableStream, &wire.TableStream{PieceBytes: wire.StreamPieceMin}},
+	{"a bounded get", shardmap.LeasesLevel, wire.TypeGet, &wire.Get{Mode: wire.ReadBounded, Keys: keysOf("k1"), Stale: 1000}},
+	{"a list with an end", shardmap.RangesLevel, wire.TypeList, &wire.List{Group: 1, Span: wire.Span{To: []byte("k")}}},
+	{"a count", shardmap.RangesLevel, wire.TypeList, &wire.List{Group: 1, Span: wire.Span{Counting: true}}},
+	{"a descending scan", shardmap.RangesLevel, wire.TypeScan, &wire.Scan{Group: 1, PieceBytes: wire.StreamPieceMin, Span: wire.Span{Descending: true}}},
 }
 
 // While a cluster is upgraded some of its members do not know what has come with the newer
@@ -28,10 +32,10 @@ var newerRequests = []struct {
 func TestNewerRequestsBelowTheirLevel(t *testing.T) {
 	for _, c := range newerRequests {
 		q := newRequests(t)
-		q.table.Level = shardmap.LeasesLevel - 1
+		q.table.Level = c.level - 1
 		q.take(c.t, c.body.Append(nil))
 		_, _, e := q.asker.answer(t)
-		if e == nil || e.Code != wire.CodeLevel || len(q.Reads()) != 0 || !strings.Contains(e.State, fmt.Sprintf("level %d, the cluster is at %d", shardmap.LeasesLevel, shardmap.LeasesLevel-1)) {
+		if e == nil || e.Code != wire.CodeLevel || len(q.Reads()) != 0 || !strings.Contains(e.State, fmt.Sprintf("level %d, the cluster is at %d", c.level, c.level-1)) {
 			t.Errorf("%s: %d reads, %v", c.what, len(q.Reads()), e)
 		}
 		// What means nothing is told so whatever the level.

@@ -44,6 +44,9 @@ func openScan(h wire.Header, body []byte, principal shardmap.Principal) (*stream
 
 // admit implements [kind].
 func (s *scan) admit(table *shardmap.Table) *wire.Error {
+	if e := overLevel(wire.TypeScan, s.request.Level(), table); e != nil {
+		return e
+	}
 	_, err := slotsListed(s.request.Group, s.request.Slots, s.request.Epoch, table)
 	return err
 }
@@ -102,7 +105,7 @@ func (s *scan) wanted() (q *wire.List, wanted bool) {
 // page is the listing that the next page is of.
 func (s *scan) page() *wire.List {
 	q := &wire.List{
-		Group: s.request.Group, Slots: s.runs, Prefix: s.request.Prefix, After: s.after, KeysOnly: s.request.KeysOnly,
+		Group: s.request.Group, Slots: s.runs, Prefix: s.request.Prefix, After: s.after, KeysOnly: s.request.KeysOnly, Span: s.request.Span,
 		Limit: wire.ListRowsMax, MaxBytes: max(s.request.PieceBytes-wire.ListHead, 1),
 	}
 	if s.request.Limit > 0 {

@@ -228,7 +228,7 @@ func (x *streams) fill(n int, size func(i int) int) (keys []string) {
 	return keys
 }
 
-// A stream sends every key once, in order, and never more than was granted, but for
+// A stream sends every key of its range once, in order, up or down, and never more than was granted, but for
 // one row that is larger than a piece, whatever comes between: grants in any order
 // and twice, room that is gone, entries that are applied. One would doubt it: grants
 // and pages cross each other, and a page is asked for before its size is known.
@@ -244,7 +244,14 @@ func TestStreamHonoursItsWindow(t *testing.T) {
 		})
 		piece := wire.StreamPieceMin + random.IntN(300)
 		limit := random.IntN(1000)
-		x.open(9, wire.Scan{Prefix: []byte("s/"), PieceBytes: uint32(piece), Window: uint64(limit)})
+		span := wire.Span{Descending: seed%2 == 1}
+		if seed%4 > 1 {
+			span.From, span.To, keys = []byte(keys[5]), []byte(keys[50]), keys[5:50]
+		}
+		if span.Descending {
+			slices.Reverse(keys)
+		}
+		x.open(9, wire.Scan{Prefix: []byte("s/"), PieceBytes: uint32(piece), Window: uint64(limit), Span: span})
 		for steps := 0; x.ends[9] == nil; steps++ {
 			if steps > 5000 {
 				t.Fatalf("seed %d: it stands still at %d of %d bytes", seed, x.sent[9], limit)

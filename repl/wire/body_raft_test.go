@@ -195,6 +195,10 @@ func TestReadLimits(t *testing.T) {
 		{"a byte more", &wire.List{MaxBytes: wire.ListBytesMax + 1}, false},
 		{"prefix longer than a key", &wire.List{Prefix: make([]byte, shardmap.KeyMax+1)}, false},
 		{"group 10000", &wire.List{Group: 10000}, false},
+		{"smallest piece", &wire.Scan{PieceBytes: wire.StreamPieceMin}, true},
+		{"largest piece", &wire.Scan{PieceBytes: wire.StreamPieceMax}, true},
+		{"a piece of 0", &wire.Scan{}, false},
+		{"a piece over the limit", &wire.Scan{PieceBytes: wire.StreamPieceMax + 1}, false},
 	} {
 		b := c.body.Append(nil)
 		if err := c.body.Read(b); (err == nil) != c.ok {

@@ -234,14 +234,15 @@ func nextGetRow(r *pack.Reader) (version uint64, value []byte, found, ok bool) {
 
 // List asks for one page of the keys that begin with Prefix and come after
 // After, in order, of some slots of one group, or of all that it has:
-// [mode, group, epoch, prefix, after key, limit, max bytes, keys only, after term, after index, slots?].
+// [mode, group, epoch, prefix, after key, limit, max bytes, keys only, after term, after index, slots?, span?],
+// where a span is four fields, from, to, descending, counting, and slots are nil if it has none.
 type List struct {
 	Mode     ReadMode
 	Group    raft.GroupID
 	Epoch    uint64 // of the slot table by which the client chose the group; 0 any
 	Prefix   []byte
 	After    []byte
-	Limit    uint32 // rows, at most ListRowsMax; 0: that many
+	Limit    uint32 // rows, or keys that are counted, at most ListRowsMax; 0: that many, or as many as a node counts at a time
 	MaxBytes uint32 // of keys and values, at most ListBytesMax; 0: that many
 	KeysOnly bool
 	AfterID  raft.LogID // the answer is to be as new as this; zero: any
@@ -250,11 +251,12 @@ type List struct {
 	// then. If there are none, all slots that the group has are meant, and the body ends
 	// before them: a node of a level below 4 knows no more.
 	Slots []shardmap.SlotRange
+	Span
 }
 
 // Append appends the body.
 func (l *List) Append(b []byte) []byte {
-	b = pack.AppendArray(b, fieldsWith(listFields, l.Slots))
+	b = pack.AppendArray(b, fieldsWith(listFields, l.Slots, &l.Span))
 	b = pack.AppendUint(b, uint64(l.Mode))
 	b = pack.AppendUint(b, uint64(l.Group))
 	b = pack.AppendUint(b, l.Epoch)
@@ -265,10 +267,10 @@ func (l *List) Append(b []byte) []byte {
 	b = pack.AppendBool(b, l.KeysOnly)
 	b = pack.AppendUint(b, l.AfterID.Term)
 	b = pack.AppendUint(b, l.AfterID.Index)
-	return appendSlots(b, l.Slots)
+	return appendSlots(b, l.Slots, &l.Span)
 }
 
-// listFields are those of a list that names no slots.
+// listFields are those of a list that names no slots and has no span.
 const listFields = 10
 
 // Read reads the body. Prefix and After alias it. Limits of 0 are filled in.
@@ -284,13 +286,16 @@ func (l *List) Read(body []byte) error {
 	l.KeysOnly = r.Bool()
 	l.AfterID = raft.LogID{Term: r.Uint(), Index: r.Uint()}
 	var err error
-	if l.Slots, err = readSlots(&r, found, listFields); err != nil {
+	if l.Slots, err = readSlots(&r, found, listFields, &l.Span); err != nil {
 		return err
 	}
 	if len(l.Prefix) > shardmap.KeyMax || len(l.After) > shardmap.KeyMax {
 		return fmt.Errorf("field prefix of %d bytes, after of %d, want %d at most", len(l.Prefix), len(l.After), shardmap.KeyMax)
 	}
-	if l.Limit == 0 {
+	if err := l.Check(l.Prefix); err != nil {
+		return err
+	}
+	if l.Limit == 0 && !l.Counting {
 		l.Limit = ListRowsMax
 	}
 	if l.MaxBytes == 0 {
@@ -300,8 +305,8 @@ func (l *List) Read(body []byte) error {
 }
 
 // ListAnswer answers a List, ordered by key:
-// [group, term, index, more, [[key, version, bin | nil] …]], nil where only the
-// keys were asked for.
+// [group, term, index, more, [[key, version, bin | nil] …], counted?, last?], nil where only the
+// keys were asked for. An answer with rows ends behind them.
 //
 // The answering side gathers Rows with [AppendListRow] and counts them. The asking
 // side calls Read, then Next for each row.
@@ -311,9 +316,19 @@ type ListAnswer struct {
 	More  bool       // ask again, after the last key
 	Count int
 	Rows  []byte // Count of them, back to back
+	// Counted is how many keys a list has counted, and Last the key up to which, if there is
+	// more: the After of the next one.
+	Counted uint64
+	Last    []byte
 }
 
-const listAnswerFields = 5
+// An answer that tells a count has two fields more.
+const (
+	listAnswerFields  = 5
+	countAnswerFields = listAnswerFields + 2
+)
+
+func (a *ListAnswer) counts() bool { return a.Counted > 0 || len(a.Last) > 0 }
 
 // AppendListRow appends one row; value is nil where only keys were asked for.
 func AppendListRow(b, key []byte, version uint64, value []byte) []byte {
@@ -327,11 +342,25 @@ func AppendListRow(b, key []byte, version uint64, value []byte) []byte {
 }
 
 // Append appends the body.
-func (a *ListAnswer) Append(b []byte) []byte { return append(a.appendHead(b), a.Rows...) }
+func (a *ListAnswer) Append(b []byte) []byte {
+	return a.appendCounted(append(a.appendHead(b), a.Rows...))
+}
+
+// appendCounted appends the fields behind the rows.
+func (a *ListAnswer) appendCounted(b []byte) []byte {
+	if !a.counts() {
+		return b
+	}
+	return pack.AppendBytes(pack.AppendUint(b, a.Counted), a.Last)
+}
 
 // appendHead appends the fields before the rows, at most [ListHead] bytes.
 func (a *ListAnswer) appendHead(b []byte) []byte {
-	b = pack.AppendArray(b, listAnswerFields)
+	fields := listAnswerFields
+	if a.counts() {
+		fields = countAnswerFields
+	}
+	b = pack.AppendArray(b, fields)
 	b = appendLogID(b, a.Group, a.At)
 	b = pack.AppendBool(b, a.More)
 	return pack.AppendArray(b, a.Count)
@@ -349,7 +378,7 @@ func (a *ListAnswer) Frame(b []byte, t Type, flags uint16, request uint64) []byt
 	a.Rows = b[ListRoom:]
 	b = b[ListRoom-len(head):]
 	copy(b, head)
-	return EndFrame(b, 0)
+	return EndFrame(a.appendCounted(b), 0)
 }
 
 // Read reads the body, which Rows aliases. It has walked all rows when it
@@ -370,7 +399,13 @@ func (a *ListAnswer) Read(body []byte) error {
 	if r.Err() == nil {
 		a.Rows = a.Rows[:r.Offset()-before]
 	}
-	r.Trailing(n, listAnswerFields)
+	a.Counted, a.Last = 0, nil
+	if n < countAnswerFields {
+		r.Trailing(n, listAnswerFields)
+		return r.Done()
+	}
+	a.Counted, a.Last = r.Uint(), r.Bytes()
+	r.Trailing(n, countAnswerFields)
 	return r.Done()
 }
 

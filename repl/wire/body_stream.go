@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 
 	"muster/raft"
@@ -121,7 +122,8 @@ func (g *StreamGrant) Read(body []byte) error { return readFields(body, g) }
 
 // Scan opens a stream of the keys that begin with Prefix and come after After, in
 // order, of some slots of one group, or of all that it has:
-// [mode, group, epoch, prefix, after key, limit, piece bytes, window, keys only, after term, after index, slots?].
+// [mode, group, epoch, prefix, after key, limit, piece bytes, window, keys only, after term, after index, slots?, span?],
+// where slots and the span are as in a List.
 type Scan struct {
 	Mode       ReadMode
 	Group      raft.GroupID
@@ -135,11 +137,13 @@ type Scan struct {
 	AfterID    raft.LogID // the pieces are to be as new as this; zero: any
 	// Slots are those that are meant, as [List.Slots].
 	Slots []shardmap.SlotRange
+	// Span is as that of a list, but no stream counts.
+	Span
 }
 
 // Append appends the body.
 func (s *Scan) Append(b []byte) []byte {
-	b = pack.AppendArray(b, fieldsWith(scanFields, s.Slots))
+	b = pack.AppendArray(b, fieldsWith(scanFields, s.Slots, &s.Span))
 	b = pack.AppendUint(b, uint64(s.Mode))
 	b = pack.AppendUint(b, uint64(s.Group))
 	b = pack.AppendUint(b, s.Epoch)
@@ -151,10 +155,10 @@ func (s *Scan) Append(b []byte) []byte {
 	b = pack.AppendBool(b, s.KeysOnly)
 	b = pack.AppendUint(b, s.AfterID.Term)
 	b = pack.AppendUint(b, s.AfterID.Index)
-	return appendSlots(b, s.Slots)
+	return appendSlots(b, s.Slots, &s.Span)
 }
 
-// scanFields are those of a scan that names no slots.
+// scanFields are those of a scan that names no slots and has no span.
 const scanFields = 11
 
 // Read reads the body. Prefix and After alias it.
@@ -171,12 +175,17 @@ func (s *Scan) Read(body []byte) error {
 	s.KeysOnly = r.Bool()
 	s.AfterID = raft.LogID{Term: r.Uint(), Index: r.Uint()}
 	var err error
-	if s.Slots, err = readSlots(&r, found, scanFields); err != nil {
+	if s.Slots, err = readSlots(&r, found, scanFields, &s.Span); err != nil {
 		return err
 	}
 	switch {
 	case len(s.Prefix) > shardmap.KeyMax || len(s.After) > shardmap.KeyMax:
 		return fmt.Errorf("field prefix of %d bytes, after of %d, want %d at most", len(s.Prefix), len(s.After), shardmap.KeyMax)
+	case s.Counting:
+		return errors.New("field counting: true, want a list for that, not a scan")
+	}
+	if err := s.Check(s.Prefix); err != nil {
+		return err
 	}
 	s.PieceBytes = uint32(piece)
 	return checkWindow(s.Window, piece)

@@ -246,10 +246,10 @@ func (e *KeyEnd) text() string {
 }
 
 func (l *List) lines() []string {
-	return withSlots(l.Slots,
+	return withSpan(&l.Span, withSlots(l.Slots,
 		fmt.Sprintf("mode %d group %s epoch %d after %s", l.Mode, l.Group, l.Epoch, l.AfterID),
 		fmt.Sprintf("prefix %s after %s", quoted(l.Prefix), quoted(l.After)),
-		fmt.Sprintf("limit %d max_bytes %d keys_only %t", l.Limit, l.MaxBytes, l.KeysOnly))
+		fmt.Sprintf("limit %d max_bytes %d keys_only %t", l.Limit, l.MaxBytes, l.KeysOnly)))
 }
 
 // withSlots adds a line to those of a listing that names slots.
@@ -264,15 +264,26 @@ func withSlots(runs []shardmap.SlotRange, lines ...string) []string {
 	return append(lines, named)
 }
 
+// withSpan adds a line to those of a listing that has a span.
+func withSpan(s *Span, lines []string) []string {
+	if s.zero() {
+		return lines
+	}
+	return append(lines, fmt.Sprintf("from %s to %s descending %t counting %t", quoted(s.From), quoted(s.To), s.Descending, s.Counting))
+}
+
 func (s *Scan) lines() []string {
-	return withSlots(s.Slots,
+	return withSpan(&s.Span, withSlots(s.Slots,
 		fmt.Sprintf("mode %d group %s epoch %d after %s", s.Mode, s.Group, s.Epoch, s.AfterID),
 		fmt.Sprintf("prefix %s after %s", quoted(s.Prefix), quoted(s.After)),
-		fmt.Sprintf("limit %d piece_bytes %d window %d keys_only %t", s.Limit, s.PieceBytes, s.Window, s.KeysOnly))
+		fmt.Sprintf("limit %d piece_bytes %d window %d keys_only %t", s.Limit, s.PieceBytes, s.Window, s.KeysOnly)))
 }
 
 func (a *ListAnswer) lines() []string {
 	lines := []string{fmt.Sprintf("at %s more %t", raft.FormatLogID(a.Group, a.At), a.More)}
+	if a.counts() {
+		lines = append(lines, fmt.Sprintf("counted %d last %s", a.Counted, quoted(a.Last)))
+	}
 	for rows := *a; ; {
 		key, version, value, ok := rows.Next()
 		if !ok {

@@ -17,6 +17,10 @@ func fuzzSeeds(f *testing.F, add func(t wire.Type, b []byte)) {
 	for typ := range examples {
 		add(typ, examples[typ].Append(nil))
 	}
+	span := wire.Span{From: []byte("cart/3"), To: []byte("cart/5"), Descending: true}
+	add(wire.TypeList, (&wire.List{Group: 3, Prefix: []byte("cart/"), Span: span}).Append(nil))
+	add(wire.TypeScan, (&wire.Scan{Group: 3, PieceBytes: wire.StreamPieceMin, Span: span}).Append(nil))
+	add(wire.TypeListAnswer, (&wire.ListAnswer{Group: 3, Counted: 7, More: true, Last: []byte("cart/4")}).Append(nil))
 	for _, b := range hostileBodies() {
 		if len(b) < 1<<10 {
 			add(wire.TypeAppend, b)

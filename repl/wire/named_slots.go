@@ -7,22 +7,36 @@ import (
 	"muster/shardmap/pack"
 )
 
-// The slots that a listing names stand at its end, as [[from, to] …], both included, in
-// order; a listing that names none ends before them.
+// A listing ends with what it has beside the fields that all have: nothing; or the slots that it
+// names, as [[from, to] …], both included, in order; or slots, or nil for none, and its [Span].
 
-// fieldsWith is how many fields a listing has of which so many are no slots.
-func fieldsWith(fields int, runs []shardmap.SlotRange) int {
-	if len(runs) > 0 {
+// fieldsWith is how many fields a listing has of which so many are neither slots nor of a span.
+func fieldsWith(fields int, runs []shardmap.SlotRange, s *Span) int {
+	switch {
+	case !s.zero():
+		return fields + 1 + spanFields
+	case len(runs) > 0:
 		return fields + 1
 	}
 	return fields
 }
 
-func appendSlots(b []byte, runs []shardmap.SlotRange) []byte {
-	if len(runs) == 0 {
+func appendSlots(b []byte, runs []shardmap.SlotRange, s *Span) []byte {
+	if len(runs) == 0 && s.zero() {
 		return b
 	}
-	return appendRuns(b, runs)
+	if len(runs) == 0 {
+		b = pack.AppendNil(b)
+	} else {
+		b = appendRuns(b, runs)
+	}
+	if s.zero() {
+		return b
+	}
+	b = pack.AppendBytes(b, s.From)
+	b = pack.AppendBytes(b, s.To)
+	b = pack.AppendBool(b, s.Descending)
+	return pack.AppendBool(b, s.Counting)
 }
 
 // appendRuns appends runs of slots, [[from, to] …].
@@ -36,20 +50,29 @@ func appendRuns(b []byte, runs []shardmap.SlotRange) []byte {
 	return b
 }
 
-// readSlots reads the slots that may stand behind so many fields, where there are found,
-// and the end of the body.
-func readSlots(r *pack.Reader, found, fields int) (runs []shardmap.SlotRange, err error) {
+// readSlots reads the slots and the span that may stand behind so many fields, where there are
+// found, and the end of the body.
+func readSlots(r *pack.Reader, found, fields int, s *Span) (runs []shardmap.SlotRange, err error) {
+	*s = Span{}
 	if found == fields {
 		return nil, r.Done()
 	}
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	if found != fields+1 {
-		return nil, fmt.Errorf("%d fields, want %d or, with slots, %d", found, fields, fields+1)
+	spanned := found == fields+1+spanFields
+	if found != fields+1 && !spanned {
+		return nil, fmt.Errorf("%d fields, want %d, with slots %d, or with a span %d", found, fields, fields+1, fields+1+spanFields)
 	}
-	if runs, err = readRuns(r); err != nil {
-		return nil, err
+	if !spanned || !r.Nil() {
+		if runs, err = readRuns(r); err != nil {
+			return nil, err
+		}
+	}
+	if spanned {
+		if err := s.read(r); err != nil {
+			return nil, err
+		}
 	}
 	return runs, r.Done()
 }
