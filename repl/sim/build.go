@@ -13,7 +13,7 @@ const (
 	mixedEvery = 3
 	// olderLevels is how many levels before the newest one members of the older build
 	// may be at: back to the one before the newest command that clients send.
-	olderLevels = 3
+	olderLevels = 4
 	// upgradeEvery is how many starts of a member of the older build there are for
 	// each at which it gets the newer build.
 	upgradeEvery = 12

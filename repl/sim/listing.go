@@ -1,13 +1,14 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 const (
@@ -30,7 +31,8 @@ type listing struct {
 	core    *client.Listing
 	prefix  string
 	options client.ListOptions
-	floors  []uint64 // by group: what was acknowledged before it began
+	span    wire.Span // as the options have it
+	floors  []uint64  // by group: what was acknowledged before it began
 	done    bool
 	doubted bool  // something that it was shown may come of a flaw
 	held    bool  // it waits for a table, or for its pause to end
@@ -41,7 +43,11 @@ type listing struct {
 }
 
 func (l *listing) String() string {
-	return fmt.Sprintf("listing of %q after %q, limit %d", l.prefix, l.options.After, l.options.Limit)
+	return fmt.Sprintf("listing of %q after %q, limit %d, %s", l.prefix, l.options.After, l.options.Limit, showSpan(&l.span))
+}
+
+func showSpan(s *wire.Span) string {
+	return fmt.Sprintf("from %q to %q, descending %t, counting %t", s.From, s.To, s.Descending, s.Counting)
 }
 
 // beginListing begins a listing: of all keys, of those of one slot, or of those
@@ -66,6 +72,10 @@ func (cl *simClient) beginListing() {
 		l.options.Limit = 1 + c.chance.below(8)
 	}
 	l.options.KeysOnly = c.chance.below(4) == 0
+	if c.builds.reached(shardmap.RangesLevel) {
+		l.span = drawSpan(c, []byte(l.prefix))
+		l.options.From, l.options.To, l.options.Descending = l.span.From, l.span.To, l.span.Descending
+	}
 	l.floors = c.floors(0)
 	l.core = client.NewListing([]byte(l.prefix), l.options)
 	l.core.PieceBytes = uint32(listPiece + c.chance.below(listPieceMore))
@@ -78,6 +88,9 @@ func (l *listing) goOn() {
 	for {
 		item, step, err := l.core.Next()
 		if err != nil {
+			if !l.doubted && !isAnswer(err) {
+				c.fail("I9: %s ends after %d: %v", l, l.items, err)
+			}
 			c.note(-cl.id, "%s ends after %d: %v", l, l.items, err)
 			l.end()
 			return
@@ -98,7 +111,7 @@ func (l *listing) goOn() {
 			return
 		case client.ListPlan:
 			o := &op{client: cl, number: c.history.begin(), listing: l}
-			o.call = client.Call{Owner: o, Target: client.ToTable, Epoch: l.core.Epoch()}
+			o.call = client.Call{Owner: o, Target: client.ToTable, Epoch: l.core.Epoch(), Needs: l.core.Level()}
 			l.held = true
 			cl.submit(o)
 			return
@@ -109,6 +122,12 @@ func (l *listing) goOn() {
 			return
 		}
 	}
+}
+
+// isAnswer reports whether an error is what a node or the client answers to a question that it can't
+// carry out, and not that a client was sent what makes no sense.
+func isAnswer(err error) bool {
+	return errors.As(err, new(*wire.Error)) || errors.As(err, new(*client.ErrNoEndpoint))
 }
 
 // floorIn returns up to where what a group shows must have seen its log.
@@ -133,8 +152,8 @@ func (l *listing) open() {
 	for _, s := range l.core.Take() {
 		q := s.Scan()
 		o := &op{client: cl, kind: opStream, number: cl.c.history.begin(), listing: l, stream: s, group: q.Group}
-		o.list = &wire.List{Group: q.Group, Prefix: q.Prefix, KeysOnly: q.KeysOnly, Slots: q.Slots}
-		o.call = client.Call{Owner: o, Target: client.ToGroup, Group: q.Group}
+		o.list = &wire.List{Group: q.Group, Prefix: q.Prefix, KeysOnly: q.KeysOnly, Slots: q.Slots, Span: q.Span}
+		o.call = client.Call{Owner: o, Target: client.ToGroup, Group: q.Group, Needs: q.Level()}
 		l.streams = append(l.streams, o)
 		cl.submit(o)
 	}
@@ -184,7 +203,7 @@ func (l *listing) end() {
 	l.drop()
 }
 
-// take checks an item: it must come after the one before, have the prefix, and be what
+// take checks an item: it must come after the one before, have the prefix, be in the range, and be what
 // the key was at the log id that it names, which must be no older than the listing.
 func (l *listing) take(i client.ListItem) {
 	c, k := l.client.c, string(i.Key)
@@ -192,7 +211,7 @@ func (l *listing) take(i client.ListItem) {
 		l.items++
 		return
 	}
-	if k <= l.last && l.items > 0 || k <= string(l.options.After) || !strings.HasPrefix(k, l.prefix) {
+	if !follows(&l.span, k, l.last) || !follows(&l.span, k, string(l.options.After)) || !covers([]byte(l.prefix), &l.span, k) {
 		c.fail("I9: %s shows %q after %q", l, k, l.last)
 	}
 	l.last = k
@@ -224,7 +243,7 @@ func (l *listing) over() {
 	cut := l.options.Limit > 0 && l.items == l.options.Limit
 	c.lives.each(func(life *slotLife) {
 		for k := range life.keys {
-			if !strings.HasPrefix(k, l.prefix) || k <= string(l.options.After) || cut && k > l.last || l.shown[k] {
+			if !covers([]byte(l.prefix), &l.span, k) || !follows(&l.span, k, string(l.options.After)) || cut && follows(&l.span, k, l.last) || l.shown[k] {
 				continue
 			}
 			if life.stayed(k, l.floors) {

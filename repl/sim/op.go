@@ -63,7 +63,7 @@ func (o *op) String() string {
 		return fmt.Sprintf("%s: its plan", o.listing)
 	}
 	if q := o.list; q != nil {
-		return fmt.Sprintf("page of group %d after %q, prefix %q, limit %d", q.Group, q.After, q.Prefix, q.Limit)
+		return fmt.Sprintf("page of group %d after %q, prefix %q, limit %d, %s", q.Group, q.After, q.Prefix, q.Limit, showSpan(&q.Span))
 	}
 	if o.leases != nil {
 		return fmt.Sprintf("leases of group %d in slots %v after %s, limit %d", o.leases.Group, o.leases.Slots, o.leases.After, o.leases.Limit)

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 	"time"
@@ -73,9 +72,59 @@ func (o *op) beginPage(c *cluster) {
 		}
 		q.Slots = shardmap.SlotRanges(slots)
 	}
+	if c.builds.reached(shardmap.RangesLevel) {
+		q.Span = drawSpan(c, q.Prefix)
+		// What is counted of slots that nobody names depends on the node's table.
+		q.Counting = !q.Descending && (q.Slots != nil || !c.shuffle.active) && c.chance.below(4) == 0
+	}
 	o.list, o.group = q, q.Group
-	o.call = client.Call{Owner: o, Target: client.ToGroup, Group: q.Group}
+	o.call = client.Call{Owner: o, Target: client.ToGroup, Group: q.Group, Needs: q.Level()}
 	o.body = q.Append(nil)
+}
+
+// drawSpan draws which of the keys with a prefix are listed, and in which order.
+func drawSpan(c *cluster, prefix []byte) (s wire.Span) {
+	s.Descending = c.chance.below(3) == 0
+	bounded := s
+	if c.chance.below(3) == 0 {
+		bounded.From = c.history.anyKey(c)
+	}
+	if c.chance.below(3) == 0 {
+		bounded.To = c.history.anyKey(c)
+	}
+	if bounded.Check(prefix) != nil { // nothing could be there
+		return s
+	}
+	return bounded
+}
+
+// follows reports whether a key comes after another one in a listing; "": after none.
+func follows(s *wire.Span, k, after string) bool {
+	if s.Descending && after != "" {
+		return k < after
+	}
+	return k > after
+}
+
+// covers reports whether a listing is of a key, whatever it has shown.
+func covers(prefix []byte, s *wire.Span, k string) bool {
+	return strings.HasPrefix(k, string(prefix)) && k >= string(s.From) && (len(s.To) == 0 || k < string(s.To))
+}
+
+// reachedBy reports whether a page of a count has come to a key: it counts slot by slot, those of one slot in
+// order.
+func reachedBy(a *wire.ListAnswer, q *wire.List, s shardmap.Slot, k string) bool {
+	at := func(key []byte) (shardmap.Slot, string) { return shardmap.SlotOf(key), string(key) }
+	if len(q.After) > 0 {
+		if slot, after := at(q.After); s < slot || s == slot && k <= after {
+			return false
+		}
+	}
+	if a.More {
+		slot, last := at(a.Last)
+		return s < slot || s == slot && k <= last
+	}
+	return true
 }
 
 // beginLocal makes o a get of a node's own copy, however old, which may name an index that
@@ -120,7 +169,7 @@ func (o *op) checkPage(a *wire.ListAnswer) {
 		if !ok {
 			break
 		}
-		if k := string(key); k <= last && rows > 0 || k <= string(q.After) || !bytes.HasPrefix(key, q.Prefix) {
+		if k := string(key); !follows(&q.Span, k, last) || !follows(&q.Span, k, string(q.After)) || !covers(q.Prefix, &q.Span, k) {
 			t.c.fail("I9: %s shows %q after %q", o, key, last)
 		}
 		last = string(key)
@@ -132,9 +181,16 @@ func (o *op) checkPage(a *wire.ListAnswer) {
 				o, a.At, key, version, valueNumber(value), want.version, want.number, ok && want.there)
 		}
 	}
+	if q.Counting && rows > 0 || len(a.Last) > 0 && !q.Counting {
+		t.c.fail("I9: %s has %d keys, and has counted up to %q", o, rows, a.Last)
+	}
+	if q.Counting {
+		rows = int(a.Counted)
+	}
 	if a.More && rows == 0 || q.Limit > 0 && rows > int(q.Limit) {
 		t.c.fail("I9: %s has %d keys, of %d at most, and says that there are more: %v", o, rows, q.Limit, a.More)
 	}
+	there := rows
 	// Keys after the last row belong to the next page, if there is one.
 	t.c.lives.each(func(l *slotLife) {
 		at, ok := l.spanAt(a.Group, a.At.Index)
@@ -148,7 +204,14 @@ func (o *op) checkPage(a *wire.ListAnswer) {
 			return // it shows those that the node's table gives the group
 		}
 		for k, h := range l.keys {
-			if k <= string(q.After) || !strings.HasPrefix(k, string(q.Prefix)) || a.More && k > last {
+			switch {
+			case !covers(q.Prefix, &q.Span, k):
+				continue
+			case q.Counting:
+				if !reachedBy(a, q, l.slot, k) {
+					continue
+				}
+			case !follows(&q.Span, k, string(q.After)) || a.More && follows(&q.Span, k, last):
 				continue
 			}
 			if want, ok := l.at(k, at, a.At.Index); ok && want.there {
@@ -158,4 +221,7 @@ func (o *op) checkPage(a *wire.ListAnswer) {
 			}
 		}
 	})
+	if q.Counting && rows > 0 {
+		t.c.fail("I9: %s stands at %s and counts %d keys, %d more than were there then", o, a.At, there, rows)
+	}
 }
