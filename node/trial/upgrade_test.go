@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +22,6 @@ import (
 	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/wire"
-	"muster/shardmap"
 )
 
 // upgradeFrom is the commit whose binary is upgraded from: the last one that changed
@@ -31,7 +31,10 @@ const upgradeFrom = "14f21b2ed4183f278b504ebcacc215ba6710d14f"
 
 // levelFrom is the last published commit of a level below this build's: a cluster of it
 // rises to this level with the last node that is upgraded.
-const levelFrom = "1003f5a4fa66177edd26f55f733040abe353564b"
+const levelFrom = "0de733346ab4c0b0805934b2a1cc830826713330"
+
+// clearFrom is the last published commit that knows no TLS.
+const clearFrom = "1003f5a4fa66177edd26f55f733040abe353564b"
 
 // levelOf asks a binary which level of commands it understands.
 func levelOf(t *testing.T, binary string) (level uint32) {
@@ -263,7 +266,6 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Fatalf("commit %.10s is of level %d, this build of %d: name the last one of a level below", levelFrom, was, is)
 	}
 	c := clustertest.New(t, 3)
-	c.Clear = true // the old build knows no TLS, and the cluster has none until muster ca create
 	for i, p := range c.Nodes {
 		p.Binary = older
 		c.Start(i)
@@ -275,7 +277,7 @@ func TestRollingUpgrade(t *testing.T) {
 	for i := range 3 {
 		l.run("newer", i, library{c.Client()})
 	}
-	l.run("newer", 3, commandLine{binary: clustertest.Binary(), endpoints: c.Endpoints(), env: []string{"MUSTER_INSECURE=1"}})
+	l.run("newer", 3, commandLine{binary: clustertest.Binary(), endpoints: c.Endpoints()})
 	for i := range 2 {
 		l.run("older", i, commandLine{binary: older, endpoints: c.Endpoints()})
 	}
@@ -336,24 +338,24 @@ func (l *upgradeLoad) refusesNewer(newer int) {
 	cl := c.Client()
 	ctx, cancel := context.WithTimeout(context.Background(), upgradeWait)
 	defer cancel()
-	err := l.setNewer(ctx, cl)
+	shown, err := l.listNewer(ctx, cl)
 	var e *wire.Error
-	if !errors.As(err, &e) || e.Code != wire.CodeLevel {
-		c.T.Errorf("a limit of %s with %d nodes replaced: %v, want it refused for the level", newerLimit.Prefix, newer, err)
+	if !errors.As(err, &e) || e.Code != wire.CodeLevel || len(shown) > 0 {
+		c.T.Errorf("a descending listing with %d nodes replaced: %d keys, %v; want it refused for the level", newer, len(shown), err)
 	}
 	l.agree(cl, fmt.Sprintf("all groups are compared with %d nodes replaced", newer))
 }
 
-// newerLimit is a limit: such came with this build's level.
-var newerLimit = shardmap.Limit{Prefix: "elsewhere/", Keys: 1000}
-
-func (l *upgradeLoad) setNewer(ctx context.Context, cl *client.Client) error {
-	command, err := shardmap.AppendSetLimit(nil, &shardmap.SetLimit{Limit: newerLimit})
-	if err != nil {
-		return err
+// listNewer lists the shared keys in descending order: such listings came with this build's level.
+func (l *upgradeLoad) listNewer(ctx context.Context, cl *client.Client) (shown []string, err error) {
+	o := client.ListOptions{To: []byte("upgrade/own/"), Descending: true, KeysOnly: true}
+	for item, err := range cl.List(ctx, []byte("upgrade/"), o) {
+		if err != nil {
+			return shown, err
+		}
+		shown = append(shown, string(item.Key))
 	}
-	_, err = cl.Order(ctx, command, 0)
-	return err
+	return shown, nil
 }
 
 // takesNewer does what came with this build's level, once all nodes understand it; and replicas
@@ -364,8 +366,13 @@ func (l *upgradeLoad) takesNewer() {
 	ctx, cancel := context.WithTimeout(context.Background(), clustertest.ReadyMax)
 	defer cancel()
 	cl := c.Client()
-	if err := l.setNewer(ctx, cl); err != nil {
-		c.T.Errorf("a limit of %s at the new level: %v", newerLimit.Prefix, err)
+	shown, err := l.listNewer(ctx, cl)
+	var want []string
+	for i := range l.keys {
+		want = append(want, fmt.Sprintf("upgrade/%d", l.keys-1-i))
+	}
+	if err != nil || !slices.Equal(shown, want) {
+		c.T.Errorf("a descending listing at the new level: %q, %v; want %q", shown, err, want)
 	}
 	l.agree(cl, "all groups are compared at the new level")
 }
@@ -438,16 +445,17 @@ func TestOlderDirectoryIsRead(t *testing.T) {
 	for _, how := range []struct {
 		name  string
 		older string
+		clear bool // it knows no TLS, and its cluster has none until muster ca create
 		end   func(c *clustertest.Cluster)
 	}{
-		{"closed", oldest, func(c *clustertest.Cluster) { c.Stop(0) }},
-		{"killed", oldest, func(c *clustertest.Cluster) { c.Kill(0) }},
-		{"of the level below, killed", older, func(c *clustertest.Cluster) { c.Kill(0) }},
+		{"closed", oldest, true, func(c *clustertest.Cluster) { c.Stop(0) }},
+		{"killed", oldest, true, func(c *clustertest.Cluster) { c.Kill(0) }},
+		{"of the level below, killed", older, false, func(c *clustertest.Cluster) { c.Kill(0) }},
 	} {
 		t.Run(how.name, func(t *testing.T) {
 			t.Parallel()
 			c := clustertest.New(t, 1, "--groups", "2")
-			c.Clear = true
+			c.Clear = how.clear
 			p := c.Nodes[0]
 			p.Binary = how.older
 			c.Start(0)

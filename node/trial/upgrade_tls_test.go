@@ -54,7 +54,7 @@ type oldWatch struct {
 // after the other, with connections of four kinds open.
 func TestUpgradeToTLS(t *testing.T) {
 	t.Parallel()
-	older := clustertest.OlderBinary(t, levelFrom)
+	older := clustertest.OlderBinary(t, clearFrom)
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret")
 	clustertest.Run(t, "secret", "--file", secret).Done(t)
