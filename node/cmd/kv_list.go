@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -18,11 +19,19 @@ func kvListCommand(con *console) *cli.Command {
 		Description: `Lists the keys that begin with PREFIX, or all, in order. Each page of a group
 shows one moment; the whole listing does not.
 
-With -o json one object per line: {"key":…,"value":…,"version":…}`,
+--from and --to bound the keys, --desc begins with the last. To go on with a
+listing, give --after the last key that it showed, and the same options as before.
+
+With -o json one object per line: {"key":…,"value":…,"version":…}; with --count
+{"count":N}.`,
 		Flags: []cli.Flag{
 			afterKeyFlag(),
+			&cli.StringFlag{Name: "from", DefaultText: "the first", Usage: "only keys from `K` on"},
+			&cli.StringFlag{Name: "to", DefaultText: "no end", Usage: "only keys below `K`"},
+			&cli.BoolFlag{Name: "desc", Usage: "the last key first"},
 			&cli.IntFlag{Name: "limit", Usage: "at most `N` keys; 0: all"},
 			&cli.BoolFlag{Name: "keys", Usage: "without the values"},
+			&cli.BoolFlag{Name: "count", Usage: "only how many keys there are; the nodes count them"},
 		},
 		Action: con.action(kvList),
 	})
@@ -45,7 +54,7 @@ the first endpoint's own copy, which may lag.`,
 
 // afterKeyFlag continues a listing that has ended early.
 func afterKeyFlag() cli.Flag {
-	return &cli.StringFlag{Name: "after", DefaultText: "the first", Usage: "only keys that come after `K`"}
+	return &cli.StringFlag{Name: "after", DefaultText: "all", Usage: "only keys that come after `K`"}
 }
 
 type lineRow struct {
@@ -54,7 +63,46 @@ type lineRow struct {
 }
 
 func kvList(con *console, c *cli.Context) error {
-	return listItems(con, c, client.ListOptions{KeysOnly: c.Bool("keys"), Limit: c.Int("limit")}, listAsAsked)
+	o := client.ListOptions{
+		From: []byte(c.String("from")), To: []byte(c.String("to")), Descending: c.Bool("desc"), KeysOnly: c.Bool("keys"), Limit: c.Int("limit"),
+	}
+	if len(o.To) > 0 && bytes.Compare(o.To, o.From) <= 0 {
+		return usagef("muster kv list: --to %s, --from %s; want an end that comes behind the beginning", shown(o.To), shown(o.From))
+	}
+	if c.Bool("count") {
+		return kvCount(con, c, o)
+	}
+	return listItems(con, c, o, listAsAsked)
+}
+
+// listedRow is what kv list prints of a key, or, with --count, of all.
+type listedRow struct {
+	itemText
+	Version uint64  `json:"version,omitempty"`
+	Count   *uint64 `json:"count,omitempty"`
+}
+
+// kvCount prints how many keys a listing would show.
+func kvCount(con *console, c *cli.Context, o client.ListOptions) error {
+	if err := wantArgs(c, 0, 1); err != nil {
+		return err
+	}
+	for _, other := range []string{"desc", "keys", "limit"} {
+		if c.IsSet(other) {
+			return usagef("muster kv list: --count and --%s; want one of them", other)
+		}
+	}
+	o.After = []byte(c.String("after"))
+	return con.request(c, func(ctx context.Context, s *errand) error {
+		n, err := client.Count(ctx, s.client, []byte(c.Args().First()), o)
+		if err != nil {
+			return err
+		}
+		if s.json {
+			return s.printJSON(listedRow{Count: &n})
+		}
+		return s.line("%d", n)
+	})
 }
 
 func kvExport(con *console, c *cli.Context) error {

@@ -58,24 +58,43 @@ func appendText(b []byte, name string, text []byte) []byte {
 	return append(base64.StdEncoding.AppendEncode(append(b, `_base64":"`...), text), '"')
 }
 
-// appendQuoted appends a text that is valid UTF-8 as a string of JSON. Nearly all keys and values are of ASCII that
-// needs no escape.
+// appendQuoted appends a text that is valid UTF-8 as a string of JSON, as [marshalLine] does. Nearly all keys and
+// values are of ASCII: the encoder of any value takes ten times as long for each, and a long listing has a lot of them.
 func appendQuoted(b, text []byte) []byte {
-	if isOwnJSON(text) {
-		return append(append(append(b, '"'), text...), '"')
+	begin, done := len(b), 0
+	b = append(b, '"')
+	for i, c := range text {
+		switch {
+		case c >= 0x7f:
+			line, _ := marshalLine(string(text)) // of a string there is no error
+			return append(b[:begin], bytes.TrimSuffix(line, []byte("\n"))...)
+		case c >= ' ' && c != '"' && c != '\\':
+			continue
+		}
+		b = appendEscape(append(b, text[done:i]...), c)
+		done = i + 1
 	}
-	line, _ := marshalLine(string(text)) // of a string there is no error
-	return append(b, bytes.TrimSuffix(line, []byte("\n"))...)
+	return append(append(b, text[done:]...), '"')
 }
 
-// isOwnJSON reports whether b in quotation marks is the string b in JSON.
-func isOwnJSON(b []byte) bool {
-	for _, c := range b {
-		if c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			return false
-		}
+// appendEscape appends what stands in a string of JSON for a character that may not stand there itself.
+func appendEscape(b []byte, c byte) []byte {
+	const hex = "0123456789abcdef"
+	switch c {
+	case '"', '\\':
+		return append(b, '\\', c)
+	case '\b':
+		return append(b, '\\', 'b')
+	case '\f':
+		return append(b, '\\', 'f')
+	case '\n':
+		return append(b, '\\', 'n')
+	case '\r':
+		return append(b, '\\', 'r')
+	case '\t':
+		return append(b, '\\', 't')
 	}
-	return true
+	return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
 }
 
 // cellMax bounds one cell of a table, in characters: who wants all of a large
