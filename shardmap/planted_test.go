@@ -155,3 +155,16 @@ func TestCountFindsPlantedBug(t *testing.T) {
 	}
 	t.Error("not found")
 }
+
+// A backup whose slots are of different moments must be found.
+func TestBackupFindsPlantedMoments(t *testing.T) {
+	SetBug(bugBackupOfMoments)
+	defer SetBug("")
+	for seed := range uint64(60) {
+		if wrong := backupWrong(t, seed); wrong != "" {
+			t.Logf("%.300s", wrong)
+			return
+		}
+	}
+	t.Error("not found")
+}
