@@ -79,6 +79,7 @@ var handlers = [...]handler{
 	wire.TypeLeases:      {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeServices:    {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeHeartbeat:   {request: (*connection).take, flags: wire.FlagForward},
+	wire.TypeBackup:      {request: (*connection).take, flags: wire.FlagForward},
 
 	wire.TypeStatus:   {request: asking(answerStatus)},
 	wire.TypeCounters: {request: asking(answerCounters)},

@@ -90,7 +90,7 @@ func (c *call) reset() {
 
 // flags returns those of its frame.
 func (c *call) flags() uint16 {
-	if c.Forward && (c.kind.Forwards() || c.kind == wire.TypeScan || c.kind == wire.TypeSlotView) {
+	if c.Forward && (c.kind.Forwards() || c.kind == wire.TypeScan || c.kind == wire.TypeBackup || c.kind == wire.TypeSlotView) {
 		return wire.FlagForward
 	}
 	return 0

@@ -39,6 +39,9 @@ type Feed struct {
 	// tables counts the streams of the table, and the requests that wait for one.
 	tables  atomic.Int64
 	changed atomic.Bool // the table did, since the last turn
+	// backing counts the backups that are sent. Invariant: it is BackupsMax at most, but for
+	// those that are about to be refused.
+	backing atomic.Int64
 
 	mu      sync.Mutex
 	touched []*Streams                     // guarded by mu: each once
@@ -51,6 +54,7 @@ type Feed struct {
 	hub     *watch.Hub
 	ticked  time.Duration  // when the hub was told the time
 	streams []*tableStream // Invariant: streams[i].place is i. No map: one history, one order of pieces
+	backups []*backup      // Invariant: backups[i].place is i
 	waits   []tableWait
 	shown   *shardmap.Table // that body is of; nil: none yet in this turn
 	body    []byte
@@ -61,7 +65,8 @@ type Feed struct {
 // that happens.
 const aloneMax = 5 * time.Second
 
-// tickEvery is how often the hub is told the time, while there are watches.
+// tickEvery is how often the hub is told the time, while there are watches, and how often
+// backups are looked at.
 const tickEvery = time.Second
 
 // FeedConfig is what a feed is made from.
@@ -100,6 +105,9 @@ func (f *Feed) Turn(now time.Duration) (next time.Duration, waits bool) {
 		f.ticked = now
 		f.hub.Tick(now)
 		f.leaveAlone()
+		for _, s := range f.backups {
+			s.tick(now)
+		}
 	}
 	if f.changed.Swap(false) {
 		for _, s := range f.streams {
@@ -107,7 +115,7 @@ func (f *Feed) Turn(now time.Duration) (next time.Duration, waits bool) {
 		}
 	}
 	next, waits = f.answerWaits()
-	if at := f.ticked + tickEvery; f.hub.Watchers() > 0 && (!waits || at < next) {
+	if at := f.ticked + tickEvery; (f.hub.Watchers() > 0 || len(f.backups) > 0) && (!waits || at < next) {
 		next, waits = at, true
 	}
 	f.mu.Lock()

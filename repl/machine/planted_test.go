@@ -21,3 +21,16 @@ func TestPlantedSecrets(t *testing.T) {
 	q.mustDefine(t, serviceNamed("{k}a", "a1"))
 	q.listServices(t, wire.Services{Slots: []shardmap.SlotRange{{From: slot, To: slot}}})
 }
+
+// A backup whose pieces are of several moments must be found.
+func TestPlantedMoments(t *testing.T) {
+	shardmap.SetBug("backup of several moments")
+	defer shardmap.SetBug("")
+	for seed := range uint64(20) {
+		if wrong := backupWrong(t, seed); wrong != "" {
+			t.Logf("%.300s", wrong)
+			return
+		}
+	}
+	t.Error("not found")
+}

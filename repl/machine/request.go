@@ -137,7 +137,7 @@ type Maker interface {
 // Init readies q, which must not be copied from then on.
 func (q *Requests) Init(a Asker, l RequestLimits) {
 	q.asker, q.limits = a, l
-	q.Streams.asker, q.Streams.limits = a, l
+	q.Streams.asker, q.Streams.limits, q.Streams.groupTime = a, l, q.groupTime
 	q.getSize.Store(AnswerUnknown)
 	q.pageSize.Store(AnswerUnknown)
 }
@@ -146,7 +146,7 @@ func (q *Requests) Init(a Asker, l RequestLimits) {
 func Takes(t wire.Type) bool {
 	switch t {
 	case wire.TypeWrite, wire.TypeGet, wire.TypeList, wire.TypeScan, wire.TypeSlotView, wire.TypeLeases, wire.TypeWatch, wire.TypeTableStream,
-		wire.TypeServices, wire.TypeHeartbeat:
+		wire.TypeBackup, wire.TypeServices, wire.TypeHeartbeat:
 		return true
 	}
 	return false
@@ -155,7 +155,7 @@ func Takes(t wire.Type) bool {
 // Opens reports whether requests of type t open a stream, which goes on while rights change.
 func Opens(t wire.Type) bool {
 	switch t {
-	case wire.TypeScan, wire.TypeWatch, wire.TypeTableStream:
+	case wire.TypeScan, wire.TypeWatch, wire.TypeTableStream, wire.TypeBackup:
 		return true
 	}
 	return false
@@ -196,7 +196,7 @@ func (q *Requests) take(h wire.Header, body []byte, r repl.Reply, table *shardma
 		q.get(h, body, r, table, now)
 	case wire.TypeList:
 		q.list(h, body, r, table, now)
-	case wire.TypeScan, wire.TypeWatch, wire.TypeTableStream:
+	case wire.TypeScan, wire.TypeWatch, wire.TypeTableStream, wire.TypeBackup:
 		q.Streams.take(h, body, r, q.principal, table)
 	case wire.TypeSlotView:
 		q.slotView(h, body, r, table, now)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -18,9 +19,9 @@ import (
 //
 // What a stream sends is a matter of its [kind]; how much it may send, and when, is not.
 //
-// A stream holds no piece, no copy of a slot and no goroutine while it waits, for its
-// window or for room: its next piece is made when it can be sent. Some kinds ask for what
-// it is made of; the pieces of others are made in the turns of a [Feed].
+// A stream holds no piece and no goroutine while it waits, for its window or for room: its
+// next piece is made when it can be sent. Some kinds ask for what it is made of; the pieces of
+// others are made in the turns of a [Feed]. None but a backup holds copies of slots meanwhile.
 //
 // # Duties of the owner
 //
@@ -36,6 +37,9 @@ type Streams struct {
 	// Set once.
 	asker  Asker
 	limits RequestLimits
+
+	// groupTime returns the time of a group, within Run of a query. Set once.
+	groupTime func(*Map, raft.GroupID) raft.GroupTime
 
 	// Feed, if not nil, feeds the streams that wait for what happens at the node. All
 	// connections of a node share it. Set before the first stream.
@@ -115,6 +119,8 @@ func opened(h wire.Header, body []byte, principal shardmap.Principal) (s *stream
 		return openWatch(body)
 	case wire.TypeTableStream:
 		return openTableStream(body)
+	case wire.TypeBackup:
+		return openBackup(h, body)
 	}
 	return openScan(h, body, principal)
 }

@@ -25,7 +25,7 @@ type streams struct {
 	q    *requests
 	asks []repl.Read // that the host has not run
 	rows map[uint64][]string
-	fed  map[uint64][][]byte // pieces that the feed made
+	fed  map[uint64][][]byte // pieces that the feed made, and those of backups
 	sent map[uint64]int      // bytes of pieces
 	ends map[uint64]*wire.StreamEnd
 	errs map[uint64]*wire.Error
@@ -77,11 +77,16 @@ func (x *streams) Answer(r repl.Reply, typ wire.Type, body []byte) bool {
 func (x *streams) AnswerFrame(r repl.Reply, typ wire.Type, frame []byte) bool {
 	x.held -= r.Size
 	h, body, ok, err := decoded(frame)
-	if !ok || err != nil || h.Type != wire.TypeScanPiece || h.Flags != wire.FlagMore || h.Request != r.Request {
+	if !ok || err != nil || h.Type != typ || h.Flags != wire.FlagMore || h.Request != r.Request {
 		x.t.Fatalf("a piece is %+v, %v", h, err)
 	}
 	if x.ends[r.Request] != nil {
 		x.t.Errorf("stream %d has a piece behind its end", r.Request)
+	}
+	x.sent[r.Request] += len(body)
+	if typ == wire.TypeBackupPiece {
+		x.fed[r.Request] = append(x.fed[r.Request], body)
+		return true
 	}
 	var a wire.ListAnswer
 	if err := a.Read(body); err != nil {
@@ -94,7 +99,6 @@ func (x *streams) AnswerFrame(r repl.Reply, typ wire.Type, frame []byte) bool {
 		}
 		x.rows[r.Request] = append(x.rows[r.Request], string(key))
 	}
-	x.sent[r.Request] += len(body)
 	return true
 }
 
@@ -109,11 +113,15 @@ func (x *streams) AnswerPiece(r repl.Reply, typ wire.Type, body []byte) bool {
 }
 
 func decoded(frame []byte) (wire.Header, []byte, bool, error) {
-	d := wire.NewDecoder(wire.FrameMax)
-	if err := d.Fill(bytes.NewReader(frame)); err != nil {
-		return wire.Header{}, nil, false, err
+	d, r := wire.NewDecoder(wire.FrameMax), bytes.NewReader(frame)
+	for {
+		if err := d.Fill(r); err != nil {
+			return wire.Header{}, nil, false, err
+		}
+		if h, body, ok, err := d.Next(); ok || err != nil {
+			return h, body, ok, err
+		}
 	}
-	return d.Next()
 }
 
 func (x *streams) Reserve(r *repl.Reply, size int) bool {

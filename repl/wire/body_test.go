@@ -200,6 +200,11 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		s := b.(*wire.TableStream)
 		s.Window, s.PieceBytes = s.Window%(wire.StreamWindowMax+1), wire.StreamPieceMin+s.PieceBytes%(wire.StreamPieceMax-wire.StreamPieceMin+1)
 	},
+	wire.TypeBackup: func(b wire.Body) {
+		q := b.(*wire.Backup)
+		q.Group %= raft.GroupMax + 1
+		q.Window, q.PieceBytes = q.Window%(wire.StreamWindowMax+1), wire.BackupPieceMin+q.PieceBytes%(wire.StreamPieceMax-wire.BackupPieceMin+1)
+	},
 	wire.TypeOrder: func(b wire.Body) {
 		o := b.(*wire.Order)
 		o.Command = append(o.Command, 0)

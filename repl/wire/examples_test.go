@@ -8,6 +8,7 @@ import (
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/access"
+	"muster/shardmap/pack"
 	"muster/shardmap/plan"
 	"muster/shardmap/registry"
 )
@@ -223,6 +224,10 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeHeartbeat:       &wire.Heartbeat{Group: 3, Name: "worker", Instance: "worker-1", Status: wire.HeartbeatUp, Note: "17 jobs done"},
 	wire.TypeHeartbeatAnswer: &wire.Empty{},
 
+	wire.TypeBackup: &wire.Backup{Group: 3, PieceBytes: 65536, Window: 262144},
+	wire.TypeBackupPiece: &wire.BackupPiece{Group: 3, At: raft.LogID{Term: 7, Index: 10442}, Incarnation: 2, Slots: []shardmap.SlotRange{{From: 1024, To: 2047}},
+		Last: true, Keys: 2, Rows: exampleBackupRows()},
+
 	wire.TypeStatus: &wire.Empty{},
 	wire.TypeStatusAnswer: &wire.StatusAnswer{Cluster: "prod", ClusterID: 0xc1c2c3c4c5c6c7c8, Self: n1, Epoch: 17,
 		Problems: []wire.Problem{{What: "node n2 is dead", Remedy: "start it again"}},
@@ -355,4 +360,10 @@ func exampleWatchPiece() *wire.WatchPiece {
 		p.Count++
 	}
 	return p
+}
+
+func exampleBackupRows() []byte {
+	b := pack.AppendArray(nil, 2)
+	b = (&shardmap.BackupRow{Kind: shardmap.KindKey, Name: []byte("cart/17"), Value: []byte("pear"), Version: 10436}).Append(b)
+	return (&shardmap.BackupRow{Kind: shardmap.KindKey, Name: []byte("seen/17"), Value: []byte("1"), Version: 10440, Ends: true, Remaining: 21_500}).Append(b)
 }

@@ -45,6 +45,8 @@ var needs = [...]need{
 	TypeServices:    {"`read` on the service, or `list` and `read` on all", eachOfServices},
 	TypeHeartbeat:   {"`write` on the service", eachOfHeartbeat},
 
+	TypeBackup: {"`list` and `read` on all keys and on all services, and `admin` on the cluster: it brings the secrets of services, which no other answer does", eachOfBackup},
+
 	TypeStatus:   {"nothing", nothing},
 	TypeCounters: {"`read` on the cluster", looking},
 	TypeLogRange: {"`read` on the cluster", looking},
@@ -226,6 +228,19 @@ func eachOfServices(body []byte, yield func(access.Need) bool) error {
 		n = access.Need{Verbs: access.Read, Kind: access.Services, Name: s.After}
 	}
 	yield(n)
+	return nil
+}
+
+func eachOfBackup(_ []byte, yield func(access.Need) bool) error {
+	for _, n := range [...]access.Need{
+		{Verbs: access.List | access.Read, Kind: access.Keys, Extent: access.Under},
+		{Verbs: access.List | access.Read, Kind: access.Services, Extent: access.Under},
+		{Verbs: access.Admin, Kind: access.Cluster},
+	} {
+		if !yield(n) {
+			return nil
+		}
+	}
 	return nil
 }
 

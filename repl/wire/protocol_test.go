@@ -57,7 +57,7 @@ func exampleFrame(t wire.Type) []byte {
 		request = 0
 	}
 	flags := uint16(0)
-	if t == wire.TypeScanPiece || t == wire.TypeWatchPiece || t == wire.TypeTablePiece {
+	if t == wire.TypeScanPiece || t == wire.TypeWatchPiece || t == wire.TypeTablePiece || t == wire.TypeBackupPiece {
 		flags = wire.FlagMore
 	}
 	b, start := wire.BeginFrame(nil, t, flags, deadlineOf(t), request)
@@ -66,7 +66,7 @@ func exampleFrame(t wire.Type) []byte {
 
 func deadlineOf(t wire.Type) uint32 {
 	switch t {
-	case wire.TypeWrite, wire.TypeGet, wire.TypeList, wire.TypeLeases, wire.TypeScan, wire.TypeWatch, wire.TypeTableStream, wire.TypeForward:
+	case wire.TypeWrite, wire.TypeGet, wire.TypeList, wire.TypeLeases, wire.TypeScan, wire.TypeWatch, wire.TypeTableStream, wire.TypeBackup, wire.TypeForward:
 		return 5000
 	}
 	return 0

@@ -131,6 +131,8 @@ const (
 	TypeServicesAnswer  Type = 0x5b
 	TypeHeartbeat       Type = 0x5c
 	TypeHeartbeatAnswer Type = 0x5d
+	TypeBackup          Type = 0x5e
+	TypeBackupPiece     Type = 0x5f
 
 	TypeStatus         Type = 0x60
 	TypeStatusAnswer   Type = 0x61
@@ -295,6 +297,10 @@ var rows = [...]row{
 	TypeServicesAnswer:  {"ServicesAnswer", "", TypeServices, SenderNobody, shownOf[ServicesAnswer]},
 	TypeHeartbeat:       {"Heartbeat", "client → leader", 0, SenderClient, bodyOf[Heartbeat]}, // this instance is up, or down
 	TypeHeartbeatAnswer: {"HeartbeatAnswer", "", TypeHeartbeat, SenderNobody, bodyOf[Empty]},
+
+	// API, since level 9.
+	TypeBackup:      {"Backup", "client → leader", 0, SenderClient, bodyOf[Backup]},      // opens a stream: all that one group serves, at one entry
+	TypeBackupPiece: {"BackupPiece", "", TypeBackup, SenderNobody, shownOf[BackupPiece]}, // some of it; many answer one Backup
 
 	// Administration, between the command line and a node.
 	TypeStatus:         {"Status", "client → node", 0, SenderClient, bodyOf[Empty]}, // how is the cluster?
