@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -57,6 +58,8 @@ type bulkCall struct {
 	size int
 	// again is set once the write is tried under another session.
 	again bool
+	// key is set if the write is a transaction: whose condition did not hold, where it changed nothing.
+	key []byte
 }
 
 // Bulk returns a Bulk that ends with ctx and has at most bytesMax bytes under
@@ -80,7 +83,10 @@ func (b *Bulk) Within(d time.Duration) { b.within = min(d, RetryMax) }
 // Set sets key to value some time later; what became of it done is told, with
 // tag. Key and value are the caller's again when Set returns. It waits while
 // too much is under way.
-func (b *Bulk) Set(key, value []byte, tag uint64) {
+func (b *Bulk) Set(key, value []byte, tag uint64) { b.SetWith(key, value, WriteOptions{}, tag) }
+
+// SetWith is Set with a condition, or a time after which the key ends, as [Client.Set] takes them.
+func (b *Bulk) SetWith(key, value []byte, o WriteOptions, tag uint64) {
 	size := len(key) + len(value) + bulkCost
 	if !b.await(func() bool { return b.bytes+size <= b.max && len(b.calls) < bulkWritesMax || len(b.calls) == 0 }) {
 		b.report(tag, Written{}, b.stopped(key))
@@ -93,12 +99,41 @@ func (b *Bulk) Set(key, value []byte, tag uint64) {
 	b.bytes += size
 	b.calls[y] = struct{}{}
 	b.mu.Unlock()
-	cmd := shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotOf(key)}
-	x.items[0], x.items[1] = key, value
-	cmd.Items = x.items[:]
-	if err := b.client.startWrite(b.ctx, x, &cmd, b.within); err != nil {
+	cmd, err := y.command(key, value, &o)
+	if err == nil {
+		err = b.client.startWrite(b.ctx, x, &cmd, b.within)
+	}
+	if err != nil {
 		x.end(err)
 	}
+}
+
+// command returns what sets key as o says: a transaction, if nothing less can.
+func (y *bulkCall) command(key, value []byte, o *WriteOptions) (shardmap.Command, error) {
+	if err := o.check(); err != nil {
+		return shardmap.Command{}, badRequest("set", err)
+	}
+	if !o.plain() {
+		y.key = bytes.Clone(key)
+		t := o.txn(key, value)
+		return t.command()
+	}
+	y.call.items[0], y.call.items[1] = key, value
+	cmd := shardmap.Command{Kind: shardmap.CommandSet, Slot: shardmap.SlotOf(key), Items: y.call.items[:]}
+	cmd.Condition, cmd.Version = o.condition()
+	return cmd, nil
+}
+
+// outcome returns what became of the write.
+func (y *bulkCall) outcome(x *call) (Written, error) {
+	if x.err != nil || y.key == nil {
+		return Written{Group: x.written.Group, ID: x.written.ID, Version: x.written.Version}, x.err
+	}
+	r, err := readTxn(x.answer)
+	if err == nil && !r.Succeeded {
+		err = wire.Conflict(keyObject(y.key), "the condition does not hold")
+	}
+	return r.Written, err
 }
 
 // Wait returns when all that was set has ended.
@@ -195,8 +230,7 @@ func (b *Bulk) resend(stale []*bulkCall) {
 // ended is called when the write has ended, by who ended it.
 func (y *bulkCall) ended(x *call) {
 	b := y.bulk
-	w := Written{Group: x.written.Group, ID: x.written.ID, Version: x.written.Version}
-	err := x.err
+	w, err := y.outcome(x)
 	stale := x.session != nil && isCode(err, wire.CodeStaleSession)
 	if stale {
 		x.lane.renew(x.session, randomID())

@@ -277,3 +277,37 @@ func TestBulkWithin(t *testing.T) {
 		t.Errorf("got %v; want maybe-applied and then none", got)
 	}
 }
+
+// A set of many keeps the condition of each, whether a plain command or a transaction carries it, and tells which did not
+// hold; what contradicts itself is refused and holds up none of the others.
+func TestBulkWithConditions(t *testing.T) {
+	f := newFake(t, 1, 1)
+	f.raise()
+	c := f.open(Options{})
+	got := map[uint64]error{}
+	b := c.Bulk(within(t, 30*time.Second), 0, func(tag uint64, w Written, err error) {
+		if got[tag] = err; err == nil && (w.ID.Index == 0 || w.Version == 0) {
+			t.Errorf("set %d is told to be at %+v", tag, w)
+		}
+	})
+	absent := WriteOptions{IfAbsent: true}
+	short := WriteOptions{IfAbsent: true, HasTTL: true, TTL: time.Minute}
+	b.SetWith([]byte("a"), []byte("1"), absent, 1)
+	b.Wait()
+	b.SetWith([]byte("a"), []byte("2"), absent, 2)
+	b.SetWith([]byte("a"), []byte("2"), short, 3)
+	b.SetWith([]byte("b"), []byte("1"), short, 4)
+	b.SetWith([]byte("c"), nil, WriteOptions{IfAbsent: true, HasVersion: true, IfVersion: 3}, 5)
+	b.SetWith([]byte("c"), nil, WriteOptions{HasTTL: true}, 6)
+	b.Wait()
+	for tag, want := range map[uint64]wire.Code{1: 0, 2: wire.CodeConflict, 3: wire.CodeConflict, 4: 0, 5: wire.CodeBadRequest, 6: wire.CodeBadRequest} {
+		if code := codeOf(got[tag]); code != want {
+			t.Errorf("set %d: got %v, want code %d", tag, got[tag], want)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if v := string(f.data["a"].value); v != "1" {
+		t.Errorf("a has %q, want what was there first", v)
+	}
+}

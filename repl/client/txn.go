@@ -289,15 +289,7 @@ func (o *WriteOptions) set(ctx context.Context, c *Client, key, value []byte) (W
 // lease. A condition that does not hold is the same error as for a plain set: Else reads
 // what is there instead.
 func (o *WriteOptions) setByTxn(ctx context.Context, c *Client, key, value []byte) (Written, error) {
-	t := Txn{Then: []Op{OpSet(key, value, o.keeping())}}
-	switch {
-	case o.IfAbsent:
-		t.If = []Compare{IfAbsent(key)}
-	case o.HasVersion:
-		t.If = []Compare{IfVersion(key, o.IfVersion)}
-	case o.hasValue():
-		t.If = []Compare{IfValue(key, o.IfValue)}
-	}
+	t := o.txn(key, value)
 	if len(t.If) > 0 {
 		t.Else = []Op{OpGet(key)}
 	}
@@ -329,6 +321,20 @@ func (o *WriteOptions) setByTxn(ctx context.Context, c *Client, key, value []byt
 		return r.Written, nil
 	}
 	return Written{}, o.conflict(key, r.Results[0])
+}
+
+// txn returns the transaction that sets a key as o says.
+func (o *WriteOptions) txn(key, value []byte) Txn {
+	t := Txn{Then: []Op{OpSet(key, value, o.keeping())}}
+	switch {
+	case o.IfAbsent:
+		t.If = []Compare{IfAbsent(key)}
+	case o.HasVersion:
+		t.If = []Compare{IfVersion(key, o.IfVersion)}
+	case o.hasValue():
+		t.If = []Compare{IfValue(key, o.IfValue)}
+	}
+	return t
 }
 
 // conflict is the error of a condition that did not hold, with what was there.
