@@ -239,6 +239,8 @@ var apiWithout = map[string]string{
 	"lock":        "it runs a program of its own host",
 	"log show":    "it reads the data directory of its own host",
 	"log verify":  "it reads the data directory of its own host",
+	"backup":      "it writes a file of its own host, which it reads back before it counts",
+	"restore":     "it reads a file of its own host twice, and writes nothing before all of it is verified",
 	"recover":     "it works on data directories, of nodes that are stopped",
 	"wire decode": "it reads a file, and asks nobody",
 	"secret":      "a secret is made where it is to be kept",

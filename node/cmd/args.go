@@ -24,12 +24,16 @@ import (
 //   - What is no option of the command is an error, and so is a word that is
 //     no command.
 //   - "help X Y" and "X help Y" are "X Y --help", and "--version" is "version".
+//   - A noun of [usualVerbs] may stand without its verb.
 //
 // The error is a [usageError].
 func arrange(commands []*cli.Command, args []string) ([]string, error) {
 	a := arranger{commands: commands}
 	for len(args) > 0 && a.leaf == nil {
 		word := args[0]
+		if a.usual(word) {
+			continue
+		}
 		args = args[1:]
 		switch {
 		case word == "--":
@@ -49,6 +53,18 @@ func arrange(commands []*cli.Command, args []string) ([]string, error) {
 		}
 	}
 	return a.finish(args)
+}
+
+// usualVerbs are the verbs that nouns stand for where none of their verbs follows.
+var usualVerbs = map[string]string{"backup": "take"}
+
+// usual descends to the usual verb of a noun, if it has one and word is none of its verbs and no option
+// that all commands share.
+func (a *arranger) usual(word string) bool {
+	verb := usualVerbs[strings.Join(a.path, " ")]
+	isVerb := word == "help" || slices.ContainsFunc(a.commands, func(c *cli.Command) bool { return c.Name == word })
+	shared := word == "--help" || word == "-h" || isOption(word) && findFlag(commonFlags(), word) != nil
+	return verb != "" && !isVerb && !shared && a.descend(verb) == nil
 }
 
 type arranger struct {

@@ -64,6 +64,19 @@ func TestArrange(t *testing.T) {
 		{"serve --cluster kv", "serve --cluster=kv --"},
 		{"--endpoints kv kv get k", "kv get --endpoints=kv -- k"},
 
+		// A noun may stand for its usual verb.
+		{"backup f", "backup take -- f"},
+		{"backup take f", "backup take -- f"},
+		{"backup --force f", "backup take --force -- f"},
+		{"backup -o json f --force", "backup take --output=json --force -- f"},
+		{"--endpoints a backup f", "backup take --endpoints=a -- f"},
+		{"backup -- show", "backup take -- show"},
+		{"backup show f", "backup show -- f"},
+		{"backup --help", "backup --help"},
+		{"backup help", "backup --help"},
+		{"backup help show", "backup show --help"},
+		{"backup f --help", "backup take --help"},
+
 		// Help and version.
 		{"--help", "--help"},
 		{"-h", "--help"},
@@ -82,10 +95,13 @@ func TestArrange(t *testing.T) {
 		{"version -o json", "version --output=json --"},
 
 		// What is refused.
-		{"", "!muster: a command is missing; want one of serve, demo, status, top, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
+		{"", "!muster: a command is missing; want one of serve, demo, status, top, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, backup, restore, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
 		{"kv", "!muster kv: a verb is missing; want one of set, get, del, incr, txn, list, watch, locate, import, export, or --help"},
-		{"-o json", "!muster: a command is missing; want one of serve, demo, status, top, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
-		{"vk get", `!muster: unknown command "vk"; want one of serve, demo, status, top, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion`},
+		{"-o json", "!muster: a command is missing; want one of serve, demo, status, top, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, backup, restore, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
+		{"backup", "!muster backup: a verb is missing; want one of take, show, or --help"},
+		{"backup -x f", "!muster backup take: unknown option -x; see muster backup take --help, and put -- before an argument that begins with a dash"},
+		{"backup show f --force", "!muster backup show: unknown option --force; see muster backup show --help, and put -- before an argument that begins with a dash"},
+		{"vk get", `!muster: unknown command "vk"; want one of serve, demo, status, top, kv, node, group, lease, service, slot, job, setting, init, user, role, auth, namespace, backup, restore, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion`},
 		{"kv got k", `!muster kv: unknown command "got"; want one of set, get, del, incr, txn, list, watch, locate, import, export`},
 		{"kv help got", `!muster kv: unknown command "got"; want one of set, get, del, incr, txn, list, watch, locate, import, export`},
 		{"kv get k -x", "!muster kv get: unknown option -x; see muster kv get --help, and put -- before an argument that begins with a dash"},

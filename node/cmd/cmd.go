@@ -74,6 +74,8 @@ func makers() []func(*console) *cli.Command {
 		roleCommand,
 		authCommand,
 		namespaceCommand,
+		backupCommand,
+		restoreCommand,
 		benchCommand,
 		doctorCommand,
 		checkCommand,
