@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"iter"
 
 	"muster/raft"
 	"muster/repl/wire"
@@ -71,6 +72,11 @@ func (w *ServiceWatch) Next() (ServiceEvent, error) {
 		}
 	}
 	return of, nil
+}
+
+// Events returns what [ServiceWatch.Next] does, for a loop, as [Watch.Events] does.
+func (w *ServiceWatch) Events() iter.Seq2[ServiceEvent, error] {
+	return func(yield func(ServiceEvent, error) bool) { eachEvent(w, yield) }
 }
 
 // readServices reads which services are watched.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
@@ -272,6 +273,26 @@ func (w *Watch) next() (WatchEvent, error) {
 			return e, noRead("watch", w.core.Cause())
 		}
 		w.await()
+	}
+}
+
+// Events returns what [Watch.Next] does, for a loop. The watch is closed when the loop ends; then
+// [Watch.Positions] are behind the last event that it was given. An error ends it: that of the
+// context, or one of [Watch.Next].
+func (w *Watch) Events() iter.Seq2[WatchEvent, error] {
+	return func(yield func(WatchEvent, error) bool) { eachEvent(w, yield) }
+}
+
+// eachEvent gives out the events of a watch of keys or services, and closes it in the end.
+func eachEvent[E any](w interface {
+	Next() (E, error)
+	Close()
+}, yield func(E, error) bool) {
+	defer w.Close()
+	for {
+		if e, err := w.Next(); !yield(e, err) || err != nil {
+			return
+		}
 	}
 }
 
