@@ -212,12 +212,16 @@ func withCause(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	cause := context.Cause(ctx)
+	cause := over(ctx)
 	if at, ok := ctx.Deadline(); cause == nil && ok && !time.Now().Before(at) {
 		cause = context.DeadlineExceeded
 	}
-	if e, ok := err.(*wire.Error); ok && cause != nil {
-		return &caused{refusal: e, cause: cause}
+	if cause == nil {
+		return err
+	}
+	switch err.(type) {
+	case *wire.Error, *ErrNoEndpoint:
+		return &caused{err, cause}
 	}
 	return err
 }

@@ -109,17 +109,6 @@ func (t *table) object(c *Call, of *peers) string {
 	return "cluster"
 }
 
-// caused is a refusal of our own making together with what led to it.
-type caused struct {
-	refusal *wire.Error
-	cause   error
-}
-
-func (e *caused) Error() string { return e.refusal.Error() }
-
-// Unwrap returns both, so that errors.As finds the code first.
-func (e *caused) Unwrap() []error { return []error{e.refusal, e.cause} }
-
 func stateOf(cause error) string {
 	if cause == nil {
 		return "no answer"

@@ -97,7 +97,7 @@ func (k *leaseKeeper) pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return over(ctx)
 	case <-k.client.stop:
 		return ErrClosed
 	}

@@ -57,10 +57,10 @@ func (c services) resolve(ctx context.Context, name string) (*Resolver, error) {
 	}
 	r := &Resolver{client: c.of, name: name, ended: make(chan struct{})}
 	r.ctx, r.end = context.WithCancelCause(context.WithoutCancel(ctx))
-	giveUp := context.AfterFunc(ctx, func() { r.end(context.Cause(ctx)) })
+	giveUp := context.AfterFunc(ctx, func() { r.end(over(ctx)) })
 	w, err := r.begin()
 	if !giveUp() && err == nil {
-		err = context.Cause(ctx) // ctx has ended, and the watch with it
+		err = over(ctx) // ctx has ended, and the watch with it
 	}
 	if err == nil && r.copy.Load().service == nil {
 		err = errNoService(name)

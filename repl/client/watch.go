@@ -298,8 +298,8 @@ func eachEvent[E any](w interface {
 
 // stopped is the error of a watch whose context has ended.
 func (w *Watch) stopped() error {
-	if w.begins == never || errors.Is(context.Cause(w.ctx), context.Canceled) {
-		return context.Cause(w.ctx)
+	if cause := over(w.ctx); w.begins == never || errors.Is(cause, context.Canceled) {
+		return cause
 	}
 	return withCause(w.ctx, noRead("watch", w.core.Cause()))
 }
