@@ -16,6 +16,7 @@ import (
 	"muster/logstore"
 	"muster/logstore/vfs"
 	"muster/node/web"
+	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/registry"
@@ -27,8 +28,8 @@ const Version = "0.1.0"
 // Bounds of single settings.
 const (
 	// ListenDefault is the one port for peers, clients and the command line.
-	ListenDefault = "127.0.0.1:4166"
-	portDefault   = "4166"
+	ListenDefault = client.EndpointDefault
+	portDefault   = client.PortDefault
 	// GroupsMax is the largest number of data groups of a new cluster: each
 	// has a slot at least.
 	GroupsMax = shardmap.Slots

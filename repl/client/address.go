@@ -12,6 +12,10 @@ import (
 // node whose operator chose none.
 const PortDefault = "4166"
 
+// EndpointDefault is the endpoint of a client that is given none: a node on the same host whose
+// operator chose no other address.
+const EndpointDefault = "127.0.0.1:" + PortDefault
+
 // Endpoint reads the address of a node as people write it, and returns it with
 // its port: host:port, or host alone, which may be an IPv6 address with or
 // without brackets. The error names what was given and says what is wanted.

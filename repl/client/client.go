@@ -92,61 +92,67 @@ import (
 	"muster/shardmap"
 )
 
-// Options say what a client connects to and how.
+// Options say what a client connects to and how. The zero value is for a program on the host of a
+// node that was started without options by the same user: it connects to [EndpointDefault], over
+// TLS, with the certificate that the user has. Each field that is not given means what its comment
+// says.
 type Options struct {
-	// Endpoints are addresses of nodes, host:port, or host where the port is
-	// [PortDefault]. One that can be used is enough; the others are learnt
-	// from it. Local reads go to the first.
+	// Endpoints are addresses of nodes, host:port, or host where the port is [PortDefault]. One
+	// that can be used is enough; the others are learnt from it. Local reads go to the first. None:
+	// [EndpointDefault].
 	Endpoints []string
-	// Cluster is the name that the cluster must have; empty for any.
+	// Cluster is the name that the cluster must have. Empty: any.
 	Cluster string
-	// Secret is what the cluster's nodes share; empty if they have none, or go by certificates.
-	Secret []byte
+
 	// Insecure connects without TLS, so that everybody on the way can read what is said. A cluster
 	// whose nodes were started with --insecure wants that.
 	Insecure bool
-	// Home is the directory where the user's certificates are, by the roots of clusters: see package
-	// home, which also says which directory that is where none is given.
+	// Home is the directory where the user's certificates are, by the roots of clusters, as muster
+	// auth login leaves them there. Empty: that of the variable MUSTER_HOME, or else muster under
+	// the user's directory for configuration; see package home.
 	Home string
-	// Guest shows no certificate, also where there is one: to get the first, or another.
-	Guest bool
+	// Secret is what the cluster's nodes share. Empty: they have none, or go by certificates.
+	Secret []byte
+	// CA has the certificates of a company's CA, as PEM, where nodes have certificates of that
+	// (serve --tls-cert). A node is then believed by that CA alone, and by the host that was
+	// dialled, which must be among the certificate's names: no root that is kept in Home, and no
+	// Secret, takes its place. The user is who it is elsewhere: of its certificates in Home, the one
+	// for the node's cluster is shown. It can't be given with Insecure or Meet. Empty: nodes are
+	// believed by the roots in Home, or by Secret.
+	CA []byte
+	ca *trust.CA // what CA says; set by check
 	// Meet, if set, is asked about the root of the cluster, whether that is kept in Home or not, and
 	// believes it by returning nil. Without it, a cluster is refused whose root is not kept.
 	Meet func(root *x509.Certificate) error
-	// CA has the certificates of a company's CA, as PEM, where nodes have certificates of that
-	// (serve --tls-cert). A node is then believed by that CA alone, and by the host that was dialled, which must be
-	// among the certificate's names: no root that is kept in Home, and no Secret, takes its place. The user is who it is elsewhere:
-	// of its certificates in Home, the one for the node's cluster is shown. It can't be given with Insecure or Meet.
-	CA []byte
-	ca *trust.CA // what CA says; set by check
-	// ConnectionsPerNode is one where it is not given, which is mostly enough:
-	// all calls share it. Of more, each is used only while those before it
-	// are busy.
-	ConnectionsPerNode int
-	// DialTimeout bounds how long a node may take to accept a connection
-	// and say hello; 2 s where it is not given.
-	DialTimeout time.Duration
-	// Dial connects to the node at addr, host:port, and gives up when ctx ends,
-	// at [Options.DialTimeout]. Where it is not given, that is a TCP connection.
-	Dial func(ctx context.Context, addr string) (net.Conn, error)
-	// Patience is how long a call waits while no endpoint has ever accepted
-	// a connection; [PatienceDefault] where it is not given.
+	// Guest shows no certificate, also where there is one: to get the first, or another.
+	Guest bool
+
+	// Patience is how long a call waits while no endpoint has ever accepted a connection. 0:
+	// [PatienceDefault].
 	Patience time.Duration
-	// Forward says when the nodes pass requests on to the one that leads;
-	// [ForwardWhenCut] where it is not given.
+	// DialTimeout bounds how long a node may take to accept a connection and say hello. 0: 2 s.
+	DialTimeout time.Duration
+	// Dial connects to the node at addr, host:port, and gives up when ctx ends, at
+	// [Options.DialTimeout]. Nil: by TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// Forward says when the nodes pass requests on to the one that leads. 0: [ForwardWhenCut].
 	Forward Forwarding
-	// Elsewhere says what a caller may do about a request that another node has to answer and nobody passes on, where Forward is
-	// [ForwardAlways]: it stands in the error behind the address of that node, as "ask ADDRESS, or ELSEWHERE". Empty: nothing.
+	// Elsewhere says what a caller may do about a request that another node has to answer and nobody
+	// passes on, where Forward is [ForwardAlways]: it stands in the error behind the address of that
+	// node, as "ask ADDRESS, or ELSEWHERE". Empty: nothing.
 	Elsewhere string
-	// KeyBytes is how many bytes a connection over TLS carries in one direction before it is replaced by
-	// another one, which has other keys; requests under way are answered, and watches and listings go on.
-	// At least 65,536; [wire.KeyBytesMax] where it is not given, and at most, for a node ends a connection that has
-	// carried twice that.
+	// ConnectionsPerNode is how many connections there are to a node, 64 at most. One is mostly
+	// enough: all calls share it. Of more, each is used only while those before it are busy. 0: 1.
+	ConnectionsPerNode int
+	// KeyBytes is how many bytes a connection over TLS carries in one direction before it is
+	// replaced by another one, which has other keys; requests under way are answered, and watches
+	// and listings go on. At least 65,536. At most [wire.KeyBytesMax], for a node ends a connection
+	// that has carried twice that. 0: [wire.KeyBytesMax].
 	KeyBytes int64
-	// WindowMax is how many writes may be open in each of the client's
-	// [Lanes] sessions; [WindowDefault] where it is not given.
+	// WindowMax is how many writes may be open in each of the client's [Lanes] sessions, 64 to
+	// [shardmap.SessionWindowMax]; further ones wait. 0: [WindowDefault].
 	WindowMax int
-	// Log gets one line per connection that is made or lost.
+	// Log gets one line per connection that is made or lost. Nil: nobody does.
 	Log *slog.Logger
 }
 
@@ -172,7 +178,8 @@ type Client struct {
 	lanes [Lanes]*lane
 }
 
-// Open returns a client. It connects when the first call needs it.
+// Open returns a client. It connects when the first call needs it, so that an error is always about
+// o: it names the field, and what would be right.
 func Open(o Options) (*Client, error) { return open(o, systemClock()) }
 
 func open(o Options, source clockSource) (*Client, error) {
@@ -223,7 +230,7 @@ func (c *Client) welcomed(windowMax uint32) {
 
 func (o *Options) check() error {
 	if len(o.Endpoints) == 0 {
-		return errors.New("open client: no endpoints given; want at least one host:port")
+		o.Endpoints = []string{EndpointDefault}
 	}
 	endpoints := make([]string, len(o.Endpoints))
 	for i, e := range o.Endpoints {
@@ -250,7 +257,15 @@ func (o *Options) check() error {
 	if o.ConnectionsPerNode < 0 || o.ConnectionsPerNode > connectionsMax {
 		return fmt.Errorf("open client: %d connections per node; want 1 to %d", o.ConnectionsPerNode, connectionsMax)
 	}
-	if o.DialTimeout <= 0 {
+	switch {
+	case o.DialTimeout < 0:
+		return fmt.Errorf("open client: dial timeout of %s; want 0 or more", o.DialTimeout)
+	case o.Patience < 0:
+		return fmt.Errorf("open client: patience of %s; want 0 or more", o.Patience)
+	case o.Forward > ForwardNever:
+		return fmt.Errorf("open client: forward is %d; want ForwardWhenCut, ForwardAlways or ForwardNever", o.Forward)
+	}
+	if o.DialTimeout == 0 {
 		o.DialTimeout = dialTimeoutDefault
 	}
 	if o.Dial == nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -186,12 +187,32 @@ func TestOpenRefusals(t *testing.T) {
 		}
 	}
 	for _, o := range []Options{
-		{}, {Endpoints: []string{"nonsense:port"}}, {Endpoints: []string{"a:1"}, ConnectionsPerNode: 65},
-		{Endpoints: []string{"a:1"}, WindowMax: 63}, {Endpoints: []string{"a:1"}, KeyBytes: keyBytesMin - 1}, {Endpoints: []string{"a:1"}, KeyBytes: wire.KeyBytesMax + 1}, {Endpoints: []string{"a:1"}, WindowMax: shardmap.SessionWindowMax + 1},
+		{Endpoints: []string{"nonsense:port"}}, {ConnectionsPerNode: 65}, {Patience: -1}, {DialTimeout: -1}, {Forward: ForwardNever + 1},
+		{WindowMax: 63}, {KeyBytes: keyBytesMin - 1}, {KeyBytes: wire.KeyBytesMax + 1}, {WindowMax: shardmap.SessionWindowMax + 1},
 	} {
 		if _, err := Open(o); err == nil {
 			t.Errorf("open %+v: want an error", o)
 		}
+	}
+}
+
+// Options that say nothing are those of a program beside a node: it goes to the address that a node
+// has by default, over TLS.
+func TestOpenWithoutOptions(t *testing.T) {
+	var dialled []string
+	c, err := Open(Options{Home: t.TempDir(), Dial: func(_ context.Context, addr string) (net.Conn, error) {
+		dialled = append(dialled, addr) // one at a time: there is one endpoint
+		return nil, syscall.ECONNREFUSED
+	}, Patience: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, _, err = c.GetOne(within(t, busyMax), []byte("k"), nil, ReadOptions{})
+	if c.Close(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), EndpointDefault) {
+		t.Errorf("got %v", err)
+	}
+	if len(dialled) == 0 || dialled[0] != EndpointDefault || !c.protection.on {
+		t.Errorf("dialled %q, with TLS: %v", dialled, c.protection.on)
 	}
 }
 
