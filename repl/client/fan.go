@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"muster/repl/wire"
@@ -15,6 +16,8 @@ import (
 type PartlyError struct {
 	Total int
 	Items []ItemError // in the order of the request
+
+	before []byte // the prefix of the namespace that its keys are of
 }
 
 // ItemError is what became of one key.
@@ -26,7 +29,7 @@ type ItemError struct {
 
 func (e *PartlyError) Error() string {
 	first := e.Items[0]
-	text := fmt.Sprintf("%s: %v", shardmap.ShowKey(first.Key), first.Err)
+	text := fmt.Sprintf("%s: %v", shardmap.ShowKey(slices.Concat(e.before, first.Key)), first.Err)
 	if e.Total == 1 {
 		return text
 	}

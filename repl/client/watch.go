@@ -186,6 +186,7 @@ type Watch struct {
 	core   *Watching
 	open   map[*WatchStream]*call
 	came   chan struct{} // a token: something came of a stream or a question. From readers and whoever ends calls; never closed
+	before []byte        // the prefix of its namespace; set once
 	begins time.Duration // until when it must have begun; 0: it has not been asked to, or it has
 	err    error
 
@@ -226,12 +227,23 @@ func (w *Watch) Next() (WatchEvent, error) {
 	if w.err != nil {
 		return WatchEvent{}, w.err
 	}
-	e, err := w.next()
-	if err != nil {
-		w.err = fmt.Errorf("watch: %w", err)
-		w.Close()
+	for {
+		e, err := w.next()
+		if err != nil {
+			w.err = fmt.Errorf("watch: %w", err)
+			w.Close()
+		}
+		if e.Key == nil || w.bares(&e) {
+			return e, w.err
+		}
 	}
-	return e, w.err
+}
+
+// bares takes what is before its keys off that of an event, and reports whether anything is left of it.
+func (w *Watch) bares(e *WatchEvent) bool {
+	key, ok := bytes.CutPrefix(e.Key, w.before)
+	e.Key = key
+	return ok && len(key) > 0
 }
 
 func (w *Watch) next() (WatchEvent, error) {
