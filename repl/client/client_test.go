@@ -12,14 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"muster/repl/wire"
 	"muster/shardmap"
 )
-
-// No goroutine may be left by a client that was closed, whatever went on.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // busyMax is what a busy machine may add to the time that anything takes.
 const busyMax = 20 * time.Second
