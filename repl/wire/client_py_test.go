@@ -19,7 +19,8 @@ import (
 )
 
 // smallServer answers Write and Get out of a map, or names the leader. It is
-// as much of a muster as the example in Python needs.
+// as much of a muster as the example in Python needs to set and get; its watches want real nodes
+// (node/trial).
 type smallServer struct {
 	t        *testing.T
 	listener net.Listener
@@ -27,10 +28,21 @@ type smallServer struct {
 	leader   string        // address to name instead of answering
 	shows    *trust.Holder // its certificate; nil: it speaks plain text
 
-	mu     sync.Mutex
-	values map[string]string
-	served sync.WaitGroup
+	mu       sync.Mutex
+	values   map[string]string
+	outcomes map[[2]uint64]string // bodies of writes that were applied, by session and sequence
+	trouble  []trouble            // that the next requests meet, one each
+	served   sync.WaitGroup
 }
+
+// trouble is what a request may meet.
+type trouble int
+
+const (
+	refusedBusy  trouble = iota + 1 // it is not carried out
+	hungUp                          // it is carried out, and not answered
+	maybeApplied                    // it is carried out, and the answer says that nobody knows
+)
 
 func serve(t *testing.T, leader string, secret string, shows *trust.Holder) *smallServer {
 	t.Helper()
@@ -38,7 +50,7 @@ func serve(t *testing.T, leader string, secret string, shows *trust.Holder) *sma
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &smallServer{t: t, listener: l, secret: []byte(secret), leader: leader, shows: shows, values: map[string]string{}}
+	s := &smallServer{t: t, listener: l, secret: []byte(secret), leader: leader, shows: shows, values: map[string]string{}, outcomes: map[[2]uint64]string{}}
 	s.served.Add(1)
 	go func() {
 		defer s.served.Done()
@@ -80,16 +92,38 @@ func (s *smallServer) answer(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		t, b := s.reply(h.Type, body)
+		t, b := s.meets(h.Type, body)
+		if b == nil {
+			return
+		}
 		if err := wire.WriteFrame(conn, t, h.Request, b); err != nil {
 			return
 		}
 	}
 }
 
-func (s *smallServer) reply(t wire.Type, request []byte) (wire.Type, wire.Body) {
+// meets answers a request, or does to it what is next in trouble; nil: it hangs up.
+func (s *smallServer) meets(t wire.Type, request []byte) (wire.Type, wire.Body) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	met := trouble(0)
+	if len(s.trouble) > 0 && t != wire.TypeTopology {
+		met, s.trouble = s.trouble[0], s.trouble[1:]
+	}
+	if met == refusedBusy {
+		return wire.TypeError, wire.Busy("node", "it is", time.Millisecond)
+	}
+	kind, b := s.reply(t, request)
+	switch met {
+	case hungUp:
+		return 0, nil
+	case maybeApplied:
+		return wire.TypeError, wire.MaybeApplied("write", "its answer is lost")
+	}
+	return kind, b
+}
+
+func (s *smallServer) reply(t wire.Type, request []byte) (wire.Type, wire.Body) {
 	if s.leader != "" {
 		return wire.TypeError, wire.NotLeader(3, n2, s.leader)
 	}
@@ -100,12 +134,17 @@ func (s *smallServer) reply(t wire.Type, request []byte) (wire.Type, wire.Body) 
 		if err == nil {
 			err = shardmap.ReadCommand(command, &c)
 		}
-		if err == nil && (c.Session != 0 || c.Slot != shardmap.SlotByServer) {
-			err = errors.New("want session 0 and slot 65535")
+		if err == nil && (c.Session == 0 || c.Sequence == 0 || c.Floor != c.Sequence || c.Slot != shardmap.SlotOf(c.Items[0])) {
+			err = errors.New("want a session, a sequence that is the floor, and the slot of the key")
 		}
 		if err != nil {
 			return wire.TypeError, wire.BadBody(t, err)
 		}
+		id := [2]uint64{c.Session, c.Sequence}
+		if was, sent := s.outcomes[id]; sent && was != string(request) {
+			s.t.Errorf("sequence %d came with other bytes", c.Sequence)
+		}
+		s.outcomes[id] = string(request)
 		s.values[string(c.Items[0])] = string(c.Items[1])
 		return wire.TypeWriteAnswer, &wire.WriteAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10432}, Version: 10432}
 	case wire.TypeGet:
@@ -171,6 +210,8 @@ func TestPythonClient(t *testing.T) {
 	foreign := serve(t, "", "", node(other, 2))
 	user := serve(t, "", "", ours.node(trust.Name{Cluster: 1, Kind: trust.KindUser, User: "eve"}))
 	plain, guarded := serve(t, "", "", nil), serve(t, "", "abc", nil)
+	troubled := serve(t, "", "", node(ours, 1))
+	troubled.trouble = []trouble{refusedBusy, hungUp, maybeApplied, refusedBusy, hungUp, 0, hungUp, refusedBusy}
 	home := ours.home("ann")
 	for _, c := range []struct {
 		args string
@@ -188,6 +229,8 @@ func TestPythonClient(t *testing.T) {
 		{follower.addr() + " get grüße", strings.Repeat("x", 70000), true},
 		{"MUSTER_INSECURE " + guarded.addr() + " get greeting", "secret", false},
 		{leader.addr() + " get " + strings.Repeat("k", 4097), "4097 bytes", false},
+		{troubled.addr() + " set greeting hello", "version 10432", true},
+		{troubled.addr() + " get greeting", "hello", true},
 	} {
 		args, insecure := strings.CutPrefix(c.args, "MUSTER_INSECURE ")
 		run := exec.Command(python, append([]string{"-W", "error", "../../docs/examples/client.py"}, strings.Fields(args)...)...)
@@ -199,6 +242,50 @@ func TestPythonClient(t *testing.T) {
 		got := strings.TrimSpace(string(out))
 		if (err == nil) != c.ok || c.ok && got != c.want || !strings.Contains(got, c.want) || strings.Contains(got, "\n") {
 			t.Errorf("%.60s: got %.300q, %v, want %.60q", c.args, got, err, c.want)
+		}
+	}
+	if n := len(troubled.outcomes); n != 1 || len(troubled.trouble) > 0 {
+		t.Errorf("a write that meets trouble was sent as %d writes, and %d troubles were left", n, len(troubled.trouble))
+	}
+}
+
+// The example keeps all vectors. It must find each kind of vector that is wrong, or that shows nothing.
+func TestPythonVectors(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("Python is not installed")
+	}
+	file, err := os.ReadFile(vectorsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const example = "../../docs/examples/client.py"
+	if out, err := exec.Command(python, "-W", "error", example, "vectors", vectorsFile).CombinedOutput(); err != nil || !strings.HasSuffix(string(out), " vectors hold\n") {
+		t.Errorf("the vectors as they are: %v, %s", err, out)
+	}
+	for name, change := range map[string][2]string{
+		"checksums":     {`"crc32c":3808858755`, `"crc32c":3808858756`},
+		"slots":         {`"slot":3455`, `"slot":3456`},
+		"values":        {`{"bytes":"7f","value":{"int":"127"}}`, `{"bytes":"cc7f","value":{"int":"127"}}`},
+		"longer_values": {`{"bytes":"cc07","value":{"int":"7"}}`, `{"bytes":"cc07","value":{"int":"8"}}`},
+		"no_values":     {`{"bytes":"c1",`, `{"bytes":"c0",`},
+		"frames":        {`"name":"Ping","flags":0,"deadline_ms":0,"request":7`, `"name":"Ping","flags":0,"deadline_ms":0,"request":8`},
+		"no_frames":     {`"no_frames": [`, `"no_frames": [{"bytes":"` + hexOf(exampleFrame(wire.TypePing)) + `","why":"nothing"},`},
+		"writes":        {`"about":"del","bytes":"92ce`, `"about":"del","bytes":"93ce`},
+		"codes":         {`"name":"busy","retry":"same node, later"`, `"name":"busy","retry":"never"`},
+		"proofs":        {`"secret":"a secret","side":1`, `"secret":"a secret","side":2`},
+	} {
+		if strings.Count(string(file), change[0]) != 1 {
+			t.Errorf("%s: the file does not have %s once", name, change[0])
+			continue
+		}
+		wrong := filepath.Join(t.TempDir(), "vectors.json")
+		if err := os.WriteFile(wrong, []byte(strings.Replace(string(file), change[0], change[1], 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(python, "-W", "error", example, "vectors", wrong).CombinedOutput()
+		if err == nil || !strings.HasPrefix(string(out), name+": ") {
+			t.Errorf("a wrong vector of %s: %v, %.200s", name, err, out)
 		}
 	}
 }
