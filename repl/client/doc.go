@@ -87,6 +87,8 @@
 //		…
 //	}
 //
+// [ListOptions] bound it, and turn it round; [Count] counts instead.
+//
 // [Client.Watch] tells each change of a key, of those with a prefix or in a range, in the order in
 // which they happened to the key, each once, through failovers and moves:
 //
@@ -110,6 +112,7 @@
 //
 // A key may last for a time ([SetOptions] TTL), or as long as a lease, which [Client.Grant] makes
 // and [Client.KeepAlive] keeps alive in the background: the key of a program that has died goes away by itself.
+// Packages muster/repl/client/lock and muster/repl/client/election make locks and elections of them.
 //
 // # Services
 //
