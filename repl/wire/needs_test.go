@@ -48,6 +48,8 @@ var requestNeeds = []struct {
 	{wire.TypeList, &wire.List{Prefix: []byte("p/"), After: []byte("p/x")}, "read,list on key:p/…"},
 	{wire.TypeList, &wire.List{Prefix: []byte("p/"), KeysOnly: true}, "list on key:p/…"},
 	{wire.TypeList, &wire.List{}, "read,list on key:…"},
+	{wire.TypeList, &wire.List{Prefix: []byte("p/"), KeysOnly: true, Span: wire.Span{From: []byte("p/x"), To: []byte("p/y"), Counting: true}}, "list on key:p/…"},
+	{wire.TypeScan, &wire.Scan{PieceBytes: wire.StreamPieceMin, Span: wire.Span{From: []byte("p/x"), To: []byte("p/y"), Descending: true}}, "read,list on key:…"},
 	{wire.TypeTopology, &wire.Topology{}, ""},
 	{wire.TypeScan, &wire.Scan{Prefix: []byte("p/"), PieceBytes: wire.StreamPieceMin}, "read,list on key:p/…"},
 	{wire.TypeScan, &wire.Scan{Prefix: []byte("p/"), KeysOnly: true, Slots: all}, "list on key:p/…"},
