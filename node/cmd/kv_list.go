@@ -161,11 +161,15 @@ func listItems(con *console, c *cli.Context, o client.ListOptions, form listForm
 		if rows == nil {
 			rows = newTable(s.out, head...)
 		}
-		cells := []string{cell(i.Key), number(i.Version)}
+		rows.text = appendCell(rows.text, i.Key)
+		rows.endCell()
+		rows.text = strconv.AppendUint(rows.text, i.Version, 10)
+		rows.endCell()
 		if !o.KeysOnly {
-			cells = append(cells, cell(i.Value))
+			rows.text = appendCell(rows.text, i.Value)
+			rows.endCell()
 		}
-		rows.row(cells...)
+		rows.endRow()
 		if count%tableRows == 0 {
 			return rows.Flush()
 		}

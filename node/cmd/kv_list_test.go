@@ -32,3 +32,20 @@ func TestLineOfItem(t *testing.T) {
 		}
 	}
 }
+
+// A cell of ASCII is what it is by the way that all text can go, which looks each character up.
+func TestCellOfASCII(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 1))
+	for n := range 4000 {
+		b := make([]byte, r.IntN(2*cellMax)*(n%2)+r.IntN(3))
+		for i := range b {
+			b[i] = byte(r.IntN([]int{0x80, 0x7f, 0x100}[n%3]))
+			if n%5 == 0 {
+				b[i] = 'a'
+			}
+		}
+		if got, want := cell(b), string(appendRunes(nil, b)); got != want {
+			t.Fatalf("the cell of %q is %s, want %s", b, got, want)
+		}
+	}
+}

@@ -103,16 +103,62 @@ const cellMax = 60
 
 // cell is b as one cell: quoted where it has something in it that a terminal
 // would act on, or that would break the columns, and cut where it is long.
-func cell(b []byte) string {
+func cell(b []byte) string { return string(appendCell(nil, b)) }
+
+// appendCell appends the cell of b.
+func appendCell(to, b []byte) []byte {
+	shown := b[:min(len(b), cellMax)]
+	for _, c := range shown {
+		if c >= utf8.RuneSelf {
+			return appendRunes(to, b)
+		}
+	}
+	to = appendShown(to, shown)
+	if len(shown) < len(b) {
+		to = append(to, "…"...)
+	}
+	return to
+}
+
+// appendShown appends text of ASCII, as [strconv.Quote] has it where it is empty or not plain. That looks each
+// character up among those of all languages.
+func appendShown(to, text []byte) []byte {
+	asItIs := len(text) > 0
+	for _, c := range text {
+		asItIs = asItIs && c >= ' ' && c < 0x7f
+	}
+	if asItIs {
+		return append(to, text...)
+	}
+	const hex, letters = "0123456789abcdef", "abtnvfr" // of the characters from \a on
+	to = append(to, '"')
+	for _, c := range text {
+		switch {
+		case c == '"' || c == '\\':
+			to = append(to, '\\', c)
+		case c >= ' ' && c < 0x7f:
+			to = append(to, c)
+		case c >= '\a' && c <= '\r':
+			to = append(to, '\\', letters[c-'\a'])
+		default:
+			to = append(to, '\\', 'x', hex[c>>4], hex[c&0xf])
+		}
+	}
+	return append(to, '"')
+}
+
+// appendRunes is [appendCell] of any text.
+func appendRunes(to, b []byte) []byte {
 	shown := firstRunes(b, cellMax)
 	s := string(shown)
 	if s == "" || !isPlain(s) {
 		s = strconv.Quote(s)
 	}
+	to = append(to, s...)
 	if len(shown) < len(b) {
-		s += "…"
+		to = append(to, "…"...)
 	}
-	return s
+	return to
 }
 
 func firstRunes(b []byte, n int) []byte {

@@ -119,9 +119,17 @@ func plainJSON(line []byte) []byte {
 
 // columnsOf is how many columns of a terminal s takes, which is plain: two for a
 // wide character, none for one that is drawn over the one before it.
-func columnsOf(s string) int {
+func columnsOf[T string | []byte](s T) int {
+	for i := 0; ; i++ {
+		if i == len(s) {
+			return i
+		}
+		if s[i] >= utf8.RuneSelf {
+			break
+		}
+	}
 	n := 0
-	for _, r := range s {
+	for _, r := range string(s) {
 		switch {
 		case r < utf8.RuneSelf:
 			n++
@@ -145,8 +153,17 @@ const columnGap = 2
 
 // table aligns what is put into it in columns. It keeps its rows until Flush.
 type table struct {
-	out  *output
-	rows [][]string
+	out *output
+	// text has the cells, one behind the other: a long list has a lot of them, and one allocation for each would
+	// cost more than all else.
+	text  []byte
+	cells []tableCell
+	ends  []int // of the rows, in cells
+}
+
+type tableCell struct {
+	end     int // in text
+	columns int
 }
 
 func newTable(out *output, head ...string) *table {
@@ -156,37 +173,56 @@ func newTable(out *output, head ...string) *table {
 }
 
 func (t *table) row(cells ...string) {
-	row := make([]string, len(cells))
-	for i, c := range cells {
-		row[i] = plain(c)
+	for _, c := range cells {
+		t.text = append(t.text, plain(c)...)
+		t.endCell()
 	}
-	t.rows = append(t.rows, row)
+	t.endRow()
 }
+
+// endCell makes what was put behind the cell before a cell. It is plain.
+func (t *table) endCell() {
+	from := 0
+	if n := len(t.cells); n > 0 {
+		from = t.cells[n-1].end
+	}
+	t.cells = append(t.cells, tableCell{len(t.text), columnsOf(t.text[from:])})
+}
+
+func (t *table) endRow() { t.ends = append(t.ends, len(t.cells)) }
 
 // Flush prints the rows that there are. Further ones are aligned anew.
 func (t *table) Flush() error {
 	var widths []int
-	for _, row := range t.rows {
+	begin := 0
+	for _, end := range t.ends {
 		// The last cell of a row needs no room behind it, and may be long.
-		for i := range max(len(row)-1, 0) {
+		for i, c := range t.cells[begin:max(end-1, begin)] {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], columnsOf(row[i]))
+			widths[i] = max(widths[i], c.columns)
 		}
+		begin = end
 	}
-	for _, row := range t.rows {
-		var b strings.Builder
-		for i, c := range row {
-			b.WriteString(c)
-			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-columnsOf(c)+columnGap))
+	var line []byte
+	begin, from := 0, 0
+	for _, end := range t.ends {
+		line = line[:0]
+		for i, c := range t.cells[begin:end] {
+			line = append(line, t.text[from:c.end]...)
+			if begin+i < end-1 {
+				for range widths[i] - c.columns + columnGap {
+					line = append(line, ' ')
+				}
 			}
+			from = c.end
 		}
-		if _, err := t.out.WriteString(strings.TrimRight(b.String(), " ") + "\n"); err != nil {
+		begin = end
+		if _, err := t.out.Write(append(bytes.TrimRight(line, " "), '\n')); err != nil {
 			return err
 		}
 	}
-	t.rows = nil
+	t.text, t.cells, t.ends = t.text[:0], t.cells[:0], t.ends[:0]
 	return nil
 }
