@@ -97,6 +97,26 @@ type lockFight struct {
 	guarded            []guardedWrite
 	pauses, overtaken  int // of holders, and those during which another one got the lock
 	overlaps, rejected int
+
+	kills  int
+	killed int // the node that is not there, from 1; 0: all are
+}
+
+// killEvery is how many pauses lie between two kills of a node.
+const killEvery = 10
+
+// disturb kills the node that leads most in every tenth pause, and starts it again once a process has got the lock without it.
+func (f *lockFight) disturb(event string) {
+	f.c.T.Helper()
+	switch {
+	case event == "stops" && f.pauses%killEvery == 1 && f.killed == 0:
+		f.killed = f.c.Leads(0) + 1
+		f.c.Kill(f.killed - 1)
+		f.kills++
+	case event == "has" && f.killed != 0:
+		f.c.Start(f.killed - 1)
+		f.killed = 0
+	}
 }
 
 type guardedWrite struct {
@@ -142,7 +162,7 @@ func (f *lockFight) hear(pid int, event string, token lock.Token, number int64) 
 	}
 }
 
-// Two processes fight for a lock, and the one that has it is stopped again and again, for shorter or longer than the lock lasts. A process
+// Two processes fight for a lock, and the one that has it is stopped again and again, for shorter or longer than the lock lasts, while nodes are killed. A process
 // that was stopped between a look at its lock and what it does next can't know that another one has it: that
 // is the only overlap there may be, its fencing token shows it, and what is guarded by the lock refuses it. No token is given
 // twice, or after a larger one.
@@ -200,11 +220,12 @@ func TestLockFight(t *testing.T) {
 		case event == "stops":
 			f.pauses++
 			stopped = pid
-		case event == "has" && stopped != 0 && pid != stopped:
+		case event == "has" && stopped != 0 && pid != stopped && token == f.most: // and not one whose answer came late
 			f.overtaken++
 			syscall.Kill(stopped, syscall.SIGCONT)
 			stopped = 0
 		}
+		f.disturb(event)
 		if time.Since(began) > lasts && stopped == 0 {
 			for _, end := range ends {
 				end()
@@ -215,7 +236,7 @@ func TestLockFight(t *testing.T) {
 	if err := in.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if f.overtaken < int(lasts/(5*time.Second)) || f.overlaps == 0 || f.rejected < f.overlaps {
+	if f.kills == 0 || f.overtaken < int(lasts/(5*time.Second)) || f.overlaps == 0 || f.rejected < f.overlaps {
 		t.Errorf("%d pauses, %d of them with another holder; %d overlaps, %d guarded writes refused: too few to show anything", f.pauses, f.overtaken, f.overlaps, f.rejected)
 	}
 	slices.SortFunc(f.guarded, func(a, b guardedWrite) int { return int(a.version - b.version) })
@@ -224,6 +245,6 @@ func TestLockFight(t *testing.T) {
 			t.Errorf("a guarded write with fencing token %d at version %d came after one with %d at %d", is.token, is.version, was.token, was.version)
 		}
 	}
-	t.Logf("%d acquisitions, %d pauses, %d of them with another holder, %d overlaps; %d guarded writes, %d refused",
-		len(f.given), f.pauses, f.overtaken, f.overlaps, len(f.guarded), f.rejected)
+	t.Logf("%d acquisitions, %d pauses, %d of them with another holder, %d overlaps; %d guarded writes, %d refused; %d kills",
+		len(f.given), f.pauses, f.overtaken, f.overlaps, len(f.guarded), f.rejected, f.kills)
 }
