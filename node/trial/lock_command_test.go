@@ -70,7 +70,7 @@ func TestLockCommand(t *testing.T) {
 	var token uint64
 	holder.expect(&token, new(int))
 	run("{h}lock", "--no-wait", "--", "true").Refused(t, clustertest.ExitConflict, `lock "{h}lock" is held by "the first", with fencing token `+fmt.Sprint(token))
-	run("{h}lock", "--wait", "100ms", "--", "true").Refused(t, clustertest.ExitConflict, `lock "{h}lock" is held by "the first"`)
+	run("{h}lock", "--wait", "2s", "--", "true").Refused(t, clustertest.ExitConflict, `lock "{h}lock" is held by "the first"`)
 	guarded := fmt.Sprintf(`{"if":[{"key":"{h}lock","version":%d}],"then":[{"set":{"key":"{h}k","value":"1"}}]}`, token)
 	if out := c.RunIn(guarded, "kv", "txn", "-", "-o", "json").Done(t); !strings.Contains(out, `"succeeded":true`) {
 		t.Errorf("a guarded write under the lock: %s", out)
