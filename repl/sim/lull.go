@@ -254,7 +254,10 @@ func (t *truth) told(w *watched, e raft.Entry) {
 		digest, _ := w.state.State.Digest(slot)
 		if !again {
 			before[i] = digest
-			t.changed[slot] = append(t.changed[slot], e.ID.Index)
+			// Not always behind all others: nothing is told by a replica with a flaw, which may have been
+			// the first to apply this entry and some that follow.
+			at, _ := slices.BinarySearch(t.changed[slot], e.ID.Index)
+			t.changed[slot] = slices.Insert(t.changed[slot], at, e.ID.Index)
 		} else if digest != before[i] {
 			t.c.fail("I10: after %s of group %d slot %d has digest %016x on n%d, %016x elsewhere", e.ID, t.group, slot, digest, w.node.index, before[i])
 		}
