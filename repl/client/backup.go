@@ -35,7 +35,8 @@ type BackupStream struct {
 	at     raft.LogID // of this attempt
 }
 
-func newBackupStream(g raft.GroupID) *BackupStream {
+// NewBackupStream returns the stream of a group.
+func NewBackupStream(g raft.GroupID) *BackupStream {
 	return &BackupStream{group: g, attempts: attempts{window: backupWindow, piece: backupPiece}}
 }
 
@@ -92,9 +93,9 @@ func (s *BackupStream) Ended(_ uint64, e *wire.StreamEnd) *wire.Error {
 	return whyEnded(e)
 }
 
-// next takes the next piece, and gives up the one before. There is none where it is yet to come, or
+// Next takes the next piece, and gives up the one before. There is none where it is yet to come (more), or
 // where the stream is over.
-func (s *BackupStream) next() (p *wire.BackupPiece, more bool, err error) {
+func (s *BackupStream) Next() (p *wire.BackupPiece, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.release()
@@ -130,7 +131,7 @@ func backup(ctx context.Context, c *Client, g raft.GroupID, yield func(*wire.Bac
 		return err
 	}
 	came := make(chan struct{}, 1) // a token: something came. From readers and whoever ends the call; never closed
-	s := newBackupStream(g)
+	s := NewBackupStream(g)
 	x := newStreamCall(wire.TypeBackup, s, waker(came))
 	x.Target, x.Group, x.Deadline = ToGroup, g, c.deadlineOf(ctx)
 	x.Slot = shardmap.Slot(g) // spreads over the connections
@@ -147,7 +148,7 @@ func backup(ctx context.Context, c *Client, g raft.GroupID, yield func(*wire.Bac
 	late := time.NewTimer(RetryMax)
 	defer late.Stop()
 	for done := ctx.Done(); ; {
-		p, more, err := s.next()
+		p, more, err := s.Next()
 		x.grant()
 		switch {
 		case err != nil:

@@ -25,7 +25,7 @@ func backupPieceOf(group raft.GroupID, index, number uint64, key string, last bo
 // What comes of one attempt is never put together with what comes of another: each is of its own entry. One would doubt
 // it: pieces of the former are still held, or arrive late, when the next begins.
 func TestBackupBeginsAnew(t *testing.T) {
-	s := newBackupStream(3)
+	s := NewBackupStream(3)
 	var q wire.Backup
 	body, first := s.Begin(nil)
 	if err := q.Read(body); err != nil || q.Group != 3 || q.Window != backupWindow {
@@ -33,7 +33,7 @@ func TestBackupBeginsAnew(t *testing.T) {
 	}
 	s.Piece(first, backupPieceOf(3, 10, 0, "a", false))
 	s.Piece(first, backupPieceOf(3, 10, 1, "b", false))
-	p, more, err := s.next()
+	p, more, err := s.Next()
 	if err != nil || !more || p.Number != 0 || p.At.Index != 10 || !s.Brought() {
 		t.Fatalf("%+v, %t, %v", p, more, err)
 	}
@@ -48,11 +48,11 @@ func TestBackupBeginsAnew(t *testing.T) {
 	s.Piece(second, backupPieceOf(3, 20, 0, "a", false))
 	s.Piece(second, backupPieceOf(3, 20, 1, "d", true))
 	for number := range uint64(2) {
-		if p, _, err := s.next(); err != nil || p == nil || p.Number != number || p.At.Index != 20 {
+		if p, _, err := s.Next(); err != nil || p == nil || p.Number != number || p.At.Index != 20 {
 			t.Fatalf("piece %d is %+v, %v", number, p, err)
 		}
 	}
-	if _, more, err := s.next(); more || err != nil || !s.Complete() {
+	if _, more, err := s.Next(); more || err != nil || !s.Complete() {
 		t.Errorf("behind the last: %t, %v", more, err)
 	}
 	if e := s.Ended(second, &wire.StreamEnd{Reason: wire.EndDone}); e != nil {
@@ -75,12 +75,12 @@ func TestBackupOfAnotherMoment(t *testing.T) {
 		"no piece":           {[]byte{0xc0}, "piece of the backup of group g3"},
 		"a row without name": {backupPieceOf(3, 10, 1, "", false), "a name of 0 bytes"},
 	} {
-		s := newBackupStream(3)
+		s := NewBackupStream(3)
 		_, attempt := s.Begin(nil)
 		s.Piece(attempt, backupPieceOf(3, 10, 0, "a", false))
 		s.Piece(attempt, c.body)
-		_, _, _ = s.next()
-		if _, more, err := s.next(); more || err == nil || !strings.Contains(fmt.Sprint(err), c.want) {
+		_, _, _ = s.Next()
+		if _, more, err := s.Next(); more || err == nil || !strings.Contains(fmt.Sprint(err), c.want) {
 			t.Errorf("%s: got %v, want %q", what, err, c.want)
 		}
 	}

@@ -63,7 +63,7 @@ func (q watchedQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) 
 // Answer implements [repl.Replier] for the node's end of the connection.
 func (k *conn) Answer(r repl.Reply, t wire.Type, body []byte) bool {
 	c := k.client.c
-	streamed := t == wire.TypeScanPiece || t == wire.TypeWatchPiece || t == wire.TypeTablePiece || t == wire.TypeStreamEnd
+	streamed := t == wire.TypeScanPiece || t == wire.TypeWatchPiece || t == wire.TypeTablePiece || t == wire.TypeBackupPiece || t == wire.TypeStreamEnd
 	if k.ended || !streamed && !c.reaches(k.client, k.node) {
 		return false
 	}
@@ -74,7 +74,7 @@ func (k *conn) Answer(r repl.Reply, t wire.Type, body []byte) bool {
 	e.body = append(e.body[:0], body...)
 	at := max(c.now, k.node.outAt) + c.net.latency()
 	switch t {
-	case wire.TypeScanPiece, wire.TypeWatchPiece, wire.TypeTablePiece:
+	case wire.TypeScanPiece, wire.TypeWatchPiece, wire.TypeTablePiece, wire.TypeBackupPiece:
 		k.sends(r.Request, t, body)
 		k.through(&k.toClient, at, e)
 	case wire.TypeStreamEnd:

@@ -28,6 +28,8 @@ const (
 	listEvery = 12
 	// leasesEvery is how many pages there are for each of leases in their place.
 	leasesEvery = 8
+	// backupEvery is how many pages there are for each backup of a group.
+	backupEvery = 8
 	// checkEvery is how many sets there are for each check in their place: a
 	// command of the newest level.
 	checkEvery = 12
@@ -68,9 +70,10 @@ type simClient struct {
 	user     shardmap.Principal // for whom it speaks; 0: nobody in particular
 	session  uint64
 	next     uint64
-	listings int   // under way
-	watches  int   // likewise, or to be continued
-	open     []*op // by sequence, reads with that of the write before
+	listings int      // under way
+	watches  int      // likewise, or to be continued
+	backing  *backing // under way; otherwise nil
+	open     []*op    // by sequence, reads with that of the write before
 	wakeAt   time.Duration
 	wakes    uint64
 	stopped  bool
@@ -190,6 +193,10 @@ func (cl *simClient) beginOne() {
 	if c.chance.below(listEvery) == 0 {
 		if c.chance.below(3) == 0 {
 			cl.beginListing()
+			return
+		}
+		if c.builds.reached(shardmap.RangesLevel) && c.chance.below(backupEvery) == 0 {
+			cl.beginBackup()
 			return
 		}
 		if o.beginPage(c); c.chance.below(leasesEvery) == 0 {
@@ -506,7 +513,7 @@ func (k *conn) answered(e *event) {
 		cl.settle()
 		return
 	}
-	if e.wtype == wire.TypeScanPiece || e.wtype == wire.TypeWatchPiece {
+	if e.wtype == wire.TypeScanPiece || e.wtype == wire.TypeWatchPiece || e.wtype == wire.TypeBackupPiece {
 		if i := slices.IndexFunc(k.open, func(o *op) bool { return o.request == e.number }); i >= 0 {
 			e.heardBy(k.open[i])
 			k.open[i].piece(e.body)

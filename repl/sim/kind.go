@@ -29,6 +29,7 @@ const (
 	opLocal                       // of a node's own copy
 	opPage                        // of a listing
 	opStream                      // of a listing
+	opBackup                      // of a group
 	opWatch                       // a stream of a watch
 	opSlotView                    // a question of a watch
 	opServiceSet                  // of a service; so are those that follow
@@ -42,7 +43,7 @@ const (
 )
 
 var opNames = [opKinds]string{opSet: "set", opDel: "del", opCheck: "check", opConditions: "conditional", opTxn: "txn", opIncr: "incr", opIfValue: "if value", opTTL: "ttl", opAttach: "attach", opGrant: "grant", opKeepalive: "keepalive", opRevoke: "revoke", opLeases: "leases", opSum: "sum",
-	opGet: "get", opFollower: "follower get", opBounded: "bounded get", opLocal: "local get", opPage: "page", opStream: "stream", opWatch: "watch", opSlotView: "slot view",
+	opGet: "get", opFollower: "follower get", opBounded: "bounded get", opLocal: "local get", opPage: "page", opStream: "stream", opBackup: "backup", opWatch: "watch", opSlotView: "slot view",
 	opServiceSet: "service set", opServiceDel: "service del", opServiceRemove: "service remove", opMaintain: "maintain", opServices: "services", opHeartbeat: "heartbeat"}
 
 func (k opKind) String() string { return opNames[k] }

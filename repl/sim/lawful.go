@@ -196,7 +196,7 @@ func (k *conn) admits(e *event) *wire.Error {
 	refusal := k.judge.Allows(rights.Principal{User: k.user}, e.wtype, e.body, y.law, y.contact)
 	x.judged(k.node, k.user, e.wtype, e.body, refusal)
 	switch e.wtype {
-	case wire.TypeScan, wire.TypeWatch, wire.TypeTableStream:
+	case wire.TypeScan, wire.TypeWatch, wire.TypeTableStream, wire.TypeBackup:
 		if refusal == nil {
 			k.asked[e.number] = streamAsked{e.wtype, bytes.Clone(e.body)}
 		}

@@ -26,6 +26,7 @@ type op struct {
 	leases   *wire.Leases          // of a listing of leases; otherwise nil
 	services *wire.Services        // of a listing of services; otherwise nil
 	beat     *wire.Heartbeat       // of an instance; otherwise nil
+	backing  *backing              // to which the stream belongs; otherwise nil
 	watching *watching             // to which the stream or the question belongs; otherwise nil
 	question *client.WatchQuestion // of a watch, about slots; otherwise nil
 	stream   streamCore
@@ -58,6 +59,9 @@ func (o *op) String() string {
 	}
 	if o.watching != nil {
 		return fmt.Sprintf("%s: %s of group %d", o.watching, o.kind, o.group)
+	}
+	if o.backing != nil {
+		return fmt.Sprintf("backup of group %d", o.group)
 	}
 	if o.listing != nil && o.stream == nil {
 		return fmt.Sprintf("%s: its plan", o.listing)
@@ -95,7 +99,7 @@ func (o *op) floorIn(g raft.GroupID) uint64 {
 
 // reads reports whether the operation changes nothing.
 func (o *op) reads() bool {
-	return o.get || o.list != nil || o.listing != nil || o.leases != nil || o.services != nil || o.beat != nil || o.watching != nil
+	return o.get || o.list != nil || o.listing != nil || o.leases != nil || o.services != nil || o.beat != nil || o.watching != nil || o.backing != nil
 }
 
 // flags returns the flags of its frame.
@@ -115,6 +119,8 @@ func (o *op) frame() wire.Type {
 		return wire.TypeSlotView
 	case o.watching != nil:
 		return wire.TypeWatch
+	case o.backing != nil:
+		return wire.TypeBackup
 	case o.stream != nil:
 		return wire.TypeScan
 	case o.list != nil:
@@ -232,7 +238,7 @@ func (o *op) finish(err error) {
 	c := o.client.c
 	var e *wire.Error
 	var none *client.ErrNoEndpoint
-	if o.listing != nil || o.watching != nil {
+	if o.listing != nil || o.watching != nil || o.backing != nil {
 		o.over()
 		o.ended(err)
 		return
@@ -267,9 +273,12 @@ func (o *op) finish(err error) {
 
 // ended tells whose stream, plan or question it is that it has ended.
 func (o *op) ended(err error) {
-	if o.watching != nil {
+	switch {
+	case o.watching != nil:
 		o.watching.ended(o, err)
-	} else {
+	case o.backing != nil:
+		o.backing.ended(err)
+	default:
 		o.listing.ended(o, err)
 	}
 }

@@ -85,6 +85,7 @@ var plantedBugs = []struct {
 	{"snapshot without session table", shardmap.SetBug, ""},
 	{"retry applied twice", shardmap.SetBug, ""},
 	{"listing of two moments", shardmap.SetBug, ""},
+	{"backup of several moments", shardmap.SetBug, ""},
 	{"forwarded command applied twice", wire.SetBug, ""},
 	{"command above the level proposed", shardmap.SetBug, ""},
 	{"level of the newest member", shardmap.SetBug, ""},

@@ -109,6 +109,11 @@ func (k *conn) hears(e *event) bool {
 		k.read(e, &q)
 		k.opens(e.number, q.Window, q.PieceBytes)
 		return false
+	case wire.TypeBackup:
+		var q wire.Backup
+		k.read(e, &q)
+		k.opens(e.number, q.Window, q.PieceBytes)
+		return false
 	case wire.TypeWatch:
 		var q wire.Watch
 		k.read(e, &q)
@@ -159,6 +164,10 @@ func (k *conn) sends(number uint64, t wire.Type, body []byte) {
 	case wire.TypeTablePiece:
 		var a wire.TopologyAnswer
 		err = a.Read(body)
+	case wire.TypeBackupPiece:
+		var a wire.BackupPiece
+		err = a.Read(body)
+		rows = backedUp(&a)
 	default:
 		var a wire.ListAnswer
 		err = a.Read(body)
@@ -176,7 +185,7 @@ func (k *conn) sends(number uint64, t wire.Type, body []byte) {
 // begin begins an attempt of a stream on a connection.
 func (o *op) begin() {
 	o.body, o.attempt = o.stream.Begin(o.body[:0])
-	if o.watching != nil {
+	if o.watching != nil || o.backing != nil {
 		return
 	}
 	var q wire.Scan
@@ -201,6 +210,11 @@ func (o *op) piece(body []byte) {
 		o.call.Deadline = o.client.now() + noDeadline
 		o.stream.Piece(o.attempt, body)
 		o.watching.came()
+		return
+	}
+	if o.backing != nil {
+		o.stream.Piece(o.attempt, body)
+		o.backing.came()
 		return
 	}
 	var a wire.ListAnswer
