@@ -1,10 +1,12 @@
 package cmd
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"muster/raft"
 	"muster/repl/backup"
@@ -55,6 +57,28 @@ func TestGroupsTakenAgain(t *testing.T) {
 		missing, twice := backup.Cover(groups)
 		if got := slices.Sorted(maps.Keys(k.again(table, missing, twice))); !slices.Equal(got, c.want) {
 			t.Errorf("%s: groups %v, want %v", what, got, c.want)
+		}
+	}
+}
+
+// How far a backup is stands in one line on the terminal of a person, which is gone at the end; nobody else sees anything of
+// it.
+func TestTransferIsShownToPersons(t *testing.T) {
+	for _, watched := range []bool{true, false} {
+		var errs bytes.Buffer
+		p := &transfer{console: &console{err: &errs, watched: watched}, what: "restore of", total: 4 << 20}
+		p.moved(1<<20, 3)
+		if watched {
+			p.at = p.at.Add(time.Hour) // however slow the machine is
+		}
+		p.moved(1<<20, 3) // too soon to be drawn
+		p.end()
+		want := ""
+		if watched {
+			want = lineClear + "restore of group 3: 1.0 MiB of 4.0 MiB" + lineStart + lineClear + lineStart
+		}
+		if errs.String() != want || p.done != 2<<20 {
+			t.Errorf("watched %t: %q, want %q; %d bytes are counted", watched, errs.String(), want, p.done)
 		}
 	}
 }
