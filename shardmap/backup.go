@@ -10,7 +10,7 @@ import (
 // services a piece at a time while further entries are applied. Taking it costs the goroutine that
 // applies some 0.2 µs for each slot that the group serves, as a snapshot does.
 //
-// What it costs in memory is what is changed until its slot was read: of a slot that has not been
+// It costs the memory of what is changed until its slot was read: of a slot that has not been
 // read, a writer copies the leaf and leaves the old record. So it is at most as much again as the
 // slots have, if all of them are written anew meanwhile. A slot that was read costs nothing more.
 type Backup struct {
@@ -61,7 +61,7 @@ func (b *Backup) Release() {
 // than most; one row is always passed on, whatever its size. It reports whether there is more. What
 // memory no longer holds as it was written is an error: who relies on a backup must be able to read it.
 //
-// What f is given is good until it returns.
+// The row that f is given is good until f returns.
 func (b *Backup) Next(limit, most int, f func(row *BackupRow)) (more bool, err error) {
 	used := 0
 	for n := 0; len(b.slots) > 0; {

@@ -178,7 +178,7 @@ func TestBackupTellsWhatIsLeft(t *testing.T) {
 	}
 }
 
-// What memory no longer holds as it was written must not get into a backup as if it were good.
+// A record that memory no longer holds as it was written must not get into a backup as if it were good.
 func TestBackupOfRottenMemory(t *testing.T) {
 	m := owning(allSlots())
 	k := []byte("k")

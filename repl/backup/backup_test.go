@@ -342,7 +342,7 @@ func TestManifestMayGrow(t *testing.T) {
 	}
 }
 
-// Whose slots are missing, and whose are twice, decides what is taken again.
+// Slots that are missing, or there twice, decide which groups are taken again.
 func TestCover(t *testing.T) {
 	missing, twice := Cover([]Group{{ID: 1, Slots: []Run{{0, 99}, {200, 299}}}, {ID: 2, Slots: []Run{{90, 149}, {299, 4094}}}})
 	if want := []shardmap.SlotRange{{From: 150, To: 199}, {From: 4095, To: 4095}}; !slices.Equal(missing, want) {

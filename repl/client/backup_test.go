@@ -22,7 +22,7 @@ func backupPieceOf(group raft.GroupID, index, number uint64, key string, last bo
 	return p.Append(nil)
 }
 
-// What comes of one attempt is never put together with what comes of another: each is of its own entry. One would doubt
+// Pieces of two attempts are never put together: each attempt is of its own entry. One would doubt
 // it: pieces of the former are still held, or arrive late, when the next begins.
 func TestBackupBeginsAnew(t *testing.T) {
 	s := NewBackupStream(3)

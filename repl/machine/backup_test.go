@@ -246,7 +246,7 @@ func TestBackupWaitsForItsTurn(t *testing.T) {
 	}
 }
 
-// What can't be backed up is refused, and takes no place.
+// A backup that can't be had is refused, and takes no place.
 func TestBackupIsRefused(t *testing.T) {
 	for what, c := range map[string]struct {
 		q    wire.Backup
