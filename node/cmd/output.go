@@ -120,8 +120,8 @@ func appendCell(to, b []byte) []byte {
 	return to
 }
 
-// appendShown appends text of ASCII, as [strconv.Quote] has it where it is empty or not plain. That looks each
-// character up among those of all languages.
+// appendShown appends text of ASCII, as [strconv.Quote] has it where it is empty or not plain. Quote is slower: it looks
+// each character up among those of all languages.
 func appendShown(to, text []byte) []byte {
 	asItIs := len(text) > 0
 	for _, c := range text {

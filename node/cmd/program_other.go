@@ -11,7 +11,7 @@ import (
 // this process the program runs on.
 func endsWithThread(*syscall.SysProcAttr) {}
 
-// inForeground reports whether this process has a terminal. That it is in the foreground can't be told here.
+// inForeground reports whether this process has a terminal. It can't tell here whether it is in the foreground.
 func inForeground() bool {
 	tty, err := os.Open("/dev/tty")
 	if err != nil {

@@ -341,8 +341,8 @@ func (r *restorer) service(row *shardmap.BackupRow, more bool) error {
 	})
 }
 
-// batches calls keys with the keys of the backup, some at a time, and service with each service. What they are given is
-// good until they return.
+// batches calls keys with the keys of the backup, some at a time, and service with each service. Both keep nothing that they
+// are given.
 func (r *restorer) batches(keys func([]shardmap.BackupRow) error, service func(*shardmap.BackupRow) error) error {
 	f, err := openBackup(r.name)
 	if err != nil {

@@ -39,7 +39,7 @@
 // since, is taken again: the manifest says which attempt counts, and the blocks of all others are void.
 //
 // The manifest is a [Manifest] in JSON. A reader skips fields that it does not know, so a later build may
-// add some. What a reader must understand to restore the file raises the format; a reader refuses a format
+// add some. A field without which a reader can't restore the file raises the format; a reader refuses a format
 // that it does not know with a [FormatError].
 //
 // Every bit stands under a checksum: the header, each head, each body and the trailer under their own,

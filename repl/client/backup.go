@@ -40,7 +40,7 @@ func NewBackupStream(g raft.GroupID) *BackupStream {
 	return &BackupStream{group: g, attempts: attempts{window: backupWindow, piece: backupPiece}}
 }
 
-// Begin begins an attempt: it appends the body of the request that opens it. What came before is void.
+// Begin begins an attempt: it appends the body of the request that opens it. All that came before is void.
 func (s *BackupStream) Begin(b []byte) (body []byte, attempt uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

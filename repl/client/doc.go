@@ -127,7 +127,7 @@
 // # Limits
 //
 // A key has 1 to 4,096 bytes, a value at most what the cluster was founded with, 1 MiB if nothing was
-// said. What is sent at once for one slot is at most 16 MiB, a transaction has 128 compares and 128
+// said. A command for one slot is at most 16 MiB, a transaction has 128 compares and 128
 // operations, and [Client.Get] takes 1,024 keys of one slot. A request over a limit ends with
 // [ErrTooLarge] before it is sent, and the error says what the limit is.
 //

@@ -266,8 +266,8 @@ func ExampleClient_KeepAlive() {
 	// held: false <nil>
 }
 
-// A watch has every event from when it has begun. What was there before is read after that, and an
-// event that is no newer than what was read is passed over.
+// A watch has every event from its beginning on. Read what was there before once it has begun, and pass over each
+// event that is no newer than what you read.
 //
 // It goes on where it was from its positions, also in another process that has kept them beside what
 // was made of the events. Where the events since then are no longer kept it ends with a [*client.WatchEnd]:

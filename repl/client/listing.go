@@ -70,7 +70,7 @@ const (
 	ListEnd
 )
 
-// NewListing begins a listing of the keys that begin with prefix. What o says has been checked.
+// NewListing begins a listing of the keys that begin with prefix. The caller has checked o.
 func NewListing(prefix []byte, o ListOptions) *Listing {
 	span := o.span()
 	l := &Listing{prefix: narrowed(prefix, &span), span: span, options: o, last: o.After}

@@ -24,7 +24,7 @@ import (
 // any of them; otherwise the tags of the keys count, as ever.
 //
 // A namespace keeps names apart, and protects nothing: whoever may use the client may use all keys
-// that its user may. What has no method here can be done with the client and [Namespace.Key].
+// that its user may. For calls that have no method here, use the client and [Namespace.Key].
 type Namespace struct {
 	client *Client
 	prefix []byte

@@ -20,7 +20,7 @@ type Error = wire.Error
 // the error of a call has the rest, and [errors.As] finds it as an [*Error].
 //
 // The client itself tries again what can do better, and follows leaders and slots that move, until
-// the context ends or [RetryMax] is over. What did not help in time ends as ErrUnavailable, with the last
+// the context ends or [RetryMax] is over. A call that was tried again in vain ends as ErrUnavailable, with the last
 // reason in its text, or as ErrFull. So ErrBusy, ErrNotLeader, ErrMoved, ErrDamaged and ErrNotReady
 // come at most of questions to one node, such as [Client.Status], and of orders.
 //

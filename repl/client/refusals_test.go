@@ -33,7 +33,7 @@ func kindsOf(err error) (codes []wire.Code) {
 }
 
 // Whatever code a node refuses with, a program finds its kind by errors.Is, and no other kind, and the rest by
-// errors.As. What the client tries again ends as unavailable, with the reason in its text, where it
+// errors.As. A refusal that the client tries again ends as unavailable, with the reason in its text, where it
 // does not help in time; a full disk stays one, for it says what to do.
 func TestEveryCodeHasAKind(t *testing.T) {
 	f := newFake(t, 1, 1)

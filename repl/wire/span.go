@@ -18,7 +18,7 @@ type Span struct {
 	// From is the first key, To the first behind the last; without bytes: no bound. From may be
 	// one byte longer than a key: what follows a key is longer than that.
 	From, To []byte
-	// Descending lists the last key first. What comes after a key is then what is below it.
+	// Descending lists the last key first. The keys after another are then those below it.
 	Descending bool
 	// Counting has keys counted and none sent: the answer has no rows, but [ListAnswer.Counted].
 	// Keys are counted by slot, and in a slot by key; so After is where the count of its slot

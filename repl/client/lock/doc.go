@@ -8,7 +8,7 @@
 //	return report(held.Context(), held.Token())
 //
 // A lock is a key, of the lock's name, that is attached to a lease: the cluster has no other notion of a lock, and
-// no request of its own for it. Whoever sets the key while it is absent holds the lock; it keeps the lease alive, and revokes it to
+// no request of its own for it. The process that sets the key while it is absent holds the lock; it keeps the lease alive, and revokes it to
 // release the lock. The lease of a holder that has crashed ends after its TTL, and the key with it.
 //
 // # What a holder may rely on
