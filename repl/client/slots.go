@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -38,7 +39,8 @@ func (c *courier) ofGroup(ctx context.Context, kind wire.Type, level uint32, gro
 	if err := c.do(ctx, x); err != nil {
 		return err
 	}
-	if err := into.Read(x.answer); err != nil {
+	// The answer's memory is used again once x is released, and into may alias it.
+	if err := into.Read(bytes.Clone(x.answer)); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	return nil
