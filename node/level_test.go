@@ -9,7 +9,6 @@ import (
 
 	"muster/repl/wire"
 	"muster/shardmap"
-	"muster/shardmap/registry"
 )
 
 // Nodes are replaced one by one by those of a newer build. What it brings is refused
@@ -27,13 +26,11 @@ func TestLevelOfReplacedNodes(t *testing.T) {
 			kind, needs = shardmap.CommandKind(row.Kind), row.Level
 		}
 	}
-	if kind != shardmap.CommandService {
-		t.Fatalf("the newest command is %s; want a proper one of it here, instead of the service", kind)
+	if kind != shardmap.CommandDelPrefix {
+		t.Fatalf("the newest command is %s; want a proper one of it here, instead of the delete of a prefix", kind)
 	}
 	newest := func(key string) shardmap.Command {
-		s := registry.Service{Name: key, Type: registry.TypeTTL, Instances: []registry.Instance{{Settings: []registry.Setting{{Key: "id", Value: "a"}}}}}
-		s.Complete()
-		return shardmap.ServiceSetCommand(key, s.Append(nil))
+		return shardmap.DelPrefixCommand(shardmap.SlotOf([]byte(key)), []byte(key), 1)
 	}
 	older := defaultLimits()
 	older.level = needs - 1
@@ -121,7 +118,7 @@ func TestLevelOfReplacedNodes(t *testing.T) {
 		}
 		s.Close()
 	}
-	until(t, "a command of the newer level is taken", func() error { return ask(newest("key-0"), wire.TypeWriteAnswer) })
+	until(t, "a command of the newer level is taken", func() error { return ask(newest("key-0"), wire.TypeDelPrefixAnswer) })
 
 	// Both sides of a connection refuse a member that is below the level.
 	member := nodes[last].node.self()

@@ -82,6 +82,17 @@ func TestTxnsAndLeasesPassedOn(t *testing.T) {
 			beat := wire.Heartbeat{Group: group, Name: service.Name, Instance: "i", Status: wire.HeartbeatUp}
 			ask(r, wire.TypeHeartbeat, wire.TypeHeartbeatAnswer, beat.Append(nil))
 		}
+		del := within(4, shardmap.DelPrefixCommand(slot, name, 1))
+		deleted := ask(k, wire.TypeWrite, wire.TypeDelPrefixAnswer, del)
+		var gone wire.DelPrefixAnswer
+		if err := gone.Read(deleted); err != nil || gone.Deleted != 1 || gone.More {
+			t.Errorf("key %s: %+v, %v; want one deleted", key, gone, err)
+		}
+		for r := range nodes {
+			if again := ask(r, wire.TypeWrite, wire.TypeDelPrefixAnswer, del); !bytes.Equal(again, deleted) {
+				t.Errorf("key %s: a retry of the delete at node %d is told % x, want % x", key, r, again, deleted)
+			}
+		}
 		var got wire.TxnAnswer
 		if err := got.Read(first); err != nil || !got.Succeeded || got.Count != 3 {
 			t.Fatalf("key %s: %+v, %v", key, got, err)

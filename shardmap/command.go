@@ -59,10 +59,12 @@ const (
 
 	CommandService CommandKind = 16 // defines a service, or changes or removes it (service.go)
 	CommandReport  CommandKind = 17 // what the checks of a service have found (report.go)
+
+	CommandDelPrefix CommandKind = 18 // removes keys of one slot that begin with a prefix (delprefix.go)
 )
 
 // answersMuch reports whether results of the kind have details that are taken only while
-// there is room for them. Those about a lease are a few bytes for each outcome, and outcomes
+// there is room for them. Those of other kinds are a few bytes for each outcome, and outcomes
 // have a bound of their own: if a keepalive were refused because others read much, the keys of
 // whoever is alive would go.
 func (k CommandKind) answersMuch() bool { return k == CommandTxn }

@@ -111,7 +111,8 @@ var commandRows = [...]CommandRow{
 	CommandRaise:    {Name: "raise", Level: LeasesLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: raise, describe: describeRaise},
 	CommandService:  {Name: "service", Level: ServicesLevel, Shape: ShapeBody, frees: (*Command).serviceFrees, freeing: "del and remove", act: (*slotState).service, readBody: (*body).readService, validate: (*Command).validateService, describe: describeService},
 	// A report is small, and without it clients would be sent to what is down.
-	CommandReport: {Name: "report", Level: ServicesLevel, Shape: ShapeBody, Frees: true, Internal: true, act: (*slotState).report, readBody: (*body).readReport, describe: describeReport},
+	CommandReport:    {Name: "report", Level: ServicesLevel, Shape: ShapeBody, Frees: true, Internal: true, act: (*slotState).report, readBody: (*body).readReport, describe: describeReport},
+	CommandDelPrefix: {Name: "del prefix", Level: RangesLevel, Shape: ShapeBody, Frees: true, act: deletePrefix, readBody: (*body).readDelPrefix, validate: (*Command).validateDelPrefix, describe: describeDelPrefix},
 }
 
 // tableRows are the commands of the meta group, by kind.

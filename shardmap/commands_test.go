@@ -19,7 +19,7 @@ func TestCommandRows(t *testing.T) {
 		keys := r.Shape == ShapeKeys || r.Shape == ShapePairs
 		if r.Level == 0 || r.Level > Level || r.read != nil || keys && (r.whole != nil || r.describe != nil || r.Internal) ||
 			!keys && (r.Shape != ShapeBody || r.describe == nil || r.change != nil || len(r.Conditions) > 0) ||
-			!keys && (r.whole != nil) == (r.act != nil && r.readBody != nil && (r.Internal || r.validate != nil && r.frees != nil)) {
+			!keys && (r.whole != nil) == (r.act != nil && r.readBody != nil && (r.Internal || r.validate != nil && (r.frees != nil || r.Frees))) {
 			t.Errorf("the row of %s is not whole: %+v", r.Name, r)
 		}
 	}
@@ -54,6 +54,8 @@ func TestAboveTheLevel(t *testing.T) {
 			c = LeaseCommand(7, LeaseGrant, 0, 1)
 		case CommandService:
 			c = ServiceSetCommand("db", tcpService("db").Append(nil))
+		case CommandDelPrefix:
+			c = DelPrefixCommand(7, []byte("k"), 1)
 		}
 		for level := uint32(1); level <= Level; level++ {
 			err := c.Validate(Limits{ValueMax: 10, Level: level})

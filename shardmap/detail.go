@@ -1,11 +1,13 @@
 package shardmap
 
 import (
+	"math"
+
 	"muster/shardmap/pack"
 	"muster/shardmap/registry"
 )
 
-// The answer of a transaction, or of a command about a lease, does not fit into the fields of
+// The answer of a transaction, of a command about a lease or of a delete of a prefix does not fit into the fields of
 // an outcome: the rest is its detail. It is kept with the outcome, so that a retry gets the
 // same answer. Its bytes are msgpack, by the status of the result:
 //
@@ -14,6 +16,7 @@ import (
 //	                              of a get [version, value], or nil if the key is not there; of an
 //	                              incr the sum
 //	applied, a lease              [lease, ttl in ms]; of one that was revoked the ttl is 0
+//	applied, a delete of a prefix [how many keys were deleted, whether more are left]
 //	not a number, overflow        [key, what its value begins with]
 //	read too large                [key, nil], with the key whose value was too much
 //	no lease                      the lease
@@ -30,6 +33,9 @@ const DetailMax = TxnReadMax + 16*TxnOpsMax + 16
 // leaseDetailMax bounds a detail about a lease, in bytes: two numbers in an array.
 const leaseDetailMax = 1 + 9 + 9
 
+// delPrefixDetailMax bounds the detail of a delete of a prefix, in bytes.
+const delPrefixDetailMax = 1 + 5 + 1
+
 // MaskedShownMax bounds how many settings the detail of [StatusServiceMasked] names.
 const MaskedShownMax = 8
 
@@ -38,6 +44,10 @@ const maskedDetailMax = 3 * (2 + 2*MaskedShownMax)
 
 func appendLeaseDetail(b []byte, id LeaseID, ttl uint64) []byte {
 	return pack.AppendUint(pack.AppendUint(pack.AppendArray(b, 2), uint64(id)), ttl)
+}
+
+func appendDelPrefixDetail(b []byte, deleted uint32, more bool) []byte {
+	return pack.AppendBool(pack.AppendUint(pack.AppendArray(b, 2), uint64(deleted)), more)
 }
 
 // refuses returns the result of a command that key refuses, with what its value begins with.
@@ -124,6 +134,15 @@ func ReadLeaseDetail(r *Result) (id LeaseID, ttl uint64, err error) {
 		ttl = d.Uint()
 	}
 	return id, ttl, d.Done()
+}
+
+// ReadDelPrefixDetail reads the detail of a delete of a prefix: how many keys it deleted, and
+// whether the slot has more that begin with the prefix.
+func ReadDelPrefixDetail(detail []byte) (deleted uint32, more bool, err error) {
+	r := pack.NewReader(detail)
+	r.ArrayLen(2)
+	deleted, more = uint32(r.UintMax(math.MaxUint32)), r.Bool()
+	return deleted, more, r.Done()
 }
 
 // ReadRefusal reads the detail of a result of [StatusNotNumber], [StatusOverflow] or

@@ -4,12 +4,12 @@ import "encoding/binary"
 
 // Limits of the details that are kept with outcomes, in bytes; the last detail may exceed
 // them. Beyond them a transaction is refused, as what has no room for its outcome. Commands
-// about leases and services go on.
+// about leases and services go on, and so do deletes of prefixes.
 const (
 	SlotDetailsMax  = 16 << 20
 	GroupDetailsMax = 128 << 20
 	// slotDetailsLimit is the most that a slot can have.
-	slotDetailsLimit = SlotDetailsMax + DetailMax + SlotOutcomesMax*max(leaseDetailMax, maskedDetailMax)
+	slotDetailsLimit = SlotDetailsMax + DetailMax + SlotOutcomesMax*max(leaseDetailMax, maskedDetailMax, delPrefixDetailMax)
 )
 
 // details are those of the outcomes of one session, one behind the other, each after its

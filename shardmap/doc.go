@@ -38,7 +38,7 @@
 // (docs/decisions/0002-state-layout.md says why). copy.go and snapshot.go write a
 // slot out, mapsnapshot.go all slots, bulk.go builds slots from those bytes.
 // session.go keeps outcomes, details.go what else they answer, sessiontable.go the sessions
-// that they belong to. txn.go and lease.go have the commands with a body that are about one
+// that they belong to. txn.go, lease.go and delprefix.go have the commands with a body that are about one
 // slot, ending.go how keys and leases end, expire.go the entry that ends them.
 // part.go names the parts of a state, digests.go and tabledigests.go sum them up. walk.go and
 // walkgroup.go recompute what a map holds from its bytes, tablewalk.go what a table does, and

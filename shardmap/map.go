@@ -97,7 +97,7 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 	if st == nil {
 		if sealed := m.slots.Load().sealed.at(home); sealed != nil {
 			r.Status = StatusSealed
-			if bug("sealed slot takes a write") {
+			if bug("sealed slot takes a write") || c.Kind == CommandDelPrefix && bug(bugPrefixSealed) {
 				st = sealed
 			}
 		}
@@ -135,6 +135,8 @@ type body struct {
 	service    ServiceBody
 	definition *registry.Service // of service, if it is a set
 	report     *Report
+
+	prefix DelPrefix
 }
 
 // Skip records an entry that is no command: a no-op, a membership or an audit.

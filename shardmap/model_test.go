@@ -109,6 +109,8 @@ func (m *model) change(slot Slot, id raft.LogID, now raft.GroupTime, c *Command)
 		return m.service(slot, id, c)
 	case CommandReport:
 		return m.report(slot, id, now, c)
+	case CommandDelPrefix:
+		return m.delPrefix(slot, id, c)
 	}
 	current := m.keys[string(c.Key(0))].version
 	switch {
@@ -254,6 +256,7 @@ func TestMapIsLikeModel(t *testing.T) {
 			"fill":    h.fill,
 			"del":     h.del,
 			"empty":   h.empty,
+			"prefix":  h.prefix,
 			"test":    h.test,
 			"txn":     h.txn,
 			"lease":   h.lease,
@@ -428,6 +431,15 @@ func (h *harness) empty(t *rapid.T) {
 	if len(c.Items) > 0 {
 		h.send(t, c)
 	}
+}
+
+// prefix deletes keys that begin with a prefix: a tag, more of a key than that, or nothing.
+func (h *harness) prefix(t *rapid.T) {
+	tag := rapid.SampledFrom(testTags).Draw(t, "tag")
+	prefix := rapid.SampledFrom([]string{"", tag, tag + "1", tag + "family/", tag + "long/long/", tag + "none"}).Draw(t, "prefix")
+	c := DelPrefixCommand(SlotOf([]byte(tag)), []byte(prefix), rapid.SampledFrom([]uint32{1, 2, 40, DelPrefixMax}).Draw(t, "limit"))
+	h.name(t, &c)
+	h.send(t, c)
 }
 
 func (h *harness) retry(t *rapid.T) {

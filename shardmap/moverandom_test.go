@@ -192,7 +192,9 @@ func (w *moveWorld) write(g *moveGroup) error {
 	tag := testTags[w.IntN(len(testTags))]
 	slot := SlotOf([]byte(tag))
 	c := Command{Kind: CommandSet, Slot: slot}
-	switch w.IntN(9) {
+	switch w.IntN(10) {
+	case 9:
+		c = randomDelPrefix(w.Rand, tag)
 	case 4, 5:
 		c = w.txn(g, slot, tag)
 	case 8:

@@ -42,7 +42,7 @@ func EachNeed(b []byte, yield func(access.Need) bool) error {
 	case CommandDel:
 	case CommandCheck:
 		verbs = access.Read
-	case CommandTxn, CommandLease, CommandService:
+	case CommandTxn, CommandLease, CommandService, CommandDelPrefix:
 		if n != 1 {
 			return fmt.Errorf("%w: %s with %d items, want 1", ErrCommand, kind, n)
 		}
@@ -81,6 +81,13 @@ func eachNeedOfBody(kind CommandKind, body []byte, yield func(access.Need) bool)
 		name := r.Bytes()
 		if err = r.Err(); err == nil {
 			yield(access.Need{Verbs: access.Write, Kind: access.Services, Name: name})
+		}
+	case CommandDelPrefix:
+		r.ArrayLen(delPrefixFields)
+		prefix := r.Bytes()
+		r.Uint() // limit
+		if err = r.Done(); err == nil {
+			yield(access.Need{Verbs: access.Write, Kind: access.Keys, Extent: access.Under, Name: prefix})
 		}
 	}
 	if err != nil {

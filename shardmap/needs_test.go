@@ -44,6 +44,8 @@ var neededBy = []struct {
 	{"service set", ServiceSetCommand("web", []byte{1}), "write on service:web"},
 	{"service del", ServiceDelCommand("web"), "write on service:web"},
 	{"service maintain", ServiceMaintainCommand("web", "i", true), "write on service:web"},
+	{"del prefix", DelPrefixCommand(1, []byte("a/"), 5), "write on key:a/…"},
+	{"del of all keys", DelPrefixCommand(1, nil, 5), "write on key:…"},
 	{"service remove", ServiceRemoveCommand("web", "i"), "write on service:web"},
 }
 
@@ -82,6 +84,8 @@ func TestNeedsOfCommands(t *testing.T) {
 		"half a pair":      appended(Command{Kind: CommandSet, Items: items("a", "v", "b")}),
 		"two bodies":       appended(Command{Kind: CommandTxn, Items: items("a", "b")}),
 		"no transaction":   appended(Command{Kind: CommandTxn, Items: items("a")}),
+		"no prefix":        appended(Command{Kind: CommandDelPrefix, Items: items("a")}),
+		"a third field":    appended(Command{Kind: CommandDelPrefix, Items: [][]byte{{0x93, 0xc4, 0x01, 'k', 0x05, 0x05}}}),
 		"no service":       appended(Command{Kind: CommandService, Items: items("a")}),
 		"a newer op":       appended(Command{Kind: CommandTxn, Items: [][]byte{{0x93, 0x90, 0x91, 0x92, 0x09, 0xc4, 0x01, 'k', 0x90}}}),
 		"a shorter array":  pack.AppendArray(nil, 7),
@@ -159,6 +163,12 @@ func FuzzEachNeed(f *testing.F) {
 				t.Fatal(err)
 			}
 			names = append(names, []byte(s.Name))
+		case CommandDelPrefix:
+			d, err := ReadDelPrefix(&c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, d.Prefix)
 		default:
 			for i := range c.Keys() {
 				names = append(names, c.Key(i))

@@ -66,6 +66,9 @@ func TestRandomMovesFindPlantedBugs(t *testing.T) {
 		"imported slot not counted",
 		"details of an outcome forgotten",
 		"expiry by wall clock",
+		bugPrefixShort,
+		bugPrefixAgain,
+		bugPrefixSealed,
 	} {
 		SetBug(name)
 		var err error
@@ -130,6 +133,17 @@ func TestLeasesFindPlantedBug(t *testing.T) {
 		t.Errorf("%s: not found", bugLeaseOfAnother)
 	}
 	t.Logf("%s: %s", bugLeaseOfAnother, wrong)
+}
+
+// The test of what a delete of a prefix leaves behind must find one of which watches are not told.
+func TestDelPrefixFindsPlantedBug(t *testing.T) {
+	defer SetBug("")
+	SetBug(bugPrefixSilent)
+	wrong := prefixLeavesBehind(t)
+	if wrong == "" {
+		t.Errorf("%s: not found", bugPrefixSilent)
+	}
+	t.Logf("%s: %s", bugPrefixSilent, wrong)
 }
 
 // The test of needs must find conditions that tell whoever may not read.

@@ -74,7 +74,7 @@ type Result struct {
 	Version uint64 // of all keys of the command, where it was applied
 	Deleted uint32 // how many keys a del found
 	Current uint64 // in a conflict, the key's version; 0 if it was not there
-	// Detail is what a transaction or a command about a lease answers, or what was in the way of a command
+	// Detail is what a transaction, a command about a lease or a delete of a prefix answers, or what was in the way of a command
 	// (detail.go). It is good until the next Apply.
 	Detail []byte
 }

@@ -395,6 +395,10 @@ func (w *logs) command(g *groupLog) Command {
 	if w.IntN(3) == 0 {
 		c.Slot = SlotByServer
 	}
+	if c.Kind == CommandDel && len(c.Items) > 2 && w.level >= RangesLevel {
+		first := c.Items[0]
+		return DelPrefixCommand(slot, first[:min(len(first), len(tag)+2)], uint32(len(c.Items)))
+	}
 	return c
 }
 

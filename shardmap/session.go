@@ -190,7 +190,7 @@ func (t *sessions) begin(c *Command, now raft.GroupTime, q *sessionQuota) (s *se
 	if c.Sequence < s.floor && !bug("retry applied twice") {
 		return s, Result{Status: StatusStale}, true
 	}
-	if at, ok := s.find(c.Sequence); ok && !bug("retry applied twice") {
+	if at, ok := s.find(c.Sequence); ok && !bug("retry applied twice") && !(c.Kind == CommandDelPrefix && bug(bugPrefixAgain)) {
 		return s, s.result(&s.kept()[at]), true
 	}
 	switch {

@@ -7,8 +7,8 @@ import (
 	"muster/shardmap"
 )
 
-// appendDetailed appends the answer to a command whose result has a detail: a transaction, or
-// a command about a lease. A detail that can't be read breaks an invariant of shardmap.
+// appendDetailed appends the answer to a command whose result has a detail: a transaction, a
+// command about a lease, or a delete of a prefix. A detail that can't be read breaks an invariant of shardmap.
 func appendDetailed(out []byte, c *shardmap.Command, r *shardmap.Result) (wire.Type, []byte, error) {
 	if r.Status != shardmap.StatusApplied {
 		e, err := obstacle(c, r)
@@ -17,7 +17,14 @@ func appendDetailed(out []byte, c *shardmap.Command, r *shardmap.Result) (wire.T
 		}
 		return wire.TypeError, e.Append(out), nil
 	}
-	if c.Kind == shardmap.CommandLease {
+	switch c.Kind {
+	case shardmap.CommandDelPrefix:
+		a := wire.DelPrefixAnswer{Group: r.Group, ID: r.ID, Version: r.Version}
+		if err := a.SetDetail(r.Detail); err != nil {
+			return 0, out, brokenDetail(c, err)
+		}
+		return wire.TypeDelPrefixAnswer, a.Append(out), nil
+	case shardmap.CommandLease:
 		a := wire.LeaseAnswer{Group: r.Group, ID: r.ID}
 		if err := a.SetDetail(r.Detail); err != nil {
 			return 0, out, brokenDetail(c, err)
@@ -35,7 +42,7 @@ func appendDetailed(out []byte, c *shardmap.Command, r *shardmap.Result) (wire.T
 func detailed(c *shardmap.Command, s shardmap.Status) bool {
 	switch s {
 	case shardmap.StatusApplied:
-		return c.Kind == shardmap.CommandTxn || c.Kind == shardmap.CommandLease
+		return c.Kind == shardmap.CommandTxn || c.Kind == shardmap.CommandLease || c.Kind == shardmap.CommandDelPrefix
 	case shardmap.StatusNotNumber, shardmap.StatusOverflow, shardmap.StatusReadTooLarge, shardmap.StatusNoLease,
 		shardmap.StatusServiceMasked:
 		return true

@@ -119,6 +119,38 @@ func TestTxnIsAnswered(t *testing.T) {
 	}
 }
 
+// The answer to a delete of a prefix says how many keys went and whether there are more: its client
+// goes by nothing else. A retry must be told the same, though by then none are left.
+func TestDelPrefixIsAnswered(t *testing.T) {
+	q := newRequests(t)
+	slot := shardmap.SlotOf([]byte("{k}"))
+	for _, k := range []string{"{k}a", "{k}b", "{k}c"} {
+		if _, _, e := q.txn(t, shardmap.Txn{Then: []shardmap.Op{opSet(k, "v")}}, 0, 0); e != nil {
+			t.Fatal(e)
+		}
+	}
+	del := func(sequence uint64) (a wire.DelPrefixAnswer) {
+		t.Helper()
+		c := shardmap.DelPrefixCommand(slot, []byte("{k}"), 2)
+		c.Session, c.Sequence, c.Floor = 9, sequence, 1
+		typ, body, e := q.command(t, c)
+		if e != nil || typ != wire.TypeDelPrefixAnswer || a.Read(body) != nil {
+			t.Fatalf("answered with %s % x, %v", typ, body, e)
+		}
+		return a
+	}
+	first := del(1)
+	if want := (wire.DelPrefixAnswer{Group: 1, ID: first.ID, Version: q.index, Deleted: 2, More: true}); first != want || first.ID.Index != q.index {
+		t.Errorf("got %+v, want %+v", first, want)
+	}
+	if last := del(2); last.Deleted != 1 || last.More || last.Version <= first.Version {
+		t.Errorf("the last key: %+v", last)
+	}
+	if again := del(1); again != first {
+		t.Errorf("a retry: %+v, want %+v", again, first)
+	}
+}
+
 // What stands in the way of a transaction or of a lease is named with what was found, in an
 // error that tells whether a retry can help; it changes nothing. The same retry finds the same.
 func TestObstacles(t *testing.T) {
@@ -228,6 +260,10 @@ func TestBadTxnsAndLeases(t *testing.T) {
 		{"a grant of more than ten years", lease(shardmap.LeaseGrant, 0, shardmap.TTLMax+1), wire.CodeBadRequest, []string{"field ttl", fmt.Sprint(shardmap.TTLMax)}},
 		{"a grant of an id", lease(shardmap.LeaseGrant, 5, 10), wire.CodeBadRequest, []string{"field lease"}},
 		{"a keepalive with a time", lease(shardmap.LeaseKeepalive, shardmap.MakeLeaseID(slot, 1), 10), wire.CodeBadRequest, []string{"field ttl"}},
+		{"a delete of a prefix of another slot", shardmap.DelPrefixCommand(slot, []byte("{other}"), 1), wire.CodeBadRequest, []string{"field slot", fmt.Sprint(other)}},
+		{"a delete of no keys", shardmap.DelPrefixCommand(slot, []byte("a/"), 0), wire.CodeBadRequest, []string{"field limit", "0 keys", "1024"}},
+		{"a delete of too many keys", shardmap.DelPrefixCommand(slot, []byte("a/"), shardmap.DelPrefixMax+1), wire.CodeBadRequest, []string{"field limit", "1025 keys", "1024"}},
+		{"a delete of a long prefix", shardmap.DelPrefixCommand(slot, make([]byte, shardmap.KeyMax+1), 1), wire.CodeTooLarge, []string{"field prefix", "4097", "4096"}},
 		{"a revoke in another slot", lease(shardmap.LeaseRevoke, shardmap.MakeLeaseID(other, 1), 0), wire.CodeBadRequest, []string{fmt.Sprint(slot), fmt.Sprint(other)}},
 	} {
 		q.take(wire.TypeWrite, wire.AppendWrite(nil, &c.command))

@@ -106,6 +106,7 @@ func TestDescribesTxnAndLease(t *testing.T) {
 	slot := shardmap.SlotOf([]byte("k"))
 	txn := shardmap.TxnCommand(slot, &shardmap.Txn{Then: []shardmap.Op{{Kind: shardmap.OpIncr, Key: []byte("k"), By: -7}}})
 	revoke := shardmap.LeaseCommand(slot, shardmap.LeaseRevoke, shardmap.MakeLeaseID(slot, 17), 0)
+	prefix := shardmap.DelPrefixCommand(slot, []byte("cart/"), 1024)
 	bad := shardmap.Command{Kind: shardmap.CommandTxn, Slot: slot, Items: [][]byte{{0xc0}}}
 	for _, c := range []struct {
 		command shardmap.Command
@@ -113,6 +114,7 @@ func TestDescribesTxnAndLease(t *testing.T) {
 	}{
 		{txn, []string{"txn", `incr "k" by -7`}},
 		{revoke, []string{"lease", "revoke", shardmap.MakeLeaseID(slot, 17).String()}},
+		{prefix, []string{"del prefix", `"cart/" in slot`, "up to 1024 keys"}},
 		{bad, []string{"want an array", `item "\xc0"`}},
 	} {
 		lines, err := wire.Describe(wire.AppendFrame(nil, wire.TypeWrite, 7, body(func(b []byte) []byte { return wire.AppendWrite(b, &c.command) })))

@@ -223,6 +223,7 @@ var examples = map[wire.Type]wire.Body{
 		Checkers: []wire.ServiceChecker{{Instance: "queue-1", Check: 10435, Node: n2, Name: "n2"}}},
 	wire.TypeHeartbeat:       &wire.Heartbeat{Group: 3, Name: "worker", Instance: "worker-1", Status: wire.HeartbeatUp, Note: "17 jobs done"},
 	wire.TypeHeartbeatAnswer: &wire.Empty{},
+	wire.TypeDelPrefixAnswer: &wire.DelPrefixAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10442}, Version: 10442, Deleted: 1024, More: true},
 
 	wire.TypeBackup: &wire.Backup{Group: 3, PieceBytes: 65536, Window: 262144},
 	wire.TypeBackupPiece: &wire.BackupPiece{Group: 3, At: raft.LogID{Term: 7, Index: 10442}, Incarnation: 2, Slots: []shardmap.SlotRange{{From: 1024, To: 2047}},

@@ -115,6 +115,8 @@ const (
 	TypeWatch          Type = 0x4d
 	TypeWatchPiece     Type = 0x4e
 
+	TypeDelPrefixAnswer Type = 0x4f // since level 9
+
 	TypeStep           Type = 0x50
 	TypeStepAnswer     Type = 0x51
 	TypeSlotView       Type = 0x52
@@ -277,6 +279,8 @@ var rows = [...]row{
 	TypeStreamEnd:    {"StreamEnd", "ends any stream", 0, SenderNobody, bodyOf[StreamEnd]},   // why, and where to go on
 	TypeWatch:        {"Watch", "client → node", 0, SenderClient, shownOf[Watch]},            // opens a stream: what happens to keys of one group
 	TypeWatchPiece:   {"WatchPiece", "", TypeWatch, SenderNobody, shownOf[WatchPiece]},       // some of it, and how far it goes; many answer one Watch
+
+	TypeDelPrefixAnswer: {"DelPrefixAnswer", "", TypeWrite, SenderNobody, shownOf[DelPrefixAnswer]}, // of a delete of a prefix, since level 9
 
 	// Slots that move, between nodes; clients may look on.
 	TypeStep:           {"Step", "node → the group's leader", 0, SenderMember, shownOf[Step]}, // put this step of a move into its log
