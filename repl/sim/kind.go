@@ -14,6 +14,7 @@ const (
 	opCheck                       // changes nothing
 	opConditions                  // sets if a key is absent, or at a version
 	opTxn                         // a transaction on the keys of a cell
+	opDelPrefix                   // of the keys of a cell, or of one of them
 	opIncr                        // adds to a number
 	opIfValue                     // a set if the key has a value
 	opTTL                         // a set of a key that ends
@@ -42,7 +43,7 @@ const (
 	opKinds
 )
 
-var opNames = [opKinds]string{opSet: "set", opDel: "del", opCheck: "check", opConditions: "conditional", opTxn: "txn", opIncr: "incr", opIfValue: "if value", opTTL: "ttl", opAttach: "attach", opGrant: "grant", opKeepalive: "keepalive", opRevoke: "revoke", opLeases: "leases", opSum: "sum",
+var opNames = [opKinds]string{opSet: "set", opDel: "del", opCheck: "check", opConditions: "conditional", opTxn: "txn", opDelPrefix: "del prefix", opIncr: "incr", opIfValue: "if value", opTTL: "ttl", opAttach: "attach", opGrant: "grant", opKeepalive: "keepalive", opRevoke: "revoke", opLeases: "leases", opSum: "sum",
 	opGet: "get", opFollower: "follower get", opBounded: "bounded get", opLocal: "local get", opPage: "page", opStream: "stream", opBackup: "backup", opWatch: "watch", opSlotView: "slot view",
 	opServiceSet: "service set", opServiceDel: "service del", opServiceRemove: "service remove", opMaintain: "maintain", opServices: "services", opHeartbeat: "heartbeat"}
 

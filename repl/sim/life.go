@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"muster/raft"
@@ -234,6 +235,16 @@ func (l *slotLife) met(t *truth, k int, id raft.LogID) bool {
 
 // names returns the keys that the slot ever had.
 func (l *slotLife) names() []string { return slices.Sorted(maps.Keys(l.keys)) }
+
+// keysUnder returns the keys that a slot has now and that begin with a prefix, in order.
+func keysUnder(l *slotLife, prefix []byte) (keys []string) {
+	for _, k := range l.names() {
+		if strings.HasPrefix(k, string(prefix)) && l.now([]byte(k)).there {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
 
 // floors returns up to where the logs of all groups are known to be committed by what
 // clients were answered until a while ago, by the slowest clock.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -111,7 +112,7 @@ func (h *history) use(i int) *cell {
 			p.cell.counter = true
 		}
 		for k := range p.cell.size {
-			p.cell.keys[k] = fmt.Appendf(nil, "{%s}%d.%d%s", p.tag, p.index, p.generation, [...]string{"", "b", "c"}[k])
+			p.cell.keys[k] = fmt.Appendf(nil, "{%s}%d.%d.%s", p.tag, p.index, p.generation, [...]string{"", "b", "c"}[k])
 		}
 		h.cells = append(h.cells, p.cell)
 	}
@@ -133,6 +134,16 @@ func (x *cell) key(c *cluster) []byte {
 		return x.keys[0]
 	}
 	return x.keys[c.chance.below(x.size)]
+}
+
+// under returns the cell's keys that begin with a prefix, in order.
+func (x *cell) under(prefix []byte) (keys []string) {
+	for _, k := range x.keys[:x.size] {
+		if bytes.HasPrefix(k, prefix) {
+			keys = append(keys, string(k))
+		}
+	}
+	return keys
 }
 
 // indexOf returns the place of a key in the cell, or -1.
@@ -180,7 +191,7 @@ func (h *history) change(o *op, out histOutput) {
 	if o.cell == nil || o.reads() {
 		return
 	}
-	w, err := readWrite(&o.command)
+	w, err := readWrite(&o.command, o.cell.under)
 	if err != nil {
 		o.client.c.fail("%s: %v", o, err)
 	}
@@ -224,7 +235,7 @@ var histModel = porcupine.Model{
 			return out.unknown || out.refused, before
 		case out.refused:
 			return false, before
-		case !out.unknown && (e.succeeded != out.succeeded || e.deleted != out.deleted && in.write.plain || !in.write.plain && e.results != out.results):
+		case !out.unknown && (e.succeeded != out.succeeded || (e.deleted != out.deleted || e.more != out.more) && in.write.plain || !in.write.plain && e.results != out.results):
 			return false, before
 		}
 		for i, k := range in.key[:in.keys] {

@@ -21,6 +21,7 @@ type write struct {
 	plain     bool     // it is no transaction: if its comparisons fail, that is a conflict
 	guards    []guard
 	then, els []act
+	most      int // of a delete of a prefix: the keys that it removes at most; 0: it is none
 }
 
 type guardKind uint8
@@ -85,10 +86,12 @@ type effect struct {
 	results   [actsMax]found
 	count     int // of results
 	deleted   uint32
+	more      bool // of a delete of a prefix: keys are left
 }
 
-// readWrite reads what a command asks for.
-func readWrite(x *shardmap.Command) (w write, err error) {
+// readWrite reads what a command asks for. under returns the keys that there may be with a
+// prefix, in order: a delete of a prefix names none.
+func readWrite(x *shardmap.Command, under func(prefix []byte) []string) (w write, err error) {
 	if x.Kind == shardmap.CommandTxn {
 		t, err := shardmap.ReadTxn(x)
 		if err != nil {
@@ -98,6 +101,18 @@ func readWrite(x *shardmap.Command) (w write, err error) {
 		return w, nil
 	}
 	w.plain = true
+	if x.Kind == shardmap.CommandDelPrefix {
+		d, err := shardmap.ReadDelPrefix(x)
+		if err != nil {
+			return w, err
+		}
+		w.most = int(d.Limit)
+		for i, k := range under(d.Prefix) {
+			w.keys = append(w.keys, k)
+			w.then = append(w.then, act{kind: actDel, key: i})
+		}
+		return w, nil
+	}
 	for i := range x.Keys() {
 		a := act{kind: actDel, key: w.key(x.Key(i))}
 		if x.Kind == shardmap.CommandSet {
@@ -199,6 +214,10 @@ func (w *write) carryOut(keys []state, version uint64, now raft.GroupTime, alive
 				k.due = now + a.ttl
 			}
 		case actDel:
+			if w.most > 0 && int(e.deleted) == w.most {
+				e.more = e.more || k.there
+				continue
+			}
 			if r.there = k.there; k.there && w.plain {
 				e.deleted++
 			}

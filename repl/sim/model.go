@@ -28,6 +28,7 @@ type outcome struct {
 	id        raft.LogID
 	version   uint64
 	deleted   uint32
+	more      bool    // a delete of a prefix left keys
 	succeeded bool    // the comparisons of a transaction held
 	results   []found // of its operations
 	lease     shardmap.LeaseID
@@ -132,7 +133,7 @@ func (l *slotLife) change(t *truth, e raft.Entry, x *shardmap.Command) outcome {
 	case shardmap.CommandReport:
 		return l.report(t, e, x)
 	}
-	w, err := readWrite(x)
+	w, err := readWrite(x, func(prefix []byte) []string { return keysUnder(l, prefix) })
 	if err != nil {
 		t.c.fail("I9: entry %s of group %d is no write: %v", e.ID, t.group, err)
 	}
@@ -145,13 +146,16 @@ func (l *slotLife) change(t *truth, e raft.Entry, x *shardmap.Command) outcome {
 	}
 	before := slices.Clone(keys)
 	did := w.carryOut(keys, version, l.time(e.Time), l.alive)
-	r := outcome{slot: x.Slot, owned: true, group: t.group, id: e.ID, status: did.status, succeeded: did.succeeded, deleted: did.deleted}
+	r := outcome{slot: x.Slot, owned: true, group: t.group, id: e.ID, status: did.status, succeeded: did.succeeded, deleted: did.deleted, more: did.more}
 	if did.status != shardmap.StatusApplied {
 		return r
 	}
 	r.results = slices.Clone(did.results[:did.count])
+	if w.most > 0 { // it takes a version even if there is no such key
+		r.version, l.last = version, version
+	}
 	for _, a := range w.branch(did.succeeded) {
-		if a.kind == actGet {
+		if a.kind == actGet || w.most > 0 && keys[a.key].there == before[a.key].there {
 			continue
 		}
 		r.version, l.last = version, version

@@ -214,6 +214,11 @@ func (o *op) written(t wire.Type, body []byte) {
 		if err = a.Read(body); err == nil {
 			o.checkLease(&a)
 		}
+	case t == wire.TypeDelPrefixAnswer && o.command.Kind == shardmap.CommandDelPrefix:
+		var a wire.DelPrefixAnswer
+		if err = a.Read(body); err == nil {
+			checkDelPrefix(o, &a)
+		}
 	case t == wire.TypeWriteAnswer && o.command.Kind == shardmap.CommandService:
 		var a wire.WriteAnswer
 		if err = a.Read(body); err == nil {

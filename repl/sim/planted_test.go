@@ -42,6 +42,7 @@ const (
 	tooFew    = "20 s of processor time are not enough; found by package watch's own tests"
 	tooBusy   = "20 s of processor time are not enough since clients do more; a minute is"
 	tooNarrow = "300 seeds are not enough; found by package shardmap's own tests"
+	tooSparse = "20 s of processor time are not enough; found by package shardmap's own tests"
 	tooApart  = "20 s of processor time are not enough; found by the worlds of package quota"
 	notTwo    = "two replicas would have to be wrong at a time; found by package repl's own tests"
 	notSent   = "the simulator cuts the streams of such snapshots; found by package repl's own tests"
@@ -129,6 +130,10 @@ var plantedBugs = []struct {
 	{"move number used twice", shardmap.SetBug, ""},
 	{"moved slots left out of a listing", client.SetBug, ""},
 	{"details of an outcome forgotten", shardmap.SetBug, ""},
+	{"del prefix leaves its last key", shardmap.SetBug, ""},
+	{"del prefix without events", shardmap.SetBug, ""},
+	{"del prefix deletes again on a retry", shardmap.SetBug, ""},
+	{"del prefix in a sealed slot", shardmap.SetBug, tooSparse},
 	{"a mask taken for a secret", shardmap.SetBug, ""},
 	{"TTL lost in a move", shardmap.SetBug, ""},
 	{"expiry by wall clock", plantWallClock, ""},

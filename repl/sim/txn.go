@@ -34,6 +34,8 @@ const (
 	numbersEvery = 4
 	// leasesKept is how many leases of each tag clients remember, those of all clients.
 	leasesKept = 4
+	// prefixMax bounds the keys that one delete of a prefix removes: it may leave some of a cell.
+	prefixMax = 4
 )
 
 // grants are the leases of which clients know.
@@ -93,6 +95,9 @@ func (o *op) beginNewer(c *cluster) {
 	case k < 10:
 		o.kind = opIncr
 		t.Then = []shardmap.Op{d.incr(o.key)}
+	case k < 11 && c.grants.prefixes(c):
+		beginDelPrefix(o, c)
+		return
 	default:
 		o.kind = opTxn
 		for range rnd.below(guardsMax + 1) {
@@ -281,7 +286,7 @@ func (l *slotLife) attached(number uint64, k int, index uint64) (n uint64) {
 
 // checkTxn compares the answer to a transaction with the entry that it names.
 func (o *op) checkTxn(a *wire.TxnAnswer) {
-	w, _ := readWrite(&o.command)
+	w, _ := readWrite(&o.command, nil)
 	acts := w.branch(a.Succeeded)
 	got := histOutput{version: a.Version, effect: effect{status: shardmap.StatusApplied, succeeded: a.Succeeded, count: a.Count}}
 	if a.Count != len(acts) {
@@ -306,6 +311,33 @@ func (o *op) checkTxn(a *wire.TxnAnswer) {
 		o.client.c.fail("I9: %s is acknowledged at %s, succeeded %v, with %+v; it should be %v with %+v", o, a.ID, a.Succeeded, got.results[:got.count], e.succeeded, e.results)
 	}
 	o.client.c.history.change(o, got)
+}
+
+// prefixes reports whether a write may be a delete of a prefix.
+func (x *grants) prefixes(c *cluster) bool {
+	return c.builds.reached(shardmap.RangesLevel) || c.chance.below(belowEvery) == 0
+}
+
+// beginDelPrefix makes o a delete of the keys of its cell, as one deletes a prefix, or of one of
+// them. All keys of a cell begin with the first, and none of another cell does.
+func beginDelPrefix(o *op, c *cluster) {
+	o.kind = opDelPrefix
+	prefix := o.key
+	if c.chance.below(2) == 0 {
+		prefix = o.cell.keys[0]
+	}
+	o.writes(shardmap.DelPrefixCommand(o.call.Slot, prefix, uint32(1+c.chance.below(prefixMax))))
+}
+
+// checkDelPrefix compares the answer to a delete of a prefix with the entry that it names.
+func checkDelPrefix(o *op, a *wire.DelPrefixAnswer) {
+	e := o.acknowledged(a.Group, a.ID)
+	if e.version != a.Version || e.deleted != a.Deleted || e.more != a.More {
+		o.client.c.fail("I9: %s is acknowledged at %s with version %d, %d deleted, more %t; it should be version %d, %d deleted, more %t",
+			o, a.ID, a.Version, a.Deleted, a.More, e.version, e.deleted, e.more)
+	}
+	o.client.c.history.change(o, histOutput{version: a.Version,
+		effect: effect{status: shardmap.StatusApplied, succeeded: true, deleted: a.Deleted, more: a.More}})
 }
 
 // checkLease compares the answer to a command about a lease with the entry that it names.
