@@ -488,6 +488,8 @@ func (n *fakeNode) write(h wire.Header, body []byte) (wire.Type, []byte) {
 		kind, answer = c.applyLease(&cmd, group)
 	case shardmap.CommandService:
 		kind, answer = c.applyService(&cmd, group)
+	case shardmap.CommandDelPrefix:
+		kind, answer = c.applyDelPrefix(&cmd, group)
 	default:
 		kind, answer = c.apply(&cmd, group)
 	}

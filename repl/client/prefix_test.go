@@ -1,0 +1,168 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// applyDelPrefix carries out a delete of a prefix. Its limit is small, so that few keys of a slot
+// take several commands.
+func (c *fakeCluster) applyDelPrefix(cmd *shardmap.Command, group int) (wire.Type, []byte) {
+	const most = 3
+	d, err := shardmap.ReadDelPrefix(cmd)
+	if err != nil {
+		return wire.TypeError, wire.BadBody(wire.TypeWrite, err).Append(nil)
+	}
+	c.index++
+	c.applied++
+	a := wire.DelPrefixAnswer{Group: raft.GroupID(group), ID: raft.LogID{Term: 1, Index: c.index}, Version: c.index}
+	for key := range c.data {
+		if shardmap.SlotOf([]byte(key)) != cmd.Slot || !bytes.HasPrefix([]byte(key), d.Prefix) {
+			continue
+		}
+		if a.More = a.Deleted == most; a.More {
+			break
+		}
+		delete(c.data, key)
+		a.Deleted++
+	}
+	return wire.TypeDelPrefixAnswer, a.Append(nil)
+}
+
+// prefixFake is a cluster at the level at which prefixes are deleted, with keys.
+func prefixFake(t *testing.T, keys int, key func(i int) string) *fakeCluster {
+	f := newFake(t, 3, 8)
+	f.level = shardmap.RangesLevel
+	for i := range keys {
+		f.data[key(i)] = fakeValue{[]byte("v"), 1}
+	}
+	f.data["other"] = fakeValue{[]byte("v"), 1}
+	return f
+}
+
+// All keys with the prefix must go, and none beside them, however often an answer is lost: by then
+// the command has been carried out, and a retry must tell of the same keys once. Slots without such
+// keys get no command if there are few keys.
+func TestDeletePrefix(t *testing.T) {
+	for _, tt := range []struct {
+		what   string
+		keys   int
+		key    func(i int) string
+		prefix string
+		slots  int // 0: those of the keys
+		writes int // at least
+	}{
+		{"a few", 40, func(i int) string { return fmt.Sprint("a/", i) }, "a/", 0, 35},
+		{"many", 3 * prefixProbe, func(i int) string { return fmt.Sprint("a/", i) }, "a/", shardmap.Slots, shardmap.Slots},
+		{"one slot", 50, func(i int) string { return fmt.Sprint("{t}", i) }, "{t}", 1, 17},
+		{"none", 0, nil, "a/", 0, 0},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			f := prefixFake(t, tt.keys, tt.key)
+			c := f.open(Options{})
+			slots := map[shardmap.Slot]bool{}
+			for k := range f.data {
+				if k != "other" {
+					slots[shardmap.SlotOf([]byte(k))] = true
+				}
+			}
+			turns := 0
+			for _, n := range f.nodes {
+				n.do(func(h wire.Header, _ []byte) fakeOrder {
+					if h.Type != wire.TypeWrite {
+						return fakeOrder{}
+					}
+					f.mu.Lock()
+					defer f.mu.Unlock()
+					turns++
+					return fakeOrder{hangUp: turns%97 == 5}
+				})
+			}
+			var told []PrefixDeleted
+			got, err := DeletePrefix(within(t, 30*time.Second), c, []byte(tt.prefix), PrefixOptions{Progress: func(p PrefixDeleted) { told = append(told, p) }})
+			if want := max(tt.slots, len(slots)); err != nil || got.Keys != tt.keys || got.Slots != want || got.SlotsDone != want {
+				t.Errorf("got %+v, %v; want %d keys of %d slots", got, err, tt.keys, want)
+			}
+			if len(f.data) != 1 || f.applied < tt.writes || tt.slots == 0 && f.applied > tt.keys {
+				t.Errorf("%d keys are left after %d commands", len(f.data), f.applied)
+			}
+			if !slices.IsSortedFunc(told, func(a, b PrefixDeleted) int { return a.Keys - b.Keys }) || len(told) != f.applied || len(told) > 0 && told[len(told)-1].Keys != tt.keys {
+				t.Errorf("told %d times of %d commands: %+v", len(told), f.applied, told[max(0, len(told)-3):])
+			}
+			groups := map[int]bool{}
+			for s := range slots {
+				groups[f.groupOf(s)] = true
+			}
+			if len(got.Last) != len(groups) {
+				t.Errorf("log ids %v of the groups %v", got.Last, groups)
+			}
+		})
+	}
+}
+
+// A cluster whose nodes don't know the command is told of nothing, and the error says so: whoever
+// gets it deletes the keys another way.
+func TestDeletePrefixBelowItsLevel(t *testing.T) {
+	f := prefixFake(t, 10, func(i int) string { return fmt.Sprint("a/", i) })
+	f.level = shardmap.RangesLevel - 1
+	got, err := DeletePrefix(within(t, 20*time.Second), f.open(Options{}), []byte("a/"), PrefixOptions{})
+	if codeOf(err) != wire.CodeLevel || got.Keys != 0 || f.applied != 0 || len(f.data) != 11 {
+		t.Errorf("got %+v, %v; %d commands, %d keys left", got, err, f.applied, len(f.data))
+	}
+	long := make([]byte, shardmap.KeyMax+1)
+	if _, err := DeletePrefix(within(t, 20*time.Second), f.open(Options{}), long, PrefixOptions{}); codeOf(err) != wire.CodeTooLarge {
+		t.Errorf("a prefix of %d bytes: %v", len(long), err)
+	}
+}
+
+// A caller that may write keys and not list them can delete them. It does not learn which slots have
+// any, so all get a command.
+func TestDeletePrefixWithoutListing(t *testing.T) {
+	f := prefixFake(t, 10, func(i int) string { return fmt.Sprint("a/", i) })
+	for _, n := range f.nodes {
+		n.do(func(h wire.Header, _ []byte) fakeOrder {
+			if h.Type == wire.TypeScan {
+				return fakeOrder{refuse: wire.Unauthorized("request", "it is not permitted", "ask for list")}
+			}
+			return fakeOrder{}
+		})
+	}
+	got, err := DeletePrefix(within(t, 20*time.Second), f.open(Options{}), []byte("a/"), PrefixOptions{})
+	if err != nil || got.Keys != 10 || got.Slots != shardmap.Slots || len(f.data) != 1 {
+		t.Errorf("got %+v, %v; %d keys left", got, err, len(f.data))
+	}
+}
+
+// After an error the result is what was acknowledged, no other command is sent, and the same call
+// again deletes the rest.
+func TestDeletePrefixFails(t *testing.T) {
+	const keys = 2 * prefixProbe
+	f := prefixFake(t, keys, func(i int) string { return fmt.Sprint("a/", i) })
+	c := f.open(Options{})
+	ctx, cancel := context.WithCancel(within(t, 30*time.Second))
+	defer cancel()
+	got, err := DeletePrefix(ctx, c, []byte("a/"), PrefixOptions{Progress: func(p PrefixDeleted) {
+		if p.Keys > keys/4 {
+			cancel()
+		}
+	}})
+	f.mu.Lock()
+	left, applied := len(f.data)-1, f.applied
+	f.mu.Unlock()
+	if !errors.Is(err, context.Canceled) || got.Keys <= keys/4 || got.Keys > keys-left || left == 0 || got.SlotsDone >= got.Slots {
+		t.Errorf("got %+v, %v; %d keys left after %d commands", got, err, left, applied)
+	}
+	rest, err := DeletePrefix(within(t, 20*time.Second), c, []byte("a/"), PrefixOptions{Within: 10 * time.Second})
+	if err != nil || len(f.data) != 1 || rest.Keys > left {
+		t.Errorf("the rest: %+v, %v; %d keys left", rest, err, len(f.data))
+	}
+}
