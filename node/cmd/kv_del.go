@@ -4,15 +4,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"muster/raft"
 	"muster/repl/client"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -22,7 +25,9 @@ func kvDelCommand(con *console) *cli.Command {
 		Description: `Deletes each key K. A key that does not exist is no error.
 
 --prefix deletes all keys that begin with P. It shows its plan first, and wants --yes; off a
-terminal it ends with status 9 without it. Keys that are written meanwhile may be deleted too.
+terminal it ends with status 9 without it. It deletes all keys that exist when it begins, up to
+1024 of a slot at once; keys that are written meanwhile may be deleted too. If it is interrupted
+it says how many keys are deleted, and the same command goes on with the others.
 
 With -o json: {"log_ids":["g1/2.18"],"versions":{"K":18},"deleted":N}, where N
 is how many existed. With --prefix there are no versions, and a log id for each group, that of
@@ -63,7 +68,8 @@ func delKeys(ctx context.Context, s *errand, keys [][]byte) error {
 	return printWritten(s, &o)
 }
 
-// prefixBatch is how many keys of a prefix are deleted at once.
+// prefixBatch is how many keys of a prefix are deleted at once in a cluster below
+// [shardmap.RangesLevel], which has to be told each of them.
 const prefixBatch = 1000
 
 // prefixPlan is what a person is shown of the keys that begin with a prefix.
@@ -114,7 +120,7 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 	}); err != nil {
 		return err
 	}
-	d := prefixDeleter{errand: s, last: map[raft.GroupID]raft.LogID{}}
+	d := prefixDeleter{errand: s}
 	if p.keys == 0 {
 		s.sayf("nothing to delete: no key begins with %s", shown(prefix))
 		return d.print()
@@ -136,17 +142,49 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 	return err
 }
 
-// prefixDeleter deletes the keys that begin with a prefix, prefixBatch at a time: it holds no
-// more of them.
+// prefixDeleter deletes the keys that begin with a prefix.
 type prefixDeleter struct {
 	*errand
-	batch   [][]byte
 	deleted int
-	failed  int
 	last    map[raft.GroupID]raft.LogID // of the newest delete in each group
+
+	drawn bool      // a line of progress is on the terminal
+	at    time.Time // when it was drawn last
+
+	// Of a cluster below [shardmap.RangesLevel]: up to prefixBatch keys, and how many could not
+	// be deleted.
+	batch  [][]byte
+	failed int
 }
 
+// prefixPause lies between two looks of a person at how far a delete is.
+const prefixPause = 100 * time.Millisecond
+
 func (d *prefixDeleter) run(ctx context.Context, prefix []byte) error {
+	done, err := client.DeletePrefix(ctx, d.client, prefix, client.PrefixOptions{Within: d.timeout, Progress: d.show})
+	if d.drawn {
+		d.tell("", "", "\n")
+	}
+	d.deleted, d.last = done.Keys, done.Last
+	if errors.Is(err, &wire.Error{Code: wire.CodeLevel}) {
+		err = d.runListed(ctx, prefix)
+	}
+	if err != nil && d.deleted > 0 {
+		return withStatus(exitPartly, "%d keys are deleted, and others are not: %w; the same command goes on", d.deleted, err)
+	}
+	return err
+}
+
+// show draws on a terminal how far the delete is.
+func (d *prefixDeleter) show(done client.PrefixDeleted) {
+	if over := done.SlotsDone == done.Slots; d.watched && (over || time.Since(d.at) >= prefixPause) {
+		d.redraw(fmt.Sprintf("%s deleted, %d of %s done", counted(done.Keys, "key"), done.SlotsDone, counted(done.Slots, "slot")))
+		d.drawn, d.at = true, time.Now()
+	}
+}
+
+// runListed lists the keys and deletes them, prefixBatch at a time: it holds no more of them.
+func (d *prefixDeleter) runListed(ctx context.Context, prefix []byte) error {
 	err := eachItem(ctx, d.errand, prefix, client.ListOptions{KeysOnly: true}, func(i client.ListItem) error {
 		d.batch = append(d.batch, i.Key)
 		if len(d.batch) < prefixBatch {
@@ -156,9 +194,6 @@ func (d *prefixDeleter) run(ctx context.Context, prefix []byte) error {
 	})
 	if err == nil {
 		err = d.flush(ctx)
-	}
-	if err != nil && d.deleted > 0 {
-		return withStatus(exitPartly, "%d keys are deleted, and others are not: %w; the same command goes on", d.deleted, err)
 	}
 	return err
 }

@@ -46,7 +46,7 @@ func TestValuesAsTheyAre(t *testing.T) {
 func TestDeletePrefix(t *testing.T) {
 	t.Parallel()
 	c := clustertest.Start(t, 1, "--groups", "3")
-	const keys = 2500 // more than two batches
+	const keys = 2500 // more than are listed to find their slots
 	var set []string
 	for i := range keys {
 		set = append(set, fmt.Sprintf("a/%d", i), "x")
@@ -85,6 +85,29 @@ func TestDeletePrefix(t *testing.T) {
 	deletes(`nothing to delete: no key begins with "a/"`, 1) // there is nothing that a plan could hurt
 	if row.Deleted != 0 {
 		t.Errorf("deleted %d keys of none", row.Deleted)
+	}
+}
+
+// Nodes that don't know the delete of a prefix yet have the keys listed, and deleted by name.
+func TestDeletePrefixOfOlderNodes(t *testing.T) {
+	t.Parallel()
+	c := clustertest.New(t, 1, "--groups", "3")
+	c.Clear = true // the older build knows no TLS
+	c.Nodes[0].Binary = clustertest.OlderBinary(t, upgradeFrom)
+	c.Start(0)
+	c.Healthy()
+	const keys = 1500 // more than a batch
+	set := []string{"kv", "set", "b", "1"}
+	for i := range keys {
+		set = append(set, fmt.Sprintf("a/%d", i), "x")
+	}
+	c.Run(set...).Done(t)
+	r := c.Run("kv", "del", "--prefix", "a/", "--yes", "-o", "json")
+	if want := fmt.Sprintf(`"deleted":%d}`, keys); r.Status != clustertest.ExitDone || !strings.Contains(r.Stdout, want) {
+		t.Errorf("status %d, %s%s; want %s", r.Status, r.Stdout, r.Stderr, want)
+	}
+	if r := c.Run("kv", "list", "--keys", "-o", "json"); strings.Count(r.Stdout, "\n") != 1 {
+		t.Errorf("what is left: %s", r.Stdout)
 	}
 }
 
