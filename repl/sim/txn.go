@@ -323,7 +323,7 @@ func (x *grants) prefixes(c *cluster) bool {
 func beginDelPrefix(o *op, c *cluster) {
 	o.kind = opDelPrefix
 	prefix := o.key
-	if c.chance.below(2) == 0 {
+	if c.chance.below(3) > 0 {
 		prefix = o.cell.keys[0]
 	}
 	o.writes(shardmap.DelPrefixCommand(o.call.Slot, prefix, uint32(1+c.chance.below(prefixMax))))
