@@ -53,7 +53,7 @@ func TestSendersOfEachType(t *testing.T) {
 			if s != wire.SenderMember {
 				t.Errorf("%s is taken from %s", name, s)
 			}
-		case i < wire.TypePing || i == wire.TypePong || i == wire.TypeScanPiece || i == wire.TypeWatchPiece || i == wire.TypeTablePiece || i == wire.TypeStreamEnd || strings.HasSuffix(name, "Answer") && i != wire.TypeRepairAnswer && i != wire.TypeLifeAnswer:
+		case i < wire.TypePing || i == wire.TypePong || i == wire.TypeStreamEnd || strings.HasSuffix(name, "Piece") || strings.HasSuffix(name, "Answer") && i != wire.TypeRepairAnswer && i != wire.TypeLifeAnswer:
 			if s != wire.SenderNobody {
 				t.Errorf("%s answers, and is taken from %s", name, s)
 			}
