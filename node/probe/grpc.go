@@ -106,10 +106,10 @@ var grpcEnded = regexp.MustCompile(`(?:GOAWAY.*ErrCode:|stream error:.*; )([A-Z0
 
 // grpcError words an error of a call that has no outcome.
 func grpcError(err error) error {
-	// Which of the two it is depends on whether the connection ends before or after the request is
-	// written, and that on chance.
+	// Which of these it is depends on how much of the request is written, and read, before the
+	// connection ends, and that on chance.
 	what := "no answer in HTTP/2: the server speaks something else, or ends the connection"
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return errors.New(what)
 	}
 	if code := grpcEnded.FindStringSubmatch(err.Error()); code != nil {
