@@ -288,6 +288,8 @@ var firstSeed = map[string]int64{
 	"read before own commit":                       42,
 	"command above the level proposed":             312,
 	"watch event twice after resume":               42,
+	"group time lost at a leader change":           42,
+	"snapshot over newer state":                    150,
 }
 
 // huntMin is how many seeds are searched at least: a machine has hours in which the time for
