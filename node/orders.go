@@ -199,30 +199,13 @@ func (n *Node) giveOrder(c *connection, h wire.Header, r repl.Reply, q *wire.Ord
 	loop.Propose([]repl.Proposal{{Group: 0, Entry: machine.NewEntry(wire.Origin{Principal: c.who.User, Rules: epochOf(c.who.User, n.table.Load()), Time: now.Wall}, n.completed(loop, command)), Deadline: now.Host + within, Reply: reply}})
 }
 
-// completed returns a command with what this node adds to it, which leads the meta group:
-// which nodes are away where a group is to be made. The table's log must say it, since each
-// node has to make the same of it.
+// completed returns a command with what this node adds to it, which leads the meta group.
 func (n *Node) completed(loop *repl.Loop, command []byte) []byte {
-	create, ok := shardmap.ReadGroupCreate(command)
-	t := n.table.Load()
-	if !ok || t.Level < shardmap.LeasesLevel {
-		return command
-	}
-	create.Away = nil
-	now, self := loop.Now(), n.self().Node
+	t, now := n.table.Load(), loop.Now()
 	loop.Ask(func(h *repl.Host) {
-		for i := range t.Nodes {
-			o := &t.Nodes[i]
-			if ago, ever := h.Contacts().Heard(o.ID, now); o.Role == shardmap.NodeServer && o.ID != self && (!ever || ago > awayAfter) {
-				create.Away = append(create.Away, o.ID)
-			}
-		}
+		command = machine.CompletedOrder(command, t, n.self().Node, h.Contacts(), now, awayAfter)
 	})
-	whole, err := shardmap.AppendGroupCreate(nil, create)
-	if err != nil {
-		return command
-	}
-	return whole
+	return command
 }
 
 // stale refuses an order whose plan was made for another table, if the plan for this

@@ -102,6 +102,7 @@ func (x *order) give(b []byte, err error) {
 		x.c.note(lead.index, "refuses an order: %v", err)
 		return
 	}
+	b = machine.CompletedOrder(b, lead.known.table, lead.id, lead.host.Contacts(), lead.ticks.now(), electionTimeout)
 	lead.host.Propose(repl.Proposal{Group: 0, Entry: machine.NewEntry(wire.Origin{Time: lead.ticks.wall()}, b)})
 	lead.turn()
 }
