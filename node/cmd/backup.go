@@ -289,33 +289,28 @@ func backupShow(con *console, c *cli.Context) error {
 
 // transfer shows on standard error how far a backup or a restore is, where a person sees it.
 type transfer struct {
-	*console
+	meter
 	what  string
 	total uint64 // bytes; 0: nobody knows
 	done  uint64
-	at    time.Time // when it was drawn
 }
-
-// transferPause lies between two drawings.
-const transferPause = 100 * time.Millisecond
 
 // moved counts bytes of names and values of a group, and shows them now and then.
 func (p *transfer) moved(bytes int, g raft.GroupID) {
 	p.done += uint64(bytes)
-	if !p.watched || time.Since(p.at) < transferPause {
+	if !p.due() {
 		return
 	}
-	p.at = time.Now()
 	line := fmt.Sprintf("%s group %d: %s", p.what, g, showBytes(p.done))
 	if p.total > 0 {
 		line += " of " + showBytes(p.total)
 	}
-	p.redraw(firstColumns(plain(line), screenColumns))
+	p.draw(line)
 }
 
 // end clears the line.
 func (p *transfer) end() {
-	if !p.at.IsZero() {
+	if p.drawn() {
 		p.redraw("")
 	}
 }

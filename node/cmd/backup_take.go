@@ -42,7 +42,7 @@ func (b *backupFile) take(ctx context.Context, s *errand) (*backup.Manifest, err
 		return nil, b.unwritten(err)
 	}
 	k := &taker{errand: s, w: w, taken: map[raft.GroupID]*backup.Group{}, attempts: map[raft.GroupID]uint32{}}
-	k.progress = transfer{console: s.console, what: "backup of"}
+	k.progress = transfer{meter: meter{console: s.console}, what: "backup of"}
 	defer k.progress.end()
 	table, err := k.table(ctx)
 	if err != nil {

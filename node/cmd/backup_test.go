@@ -66,7 +66,7 @@ func TestGroupsTakenAgain(t *testing.T) {
 func TestTransferIsShownToPersons(t *testing.T) {
 	for _, watched := range []bool{true, false} {
 		var errs bytes.Buffer
-		p := &transfer{console: &console{err: &errs, watched: watched}, what: "restore of", total: 4 << 20}
+		p := &transfer{meter: meter{console: &console{err: &errs, watched: watched}}, what: "restore of", total: 4 << 20}
 		p.moved(1<<20, 3)
 		if watched {
 			p.at = p.at.Add(time.Hour) // however slow the machine is

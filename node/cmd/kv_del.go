@@ -9,7 +9,6 @@ import (
 	"hash"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -120,7 +119,7 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 	}); err != nil {
 		return err
 	}
-	d := prefixDeleter{errand: s}
+	d := prefixDeleter{errand: s, progress: meter{console: s.console}}
 	if p.keys == 0 {
 		s.sayf("nothing to delete: no key begins with %s", shown(prefix))
 		return d.print()
@@ -148,8 +147,7 @@ type prefixDeleter struct {
 	deleted int
 	last    map[raft.GroupID]raft.LogID // of the newest delete in each group
 
-	drawn bool      // a line of progress is on the terminal
-	at    time.Time // when it was drawn last
+	progress meter
 
 	// Of a cluster below [shardmap.RangesLevel]: up to prefixBatch keys, and how many could not
 	// be deleted.
@@ -157,12 +155,9 @@ type prefixDeleter struct {
 	failed int
 }
 
-// prefixPause lies between two looks of a person at how far a delete is.
-const prefixPause = 100 * time.Millisecond
-
 func (d *prefixDeleter) run(ctx context.Context, prefix []byte) error {
 	done, err := client.DeletePrefix(ctx, d.client, prefix, client.PrefixOptions{Within: d.timeout, Progress: d.show})
-	if d.drawn {
+	if d.progress.drawn() {
 		d.tell("", "", "\n")
 	}
 	d.deleted, d.last = done.Keys, done.Last
@@ -177,9 +172,8 @@ func (d *prefixDeleter) run(ctx context.Context, prefix []byte) error {
 
 // show draws on a terminal how far the delete is.
 func (d *prefixDeleter) show(done client.PrefixDeleted) {
-	if over := done.SlotsDone == done.Slots; d.watched && (over || time.Since(d.at) >= prefixPause) {
-		d.redraw(fmt.Sprintf("%s deleted, %d of %s done", counted(done.Keys, "key"), done.SlotsDone, counted(done.Slots, "slot")))
-		d.drawn, d.at = true, time.Now()
+	if over := done.SlotsDone == done.Slots; d.watched && over || d.progress.due() {
+		d.progress.draw(fmt.Sprintf("%s deleted, %d of %s done", counted(done.Keys, "key"), done.SlotsDone, counted(done.Slots, "slot")))
 	}
 }
 

@@ -61,7 +61,7 @@ func runRestore(con *console, c *cli.Context) error {
 	}
 	defer s.close()
 	r := &restorer{errand: s, ctx: c.Context, name: name, manifest: m}
-	r.progress = transfer{console: con, what: "restore of", total: m.Bytes()}
+	r.progress = transfer{meter: meter{console: con}, what: "restore of", total: m.Bytes()}
 	defer r.progress.end()
 	if err := r.run(c.Bool("continue")); err != nil {
 		return err
@@ -154,10 +154,10 @@ func (r *restorer) isEmpty() error {
 
 // holdsNoOther refuses a cluster that has a key or a service which is not in the backup, or with another value.
 func (r *restorer) holdsNoOther() error {
-	there, services := 0, map[string]bool{}
+	there, services := uint64(0), map[string]bool{}
 	err := r.batches(func(keys []shardmap.BackupRow) error {
 		missing, err := r.missing(keys)
-		there += len(keys) - len(missing)
+		there += uint64(len(keys) - len(missing))
 		return err
 	}, func(row *shardmap.BackupRow) error {
 		services[string(row.Name)] = true
@@ -168,8 +168,11 @@ func (r *restorer) holdsNoOther() error {
 		return err
 	}
 	// In this order: keys may end between the two, and none may come.
-	has := 0
-	if err := eachItem(r.ctx, r.errand, nil, client.ListOptions{KeysOnly: true}, func(client.ListItem) error { has++; return nil }); err != nil {
+	var has uint64
+	if err := r.with(r.ctx, func(ctx context.Context) (err error) {
+		has, err = client.Count(ctx, r.client, nil, client.ListOptions{})
+		return err
+	}); err != nil {
 		return err
 	}
 	if has > there {
