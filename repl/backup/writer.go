@@ -63,9 +63,6 @@ func NewWriter(w io.Writer) (*Writer, error) {
 	return x, x.write(b[:])
 }
 
-// Size returns how many bytes were written.
-func (x *Writer) Size() int64 { return x.size }
-
 // Rows writes a block with an array of rows, as [shardmap.ReadBackupRows] takes it, which belongs to an
 // attempt at a group.
 func (x *Writer) Rows(g raft.GroupID, attempt uint32, rows []byte) error {

@@ -30,9 +30,15 @@ type BackupStream struct {
 	attempts
 
 	// Guarded by mu.
-	pieces [][]byte   // of this attempt, that arrived and were not taken
-	number uint64     // of the piece that is due
-	at     raft.LogID // of this attempt
+	pieces []arrivedPiece // of this attempt, that were not taken
+	number uint64         // of the piece that is due
+	at     raft.LogID     // of this attempt
+}
+
+// arrivedPiece is a piece that was read, and the size of its body.
+type arrivedPiece struct {
+	*wire.BackupPiece
+	size uint64
 }
 
 // NewBackupStream returns the stream of a group.
@@ -44,9 +50,8 @@ func NewBackupStream(g raft.GroupID) *BackupStream {
 func (s *BackupStream) Begin(b []byte) (body []byte, attempt uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, piece := range s.pieces {
-		s.held -= uint64(len(piece))
-		s.pieces[i] = nil
+	for _, piece := range s.pieces {
+		s.held -= piece.size
 	}
 	s.pieces, s.number = nil, 0
 	s.begin()
@@ -56,7 +61,7 @@ func (s *BackupStream) Begin(b []byte) (body []byte, attempt uint64) {
 // Piece takes a piece of an attempt, which it copies. One of an attempt that is over is ignored.
 func (s *BackupStream) Piece(attempt uint64, body []byte) {
 	body = bytes.Clone(body)
-	var p wire.BackupPiece
+	p := new(wire.BackupPiece)
 	err := p.Read(body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,10 +82,11 @@ func (s *BackupStream) Piece(attempt uint64, body []byte) {
 		return
 	}
 	s.number, s.at = s.number+1, p.At
-	s.received += uint64(len(body))
-	s.held += uint64(len(body))
+	size := uint64(len(body))
+	s.received += size
+	s.held += size
 	s.brought = true
-	s.pieces = append(s.pieces, body)
+	s.pieces = append(s.pieces, arrivedPiece{p, size})
 	s.over = p.Last
 }
 
@@ -102,12 +108,11 @@ func (s *BackupStream) Next() (p *wire.BackupPiece, more bool, err error) {
 	if len(s.pieces) == 0 {
 		return nil, !s.over, s.failure
 	}
-	body := s.pieces[0]
-	s.pieces[0] = nil
+	first := s.pieces[0]
+	s.pieces[0] = arrivedPiece{}
 	s.pieces = s.pieces[1:]
-	s.taken = uint64(len(body))
-	p = new(wire.BackupPiece)
-	return p, true, p.Read(body)
+	s.taken = first.size
+	return first.BackupPiece, true, nil
 }
 
 // Backup goes through all keys and services that a group serves as they are at one entry of its log,

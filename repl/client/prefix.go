@@ -111,8 +111,9 @@ func (d *prefixDeleter) request(ctx context.Context, f func(context.Context) err
 
 // slots returns the slots that may have keys with the prefix.
 func (d *prefixDeleter) slots(ctx context.Context) ([]shardmap.Slot, error) {
-	if slot, one := shardmap.SlotOfPrefix(d.prefix); one {
-		return []shardmap.Slot{slot}, nil
+	all := slotsOfPrefix(d.prefix)
+	if len(all) == 1 {
+		return all, nil
 	}
 	keys, seen, some := 0, map[shardmap.Slot]bool{}, []shardmap.Slot(nil)
 	err := d.request(ctx, func(ctx context.Context) error {
@@ -134,10 +135,6 @@ func (d *prefixDeleter) slots(ctx context.Context) ([]shardmap.Slot, error) {
 		return nil, err
 	case keys < prefixProbe:
 		return some, nil
-	}
-	all := make([]shardmap.Slot, shardmap.Slots)
-	for i := range all {
-		all[i] = shardmap.Slot(i)
 	}
 	return all, nil
 }
