@@ -58,8 +58,8 @@ func (b *Backup) Release() {
 
 // Next calls f for the next rows, by slot, then kind, then name. It stops before a row by which
 // they would have more than limit bytes, as [BackupRow.Append] makes them, or there would be more
-// than most; one row is always passed on, whatever its size. It reports whether there is more. What
-// memory no longer holds as it was written is an error: who relies on a backup must be able to read it.
+// than most; one row is always passed on, whatever its size. It reports whether there is more. A
+// record that is no longer as it was written is an error: a backup with wrong bytes in it is worse than none.
 //
 // The row that f is given is good until f returns.
 func (b *Backup) Next(limit, most int, f func(row *BackupRow)) (more bool, err error) {

@@ -30,7 +30,7 @@ type ListLimits struct {
 
 // List calls f for the keys with prefix that come after a key (empty: for all), in order over
 // all slots, until it has passed on as many as l says, and reports whether there are
-// more. Those come after a key that are above it, or below it in a descending listing. f must
+// more. A key comes after another one if it is above it; in a descending listing, if it is below it. f must
 // keep nothing that it is given. With l.KeysOnly, value is nil and its
 // bytes do not count. The prefix is the one for which the moment was taken, or a
 // longer one.

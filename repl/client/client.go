@@ -48,7 +48,7 @@ type Options struct {
 	// Meet, if set, is asked about the root of the cluster, whether that is kept in Home or not, and
 	// believes it by returning nil. Without it, a cluster is refused whose root is not kept.
 	Meet func(root *x509.Certificate) error
-	// Guest shows no certificate, also where there is one: to get the first, or another.
+	// Guest shows no certificate, even if the user has one: to get the first, or another.
 	Guest bool
 
 	// Patience is how long a call waits while no endpoint has ever accepted a connection. 0:

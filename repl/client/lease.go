@@ -42,8 +42,7 @@ func (c *Client) Grant(ctx context.Context, forKey []byte, d time.Duration) (Lea
 }
 
 // Keepalive makes a lease last for its whole TTL from now on, once; [Client.KeepAlive] does it again and
-// again. An error of code not-found
-// says that the lease is gone, with all keys that were attached to it.
+// again. An error of code not-found says that the lease is gone, with all keys that were attached to it.
 func (c *Client) Keepalive(ctx context.Context, id shardmap.LeaseID) (Lease, error) {
 	l, err := runLease(ctx, c, id.Slot(), shardmap.LeaseKeepalive, id, 0)
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 //	var refusal *client.Error
 //	if errors.As(err, &refusal) { … }
 //
-// a program reads its parts; [wire.Error.Retry] says whether the same request can do better.
+// a program reads its parts; [wire.Error.Retry] reports whether a retry of the same request can succeed.
 type Error = wire.Error
 
 // The kinds of refusal, one for each code, for [errors.Is]. They stand for the code alone:
 // the error of a call has the rest, and [errors.As] finds it as an [*Error].
 //
-// The client itself tries again what can do better, and follows leaders and slots that move, until
+// The client itself retries requests that may yet succeed, and follows leaders and slots that move, until
 // the context ends or [RetryMax] is over. A call that was tried again in vain ends as ErrUnavailable, with the last
 // reason in its text, or as ErrFull. So ErrBusy, ErrNotLeader, ErrMoved, ErrDamaged and ErrNotReady
 // come at most of questions to one node, such as [Client.Status], and of orders.

@@ -47,9 +47,9 @@ type credentials struct {
 	links  [nodesMax + 1]peerLink
 	turns  turns
 	acting bool // in a turn
+	news   bool // there was some since it began, so another one is due at once
 	// introduced are the keys of nodes that the table here does not name, by their own certificates.
 	introduced map[raft.NodeID]trust.KeyID
-	news       bool // there was some since it began, so another one is due at once
 }
 
 // asking is a request that a core has.

@@ -35,7 +35,7 @@ const (
 
 // Flags of a frame. Those that a type has no use for are refused.
 const (
-	FlagForward uint16 = 1 << 0 // of a request of [Type.Forwards], a Scan or a SlotView: see to it if you do not lead
+	FlagForward uint16 = 1 << 0 // of a request of [Type.Forwards], a Scan, a SlotView or a Backup: see to it if you do not lead
 	// 1 << 1 was kept for a request that was passed on: that has a type of its own.
 	FlagMore uint16 = 1 << 2 // of an answer: more with this number follow; see body_stream.go
 )

@@ -138,8 +138,8 @@ func (w *keeper) differs(k *kept) string {
 	return ""
 }
 
-// A backup that is taken from three nodes under writers while one of them is killed has exactly what was acknowledged at
-// the log ids in it, and a cluster of another size that it is restored into has exactly that, also where the restore was
+// A backup is taken from three nodes under writers, and one of the nodes is killed meanwhile. It must have exactly what was
+// acknowledged up to the log ids in it. So must a cluster of another size after a restore, even if the restore was
 // killed and continued. One would doubt it: groups lose their leader halfway through their stream, and each has a log id of
 // its own.
 func TestBackupUnderLoad(t *testing.T) {
