@@ -81,7 +81,7 @@ func problems(a *wire.StatusAnswer, known map[raft.GroupID]*repl.GroupView, link
 			one.What += replaced[node.ID]
 			one.Kind, one.About = wire.ProblemNode, uint32(i)
 			list = append(list, one)
-		} else if groups := lost[node.ID]; len(groups) > 0 {
+		} else if groups := lost[node.ID]; len(groups) > 0 && time.Duration(node.LastHeardMs)*time.Millisecond <= speaksWithin {
 			list = append(list, wire.Problem{What: fmt.Sprintf("node %s (%s) speaks, but does not answer as voter of %s", node.Name, node.Addr, named(groups, "", "")),
 				Remedy: "ask that node itself, with muster status --endpoints " + node.Addr + "; check whether this one can reach it",
 				Kind:   wire.ProblemNode, About: uint32(i)})

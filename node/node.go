@@ -92,6 +92,10 @@ const (
 	// aliveWithin is how long ago a node must have been heard of to count
 	// as alive: an election timeout.
 	aliveWithin = electionTicks * tick
+	// speaksWithin is how long ago a node must have been heard of to say that it
+	// speaks though a replica of it does not: its leader has not heard that one for
+	// an election timeout, and a node that has died was heard of little later.
+	speaksWithin = aliveWithin / 2
 )
 
 // Node is one process of a cluster.

@@ -63,6 +63,41 @@ func TestSilentNodes(t *testing.T) {
 	}
 }
 
+// A leader misses a replica of a node that has died a moment before the node itself
+// counts as dead. It speaks no more by then, and who asks it asks in vain.
+func TestLostReplicas(t *testing.T) {
+	g := wire.StatusGroup{Leader: 1, Replicas: []wire.StatusReplica{
+		{Node: 1, Role: shardmap.ReplicaVoter, State: wire.ReplicaLeads},
+		{Node: 2, Role: shardmap.ReplicaVoter, State: wire.ReplicaLost},
+		{Node: 3, Role: shardmap.ReplicaVoter, State: wire.ReplicaReplicates}}}
+	for _, tt := range []struct {
+		heard time.Duration // ago
+		what  string        // "": nothing yet
+	}{
+		{0, "speaks, but does not answer as voter of group 0"},
+		{2 * tick, "speaks, but does not answer as voter of group 0"},
+		{aliveWithin - tick, ""},
+		{aliveWithin, ""},
+		{aliveWithin + tick, "is dead, last heard of"},
+	} {
+		t.Run(tt.heard.String(), func(t *testing.T) {
+			v := view{heard: map[raft.NodeID]time.Duration{2: tt.heard, 3: 0}}
+			v.ways(1, &shardmap.Table{Nodes: []shardmap.TableNode{{ID: 1}, {ID: 2}, {ID: 3}}}, func(raft.NodeID) repl.Link { return repl.Link{} })
+			a := &wire.StatusAnswer{Groups: []wire.StatusGroup{g}}
+			for id := raft.NodeID(1); id <= 3; id++ {
+				a.Nodes = append(a.Nodes, wire.StatusNode{ID: id, Name: fmt.Sprintf("n%d", id), Status: v.status(1, id), LastHeardMs: uint64(v.heard[id].Milliseconds())})
+			}
+			var what []string
+			for _, p := range problems(a, nil, v.links, "10.0.0.1:4166", nil) {
+				what = append(what, p.What)
+			}
+			if got := strings.Join(what, "\n"); (tt.what == "") != (got == "") || !strings.Contains(got, tt.what) {
+				t.Errorf("heard %v ago: %q, want %q", tt.heard, got, tt.what)
+			}
+		})
+	}
+}
+
 // A program must know without reading words which groups do not serve.
 func TestProblemsOfGroupsTellTheirKinds(t *testing.T) {
 	a := &wire.StatusAnswer{Nodes: []wire.StatusNode{{ID: 1, Name: "n1", Status: wire.NodeAlive}, {ID: 2, Name: "n2", Status: wire.NodeDead}}}
