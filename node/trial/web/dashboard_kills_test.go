@@ -11,13 +11,13 @@ import (
 // so again when it is back.
 func pageFollowerKilled(t *testing.T, p *dashboard) {
 	b := p.login(t, 0, "/ui/")
-	b.sees("verdict", "ok")
+	b.seesWell()
 	victim := 2
 	b.mayFail(p.Nodes[victim].Addr)
 	eval[bool](b, "window.loaded = true")
 	killed := time.Now()
 	p.Kill(victim)
-	b.until("the verdict names it", of("verdict")+`.textContent.includes("n3")`)
+	b.until("the verdict names it", of("verdict")+`.textContent.includes("node n3 ")`)
 	took := time.Since(killed)
 	t.Logf("named after %v", took.Round(time.Millisecond))
 	if took > verdictMax {
@@ -29,7 +29,7 @@ func pageFollowerKilled(t *testing.T, p *dashboard) {
 	b.sees("overview-node-n3", "dead")
 	p.Start(victim)
 	p.Healthy()
-	b.sees("verdict", "ok")
+	b.seesWell()
 	b.sees("overview-node-n3", "alive")
 	b.clean()
 }
@@ -45,7 +45,7 @@ func pageServerKilled(t *testing.T, p *dashboard) {
 	b.mayFail(p.Nodes[2].Addr) // the browser may keep a connection from before it was killed, above
 	p.Kill(0)
 	b.until("another one answers", "/via n[23]/.test("+of("via")+".textContent)")
-	b.until("the verdict names it", of("verdict")+`.textContent.includes("n1")`)
+	b.until("the verdict names it", of("verdict")+`.textContent.includes("node n1 ")`)
 	b.sees("watch-state", "watching")
 	b.click("key-new")
 	b.fill("field-key", "after/it")
