@@ -309,11 +309,7 @@ func (p *transfer) moved(bytes int, g raft.GroupID) {
 }
 
 // end clears the line.
-func (p *transfer) end() {
-	if p.drawn() {
-		p.redraw("")
-	}
-}
+func (p *transfer) end() { p.clear() }
 
 // newManifest begins what a backup says of itself.
 func newManifest(t *shardmap.Table) *backup.Manifest {

@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"muster/shardmap"
@@ -59,8 +58,6 @@ type progress struct {
 const (
 	// progressPause lies between two lines of progress, where lines stay.
 	progressPause = time.Second
-	// barCells is how long the bar is.
-	barCells = 20
 	// screenColumns is how wide a line may be that is drawn anew: one that wraps stays.
 	screenColumns = 79
 )
@@ -91,16 +88,11 @@ func (p *progress) end() {
 // progressLine is how far a job is, for a person.
 func progressLine(j *shardmap.Job, bytes uint64) string {
 	r := jobRowOf(j)
-	bar := strings.Repeat("-", barCells)
 	done, total := j.Done, j.Total
 	if j.BytesTotal > 0 {
 		done, total = j.Bytes, j.BytesTotal // slots differ in size
 	}
-	if total > 0 {
-		full := int(float64(min(done, total)) / float64(total) * barCells)
-		bar = strings.Repeat("#", full) + bar[full:]
-	}
-	line := fmt.Sprintf("%s [%s] %d of %d %s", r.What(), bar, j.Done, j.Total, r.Unit)
+	line := fmt.Sprintf("%s %s %d of %d %s", r.What(), bar(uint64(done), uint64(total)), j.Done, j.Total, r.Unit)
 	switch {
 	case r.Bytes != nil && *r.BytesTotal > 0:
 		line += fmt.Sprintf(", %s of %s", showBytes(*r.Bytes), showBytes(*r.BytesTotal))

@@ -44,6 +44,8 @@ then names the first line that was not tried. A line before that which is not
 counted as written may have been written all the same; importing it again does
 no harm.
 
+On a terminal a line on standard error shows how far it is.
+
 Prints: {"written":N,"failed":N}; nothing if the import could not begin.`,
 		Flags: []cli.Flag{&cli.DurationFlag{Name: "timeout", Value: importTimeoutDefault,
 			Usage: "how long `D` one write may take, retries included, up to 5m [$MUSTER_TIMEOUT]"}},
@@ -73,6 +75,7 @@ func kvImport(con *console, c *cli.Context) error {
 	defer s.close()
 
 	m := newImporter(s, name)
+	m.total = sizeOf(in)
 	err = m.run(c.Context, in)
 	if statusOf(err) == exitNoEndpoint && m.written == 0 {
 		return err
@@ -84,6 +87,18 @@ func kvImport(con *console, c *cli.Context) error {
 		return errQuiet(exitPartly)
 	}
 	return err
+}
+
+// sizeOf returns how many bytes there are to read, 0 where that is not known: of a pipe, or a terminal.
+func sizeOf(in io.Reader) uint64 {
+	f, ok := in.(*os.File)
+	if !ok {
+		return 0
+	}
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		return uint64(info.Size())
+	}
+	return 0
 }
 
 type countsRow struct {
@@ -107,10 +122,13 @@ func printCounts(s *errand, written, failed int) error {
 // set one key after the other, small lines took eight times as long.)
 type importer struct {
 	*errand
-	name string // of the input
-	bulk *client.Bulk
+	name  string // of the input
+	total uint64 // its bytes; 0: nobody knows
+	bulk  *client.Bulk
 
 	mu              sync.Mutex // guards what follows
+	read            uint64     // bytes of the input that were read
+	progress        meter
 	lines           map[uint64]importLine
 	keys            map[string]struct{} // of lines
 	written, failed int
@@ -125,14 +143,15 @@ type importLine struct {
 }
 
 func newImporter(s *errand, name string) *importer {
-	return &importer{errand: s, name: name, lines: map[uint64]importLine{}, keys: map[string]struct{}{}}
+	return &importer{errand: s, name: name, progress: meter{console: s.console}, lines: map[uint64]importLine{}, keys: map[string]struct{}{}}
 }
 
 func (m *importer) run(ctx context.Context, in io.Reader) error {
 	m.bulk = m.client.Bulk(ctx, importBytesMax, m.end)
 	m.bulk.Within(m.timeout)
-	err := m.read(in)
+	err := m.each(in)
 	m.bulk.Wait()
+	m.progress.clear() // no other goroutine draws it any more
 	if m.fatal != nil && m.untried > 0 {
 		return fmt.Errorf("%w; the lines from %d on were not tried", m.fatal, m.untried)
 	}
@@ -142,10 +161,10 @@ func (m *importer) run(ctx context.Context, in io.Reader) error {
 	return err
 }
 
-// read hands out one item per line until the input ends, a line can't be read,
+// each hands out one item per line until the input ends, a line can't be read,
 // or a write meets an error that is not one item's.
-func (m *importer) read(in io.Reader) error {
-	lines := newLineReader(in, lineMax)
+func (m *importer) each(in io.Reader) error {
+	lines := newLineReader(&importInput{in, m}, lineMax)
 	for {
 		line, err := lines.next()
 		var long *errLineLong
@@ -171,6 +190,36 @@ func (m *importer) read(in io.Reader) error {
 		}
 		m.bulk.Set(key, value, uint64(lines.number))
 	}
+}
+
+// importInput counts what is read of the input.
+type importInput struct {
+	io.Reader
+	importer *importer
+}
+
+func (r *importInput) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	r.importer.mu.Lock()
+	defer r.importer.mu.Unlock()
+	r.importer.read += uint64(n)
+	return n, err
+}
+
+// show draws now and then how far the import is. The caller holds mu.
+func (m *importer) show() {
+	if m.progress.due() {
+		m.progress.draw(importProgress(m.read, m.total, m.written))
+	}
+}
+
+// importProgress is how far an import is, for a person: what was read runs ahead of what is written, by
+// [importBytesMax] at most.
+func importProgress(read, total uint64, written int) string {
+	if total == 0 {
+		return fmt.Sprintf("import: %s written, %s read", counted(written, "key"), showBytes(read))
+	}
+	return fmt.Sprintf("import %s %s written, %s of %s read", bar(read, total), counted(written, "key"), showBytes(read), showBytes(total))
 }
 
 // begin notes a line, once no other with its key is under way; it says false
@@ -203,8 +252,10 @@ func (m *importer) end(line uint64, _ client.Written, err error) {
 	switch {
 	case err == nil:
 		m.written++
+		m.show()
 	case isItemsOwn(err):
 		m.failed++
+		m.progress.clear()
 		m.warnf("%s: line %d: value of %d bytes: set %s: %s", m.name, line, x.valueBytes, shown([]byte(x.key)), oneLine(err))
 	default:
 		m.failed++
@@ -218,6 +269,7 @@ func (m *importer) refuse(text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.failed++
+	m.progress.clear()
 	m.warnf("%s", text)
 }
 

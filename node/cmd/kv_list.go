@@ -24,15 +24,12 @@ listing, give --after the last key that it showed, and the same options as befor
 
 With -o json one object per line: {"key":…,"value":…,"version":…}; with --count
 {"count":N}.`,
-		Flags: []cli.Flag{
-			afterKeyFlag(),
-			&cli.StringFlag{Name: "from", DefaultText: "the first", Usage: "only keys from `K` on"},
-			&cli.StringFlag{Name: "to", DefaultText: "no end", Usage: "only keys below `K`"},
+		Flags: append(rangeFlags(),
 			&cli.BoolFlag{Name: "desc", Usage: "the last key first"},
 			&cli.IntFlag{Name: "limit", Usage: "at most `N` keys; 0: all"},
 			&cli.BoolFlag{Name: "keys", Usage: "without the values"},
 			&cli.BoolFlag{Name: "count", Usage: "only how many keys there are; the nodes count them"},
-		},
+		),
 		Action: con.action(kvList),
 	})
 }
@@ -45,16 +42,34 @@ func kvExportCommand(con *console) *cli.Command {
     {"key":"a/b","value":"text","version":17}
     {"key_base64":"/wA=","value_base64":"//79","version":18}
 
-The base64 form is for keys and values that are not valid UTF-8. --read local prints
-the first endpoint's own copy, which may lag.`,
-		Flags:  []cli.Flag{afterKeyFlag(), readFlag()},
+The base64 form is for keys and values that are not valid UTF-8. --from and --to bound
+the keys, --after goes on behind the last key of an export that was cut short. --read
+local prints the first endpoint's own copy, which may lag. Where standard error is a
+terminal, and standard output is not, a line shows how far it is.`,
+		Flags:  append(rangeFlags(), readFlag()),
 		Action: con.action(kvExport),
 	})
 }
 
-// afterKeyFlag continues a listing that has ended early.
-func afterKeyFlag() cli.Flag {
-	return &cli.StringFlag{Name: "after", DefaultText: "all", Usage: "only keys that come after `K`"}
+// rangeFlags bound a listing: [rangeOf] reads them. --after continues one that has ended early.
+func rangeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "after", DefaultText: "all", Usage: "only keys that come after `K`"},
+		&cli.StringFlag{Name: "from", DefaultText: "the first", Usage: "only keys from `K` on"},
+		&cli.StringFlag{Name: "to", DefaultText: "no end", Usage: "only keys below `K`"},
+	}
+}
+
+// rangeOf reads [rangeFlags] into o.
+func rangeOf(c *cli.Context, o *client.ListOptions) error {
+	o.From, o.To = []byte(c.String("from")), []byte(c.String("to"))
+	if len(o.To) > 0 && bytes.Compare(o.To, o.From) <= 0 {
+		return usagef("%s: --to %s, --from %s; want an end that comes behind the beginning", c.Command.HelpName, shown(o.To), shown(o.From))
+	}
+	if c.IsSet("after") {
+		o.After = []byte(c.String("after"))
+	}
+	return nil
 }
 
 type lineRow struct {
@@ -63,11 +78,9 @@ type lineRow struct {
 }
 
 func kvList(con *console, c *cli.Context) error {
-	o := client.ListOptions{
-		From: []byte(c.String("from")), To: []byte(c.String("to")), Descending: c.Bool("desc"), KeysOnly: c.Bool("keys"), Limit: c.Int("limit"),
-	}
-	if len(o.To) > 0 && bytes.Compare(o.To, o.From) <= 0 {
-		return usagef("muster kv list: --to %s, --from %s; want an end that comes behind the beginning", shown(o.To), shown(o.From))
+	o := client.ListOptions{Descending: c.Bool("desc"), KeysOnly: c.Bool("keys"), Limit: c.Int("limit")}
+	if err := rangeOf(c, &o); err != nil {
+		return err
 	}
 	if c.Bool("count") {
 		return kvCount(con, c, o)
@@ -92,7 +105,6 @@ func kvCount(con *console, c *cli.Context, o client.ListOptions) error {
 			return usagef("muster kv list: --count and --%s; want one of them", other)
 		}
 	}
-	o.After = []byte(c.String("after"))
 	return con.request(c, func(ctx context.Context, s *errand) error {
 		n, err := client.Count(ctx, s.client, []byte(c.Args().First()), o)
 		if err != nil {
@@ -110,7 +122,11 @@ func kvExport(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return listItems(con, c, client.ListOptions{Local: local}, listAsLines)
+	o := client.ListOptions{Local: local}
+	if err := rangeOf(c, &o); err != nil {
+		return err
+	}
+	return listItems(con, c, o, listAsLines)
 }
 
 // listForm is how a list is printed.
@@ -137,9 +153,6 @@ func listItems(con *console, c *cli.Context, o client.ListOptions, form listForm
 		return err
 	}
 	defer s.close()
-	if c.IsSet("after") {
-		o.After = []byte(c.String("after"))
-	}
 	asJSON := s.json || form == listAsLines
 	head := []string{"KEY", "VERSION"}
 	if !o.KeysOnly {
@@ -148,11 +161,17 @@ func listItems(con *console, c *cli.Context, o client.ListOptions, form listForm
 	var rows *table
 	var line []byte
 	count := 0
+	var progress *exportMeter
+	if form == listAsLines {
+		progress = newExportMeter(c.Context, s, []byte(c.Args().First()), o)
+		defer progress.clear()
+	}
 	err = eachItem(c.Context, s, []byte(c.Args().First()), o, func(i client.ListItem) error {
 		count++
 		if asJSON {
 			line = appendLine(line[:0], i, o.KeysOnly)
 			_, err := s.out.Write(line)
+			progress.wrote(len(line))
 			if s.call != nil {
 				s.call.mark(s.out, base64.StdEncoding.EncodeToString(i.Key))
 			}
@@ -181,6 +200,53 @@ func listItems(con *console, c *cli.Context, o client.ListOptions, form listForm
 		}
 	}
 	return err
+}
+
+// exportMeter shows how far an export is. A nil one shows nothing.
+type exportMeter struct {
+	meter
+	keys  int
+	total uint64 // keys that there were at the beginning; 0: nobody knows
+	bytes uint64 // that were printed
+}
+
+// newExportMeter returns nil where nobody would see the line, or where it would stand between the lines of the export.
+func newExportMeter(ctx context.Context, s *errand, prefix []byte, o client.ListOptions) *exportMeter {
+	if !s.watched || s.terminal {
+		return nil
+	}
+	m := &exportMeter{meter: meter{console: s.console}}
+	if !o.Local { // another copy may have more keys, and others
+		// The listing itself says what is wrong; a cluster below [shardmap.RangesLevel] counts nothing.
+		_ = s.with(ctx, func(ctx context.Context) (err error) {
+			m.total, err = client.Count(ctx, s.client, prefix, o)
+			return err
+		})
+	}
+	return m
+}
+
+// wrote counts a line of some bytes.
+func (m *exportMeter) wrote(bytes int) {
+	if m == nil {
+		return
+	}
+	m.keys++
+	m.bytes += uint64(bytes)
+	if !m.due() {
+		return
+	}
+	if m.total == 0 {
+		m.draw(fmt.Sprintf("export: %s, %s", counted(m.keys, "key"), showBytes(m.bytes)))
+		return
+	}
+	m.draw(fmt.Sprintf("export %s %d of %s, %s", bar(uint64(m.keys), m.total), m.keys, counted(int(m.total), "key"), showBytes(m.bytes)))
+}
+
+func (m *exportMeter) clear() {
+	if m != nil {
+		m.meter.clear()
+	}
 }
 
 // appendLine appends an item as a line of JSON, as [marshalLine] makes one of a [lineRow]: the encoder of any value takes

@@ -105,6 +105,7 @@ func TestUsage(t *testing.T) {
 		{"kv list --count --limit 3", "muster kv list: --count and --limit; want one of them"},
 		{"kv locate", "muster kv locate: an argument is missing; want muster kv locate K"},
 		{"kv import", "muster kv import: an argument is missing; want muster kv import FILE|-"},
+		{"kv export --from b --to a", `muster kv export: --to "a", --from "b"; want an end that comes behind the beginning`},
 		{"kv export --read never", `muster kv export: --read "never"; want linearizable or local`},
 		{"top now", `muster top: argument "now" is one too many; want muster top`},
 		{"top --every 10ms", "muster top: --every 10ms; want 1s to 5m0s"},

@@ -47,6 +47,8 @@ func TestJSONForms(t *testing.T) {
 		{"kv list --from {t}b --to {u}", 0, `{"key":"{t}b","value":"3","version":N}`},
 		{"kv list {t} --count", 0, `{"count":N}`},
 		{"kv export {t}b", 0, `{"key":"{t}b","value":"3","version":N}`},
+		{"kv export --from {t}b --to {u}", 0, `{"key":"{t}b","value":"3","version":N}`},
+		{"kv export {t} --after {t}a", 0, `{"key":"{t}b","value":"3","version":N}`},
 		{"kv del {t}b {t}x", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}b":N,"{t}x":N},"deleted":N}`},
 		{"kv set {t}c 1 --ttl 1h", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}c":N}}`},
 		{"kv set {t}c 2 --if-value 1", 0, `{"log_ids":["gN/N.N"],"versions":{"{t}c":N}}`},
