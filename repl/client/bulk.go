@@ -34,9 +34,11 @@ const bulkCost = 256
 // the one that the refusal came to must not wait.
 type Bulk struct {
 	client *Client
+	before []byte // the prefix of its namespace
 	ctx    context.Context
 	max    int
-	within time.Duration
+	within time.Duration // of the owner
+	whole  []byte        // of the owner: the key of the write that is begun, with the prefix
 	done   func(tag uint64, w Written, err error)
 	// room holds a token when something has ended since it was last taken.
 	room chan struct{}
@@ -87,6 +89,7 @@ func (b *Bulk) Set(key, value []byte, tag uint64) { b.SetWith(key, value, WriteO
 
 // SetWith is Set with a condition, or a time after which the key ends, as [Client.Set] takes them.
 func (b *Bulk) SetWith(key, value []byte, o WriteOptions, tag uint64) {
+	key = prefixed(&b.whole, b.before, key)
 	size := len(key) + len(value) + bulkCost
 	if !b.await(func() bool { return b.bytes+size <= b.max && len(b.calls) < bulkWritesMax || len(b.calls) == 0 }) {
 		b.report(tag, Written{}, b.stopped(key))

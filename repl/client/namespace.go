@@ -47,6 +47,16 @@ func (n *Namespace) Key(key []byte) []byte {
 	return append(append(make([]byte, 0, len(n.prefix)+len(key)), n.prefix...), key...)
 }
 
+// prefixed returns key with the prefix before it, in a buffer that is used again; key itself where there is no prefix, or
+// where it has no bytes, so that it is refused.
+func prefixed(buf *[]byte, before, key []byte) []byte {
+	if len(before) == 0 || len(key) == 0 {
+		return key
+	}
+	*buf = append(append((*buf)[:0], before...), key...)
+	return *buf
+}
+
 // whole is Key for a request. A key of no bytes stays one, so that the client refuses it.
 func (n *Namespace) whole(key []byte) []byte {
 	if len(key) == 0 {
@@ -130,6 +140,26 @@ func (n *Namespace) DeleteIf(ctx context.Context, key []byte, version uint64) (D
 	return d, err
 }
 
+// DeletePrefix is [DeletePrefix]. With an empty prefix it deletes all keys of the namespace, and also the key that is the
+// namespace's prefix alone, if there is one.
+func (n *Namespace) DeletePrefix(ctx context.Context, prefix []byte, o PrefixOptions) (PrefixDeleted, error) {
+	return DeletePrefix(ctx, n.client, n.Key(prefix), o)
+}
+
+// Bulk is [Client.Bulk], whose keys get the prefix.
+func (n *Namespace) Bulk(ctx context.Context, bytesMax int, done func(tag uint64, w Written, err error)) *Bulk {
+	b := n.client.Bulk(ctx, bytesMax, done)
+	b.before = n.prefix
+	return b
+}
+
+// Pipe is [Client.Pipe], whose keys get the prefix.
+func (n *Namespace) Pipe(ctx context.Context, inFlight int, done func(*Outcome)) *Pipe {
+	p := n.client.Pipe(ctx, inFlight, done)
+	p.before = n.prefix
+	return p
+}
+
 // Incr is [Client.Incr].
 func (n *Namespace) Incr(ctx context.Context, key []byte, by int64) (int64, Written, error) {
 	return n.client.Incr(ctx, n.whole(key), by)
@@ -173,6 +203,11 @@ func (n *Namespace) List(ctx context.Context, prefix []byte, o ListOptions) iter
 			}
 		}
 	}
+}
+
+// Locate is [Client.Locate].
+func (n *Namespace) Locate(ctx context.Context, key []byte) (Location, error) {
+	return n.client.Locate(ctx, n.whole(key))
 }
 
 // Count is [Count].

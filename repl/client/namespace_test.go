@@ -5,7 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -276,4 +280,185 @@ func TestNamespaceKnowsAllKeys(t *testing.T) {
 			t.Errorf("%T has %q; the namespace knows %q: see to the others in namespace.go", x.of, got, x.keys)
 		}
 	}
+}
+
+// The test above compares single calls. A bulk and a pipe of a namespace write its keys and no others, name whole keys in
+// what they refuse, and leave a key of no bytes to be refused.
+func TestNamespaceWritesMany(t *testing.T) {
+	f := newFakeOfLevel5(t, 3, 8)
+	c := f.open(Options{})
+	ns := In(c, "app/").In("a").In("/")
+	ctx := within(t, busyMax)
+	want := map[string]string{}
+	var refused []error
+	check := func(_ uint64, _ Written, err error) {
+		if err != nil {
+			refused = append(refused, err)
+		}
+	}
+	key := []byte("k000")
+	put := func(set func(key, value []byte, tag uint64), of string) {
+		for i := range 300 {
+			copy(key[1:], fmt.Sprintf("%03d", i)) // the caller's again at once
+			set(key, fmt.Append(nil, of, i), uint64(i))
+			want["app/a/"+string(key)] = fmt.Sprint(of, i)
+		}
+		set(nil, []byte("v"), 1000)
+		set([]byte(strings.Repeat("z", shardmap.KeyMax-len("app/a/")+1)), []byte("v"), 1001)
+	}
+	b := ns.Bulk(ctx, 0, check)
+	put(b.Set, "bulk")
+	b.SetWith([]byte("new"), []byte("1"), WriteOptions{IfAbsent: true}, 0)
+	want["app/a/new"] = "1"
+	b.Wait()
+	stored := func(what string) {
+		t.Helper()
+		if len(f.data) != len(want) {
+			t.Errorf("%s: %d keys are there, want %d", what, len(f.data), len(want))
+		}
+		for key, value := range want {
+			if string(f.data[key].value) != value {
+				t.Errorf("%s: %s has %q, want %q", what, key, f.data[key].value, value)
+			}
+		}
+		if len(refused) != 2 || !errors.Is(refused[0], ErrBadRequest) && !errors.Is(refused[1], ErrBadRequest) || !errors.Is(refused[1], ErrTooLarge) && !errors.Is(refused[0], ErrTooLarge) {
+			t.Errorf("%s: refused %v, want one for a key without bytes, and one for a key that is too long behind the prefix", what, refused)
+		}
+		refused = nil
+	}
+	stored("bulk")
+	got := 0
+	p := ns.Pipe(ctx, 10, func(o *Outcome) {
+		if o.Tag >= 2000 {
+			if i := o.Tag - 2000; o.Err != nil || string(o.Value) != fmt.Sprint("pipe", i) {
+				t.Errorf("get %d: %q, %v", i, o.Value, o.Err)
+			}
+			got++
+			return
+		}
+		check(o.Tag, o.Written, o.Err)
+	})
+	put(p.Set, "pipe")
+	p.Wait()
+	stored("pipe")
+	for i := range 300 {
+		p.Get(fmt.Appendf(nil, "k%03d", i), 2000+uint64(i), ReadOptions{})
+	}
+	p.Wait()
+	if got != 300 {
+		t.Errorf("%d of 300 gets ended", got)
+	}
+}
+
+// A namespace deletes what is behind its prefix and the one that it is given, and nothing else.
+func TestNamespaceDeletesPrefixes(t *testing.T) {
+	keys := []string{"ap", "app/", "app/a", "app/a/1", "app/a/2", "app/b", "app0"}
+	for _, tt := range []struct{ in, prefix, left string }{
+		{"app/", "a/", "ap app/ app/a app/b app0"},
+		{"app/", "a", "ap app/ app/b app0"},
+		{"app/", "none", "ap app/ app/a app/a/1 app/a/2 app/b app0"},
+		{"app/", "", "ap app0"},
+		{"", "app/", "ap app0"},
+	} {
+		f := newFake(t, 3, 8)
+		f.level = shardmap.RangesLevel
+		for _, key := range keys {
+			f.data[key] = fakeValue{[]byte("v"), 1}
+		}
+		done, err := In(f.open(Options{}), tt.in).DeletePrefix(within(t, busyMax), []byte(tt.prefix), PrefixOptions{})
+		var left []string
+		for key := range f.data {
+			left = append(left, key)
+		}
+		slices.Sort(left)
+		if got := strings.Join(left, " "); err != nil || got != tt.left || done.Keys != len(keys)-len(left) {
+			t.Errorf("%q in %q: %d deleted, %v, and %s are left, want %s", tt.prefix, tt.in, done.Keys, err, got, tt.left)
+		}
+	}
+}
+
+// notOfNamespaces are the calls of a client that a namespace leaves out: a program makes them of the client.
+var notOfNamespaces = map[string]string{
+	"Close": "a namespace is a view, and has nothing to close",
+
+	"KeepAlive": "of a lease, which has an id", "Keepalive": "of a lease", "Revoke": "of a lease", "Leases": "of leases",
+
+	"Heartbeat": "of services, which have names of their own", "Maintain": "of services", "Nearby": "of services", "Resolve": "of services",
+	"SetService": "of services", "DelService": "of services", "RemoveInstance": "of services", "Service": "of services", "Services": "of services", "WatchServices": "of services",
+
+	"AddNodes": "of nodes", "Check": "of nodes", "Counters": "of nodes", "Doctor": "of nodes", "LogRange": "of nodes", "Status": "of nodes", "Trail": "of nodes",
+	"Order": "of the table", "Plan": "of the table", "Table": "of the table", "Topology": "of the table", "TopologyAt": "of the table",
+	"SlotViews": "of slots", "Usage": "of limits, which name whole prefixes", "Backup": "of a group",
+
+	"Authority": "of the caller", "CanI": "of the caller", "Certificate": "of the caller", "Login": "of the caller", "RenewCertificate": "of the caller", "Whoami": "of the caller",
+
+	"In": "makes a namespace",
+}
+
+// Whatever a client can do with keys a namespace can do, too: a call that the client gains is either one of the namespace,
+// or is left out here, with the reason.
+func TestNamespaceHasCallsOfClient(t *testing.T) {
+	var calls []string
+	for m := range reflect.TypeFor[*Client]().Methods() {
+		calls = append(calls, m.Name)
+	}
+	calls = append(calls, functionsOfClient(t)...)
+	namespace := reflect.TypeFor[*Namespace]()
+	for _, name := range calls {
+		_, has := namespace.MethodByName(name)
+		why, left := notOfNamespaces[name]
+		switch {
+		case has && left && name != "In": // which a namespace has of its own
+			t.Errorf("%s is left out (%s), and the namespace has it", name, why)
+		case !has && !left:
+			t.Errorf("the client has %s, a namespace does not: add it, or leave it out with a reason", name)
+		}
+	}
+	for name := range notOfNamespaces {
+		if !slices.Contains(calls, name) {
+			t.Errorf("%s is left out, and the client does not have it", name)
+		}
+	}
+	for m := range namespace.Methods() {
+		if m.Name != "Key" && !slices.Contains(calls, m.Name) {
+			t.Errorf("a namespace has %s, the client does not", m.Name)
+		}
+	}
+}
+
+// functionsOfClient returns the exported functions of the package that take a client.
+func functionsOfClient(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !strings.HasSuffix(file.Name(), ".go") || strings.HasSuffix(file.Name(), "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file.Name(), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range parsed.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || f.Recv != nil || !f.Name.IsExported() {
+				continue
+			}
+			for _, p := range f.Type.Params.List {
+				star, ok := p.Type.(*ast.StarExpr)
+				if !ok {
+					continue
+				}
+				if name, ok := star.X.(*ast.Ident); ok && name.Name == "Client" {
+					names = append(names, f.Name.Name)
+				}
+			}
+		}
+	}
+	if !slices.Contains(names, "Count") {
+		t.Fatalf("found %q, without Count", names)
+	}
+	return names
 }

@@ -23,6 +23,7 @@ const PipeMax = 65536
 // requests, and is for many small ones.
 type Pipe struct {
 	client   *Client
+	before   []byte // the prefix of its namespace
 	ctx      context.Context
 	deadline time.Duration // of ctx, in the client's time; 0 if it has none
 	max      int
@@ -34,6 +35,7 @@ type Pipe struct {
 	got     []*piped // what is being told of
 	outcome Outcome
 	timer   *time.Timer
+	whole   []byte // the key of the request that is begun, with the prefix
 
 	// arrived holds a token when something has ended since it was taken.
 	arrived chan struct{}
@@ -104,6 +106,7 @@ func (p *Pipe) Reserve() {
 // Set sets key to value some time later. Key and value are the caller's again
 // when it returns. It waits while as much as may be is under way.
 func (p *Pipe) Set(key, value []byte, tag uint64) {
+	key = prefixed(&p.whole, p.before, key)
 	y := p.take(key, tag)
 	if y == nil {
 		return
@@ -117,6 +120,7 @@ func (p *Pipe) Set(key, value []byte, tag uint64) {
 
 // Get reads key some time later, and waits like [Pipe.Set].
 func (p *Pipe) Get(key []byte, tag uint64, o ReadOptions) {
+	key = prefixed(&p.whole, p.before, key)
 	y := p.take(key, tag)
 	if y == nil {
 		return
