@@ -28,7 +28,7 @@ const backupTimeoutDefault = time.Minute
 
 func backupTakeCommand(con *console) *cli.Command {
 	return verb(cli.Command{
-		Name: "take", Usage: "write all keys and services into a file; \"muster backup FILE\" for short", ArgsUsage: "FILE",
+		Name: "take", Usage: "write all keys and services into a file; \"muster backup FILE\" for short", ArgsUsage: "FILE|-",
 		Description: `Takes the groups one after the other. Of each the file has all keys and services as
 they were at one entry of its log, whatever is written meanwhile; of several groups
 it is not one moment. A group that loses its leader, or whose slots move, is taken
@@ -37,6 +37,9 @@ again, so that each slot is in the file once.
 The file is written beside FILE, as FILE.partial, synced, read back and verified, and
 then renamed. It has the values of all keys and the secrets of services in it, so
 only its owner can read it. Users, roles, settings, sessions and leases are not in it.
+
+"-" is standard output, unless that is a terminal. The backup is verified on its way there, and
+then a line on standard error says what is in it: keep nothing of a command that ends otherwise.
 
 Prints: {"file":…,"groups":N,"keys":N,"services":N,"bytes":N}, the last of names and values.`,
 		Flags: []cli.Flag{
@@ -50,8 +53,8 @@ Prints: {"file":…,"groups":N,"keys":N,"services":N,"bytes":N}, the last of nam
 
 func backupShowCommand(con *console) *cli.Command {
 	return localVerb(cli.Command{
-		Name: "show", Usage: "verify a backup and say what is in it", ArgsUsage: "FILE",
-		Description: `Reads all of FILE and asks no cluster. A byte that is not as it was written, or one
+		Name: "show", Usage: "verify a backup and say what is in it", ArgsUsage: "FILE|-",
+		Description: `Reads all of FILE, or of standard input, and asks no cluster. A byte that is not as it was written, or one
 that is missing, is an error that names the place.
 
 With -o json: {"file":…,"cluster":…,"cluster_id":…,"made_at":…,"version":…,"sha256":…,"keys":N,
@@ -84,6 +87,9 @@ func backupTake(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 1, 1); err != nil {
 		return err
 	}
+	if c.Args().First() == toOutput {
+		return backupStream(con, c)
+	}
 	f, err := newBackupFile(c.Command.HelpName, c.Args().First(), c.Bool("force"))
 	if err != nil {
 		return err
@@ -113,8 +119,8 @@ type backupFile struct {
 const partialEnd = ".partial"
 
 func newBackupFile(command, name string, force bool) (*backupFile, error) {
-	if name == fromInput || name == "" {
-		return nil, usagef("%s: FILE %q: want the name of a file, which is read back before it counts", command, name)
+	if name == "" {
+		return nil, usagef("%s: FILE %q: want the name of a file, or - for standard output", command, name)
 	}
 	b := &backupFile{name: name, partial: name + partialEnd, force: force}
 	if err := b.free(); err != nil {
@@ -207,6 +213,18 @@ func verifyBackup(name string) (*backup.Manifest, error) {
 	return m, nil
 }
 
+// verifyInput is [verifyBackup], also of standard input.
+func verifyInput(con *console, name string) (*backup.Manifest, error) {
+	if name != fromInput {
+		return verifyBackup(name)
+	}
+	m, err := backup.Verify(bufio.NewReaderSize(con.in, backupReadBytes))
+	if err != nil {
+		return nil, fmt.Errorf("standard input: %w", err)
+	}
+	return m, nil
+}
+
 // openBackup opens the file of a backup.
 func openBackup(name string) (*os.File, error) {
 	f, err := os.Open(name)
@@ -257,7 +275,7 @@ func backupShow(con *console, c *cli.Context) error {
 		return err
 	}
 	name := c.Args().First()
-	m, err := verifyBackup(name)
+	m, err := verifyInput(con, name)
 	if err != nil {
 		return err
 	}

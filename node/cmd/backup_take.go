@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -36,10 +37,18 @@ type taker struct {
 
 // take writes a backup into the file, verifies it and gives it its name.
 func (b *backupFile) take(ctx context.Context, s *errand) (*backup.Manifest, error) {
-	buffered := bufio.NewWriterSize(b.f, backupReadBytes)
+	if _, err := takeInto(ctx, s, b.f); err != nil {
+		return nil, fmt.Errorf("%w; %s was not written", err, b.name)
+	}
+	return b.settle()
+}
+
+// takeInto writes a backup to out.
+func takeInto(ctx context.Context, s *errand, out io.Writer) (*backup.Manifest, error) {
+	buffered := bufio.NewWriterSize(out, backupReadBytes)
 	w, err := backup.NewWriter(buffered)
 	if err != nil {
-		return nil, b.unwritten(err)
+		return nil, err
 	}
 	k := &taker{errand: s, w: w, taken: map[raft.GroupID]*backup.Group{}, attempts: map[raft.GroupID]uint32{}}
 	k.progress = transfer{meter: meter{console: s.console}, what: "backup of"}
@@ -50,23 +59,15 @@ func (b *backupFile) take(ctx context.Context, s *errand) (*backup.Manifest, err
 	}
 	m := newManifest(table)
 	if err := k.all(ctx, table); err != nil {
-		return nil, b.unwritten(err)
+		return nil, err
 	}
 	for _, id := range slices.Sorted(maps.Keys(k.taken)) {
 		m.Groups = append(m.Groups, *k.taken[id])
 	}
 	if err := w.Finish(m); err != nil {
-		return nil, b.unwritten(err)
+		return nil, err
 	}
-	if err := buffered.Flush(); err != nil {
-		return nil, b.unwritten(err)
-	}
-	return b.settle()
-}
-
-// unwritten says that nothing is left of the backup.
-func (b *backupFile) unwritten(err error) error {
-	return fmt.Errorf("%w; %s was not written", err, b.name)
+	return m, buffered.Flush()
 }
 
 // table returns the table as some node has it.

@@ -203,6 +203,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	one := clustertest.Start(t, 1)
 	restoreWithKill(t, one, file)
 	holdsAll(t, one, k)
+	sendsWhole(t, one, k)
 	one.Kill(0)
 	sizes := []int{3}
 	if *restoreFive {
@@ -223,6 +224,23 @@ func TestBackupUnderLoad(t *testing.T) {
 			other.Kill(i)
 		}
 	}
+}
+
+// sendsWhole has a backup sent to standard output: it is the backup and nothing else, and what it is stands elsewhere.
+func sendsWhole(t *testing.T, c *clustertest.Cluster, k *kept) {
+	t.Helper()
+	r := c.Run("backup", "-")
+	want := fmt.Sprintf("%d keys, 1 service", k.manifest.Keys())
+	if r.Status != 0 || !strings.Contains(r.Stderr, want) || strings.Count(r.Stderr, "\n") != 1 {
+		t.Fatalf("status %d, standard error %q, want %q", r.Status, r.Stderr, want)
+	}
+	m, err := backup.Verify(strings.NewReader(r.Stdout))
+	if err != nil || m.Keys() != k.manifest.Keys() || m.Services() != 1 {
+		t.Errorf("%d keys came out, want %d: %v", m.Keys(), k.manifest.Keys(), err)
+	}
+	clustertest.RunIn(t, r.Stdout, "backup", "show", "-").Done(t)
+	cut := clustertest.RunIn(t, r.Stdout[:len(r.Stdout)-1], "backup", "show", "-")
+	cut.Refused(t, clustertest.ExitRefused, "standard input: ")
 }
 
 // fill writes values that can't be packed.
