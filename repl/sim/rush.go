@@ -22,6 +22,9 @@ const (
 	// rushMax is about how much later than its carrier proposes a seal a write to the slot
 	// begins: the seal is applied once most disks have it.
 	rushMax = 8 * time.Millisecond
+	// clearEvery is how many writes of a rush there are for each that deletes a prefix instead, in runs with such
+	// rushes, and clearRushEvery how many seals there are for each slot with one more rush.
+	clearEvery, clearRushEvery = 2, 2
 )
 
 // sealing has clients rush to slots that a carrier is about to have sealed by a command, if
@@ -38,7 +41,7 @@ func (x *shuffle) sealing(command []byte) {
 	}
 	rushes := 0
 	for i := range steps {
-		if s := steps[i].Slot; rushes < rushSlots && x.hasKeys(s) && c.chance.below(rushEvery) == 0 {
+		if s := steps[i].Slot; rushes < rushSlots && x.hasKeys(s) && (c.chance.below(rushEvery) == 0 || x.clears && x.own.below(clearRushEvery) == 0) {
 			rushes++
 			for _, cl := range c.clients {
 				e := c.queue.get(evRush)
@@ -66,9 +69,12 @@ func (cl *simClient) rush(s shardmap.Slot) {
 	o := &op{client: cl, number: c.history.begin(), cell: c.history.cellIn(c, s), group: c.lives.owner(s)}
 	o.key = o.cell.key(c)
 	o.call = client.Call{Owner: o, Slot: s}
-	if o.cell.counter || c.grants.newer(c) {
+	switch {
+	case c.shuffle.clears && !o.cell.counter && c.builds.reached(shardmap.RangesLevel) && c.shuffle.own.below(clearEvery) == 0:
+		beginDelPrefix(o, c)
+	case o.cell.counter || c.grants.newer(c):
 		o.beginNewer(c)
-	} else {
+	default:
 		o.beginWrite(c)
 	}
 	cl.submit(o)

@@ -28,6 +28,9 @@ const (
 	// regretEvery is how many seals there are for each behind which people cancel the job, if
 	// they do so at all.
 	regretEvery = 2
+	// clearsEvery is how many runs in which slots move there are for each in which clients delete prefixes of slots that are
+	// about to be sealed.
+	clearsEvery = 2
 	// noMove is no move's number: group 0 was founded by that entry, or later.
 	noMove = 1
 	// deadNever is after how long a node is dead in runs in which none is replaced.
@@ -38,6 +41,8 @@ const (
 type shuffle struct {
 	c      *cluster
 	active bool
+	clears bool   // clients that rush to a slot also delete its prefixes
+	own    chance // of clears
 	pace   time.Duration
 	last   []shardmap.SlotTarget    // of the last order that moved slots
 	table  *shardmap.Table          // the newest; nil before the founding
@@ -58,6 +63,8 @@ func (x *shuffle) draw(c *cluster) {
 	own := chance(c.options.Seed*0xd1342543de82ef95 + 7)
 	x.c = c
 	x.active = c.options.has(Slots, own.below(slotsEvery) == 0)
+	x.clears = x.active && own.below(clearsEvery) == 0
+	x.own = own
 	x.moves = map[moveID]shardmap.Move{}
 }
 
