@@ -33,6 +33,7 @@ type diskWatch struct {
 	after time.Duration
 
 	hangs atomic.Bool // stall is set
+	dead  atomic.Bool // the node was killed: nothing changes on the disk any more
 
 	mu    sync.Mutex // guards all below; held over no operation and no line of the log, which may go to the same disk
 	ops   []diskOp   // those without a time are free
@@ -178,18 +179,27 @@ func (w *diskWatch) Open(name string) (vfs.File, error) {
 
 // Create implements [vfs.FS].
 func (w *diskWatch) Create(name string) (vfs.File, error) {
+	if w.dead.Load() {
+		return nil, errDead
+	}
 	defer w.end(w.begin("create", name))
 	return w.file(name)(w.FS.Create(name))
 }
 
 // Rename implements [vfs.FS].
 func (w *diskWatch) Rename(from, to string) error {
+	if w.dead.Load() {
+		return errDead
+	}
 	defer w.end(w.begin("rename", to))
 	return w.FS.Rename(from, to)
 }
 
 // Remove implements [vfs.FS].
 func (w *diskWatch) Remove(name string) error {
+	if w.dead.Load() {
+		return errDead
+	}
 	defer w.end(w.begin("remove", name))
 	return w.FS.Remove(name)
 }
@@ -202,12 +212,18 @@ func (w *diskWatch) List(dir string) ([]string, error) {
 
 // MkdirAll implements [vfs.FS].
 func (w *diskWatch) MkdirAll(dir string) error {
+	if w.dead.Load() {
+		return errDead
+	}
 	defer w.end(w.begin("making", dir))
 	return w.FS.MkdirAll(dir)
 }
 
 // SyncDir implements [vfs.FS].
 func (w *diskWatch) SyncDir(dir string) error {
+	if w.dead.Load() {
+		return errDead
+	}
 	defer w.end(w.begin("sync", dir))
 	return w.FS.SyncDir(dir)
 }
@@ -267,16 +283,25 @@ func (f *watchedFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (f *watchedFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.w.dead.Load() {
+		return 0, errDead
+	}
 	defer f.w.end(f.w.begin("write", f.name))
 	return f.File.WriteAt(p, off)
 }
 
 func (f *watchedFile) Sync() error {
+	if f.w.dead.Load() {
+		return errDead
+	}
 	defer f.w.end(f.w.begin("sync", f.name))
 	return f.File.Sync()
 }
 
 func (f *watchedFile) Truncate(size int64) error {
+	if f.w.dead.Load() {
+		return errDead
+	}
 	defer f.w.end(f.w.begin("truncate", f.name))
 	return f.File.Truncate(size)
 }
@@ -299,6 +324,9 @@ type watchedSyncFile struct {
 
 // WriteSync implements [vfs.SyncWriter].
 func (f *watchedSyncFile) WriteSync(p []byte, off int64) error {
+	if f.w.dead.Load() {
+		return errDead
+	}
 	defer f.w.end(f.w.begin("write and sync", f.name))
 	return f.direct.WriteSync(p, off)
 }

@@ -64,8 +64,14 @@ func run(ctx context.Context, c Config, log *slog.Logger, l limits, ready func(n
 // because its disk does not answer.
 var ErrNotStopped = errors.New("the node ends without its disk")
 
+// ErrKilled, as the cause of the end of the context of [Run], has the node end as one whose process is killed: it hands
+// nothing over, answers nothing more, and leaves its directory as it is at that moment, without the note of a clean stop.
+// Run returns nil. It is for tests of programs that use a cluster, in whose process no node can be killed alone.
+var ErrKilled = errors.New("the node is killed")
+
 // runOn is run on a disk.
 func runOn(ctx context.Context, disk vfs.FS, c Config, log *slog.Logger, l limits, ready func(n *Node, addr string)) error {
+	log = slog.New(&lastWords{log.Handler(), ctx}) // a killed node says nothing of what it can't do any more
 	w := newDiskWatch(disk, log, l.stallAfter)
 	defer w.stop()
 	over, ending := make(chan error, 1), make(chan struct{})
@@ -142,6 +148,11 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		ask: n.askFounder, askMember: n.askMember, invitations: make(chan struct{}, 1),
 	}
 	defer n.close()
+	defer func() {
+		if wasKilled(ctx) {
+			n.die(w)
+		}
+	}()
 	defer close(ending)
 	if err := n.enrolment.identify(); err != nil {
 		return err
@@ -186,6 +197,9 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	}
 	select {
 	case <-ctx.Done():
+		if wasKilled(ctx) {
+			return nil
+		}
 		n.log.Info("node stops")
 		n.running().HandOver(handOverMax)
 		return nil

@@ -47,7 +47,7 @@ type Options struct {
 }
 
 // Cluster is a cluster that runs in this process. Any number of goroutines may call its methods, but
-// Ready, StopNode, StartNode and Close one at a time.
+// Ready, StopNode, KillNode, StartNode and Close one at a time.
 type Cluster struct {
 	dir     string
 	scratch bool // dir goes with the cluster
@@ -61,7 +61,7 @@ type Cluster struct {
 // member is one node, in one life after the other.
 type member struct {
 	config node.Config
-	stop   context.CancelFunc
+	stop   context.CancelCauseFunc
 	ended  chan error // what this life ended with; nil while there is none
 }
 
@@ -255,12 +255,21 @@ func (c *Cluster) healthy(ctx context.Context, m *member) error {
 
 // StopNode stops the node with number i, 0 for the first, as SIGTERM stops muster serve: it hands over
 // what it leads, and closes its connections. The error says what was wrong with its end.
-func (c *Cluster) StopNode(i int) error {
+func (c *Cluster) StopNode(i int) error { return c.end(i, nil) }
+
+// KillNode ends the node with number i, 0 for the first, as SIGKILL ends muster serve: it hands nothing over, calls that it
+// has not answered end without an answer, and its data is left as it is. Others lead in its place within seconds.
+// [Cluster.StartNode] starts it again, as after a crash. As with SIGKILL, and other than with a power cut, what it has
+// written is there, synced or not. It returns when the node is gone.
+func (c *Cluster) KillNode(i int) error { return c.end(i, node.ErrKilled) }
+
+// end ends a node, for a reason that [node.Run] understands.
+func (c *Cluster) end(i int, why error) error {
 	m := c.members[i]
 	if m.stop == nil {
 		return fmt.Errorf("node %s is stopped already", m.config.Name)
 	}
-	m.stop()
+	m.stop(why)
 	m.stop = nil
 	if err := <-m.ended; err != nil {
 		return fmt.Errorf("node %s: %w", m.config.Name, err)
@@ -276,7 +285,7 @@ func (c *Cluster) StartNode(i int) error {
 		return fmt.Errorf("node %s runs already", m.config.Name)
 	}
 	var ctx context.Context
-	ctx, m.stop = context.WithCancel(context.Background())
+	ctx, m.stop = context.WithCancelCause(context.Background())
 	m.ended = make(chan error, 1)
 	listens := make(chan struct{})
 	go func() { m.ended <- node.Run(ctx, m.config, c.log, func(string) { close(listens) }) }()
@@ -284,7 +293,7 @@ func (c *Cluster) StartNode(i int) error {
 	case <-listens:
 		return nil
 	case err := <-m.ended:
-		m.stop()
+		m.stop(nil)
 		m.stop = nil
 		return fmt.Errorf("node %s: %w", m.config.Name, err)
 	}
@@ -298,7 +307,7 @@ func (c *Cluster) Close() error {
 	// is about to stop too.
 	for _, m := range c.members {
 		if m.stop != nil {
-			m.stop()
+			m.stop(nil)
 		}
 	}
 	for i, m := range c.members {

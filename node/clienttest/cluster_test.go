@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -216,5 +217,108 @@ func TestRefused(t *testing.T) {
 	}
 	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
 		t.Errorf("they leave %v, %v", left, err)
+	}
+}
+
+// A node that is killed leaves no note of a clean stop, answers nothing any more, and is back with all that it had once it is
+// started again, while programs that write lose no acknowledged write. One would doubt it: it ends in a process that goes on.
+func TestNodesDieAndStart(t *testing.T) {
+	c := clienttest.StartCluster(t, 3)
+	ctx := within(t)
+	var mu sync.Mutex
+	acknowledged := map[string]bool{}
+	more := make(chan struct{}, 1) // a token: something was acknowledged
+	writing, stop := context.WithCancel(ctx)
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	defer stop()
+	for w := range 8 {
+		writers.Go(func() {
+			for i := 0; writing.Err() == nil; i++ {
+				key := fmt.Sprintf("key/%d.%d", w, i)
+				if _, err := c.Client().Set(writing, []byte(key), []byte("v"), client.WriteOptions{}); err == nil {
+					mu.Lock()
+					acknowledged[key] = true
+					mu.Unlock()
+					select {
+					case more <- struct{}{}:
+					default:
+					}
+				}
+			}
+		})
+	}
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(acknowledged)
+	}
+	goOn := func() { // waits until more is acknowledged
+		t.Helper()
+		for due := count() + 200; count() < due; {
+			select {
+			case <-more:
+			case <-ctx.Done():
+				t.Fatal("writes do not go on")
+			}
+		}
+	}
+	for i := range c.Endpoints() {
+		goOn()
+		if err := c.KillNode(i); err != nil {
+			t.Error(err)
+		}
+		if err := c.KillNode(i); err == nil || !strings.Contains(err.Error(), fmt.Sprint("n", i+1)) {
+			t.Errorf("killed twice: got %v", err)
+		}
+		if clean := c.StoppedClean(i); clean {
+			t.Errorf("node %d was killed, and noted a clean stop", i+1)
+		}
+		if conn, err := net.Dial("tcp", c.Endpoints()[i]); err == nil {
+			conn.Close()
+			t.Errorf("node %d still listens", i+1)
+		}
+		goOn()
+		if err := c.StartNode(i); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Ready(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// All at once: what was acknowledged is on the disks.
+	stop()
+	writers.Wait()
+	for i := range c.Endpoints() {
+		if err := c.KillNode(i); err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range c.Endpoints() {
+		if err := c.StartNode(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for item, err := range c.Client().List(ctx, []byte("key/"), client.ListOptions{KeysOnly: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		there[string(item.Key)] = true
+	}
+	for key := range acknowledged {
+		if !there[key] {
+			t.Errorf("%s was acknowledged, and is not there", key)
+		}
+	}
+	t.Logf("%d writes were acknowledged", len(acknowledged))
+	if err := c.StopNode(0); err != nil {
+		t.Error(err)
+	}
+	if !c.StoppedClean(0) {
+		t.Error("a node that was stopped has not noted it")
 	}
 }

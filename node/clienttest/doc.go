@@ -2,8 +2,7 @@
 //
 // The nodes are real: those of muster serve, in the process of the test, with scratch data and on free
 // ports of loopback. One is ready in a third of a second, so each test may have its own. It has no clock
-// of its own: a TTL of a second takes a second. It can't kill a node, for that would end the test too,
-// nor cut the network between nodes.
+// of its own: a TTL of a second takes a second. It can't cut the network between nodes.
 //
 // In a test:
 //
@@ -12,7 +11,8 @@
 //		… // c is a *client.Client, the cluster is empty, and all ends with the test
 //	}
 //
-// [StartCluster] starts several nodes, which a test may stop and start again: [Cluster.StopNode].
+// [StartCluster] starts several nodes, which a test may stop, or kill, and start again: [Cluster.StopNode],
+// [Cluster.KillNode].
 // [New] is for a cluster that many tests share, from TestMain or an example.
 //
 // The program that is tested connects with [Cluster.Options]. It connects as one does to nodes that
@@ -20,5 +20,5 @@
 //
 // # Goroutines
 //
-//	node  one per life of a node, with those that node starts: begun by StartNode, ended by StopNode or Close
+//	node  one per life of a node, with those that node starts: begun by StartNode, ended by StopNode, KillNode or Close
 package clienttest

@@ -1,0 +1,41 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+)
+
+// wasKilled reports whether a context of [Run] has ended with [ErrKilled].
+func wasKilled(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrKilled) }
+
+// die cuts a node off, as the end of its process does: first from all who ask it something, so that nobody is told what comes
+// of the disk, and then from that. What close does behind it frees what the node has in this process.
+func (n *Node) die(disk *diskWatch) {
+	n.door.close()
+	disk.dead.Store(true)
+}
+
+// errDead is what a node that was killed meets at its disk.
+var errDead = errors.New("the node was killed")
+
+// lastWords is the log of a node, which is silent from when it is killed.
+type lastWords struct {
+	slog.Handler
+	life context.Context // of [Run]
+}
+
+// Enabled implements [slog.Handler].
+func (l *lastWords) Enabled(ctx context.Context, level slog.Level) bool {
+	return !wasKilled(l.life) && l.Handler.Enabled(ctx, level)
+}
+
+// WithAttrs implements [slog.Handler].
+func (l *lastWords) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &lastWords{l.Handler.WithAttrs(attrs), l.life}
+}
+
+// WithGroup implements [slog.Handler].
+func (l *lastWords) WithGroup(name string) slog.Handler {
+	return &lastWords{l.Handler.WithGroup(name), l.life}
+}
