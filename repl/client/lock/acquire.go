@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"muster/repl/client"
-	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -47,7 +46,7 @@ func acquire(ctx context.Context, c cluster, name string, o Options) (*Lock, err
 		}
 		if err := a.free(ctx, held.Holder.Token); err != nil {
 			if ctx.Err() != nil {
-				held.Cause, err = context.Cause(ctx), held
+				held.Cause, err = whyOver(ctx), held
 			}
 			return nil, a.ended(ctx, err)
 		}
@@ -119,7 +118,7 @@ func (a *attempt) once(ctx context.Context) (*Lock, error) {
 		switch {
 		case err == nil:
 			return hold(ctx, a, Token(now.version)), nil
-		case isCode(err, wire.CodeNotFound): // the lease has ended, and with it what was set under it
+		case errors.Is(err, client.ErrNotFound): // the lease has ended, and with it what was set under it
 			a.lease = 0
 		case !unsure(err) || ctx.Err() != nil:
 			return nil, err

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"muster/repl/client"
-	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -66,7 +65,7 @@ func (r remote) take(ctx context.Context, name string, value []byte, id shardmap
 		Else: []client.Op{client.OpGet(key)},
 	})
 	switch {
-	case isCode(err, wire.CodeTooLarge):
+	case errors.Is(err, client.ErrTooLarge):
 		return record{}, errForeign(name) // the get read more than any lock has
 	case err != nil:
 		return record{}, err

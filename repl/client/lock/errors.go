@@ -1,9 +1,11 @@
 package lock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
+	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -69,18 +71,17 @@ func errForeign(name string) error {
 	return wire.BadRequest(object(name), "the key of that name holds something that is no lock", "choose another name, or delete the key")
 }
 
-func isCode(err error, codes ...wire.Code) bool {
-	var e *wire.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	for _, c := range codes {
-		if e.Code == c {
-			return true
-		}
-	}
-	return false
+// unsure reports whether nobody knows if a request was carried out.
+func unsure(err error) bool {
+	return errors.Is(err, client.ErrMaybeApplied) || errors.Is(err, client.ErrStaleSession)
 }
 
-// unsure reports whether nobody knows if a request was carried out.
-func unsure(err error) bool { return isCode(err, wire.CodeMaybeApplied, wire.CodeStaleSession) }
+// whyOver returns why ctx has ended, as the calls of [client.Client] do: errors.Is finds in it the error that every
+// context has at its end, and the cause that this one was given.
+func whyOver(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}

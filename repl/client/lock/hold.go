@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"muster/repl/client"
-	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -108,7 +107,7 @@ func (l *Lock) keepOnce() time.Duration {
 	asked := l.held.clock.now()
 	err := l.cluster.keepAlive(l.ctx, l.lease) // for as long as the lock is held
 	switch {
-	case isCode(err, wire.CodeNotFound):
+	case errors.Is(err, client.ErrNotFound):
 		l.lose(errEnded)
 	case errors.Is(err, client.ErrClosed):
 		l.lose(err)
@@ -133,7 +132,7 @@ func (l *Lock) lookForKey() {
 }
 
 // Release gives the lock up, and ends its context first. It returns a [*LostError] if the lock was lost before. With any other
-// error the lock ends by itself when its TTL is over; to call Release again may end it sooner.
+// error, as that of a ctx that has ended already, the lock stays taken until its TTL is over; to call Release again may end it sooner.
 func (l *Lock) Release(ctx context.Context) error {
 	l.end(ErrReleased)
 	l.running.Wait()
@@ -142,7 +141,7 @@ func (l *Lock) Release(ctx context.Context) error {
 	switch {
 	case errors.As(context.Cause(l.ctx), &lost):
 		return lost
-	case isCode(err, wire.CodeNotFound):
+	case errors.Is(err, client.ErrNotFound):
 		return nil
 	case err != nil:
 		return fmt.Errorf("release %s: %w", object(l.name), err)

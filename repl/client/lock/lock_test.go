@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"muster/repl/wire"
+	"muster/repl/client"
 	"muster/shardmap"
 )
 
@@ -55,7 +55,7 @@ func TestLockPassesOn(t *testing.T) {
 
 		_, err := try(t.Context(), w, worldName, Options{})
 		var held *HeldError
-		if !errors.As(err, &held) || held.Holder.Token != first.Token() || string(held.Holder.Value) != "first" || !isCode(err, wire.CodeConflict) {
+		if !errors.As(err, &held) || held.Holder.Token != first.Token() || string(held.Holder.Value) != "first" || !errors.Is(err, client.ErrConflict) {
 			t.Errorf("a try beside the holder: %v", err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -64,6 +64,12 @@ func TestLockPassesOn(t *testing.T) {
 		_, err = acquire(ctx, w, worldName, Options{})
 		if !errors.As(err, &held) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `is held by "first"`) {
 			t.Errorf("a wait that ends: %v", err)
+		}
+		why := errors.New("the user has gone")
+		given, cancel := context.WithTimeoutCause(t.Context(), time.Minute, why)
+		defer cancel()
+		if _, err := acquire(given, w, worldName, Options{}); !errors.As(err, &held) || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, why) {
+			t.Errorf("a wait that ends with a cause: %v", err)
 		}
 		if n := w.requests["take"] + w.requests["grant"]; n != before {
 			t.Errorf("a wait in vain wrote %d times", n-before)
@@ -105,7 +111,7 @@ func TestLockEndsWithItsHolder(t *testing.T) {
 			t.Errorf("lost after %s, want 5.1s to 8.1s", lost)
 		}
 		var why *LostError
-		if err := l.Err(); !errors.As(err, &why) || why.Token != l.Token() || !isCode(err, wire.CodeConflict) || !strings.Contains(err.Error(), errUnconfirmed.Error()) {
+		if err := l.Err(); !errors.As(err, &why) || why.Token != l.Token() || !errors.Is(err, client.ErrConflict) || !strings.Contains(err.Error(), errUnconfirmed.Error()) {
 			t.Errorf("lost: %v", err)
 		}
 		w.ends(l)
@@ -203,11 +209,11 @@ func TestForeignKey(t *testing.T) {
 		for _, value := range []string{"", "17", "muster-lock/1 ", "muster-lock/2 " + strings.Repeat("0", ownerDigits) + "\n"} {
 			w.set(shardmap.Op{Kind: shardmap.OpSet, Key: []byte(worldName), Value: []byte(value)})
 			_, err := acquire(t.Context(), w, worldName, Options{})
-			if !isCode(err, wire.CodeBadRequest) || !strings.Contains(err.Error(), "no lock") {
+			if !errors.Is(err, client.ErrBadRequest) || !strings.Contains(err.Error(), "no lock") {
 				t.Errorf("value %q: %v", value, err)
 			}
 			for _, err := range observe(t.Context(), w, worldName) {
-				if !isCode(err, wire.CodeBadRequest) {
+				if !errors.Is(err, client.ErrBadRequest) {
 					t.Errorf("value %q is observed: %v", value, err)
 				}
 			}
@@ -255,31 +261,31 @@ func TestBadOptions(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		o    Options
-		code wire.Code
+		kind error
 		want string
 	}{
-		{"", Options{}, wire.CodeBadRequest, "name"},
-		{strings.Repeat("n", NameMax+1), Options{}, wire.CodeTooLarge, "name: over the limit (4097 bytes, the limit is 4096)"},
-		{"n", Options{TTL: -1}, wire.CodeBadRequest, "ttl"},
-		{"n", Options{TTL: TTLMin - 1}, wire.CodeBadRequest, "want 1s to 24h"},
-		{"n", Options{TTL: TTLMax + 1}, wire.CodeTooLarge, "the limit is 24h"},
-		{"n", Options{Value: make([]byte, ValueMax+1)}, wire.CodeTooLarge, "the limit is 4096"},
+		{"", Options{}, client.ErrBadRequest, "name"},
+		{strings.Repeat("n", NameMax+1), Options{}, client.ErrTooLarge, "name: over the limit (4097 bytes, the limit is 4096)"},
+		{"n", Options{TTL: -1}, client.ErrBadRequest, "ttl"},
+		{"n", Options{TTL: TTLMin - 1}, client.ErrBadRequest, "want 1s to 24h"},
+		{"n", Options{TTL: TTLMax + 1}, client.ErrTooLarge, "the limit is 24h"},
+		{"n", Options{Value: make([]byte, ValueMax+1)}, client.ErrTooLarge, "the limit is 4096"},
 	} {
 		for _, f := range []func(context.Context, cluster, string, Options) (*Lock, error){acquire, try} {
-			if _, err := f(t.Context(), nil, tt.name, tt.o); !isCode(err, tt.code) || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("%+v: got %v, want code %s and %q", tt.o, err, tt.code, tt.want)
+			if _, err := f(t.Context(), nil, tt.name, tt.o); !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%+v: got %v, want %v and %q", tt.o, err, tt.kind, tt.want)
 			}
 		}
 		if len(tt.o.Value) == 0 && tt.o.TTL == 0 {
 			for _, err := range []error{second(Look(t.Context(), nil, tt.name)), second(Write(t.Context(), nil, tt.name, 1))} {
-				if !isCode(err, tt.code) {
-					t.Errorf("got %v, want code %s", err, tt.code)
+				if !errors.Is(err, tt.kind) {
+					t.Errorf("got %v, want %v", err, tt.kind)
 				}
 			}
 		}
 	}
 	for _, err := range []error{second(Write(t.Context(), nil, "n", 0)), second(Write(t.Context(), nil, "n", 1))} {
-		if !isCode(err, wire.CodeBadRequest) {
+		if !errors.Is(err, client.ErrBadRequest) {
 			t.Errorf("got %v, want code bad-request", err)
 		}
 	}
