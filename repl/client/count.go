@@ -23,7 +23,7 @@ func Count(ctx context.Context, c *Client, prefix []byte, o ListOptions) (uint64
 		err = c.needLevel(ctx, rangesObject, shardmap.RangesLevel)
 	}
 	p := newCountPager(ctx, c, prefix, o)
-	if err == nil {
+	if err == nil && !p.nothing {
 		err = c.everyPage(ctx, p, slotsOfPrefix(p.request.Prefix))
 	}
 	if err != nil {
@@ -45,6 +45,7 @@ type countPager struct {
 	client  *Client
 	ctx     context.Context
 	request wire.List // but for group and slots
+	nothing bool      // no key that is counted comes after o.After
 	counted uint64
 }
 
@@ -54,6 +55,7 @@ func newCountPager(ctx context.Context, c *Client, prefix []byte, o ListOptions)
 	s.Counting = true
 	if after := shardmap.KeyAfter(o.After); len(o.After) > 0 && bytes.Compare(after, s.From) > 0 {
 		s.From = after
+		p.nothing = s.Check(prefix) != nil // which nodes would refuse, and a listing shows as empty
 	}
 	p.request.Prefix = narrowed(prefix, s)
 	return p

@@ -417,6 +417,43 @@ func TestListOptionsRefused(t *testing.T) {
 	}
 }
 
+// A count goes on after a key as a listing does: where nothing is left it is 0, and no error about bounds that the
+// caller did not give.
+func TestCountAfterTheLastKey(t *testing.T) {
+	f := newFake(t, 1, 2)
+	f.move(0, 1) // from here on slots move, and listings name theirs
+	f.atLevel(shardmap.RangesLevel)
+	c := f.open(Options{})
+	ctx := within(t, busyMax)
+	for _, key := range []string{"a/1", "a/2", "b"} {
+		if _, err := c.Set(ctx, []byte(key), nil, WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, x := range []struct {
+		prefix string
+		o      ListOptions
+		want   int
+	}{
+		{"", ListOptions{After: []byte("a/1")}, 2},
+		{"a/", ListOptions{After: []byte("a/1")}, 1},
+		{"a/", ListOptions{After: []byte("b")}, 0},
+		{"", ListOptions{After: []byte("a/2"), To: []byte("a/2")}, 0},
+		{"", ListOptions{After: []byte("c"), From: []byte("a"), To: []byte("b")}, 0},
+	} {
+		listed := 0
+		for _, err := range c.List(ctx, []byte(x.prefix), x.o) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			listed++
+		}
+		if n, err := Count(ctx, c, []byte(x.prefix), x.o); err != nil || n != uint64(x.want) || listed != x.want {
+			t.Errorf("%q with %+v: %d are counted, %v, and %d listed; want %d", x.prefix, x.o, n, err, listed, x.want)
+		}
+	}
+}
+
 // A node's own copies of two groups may both have a key, while its slot moves: a listing
 // of them shows it once, the newer one.
 func TestLocalListingShowsAKeyOnce(t *testing.T) {
