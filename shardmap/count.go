@@ -18,14 +18,15 @@ type CountLimits struct {
 //
 // It reads two keys of each slot, and of the rest only how many there are.
 func (t *Moment) Count(prefix, after []byte, l CountLimits) (n uint64, last []byte, more bool) {
-	h := newLister(prefix, nil, l.From, l.To, false)
+	bounds := ListLimits{From: l.From, To: l.To}
+	h := newLister(prefix, nil, &bounds)
 	c := counter{end: h.high, keys: l.Keys, leaves: countLeavesMax}
 	if c.keys <= 0 {
 		c.keys = countLeavesMax * leafMax
 	}
 	begin, behind := Slot(0), h // behind is for the slot in which the count goes on
 	if len(after) > 0 {
-		begin, behind = SlotOf(after), newLister(prefix, after, l.From, l.To, false)
+		begin, behind = SlotOf(after), newLister(prefix, after, &bounds)
 	}
 	of := func(s Slot) *lister {
 		if s == begin {

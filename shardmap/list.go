@@ -45,7 +45,7 @@ func (t *Moment) List(prefix, after []byte, l ListLimits, f func(key []byte, ver
 	if l.Bytes <= 0 || l.Bytes > ListBytesMax {
 		l.Bytes = ListBytesMax
 	}
-	h := newLister(prefix, after, l.From, l.To, l.Descending)
+	h := newLister(prefix, after, &l)
 	defer h.release()
 	if t.one != nil {
 		if c, rec := h.first(&t.one.view); rec != nil {
@@ -124,17 +124,17 @@ func (h *lister) head(key []byte) uint64 {
 	return head
 }
 
-// newLister returns a lister of the keys that begin with prefix, come after a key, and lie within bounds; what has
-// no bytes bounds nothing. after must stay as it is until the first keys are found.
-func newLister(prefix, after, from, to []byte, descending bool) lister {
-	h := lister{low: prefix, high: EndOfPrefix(prefix), descending: descending}
-	if bytes.Compare(from, h.low) > 0 {
-		h.low = from
+// newLister returns a lister of the keys that begin with prefix, come after a key (empty: all), and lie within
+// the bounds of l, in its order. after must stay as it is until the first keys are found.
+func newLister(prefix, after []byte, l *ListLimits) lister {
+	h := lister{low: prefix, high: EndOfPrefix(prefix), descending: l.Descending}
+	if bytes.Compare(l.From, h.low) > 0 {
+		h.low = l.From
 	}
-	h.endAt(to)
+	h.endAt(l.To)
 	switch {
 	case len(after) == 0:
-	case descending:
+	case l.Descending:
 		h.endAt(after)
 	case bytes.Compare(after, h.low) >= 0:
 		h.low = KeyAfter(after)
@@ -142,6 +142,7 @@ func newLister(prefix, after, from, to []byte, descending bool) lister {
 	return h
 }
 
+// endAt leaves out the keys from one on; one without bytes leaves out none.
 func (h *lister) endAt(key []byte) {
 	if len(key) > 0 && (len(h.high) == 0 || bytes.Compare(key, h.high) < 0) {
 		h.high = key
