@@ -18,7 +18,7 @@ func (c *Client) SlotViews(ctx context.Context, group raft.GroupID, slots []shar
 		some := slots[:min(len(slots), wire.SlotViewMax)]
 		slots = slots[len(some):]
 		a := new(wire.SlotViewAnswer)
-		if err := c.ofGroup(ctx, wire.TypeSlotView, 0, group, &wire.SlotView{Group: group, Slots: shardmap.SlotRanges(some)}, a); err != nil {
+		if err := c.ofGroup(ctx, wire.TypeSlotView, anyLevel, group, &wire.SlotView{Group: group, Slots: shardmap.SlotRanges(some)}, a); err != nil {
 			return nil, fmt.Errorf("slots of group %s: %w", group, err)
 		}
 		if len(a.Rows) != len(some) {
@@ -29,8 +29,11 @@ func (c *Client) SlotViews(ctx context.Context, group raft.GroupID, slots []shar
 	return views, nil
 }
 
+// anyLevel is the level of the cluster that a request needs which nodes of all levels know.
+const anyLevel = 0
+
 // ofGroup asks the leader of a group something that changes nothing, and that needs a level of the
-// cluster; 0: any.
+// cluster.
 func (c *courier) ofGroup(ctx context.Context, kind wire.Type, level uint32, group raft.GroupID, ask, into wire.Body) error {
 	x := newCall(kind)
 	defer x.release()
