@@ -13,7 +13,6 @@ import (
 
 	"muster/repl/backup"
 	"muster/repl/client"
-	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/registry"
 )
@@ -60,24 +59,22 @@ func runRestore(con *console, c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	r := &restorer{errand: s, ctx: c.Context, name: name, manifest: m}
+	r := &restorer{errand: s, ctx: c.Context, name: name, manifest: m, continues: c.Bool("continue")}
 	r.progress = transfer{meter: meter{console: con}, what: "restore of", total: m.Bytes()}
 	defer r.progress.end()
-	if err := r.run(c.Bool("continue")); err != nil {
+	if err := r.run(); err != nil {
 		return err
 	}
 	return printBackup(s, name, m)
 }
 
-// errNotEmpty refuses to restore into a cluster that has something.
-type errNotEmpty struct {
-	Found string // what was found first
-	Why   string // what it means
+// notEmpty refuses to restore into a cluster that has something: found is what was found first, why says what it means.
+func notEmpty(found, why string) error {
+	return withStatus(exitConflict, "the cluster is not empty: it has %s; %s", found, why)
 }
 
-func (e *errNotEmpty) Error() string {
-	return fmt.Sprintf("the cluster is not empty: it has %s; %s", e.Found, e.Why)
-}
+// notFromThis is why a restore is not continued.
+const notFromThis = "it was not restored from this file, or has been changed since"
 
 // restorer writes a backup into a cluster.
 type restorer struct {
@@ -85,7 +82,9 @@ type restorer struct {
 	ctx      context.Context
 	name     string
 	manifest *backup.Manifest
-	progress transfer
+	// continues: what an earlier restore of the same file has written is passed over.
+	continues bool
+	progress  transfer
 
 	mu      sync.Mutex // guards what follows
 	written int        // keys
@@ -99,12 +98,12 @@ const (
 	restoreBatchBytes = 4 << 20
 )
 
-func (r *restorer) run(more bool) error {
+func (r *restorer) run() error {
 	if err := r.fits(); err != nil {
 		return err
 	}
 	var err error
-	if more {
+	if r.continues {
 		err = r.holdsNoOther()
 	} else {
 		err = r.isEmpty()
@@ -112,9 +111,9 @@ func (r *restorer) run(more bool) error {
 	if err != nil {
 		return err
 	}
-	if err := r.write(more); err != nil {
-		if n := r.written; n > 0 || more {
-			err = fmt.Errorf("%w; %d keys were written: muster restore --continue goes on", err, n)
+	if err := r.write(); err != nil {
+		if n := r.written; n > 0 || r.continues {
+			err = fmt.Errorf("%w; %s written: muster restore --continue %s goes on", err, counted(n, "key"), r.name)
 		}
 		return err
 	}
@@ -140,13 +139,13 @@ func (r *restorer) isEmpty() error {
 			if err != nil {
 				return err
 			}
-			return &statusError{exitConflict, &errNotEmpty{"key " + shown(item.Key), why}}
+			return notEmpty("key "+shown(item.Key), why)
 		}
 		for item, err := range r.client.Services(ctx, client.ReadOptions{}) {
 			if err != nil {
 				return err
 			}
-			return &statusError{exitConflict, &errNotEmpty{"service " + item.Service.Name, why}}
+			return notEmpty("service "+item.Service.Name, why)
 		}
 		return nil
 	})
@@ -176,7 +175,7 @@ func (r *restorer) holdsNoOther() error {
 		return err
 	}
 	if has > there {
-		return &statusError{exitConflict, &errNotEmpty{number(has-there) + " keys that are not in the backup", "it was not restored from this file, or has been written to since"}}
+		return notEmpty(counted(int(has-there), "key")+" not in the backup", notFromThis)
 	}
 	return r.with(r.ctx, func(ctx context.Context) error {
 		for item, err := range r.client.Services(ctx, client.ReadOptions{}) {
@@ -184,7 +183,7 @@ func (r *restorer) holdsNoOther() error {
 				return err
 			}
 			if !services[item.Service.Name] {
-				return &statusError{exitConflict, &errNotEmpty{"service " + item.Service.Name + ", which is not in the backup", "it was not restored from this file, or has been written to since"}}
+				return notEmpty("service "+item.Service.Name+", which is not in the backup", notFromThis)
 			}
 		}
 		return nil
@@ -205,7 +204,7 @@ func (r *restorer) missing(keys []shardmap.BackupRow) (missing []shardmap.Backup
 		}
 		for _, item := range items {
 			if !bytes.Equal(item.Value, at[string(item.Key)].Value) {
-				return &statusError{exitConflict, &errNotEmpty{"key " + shown(item.Key) + " with another value than in the backup", "it was not restored from this file, or has been written to since"}}
+				return notEmpty("key "+shown(item.Key)+" with another value than in the backup", notFromThis)
 			}
 		}
 		for _, key := range absent {
@@ -226,7 +225,7 @@ func (r *restorer) hasService(row *shardmap.BackupRow) (has bool, err error) {
 	err = r.with(r.ctx, func(ctx context.Context) error {
 		item, err := r.client.Service(ctx, want.Name, client.ReadOptions{})
 		switch {
-		case errors.Is(err, &wire.Error{Code: wire.CodeNotFound}):
+		case errors.Is(err, client.ErrNotFound):
 			return nil
 		case err != nil:
 			return err
@@ -234,7 +233,7 @@ func (r *restorer) hasService(row *shardmap.BackupRow) (has bool, err error) {
 		has = true
 		want.Redact()
 		if !bytes.Equal(definitionOf(want), definitionOf(item.Service)) {
-			return &statusError{exitConflict, &errNotEmpty{"service " + want.Name + " with another definition than in the backup", "it was not restored from this file, or has been changed since"}}
+			return notEmpty("service "+want.Name+" with another definition than in the backup", notFromThis)
 		}
 		return nil
 	})
@@ -263,13 +262,13 @@ func serviceIn(row *shardmap.BackupRow) (*registry.Service, error) {
 }
 
 // write writes what is in the backup: all of it or, to go on, what the cluster has not.
-func (r *restorer) write(more bool) error {
+func (r *restorer) write() error {
 	ctx, stop := context.WithCancel(r.ctx)
 	defer stop()
 	bulk := r.client.Bulk(ctx, importBytesMax, r.ended)
 	bulk.Within(r.timeout)
 	err := r.batches(func(keys []shardmap.BackupRow) error {
-		if more {
+		if r.continues {
 			var err error
 			if keys, err = r.missing(keys); err != nil {
 				return err
@@ -283,7 +282,7 @@ func (r *restorer) write(more bool) error {
 			bulk.SetWith(keys[i].Name, keys[i].Value, o, 0)
 		}
 		return r.failure()
-	}, func(row *shardmap.BackupRow) error { return r.service(row, more) })
+	}, r.service)
 	if err != nil {
 		stop()
 	}
@@ -302,8 +301,8 @@ func (r *restorer) ended(_ uint64, _ client.Written, err error) {
 	case err == nil:
 		r.written++
 	case r.failed != nil:
-	case errors.Is(err, &wire.Error{Code: wire.CodeConflict}):
-		r.failed = fmt.Errorf("restore: %w; it was not there before: stop whatever else writes to the cluster", err)
+	case errors.Is(err, client.ErrConflict):
+		r.failed = fmt.Errorf("restore: %w; another program has written that key meanwhile: stop all that write to the cluster, and delete the key", err)
 	default:
 		r.failed = fmt.Errorf("restore: %w", err)
 	}
@@ -316,13 +315,13 @@ func (r *restorer) failure() error {
 }
 
 // service writes a service, and takes the instances out of use that were.
-func (r *restorer) service(row *shardmap.BackupRow, more bool) error {
+func (r *restorer) service(row *shardmap.BackupRow) error {
 	s, err := serviceIn(row)
 	if err != nil {
 		return err
 	}
 	has := false
-	if more {
+	if r.continues {
 		if has, err = r.hasService(row); err != nil {
 			return err
 		}

@@ -350,7 +350,7 @@ func restoreWithKill(t *testing.T, c *clustertest.Cluster, file string) {
 	if _, err := cl.Set(ctx, []byte("stranger"), nil, client.WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	c.Run("restore", file, "--continue").Refused(t, clustertest.ExitConflict, "1 keys that are not in the backup")
+	c.Run("restore", file, "--continue").Refused(t, clustertest.ExitConflict, "1 key not in the backup")
 	if _, err := cl.Delete(ctx, []byte("stranger")); err != nil {
 		t.Fatal(err)
 	}
