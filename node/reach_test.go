@@ -64,7 +64,7 @@ func TestSilentNodes(t *testing.T) {
 }
 
 // A leader misses a replica of a node that has died a moment before the node itself
-// counts as dead. It speaks no more by then, and who asks it asks in vain.
+// counts as dead. Nobody may be told then that the node speaks, and sent to ask it.
 func TestLostReplicas(t *testing.T) {
 	g := wire.StatusGroup{Leader: 1, Replicas: []wire.StatusReplica{
 		{Node: 1, Role: shardmap.ReplicaVoter, State: wire.ReplicaLeads},

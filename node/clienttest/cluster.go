@@ -209,8 +209,8 @@ func (c *Cluster) Options() client.Options {
 // Client returns a client of the cluster, the same for all calls. It is closed with the cluster.
 func (c *Cluster) Client() *client.Client { return c.client }
 
-// Ready waits until each node that was not stopped says that all is well. None does while another is away,
-// from when it has found that out: within a second or two. The error says what is not well.
+// Ready waits until each node that was not stopped says that all is well. No node says so while another one is away,
+// but it takes a node a second or two to find that out. The error says what is not well.
 func (c *Cluster) Ready(ctx context.Context) error {
 	if c.user != nil { // the client would remember for a second that there is nothing to show
 		select {

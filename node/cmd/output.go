@@ -79,7 +79,6 @@ func appendQuoted(b, text []byte) []byte {
 
 // appendEscape appends what stands in a string of JSON for a character that may not stand there itself.
 func appendEscape(b []byte, c byte) []byte {
-	const hex = "0123456789abcdef"
 	switch c {
 	case '"', '\\':
 		return append(b, '\\', c)
@@ -94,8 +93,11 @@ func appendEscape(b []byte, c byte) []byte {
 	case '\t':
 		return append(b, '\\', 't')
 	}
-	return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
+	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 }
+
+// hexDigits are those of bytes that are shown by their numbers.
+const hexDigits = "0123456789abcdef"
 
 // cellMax bounds one cell of a table, in characters: who wants all of a large
 // value asks for JSON.
@@ -130,7 +132,7 @@ func appendShown(to, text []byte) []byte {
 	if asItIs {
 		return append(to, text...)
 	}
-	const hex, letters = "0123456789abcdef", "abtnvfr" // of the characters from \a on
+	const letters = "abtnvfr" // of the characters from \a on
 	to = append(to, '"')
 	for _, c := range text {
 		switch {
@@ -141,7 +143,7 @@ func appendShown(to, text []byte) []byte {
 		case c >= '\a' && c <= '\r':
 			to = append(to, '\\', letters[c-'\a'])
 		default:
-			to = append(to, '\\', 'x', hex[c>>4], hex[c&0xf])
+			to = append(to, '\\', 'x', hexDigits[c>>4], hexDigits[c&0xf])
 		}
 	}
 	return append(to, '"')

@@ -62,9 +62,9 @@ func Verify(r io.Reader) (*Manifest, error) {
 	return x.read(func(raft.GroupID, uint32, []byte) error { return nil })
 }
 
-// Read is Verify that also calls f for each block of rows which counts, with an array of rows as
-// [shardmap.ReadBackupRows] takes it, good until f returns. m is what Verify said of the same file. An error
-// of f ends it. When f is called, nothing is known yet of what follows.
+// Read verifies a backup as [Verify] does, and calls f for each block of rows that counts, with an array of rows
+// as [shardmap.ReadBackupRows] takes it, good until f returns. m is what Verify returned for the same file. An
+// error of f ends it. When f is called, nothing is known yet of what follows.
 func Read(r io.Reader, m *Manifest, f func(g *Group, rows []byte) error) error {
 	groups := make(map[raft.GroupID]*Group, len(m.Groups))
 	for i := range m.Groups {
@@ -82,7 +82,7 @@ func Read(r io.Reader, m *Manifest, f func(g *Group, rows []byte) error) error {
 		return nil
 	})
 	if err == nil && again.SHA256 != m.SHA256 {
-		err = errors.New("the backup is another one than when it was verified")
+		err = errors.New("the backup has changed since it was verified; begin again with a file to which nothing writes")
 	}
 	return err
 }
@@ -259,7 +259,8 @@ func (x *reader) unpacked(h *head) ([]byte, error) {
 	return x.body, nil
 }
 
-// rowElementsMax bounds the msgpack elements of a block.
+// rowElementsMax bounds the msgpack elements of a block: four times those of the 20,000 rows that a node sends at
+// once, so that later builds may send more, or longer ones.
 const rowElementsMax = 1 << 19
 
 // rows looks at the rows of a block that begins at a place.

@@ -14,8 +14,8 @@
 //
 // One node that answers is enough: the client learns the others from it. [Open] connects to
 // nothing, so the first call tells whether the cluster can be reached. Without any options it uses the
-// node on this host, as the user who runs the program. [Options] has the rest, and what each
-// means where it is not given. A program needs one [Client]: any number of goroutines share it, and its
+// node on this host, as the user who runs the program. [Options] has the rest, and says what each
+// means if it is not given. A program needs one [Client]: any number of goroutines share it, and its
 // calls share a connection to each node.
 //
 // The module is called muster and comes from no server, so a program in a module of its
@@ -64,7 +64,7 @@
 //
 // A call lasts until its context ends, and [RetryMax] at most, which is five minutes: give
 // each a deadline. It travels with the request, so that no node works for a caller who has gone. Lists
-// and watches last as long as their context, and a list ends too where nothing comes for [RetryMax].
+// and watches last as long as their context; a list also ends if nothing comes for [RetryMax].
 //
 // Within that time the client tries again by itself, through failovers, restarts, broken connections
 // and slots that move. A write is sent as often as needed and carried out once, counters and transactions
@@ -72,9 +72,9 @@
 // is safe after each error but [ErrMaybeApplied]: after that one it reads what is there first, or makes
 // writes that may be repeated.
 //
-// The client learns where slots are from the nodes, and has each change of that from a stream or from a
-// node that it asks in vain. It asks for nothing on a timer: one that is idle is silent, but
-// for a sign of life now and then.
+// The client learns from the nodes where slots are. Each change reaches it over a stream, or with the
+// refusal of a node that no longer has the slot. It asks for nothing on a timer: an idle client is
+// silent, but for a sign of life now and then.
 //
 // # Lists and watches
 //
@@ -87,7 +87,7 @@
 //		…
 //	}
 //
-// [ListOptions] bound it, and turn it round; [Count] counts instead.
+// [ListOptions] can bound it, or reverse it; [Count] counts the keys instead.
 //
 // [Client.Watch] tells each change of a key, of those with a prefix or in a range, in the order in
 // which they happened to the key, each once, through failovers and moves:
@@ -104,8 +104,8 @@
 //		}
 //	}
 //
-// A loop that is left gives up the rest. [Watch.Positions] says where a watch is; another one that is given
-// them goes on there, also in another program, as long as the nodes keep the events since then: the last
+// The watch is closed when the loop ends. [Watch.Positions] says where a watch is; another watch that is given
+// them continues there, also in another program, as long as the nodes keep the events since then: the last
 // 8 MiB of each group.
 //
 // # Leases
@@ -121,8 +121,8 @@
 //
 // # Namespaces
 //
-// [In] makes a [Namespace] of the keys with a prefix, with the same methods: programs that share a
-// cluster do not meet.
+// [In] makes a [Namespace] of the keys with a prefix, with the same methods, so that programs can share a
+// cluster and never use each other's keys.
 //
 // # Limits
 //

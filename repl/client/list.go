@@ -17,11 +17,11 @@ type ListOptions struct {
 	// After leaves out all keys up to this one in the order of the listing, and it: to go on with
 	// a listing, give the last key that it showed. Without bytes: none is left out.
 	After []byte
-	// From leaves out the keys below this one, To those below which it is not. Without bytes
-	// they leave out none. It is an error if they leave out all that could be, as with a To that is
-	// not above From. They need level 9 of the cluster, as all that follows up to Limit does.
+	// From is the least key that is listed, To the least above it that is not. Without bytes there
+	// is no such bound. Bounds between which no key can be are an error, as a To that is not above
+	// From. They need level 9 of the cluster.
 	From, To []byte
-	// Descending gives out the last key first.
+	// Descending gives out the last key first. It needs level 9 of the cluster.
 	Descending bool
 	Limit      int // at most so many; 0: all
 	KeysOnly   bool

@@ -239,7 +239,8 @@ func (w *Watch) Next() (WatchEvent, error) {
 	}
 }
 
-// bares takes what is before its keys off that of an event, and reports whether anything is left of it.
+// bares takes the prefix of the watch's namespace off the key of an event, and reports whether anything is left
+// of the key.
 func (w *Watch) bares(e *WatchEvent) bool {
 	key, ok := bytes.CutPrefix(e.Key, w.before)
 	e.Key = key

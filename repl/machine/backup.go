@@ -222,7 +222,7 @@ func (s *backup) read() (frame []byte, more bool, err error) {
 	return p.Frame(count, s.reply.Request), more, err
 }
 
-// tick has the stream go on that was put off, and ends it where it has stood still for too long.
+// tick lets a stream continue that was put off, and ends one that has stood still for too long.
 func (s *backup) tick(now time.Duration) {
 	x := s.of
 	x.mu.Lock()

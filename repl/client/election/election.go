@@ -24,7 +24,7 @@ import (
 
 // Options say how a leader is kept. The zero value is a good one.
 type Options struct {
-	// TTL is how long an election is without a leader after that has crashed, as [lock.Options.TTL].
+	// TTL is how long an election is without a leader after its leader has crashed, as [lock.Options.TTL].
 	TTL time.Duration
 }
 
