@@ -468,7 +468,7 @@ def run(cluster, verb, key, args):
             sys.exit("not found")
         print(os.fsdecode(value))
     elif verb == "incr":
-        done, times = 0, args[0] if args else "1"
+        done, n, times = 0, "nothing", args[0] if args else "1"
         while not ended(sys.stdin) if times == "-" else done < int(times):
             n, done = cluster.incr(key), done + 1
         print(done, "times, to", n)

@@ -231,6 +231,7 @@ func TestPythonClient(t *testing.T) {
 		{leader.addr() + " get " + strings.Repeat("k", 4097), "4097 bytes", false},
 		{troubled.addr() + " set greeting hello", "version 10432", true},
 		{troubled.addr() + " get greeting", "hello", true},
+		{leader.addr() + " incr greeting 0", "0 times, to nothing", true},
 	} {
 		args, insecure := strings.CutPrefix(c.args, "MUSTER_INSECURE ")
 		run := exec.Command(python, append([]string{"-W", "error", "../../docs/examples/client.py"}, strings.Fields(args)...)...)

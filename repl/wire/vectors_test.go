@@ -135,7 +135,7 @@ func makeVectors(t *testing.T) []byte {
 "about": ["What docs/clients.md and docs/protocol.md say, for a program that checks a client. Bytes are in hexadecimal.",
   "Of values, a text is a str, a list an array, {\"int\":\"7\"} a number, {\"bin\":\"00ff\"} a bin.",
   "checksums: the CRC32C of bytes. slots: the slot of a key. values: what is written in its shortest form, and read. longer_values: what is read, too.",
-  "no_values, no_frames: what is refused. frames: a header and a body. writes: the body of a Write, its command, and of a txn or lease what its only item holds.",
+  "no_values, no_frames: what is refused. frames: a header and a body. writes: the body of a Write, its command, and of a txn, lease or del prefix what its only item holds.",
   "codes: whether a retry can help. proofs: of the hello, with a secret."]`)
 	var sums []any
 	for _, s := range []string{"", "123456789", strings.Repeat("\x00", 32), strings.Repeat("\xff", 32)} {
@@ -298,7 +298,7 @@ func writeVectors(t *testing.T) (all []any) {
 			t.Errorf("%s: %v", about, err)
 		}
 		row := writeVector{About: about, Bytes: hexOf(b), Command: meant(t, command)}
-		if c.Kind == shardmap.CommandTxn || c.Kind == shardmap.CommandLease {
+		if c.Kind == shardmap.CommandTxn || c.Kind == shardmap.CommandLease || c.Kind == shardmap.CommandDelPrefix {
 			row.Item = meant(t, c.Items[0])
 		}
 		all = append(all, row)
@@ -308,6 +308,7 @@ func writeVectors(t *testing.T) (all []any) {
 	add("set if absent", shardmap.Command{Kind: shardmap.CommandSet, Slot: slot, Condition: shardmap.ConditionAbsent, Items: items("{u}a", "1")})
 	add("set if at version 17", shardmap.Command{Kind: shardmap.CommandSet, Slot: slot, Condition: shardmap.ConditionVersion, Version: 17, Items: items("{u}a", "1")})
 	add("del", shardmap.Command{Kind: shardmap.CommandDel, Slot: slot, Items: items("{u}a", "{u}b")})
+	add("del prefix, since level 9", shardmap.DelPrefixCommand(slot, []byte("{u}"), shardmap.DelPrefixMax))
 	key := []byte("{u}a")
 	add("txn: a counter", shardmap.TxnCommand(slot, &shardmap.Txn{Then: []shardmap.Op{{Kind: shardmap.OpIncr, Key: key, By: -3}}}))
 	add("txn: if the key has a version and another a value, set with a ttl and del, else get", shardmap.TxnCommand(slot, &shardmap.Txn{
