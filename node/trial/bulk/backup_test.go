@@ -470,22 +470,22 @@ func TestBackupWhileSlotsMove(t *testing.T) {
 	defer cancel()
 	const keys = 3000
 	fill(ctx, t, c.Client(), keys, 1<<10)
-	stop, stopped := make(chan struct{}), make(chan int)
-	go func() {
-		moves := 0
-		for to := 2; ; to = 3 - to {
-			select {
-			case <-stop:
-				stopped <- moves
-				return
-			default:
-			}
+	moving, stop := context.WithCancel(ctx)
+	moves := 0
+	var mover sync.WaitGroup // ends with moving
+	mover.Go(func() {
+		for to := 2; moving.Err() == nil; to = 3 - to {
 			if r := c.Run("slot", "move", "0-99", fmt.Sprint(to)); r.Status != clustertest.ExitDone {
 				t.Errorf("slot move: %+v", r)
 			}
 			moves++
 		}
-	}()
+	})
+	ended := func() {
+		stop()
+		mover.Wait()
+	}
+	defer ended() // a test that has failed ends, too
 	again := uint32(0)
 	for i := range 6 {
 		file := filepath.Join(c.Dir, fmt.Sprintf("%d.backup", i))
@@ -498,6 +498,6 @@ func TestBackupWhileSlotsMove(t *testing.T) {
 			again += g.Attempt
 		}
 	}
-	close(stop)
-	t.Logf("%d moves of 100 slots, %d groups were taken again", <-stopped, again)
+	ended()
+	t.Logf("%d moves of 100 slots, %d groups were taken again", moves, again)
 }
