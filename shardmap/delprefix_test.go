@@ -190,6 +190,19 @@ func TestDelPrefixOverAFlippedKey(t *testing.T) {
 	if f := m.Faults(); len(f) != 1 || f[0].Part != Part(prefixSlot) || !strings.Contains(f[0].What, `"{p}c2"`) {
 		t.Errorf("faults %+v; want one that names the key", f)
 	}
+	// It is met again before each of the others, and its name must not count each time: the others are as many as one
+	// entry may delete.
+	const keys = 2 * DelPrefixBytesMax / KeyMax
+	first := []byte("{p}0" + strings.Repeat("k", KeyMax-4))
+	fill := Command{Kind: CommandSet, Slot: prefixSlot, Items: [][]byte{first, nil}}
+	for i := range keys {
+		fill.Items = append(fill.Items, fmt.Appendf(nil, "{p}1%03d", i), nil)
+	}
+	apply(t, m, 3, 0, &fill)
+	st.records.get(first, hashKey(first)).key()[KeyMax-1] = 'j' // which stays where it was
+	if deleted, more, _ := delPrefix(t, m, 4, DelPrefixCommand(prefixSlot, []byte("{p}"), DelPrefixMax)); deleted != keys || more {
+		t.Errorf("deleted %d keys of %d, more %t", deleted, keys, more)
+	}
 }
 
 // Nothing reaches the log that would hold up a slot, or that means nothing.
