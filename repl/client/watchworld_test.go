@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -549,20 +548,4 @@ func (x *watched) view(g *watchedGroup, slot shardmap.Slot) shardmap.SlotView {
 		}
 	}
 	return v
-}
-
-func (x *watched) String() string {
-	var b strings.Builder
-	for _, id := range x.ids() {
-		g := x.groups[id]
-		fmt.Fprintf(&b, "group %s floor %s head %s:", id, g.floor, g.head)
-		for _, e := range g.events {
-			fmt.Fprintf(&b, " %s/%d@%d+%d", e.Kind, e.Slot, e.ID.Index, e.N)
-			if !e.Kind.OfKey() {
-				fmt.Fprintf(&b, "(%s %d %d)", e.Group, e.Number, e.Sealed.Index)
-			}
-		}
-		b.WriteString("\n")
-	}
-	return b.String()
 }
