@@ -76,11 +76,11 @@ func unsure(err error) bool {
 	return errors.Is(err, client.ErrMaybeApplied) || errors.Is(err, client.ErrStaleSession)
 }
 
-// whyOver returns why ctx has ended, as the calls of [client.Client] do: errors.Is finds in it the error that every
-// context has at its end, and the cause that this one was given.
+// whyOver returns why ctx has ended, as the calls of [client.Client] do: errors.Is finds in it an error that contexts
+// have at their end, and the cause that this one was given.
 func whyOver(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
-	if errors.Is(cause, err) {
+	if errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)
