@@ -274,14 +274,17 @@ class Cluster:
 
     def ask(self, kind, body, slot):
         """The same bytes again and again, until there is an answer: at the leader, where a hint says, or at any node."""
-        until, others, hint, cause = now() + GIVE_UP, 0, "", None
+        until, others, hint, cause, doubt = now() + GIVE_UP, 0, "", None, False
         while now() < until:
             everyone = self.nodes or self.seeds
             addr = hint or self.leaders.get(self.group_of(slot)) or everyone[others % len(everyone)]
-            hint = ""
+            hint, connected = "", False
             try:
+                self.connection(addr)
+                connected = True
                 return self.once(addr, kind, body, min(5, max(until - now(), 0.001)))
             except Refused as e:
+                doubt = doubt or e.code == MAYBE_APPLIED
                 if e.code == NOT_LEADER and e.hint and e.hint != addr:
                     hint, cause = e.hint, e
                     others += 1
@@ -291,6 +294,7 @@ class Cluster:
                     raise
                 cause, pause = e, max(PAUSE, e.after / 1000)
             except OSError as e:
+                doubt = doubt or connected  # it may have arrived
                 cause, pause = e, PAUSE
             # The node is gone, or does not lead, or the slot is elsewhere: what is known of the cluster is old.
             others += 1
@@ -299,6 +303,8 @@ class Cluster:
             self.learn()
             if others % 2:
                 self.leaders = {}  # the table may be as old: try the others, too
+        if doubt and kind == 0x40:
+            raise OSError("maybe-applied: nobody knows whether it was carried out (%s)" % cause)
         raise cause
 
     def write(self, kind, slot, items):

@@ -250,6 +250,48 @@ func TestPythonClient(t *testing.T) {
 	}
 }
 
+// A write whose time is over may have been carried out if any attempt may have arrived. Its user must be told so, and
+// must not be told so if none has.
+func TestPythonClientInDoubt(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("Python is not installed")
+	}
+	const quick = "import sys; sys.path.insert(0, '../../docs/examples'); sys.dont_write_bytecode = True\n" +
+		"import client; client.GIVE_UP = 0.3\n" +
+		"try: client.main(sys.argv[1:])\n" +
+		"except (client.Refused, OSError) as e: sys.exit(str(e))"
+	ever := func(x trouble) (all []trouble) {
+		for range 1000 {
+			all = append(all, x)
+		}
+		return all
+	}
+	for _, c := range []struct {
+		what    string
+		trouble []trouble
+		doubt   bool
+	}{
+		{"hangs up", ever(hungUp), true},
+		{"hangs up, then is busy", append([]trouble{hungUp}, ever(refusedBusy)...), true},
+		{"does not know", ever(maybeApplied), true},
+		{"is busy", ever(refusedBusy), false},
+		{"does not listen", nil, false},
+	} {
+		s := serve(t, "", "", nil)
+		s.trouble = c.trouble
+		if c.trouble == nil {
+			s.listener.Close()
+		}
+		run := exec.Command(python, "-W", "error", "-c", quick, s.addr(), "set", "greeting", "hello")
+		run.Env = append(os.Environ(), "MUSTER_INSECURE=1")
+		out, err := run.CombinedOutput()
+		if err == nil || strings.Contains(string(out), "maybe-applied") != c.doubt || strings.Contains(string(out), "Traceback") {
+			t.Errorf("a node that %s: %v, %s; in doubt: want %t", c.what, err, out, c.doubt)
+		}
+	}
+}
+
 // The example keeps all vectors. It must find each kind of vector that is wrong, or that shows nothing.
 func TestPythonVectors(t *testing.T) {
 	python, err := exec.LookPath("python3")
