@@ -22,20 +22,30 @@ import (
 func TestLockCommand(t *testing.T) {
 	t.Parallel()
 	c := clustertest.Start(t, 1)
-	run := func(args ...string) clustertest.Result {
-		t.Helper()
-		return c.Run(append([]string{"lock"}, args...)...)
-	}
+	lockPassesOnStatus(c)
+	lockIsExclusive(c)
+	lostLockEndsProgram(c)
+	lockTakesSignals(c)
+}
+
+// runLock runs a program under a lock.
+func runLock(c *clustertest.Cluster, args ...string) clustertest.Result {
+	c.T.Helper()
+	return c.Run(append([]string{"lock"}, args...)...)
+}
+
+// lockPassesOnStatus runs programs, one after the other, that end in all ways.
+func lockPassesOnStatus(c *clustertest.Cluster) {
+	t := c.T
 	free := func(name string) {
 		t.Helper()
 		if r := c.Run("kv", "get", name); r.Status != clustertest.ExitNotFound {
 			t.Errorf("lock %s is not free: status %d, %s%s", name, r.Status, r.Stdout, r.Stderr)
 		}
 	}
-
 	var first, second lock.Token
 	for _, token := range []*lock.Token{&first, &second} {
-		out := run("l", "--", "sh", "-c", `echo "$MUSTER_LOCK_NAME" "$MUSTER_LOCK_TOKEN"`).Done(t)
+		out := runLock(c, "l", "--", "sh", "-c", `echo "$MUSTER_LOCK_NAME" "$MUSTER_LOCK_TOKEN"`).Done(t)
 		if _, err := fmt.Sscanf(out, "l %d\n", token); err != nil {
 			t.Fatalf("%q: %v", out, err)
 		}
@@ -58,19 +68,22 @@ func TestLockCommand(t *testing.T) {
 		{[]string{"./no/such/program"}, 127, "no such file or directory; want a program"},
 		{[]string{"/"}, 126, `can't run "/"`},
 	} {
-		r := run(append([]string{"l", "--"}, tt.program...)...)
+		r := runLock(c, append([]string{"l", "--"}, tt.program...)...)
 		if r.Status != tt.status || !strings.Contains(r.Stderr, tt.want) || tt.want == "" && r.Stderr != "" || strings.Count(r.Stderr, "\n") > 1 {
 			t.Errorf("%q: status %d, %q; want status %d and %q", tt.program, r.Status, r.Stderr, tt.status, tt.want)
 		}
 		free("l")
 	}
+}
 
-	// While one holds it, others wait or do not.
+// lockIsExclusive has others want a lock while one holds it: they wait, or do not.
+func lockIsExclusive(c *clustertest.Cluster) {
+	t := c.T
 	holder := startLock(c, "{h}lock", "--value", "the first", "--", "sh", "-c", `exec 2>/dev/null; trap "echo told; exit 3" TERM; echo $MUSTER_LOCK_TOKEN $$; while :; do sleep 0.02; done`)
 	var token uint64
 	holder.expect(&token, new(int))
-	run("{h}lock", "--no-wait", "--", "true").Refused(t, clustertest.ExitConflict, `lock "{h}lock" is held by "the first", with fencing token `+fmt.Sprint(token))
-	run("{h}lock", "--wait", "2s", "--", "true").Refused(t, clustertest.ExitConflict, `lock "{h}lock" is held by "the first"`)
+	runLock(c, "{h}lock", "--no-wait", "--", "true").Refused(t, clustertest.ExitConflict, `lock "{h}lock" is held by "the first", with fencing token `+fmt.Sprint(token))
+	runLock(c, "{h}lock", "--wait", "2s", "--", "true").Refused(t, clustertest.ExitConflict, `lock "{h}lock" is held by "the first"`)
 	guarded := fmt.Sprintf(`{"if":[{"key":"{h}lock","version":%d}],"then":[{"set":{"key":"{h}k","value":"1"}}]}`, token)
 	if out := c.RunIn(guarded, "kv", "txn", "-", "-o", "json").Done(t); !strings.Contains(out, `"succeeded":true`) {
 		t.Errorf("a guarded write under the lock: %s", out)
@@ -90,19 +103,24 @@ func TestLockCommand(t *testing.T) {
 	if out := c.RunIn(guarded, "kv", "txn", "-", "-o", "json").Done(t); !strings.Contains(out, `"succeeded":false`) {
 		t.Errorf("a guarded write with the token of an earlier holder: %s", out)
 	}
+}
 
-	// A lock that is lost ends its program, also one that takes no notice.
+// lostLockEndsProgram takes a lock away from a program, also from one that takes no notice.
+func lostLockEndsProgram(c *clustertest.Cluster) {
 	for trap, status := range map[string]string{`"exit 0" TERM`: "told to end", `"" TERM`: "is killed"} {
 		lost := startLock(c, "lost", "--ttl", "1s", "--grace", "200ms", "--", "sh", "-c", "trap "+trap+"; echo 1 $$; while :; do sleep 0.02; done")
 		lost.expect(new(int), new(int))
-		c.Run("kv", "del", "lost").Done(t)
+		c.Run("kv", "del", "lost").Done(c.T)
 		lost.ends(10, status)
 	}
+}
 
-	// Signals while it waits, and the end of the command itself.
-	holder = startLock(c, "killed", "--ttl", "1s", "--", "sh", "-c", `echo $MUSTER_LOCK_TOKEN $$; while :; do sleep 0.02; done`)
+// lockTakesSignals ends a command that waits, and kills one that holds the lock.
+func lockTakesSignals(c *clustertest.Cluster) {
+	t := c.T
+	holder := startLock(c, "killed", "--ttl", "1s", "--", "sh", "-c", `echo $$; while :; do sleep 0.02; done`)
 	var program int
-	holder.expect(&token, &program)
+	holder.expect(&program)
 	watches := func() (in int) {
 		var row struct {
 			Counters []struct {
@@ -136,7 +154,7 @@ func TestLockCommand(t *testing.T) {
 		}
 		return nil
 	})
-	run("killed", "--", "true").Done(t) // after its TTL
+	runLock(c, "killed", "--", "true").Done(t) // after its TTL
 }
 
 // lockProcess is a muster lock that runs.
