@@ -208,7 +208,7 @@ func (s *backup) read() (frame []byte, more bool, err error) {
 	limit := s.piece - wire.BackupPieceHead - wire.BackupRunBytes*len(p.Slots)
 	p.Rows = make([]byte, 0, s.piece)
 	count := 0
-	more, err = s.held.Next(limit, wire.BackupRowsMax, func(row *shardmap.BackupRow) {
+	more, err = s.held.Next(limit, s.of.Feed.rows, func(row *shardmap.BackupRow) {
 		p.Rows = row.Append(p.Rows)
 		if count++; row.Kind == shardmap.KindKey {
 			s.keys++

@@ -35,6 +35,7 @@ type Feed struct {
 	due      func()
 	table    func() *shardmap.Table
 	topology func(*shardmap.Table) []byte
+	rows     int // most of a piece of a backup
 
 	// tables counts the streams of the table, and the requests that wait for one.
 	tables  atomic.Int64
@@ -79,11 +80,18 @@ type FeedConfig struct {
 	// Topology makes the body of a [wire.TopologyAnswer] of that table; nil: it can't now.
 	// It is called within Turn, and may wait for the goroutine that applies.
 	Topology func(*shardmap.Table) []byte
+	// BackupRows bounds the rows of a piece of a backup; 0: [wire.BackupRowsMax]. The simulator, whose groups are small,
+	// has less.
+	BackupRows int
 }
 
 // NewFeed returns the feed of a node.
 func NewFeed(c FeedConfig) *Feed {
-	return &Feed{due: c.Due, table: c.Table, topology: c.Topology, groups: make(map[raft.GroupID]*WatchedGroup), hub: watch.New(0)}
+	rows := wire.BackupRowsMax
+	if c.BackupRows > 0 {
+		rows = min(rows, c.BackupRows)
+	}
+	return &Feed{due: c.Due, table: c.Table, topology: c.Topology, rows: rows, groups: make(map[raft.GroupID]*WatchedGroup), hub: watch.New(0)}
 }
 
 // Turn does what has become due. now is the host's clock. At next, if waits, Turn is to be

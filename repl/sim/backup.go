@@ -7,6 +7,36 @@ import (
 	"muster/shardmap"
 )
 
+const (
+	// piecesEvery is how many runs there are for each whose backups have several pieces. A piece may have more bytes than
+	// a group of such a run, so nodes bound its rows, to pieceRowsMax or less.
+	piecesEvery, pieceRowsMax = 2, 4
+	// backupBursts is how many bursts of operations there are in such a run for each with one more backup.
+	backupBursts = 12
+)
+
+// backups is what a run has of backups.
+type backups struct {
+	rows int // most of a piece; 0: as many as a process has
+	own  chance
+}
+
+// draw decides whether the backups of the run have several pieces. It, and when more of them begin, draw from a chance
+// of their own: runs without are as if there were no such thing.
+func (x *backups) draw(c *cluster) {
+	x.own = chance(c.options.Seed*0xbf58476d1ce4e5b9 + 41)
+	if x.own.below(piecesEvery) == 0 && !c.options.Flaws && !c.options.Lose {
+		x.rows = 1 + x.own.below(pieceRowsMax)
+	}
+}
+
+// begin has a client begin one more backup now and then.
+func (x *backups) begin(cl *simClient) {
+	if x.rows > 0 && x.own.below(backupBursts) == 0 && cl.c.builds.reached(shardmap.RangesLevel) && cl.busy() < openMax {
+		cl.beginBackup()
+	}
+}
+
 // backing is a backup of one group, as `muster backup` takes it: the real core of its stream. Where a
 // connection ends, or the node that sends it, another attempt begins, as of another entry.
 type backing struct {
@@ -15,6 +45,7 @@ type backing struct {
 
 	// Of the attempt at hand.
 	at    raft.LogID
+	left  int             // slots of it that had left the group when its first piece came
 	keys  map[string]bool // that came
 	spans map[shardmap.Slot]int
 }
@@ -63,7 +94,12 @@ func (b *backing) take(p *wire.BackupPiece) {
 		return
 	}
 	if p.Number == 0 {
+		if len(b.keys) > 0 {
+			c.result.Backups.Again++
+		}
 		b.begin(p)
+	} else {
+		c.result.Backups.Pieces++
 	}
 	c.users.answered(o)
 	c.result.Pages++
@@ -112,11 +148,26 @@ func (b *backing) begin(p *wire.BackupPiece) {
 			}
 		}
 	})
+	b.left = b.leftGroup()
+}
+
+// leftGroup is how many slots that the backup names have left the group since its log id.
+func (b *backing) leftGroup() (n int) {
+	b.op.client.c.lives.each(func(l *slotLife) {
+		if span, named := b.spans[l.slot]; named && l.spans[span].to != 0 {
+			n++
+		}
+	})
+	return n
 }
 
 // whole checks that a backup lacks no key that was there.
 func (b *backing) whole(p *wire.BackupPiece) {
 	c := b.op.client.c
+	c.result.Backups.Whole++
+	if p.Number > 0 && b.leftGroup() > b.left {
+		c.result.Backups.Moved++
+	}
 	if p.At != b.at || p.Keys != uint64(len(b.keys)) {
 		c.fail("I9: %s stands at %s, and before at %s; it has %d keys and says %d", b.op, p.At, b.at, len(b.keys), p.Keys)
 	}

@@ -148,6 +148,7 @@ func (cl *simClient) begin() {
 			cl.beginOne()
 		}
 	}
+	cl.c.backups.begin(cl)
 	if cl.c.chance.below(watchBegins) == 0 {
 		cl.beginWatch()
 	}

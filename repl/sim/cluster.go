@@ -99,6 +99,7 @@ type Result struct {
 	Pages        int    // of listings that were answered
 	Resumed      int    // streams that a later attempt continued after some rows
 	Listings     int    // over all groups, that reached their end
+	Backups      Backups
 	Streamed     int    // snapshots that other nodes received
 	Forwarded    int    // requests that were passed on, and answered with a result
 	Disk         int64  // the most that the files of one node took, in bytes
@@ -112,6 +113,19 @@ type Result struct {
 	Compared     int            // of such: keys of groups that began anew
 	Flaws        FlawResult     // of a run with Flaws
 	Failure      *Failure       // nil if all invariants held
+}
+
+// Backups are the backups of a run.
+type Backups struct {
+	Whole  int // of one group each, that came to their end
+	Pieces int // that came behind the first of an attempt
+	Again  int // attempts behind one that was lost when some of its pieces had come
+	Moved  int // of several pieces, between which a slot of some group changed hands
+}
+
+// Add adds the counts of another run.
+func (b *Backups) Add(o *Backups) {
+	b.Whole, b.Pieces, b.Again, b.Moved = b.Whole+o.Whole, b.Pieces+o.Pieces, b.Again+o.Again, b.Moved+o.Moved
 }
 
 // Failure is a broken invariant.
@@ -154,6 +168,7 @@ type cluster struct {
 	security security
 	users    users
 	limits   limits
+	backups  backups
 	builds   builds
 	paces    paces
 	flaws    flaws
@@ -182,6 +197,7 @@ func Run(o Options) (r Result) {
 	c.security.draw(c)
 	c.users.draw(c)
 	c.limits.draw(c)
+	c.backups.draw(c)
 	defer func() {
 		r = c.result
 		c.close()

@@ -27,8 +27,9 @@ const (
 func (f *feeds) begin() {
 	f.at = -1
 	f.feed = machine.NewFeed(machine.FeedConfig{
-		Due:   f.due,
-		Table: func() *shardmap.Table { return f.n.known.show() },
+		Due:        f.due,
+		BackupRows: f.n.c.backups.rows,
+		Table:      func() *shardmap.Table { return f.n.known.show() },
 		Topology: func(*shardmap.Table) []byte {
 			if a := f.n.known.topology(); a != nil {
 				return a.Append(nil)
