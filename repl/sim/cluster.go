@@ -29,6 +29,8 @@ type Options struct {
 	Lose bool
 	// Watched has clients watch; else they do in one run of watchesEvery.
 	Watched bool
+	// Locked has processes take a lock; else they do in one run of locksEvery.
+	Locked bool
 	// Mixed has some founders run an older build; else some do in one run of mixedEvery.
 	Mixed bool
 	// Moves, if not nil, notes each step of each slot that moves.
@@ -100,10 +102,11 @@ type Result struct {
 	Resumed      int    // streams that a later attempt continued after some rows
 	Listings     int    // over all groups, that reached their end
 	Backups      Backups
-	Streamed     int    // snapshots that other nodes received
-	Forwarded    int    // requests that were passed on, and answered with a result
-	Disk         int64  // the most that the files of one node took, in bytes
-	Unchecked    int    // histories that were too entangled to check in time
+	Locks        Locks
+	Streamed     int   // snapshots that other nodes received
+	Forwarded    int   // requests that were passed on, and answered with a result
+	Disk         int64 // the most that the files of one node took, in bytes
+	Unchecked    int   // histories that were too entangled to check in time
 	Leader       time.Duration
 	Write        time.Duration  // how long after the healing of a quorum the last group took a write
 	Recovered    map[string]int // of a run with Lose: groups, by what became of them
@@ -169,6 +172,7 @@ type cluster struct {
 	users    users
 	limits   limits
 	backups  backups
+	locks    locks
 	builds   builds
 	paces    paces
 	flaws    flaws
@@ -198,6 +202,7 @@ func Run(o Options) (r Result) {
 	c.users.draw(c)
 	c.limits.draw(c)
 	c.backups.draw(c)
+	c.locks.draw(c)
 	defer func() {
 		r = c.result
 		c.close()
@@ -231,6 +236,7 @@ func Run(o Options) (r Result) {
 // close ends the tasks that are under way.
 func (c *cluster) close() {
 	defer func() { _ = recover() }() // the run is over: what fails now does not count
+	c.locks.close()
 	for _, n := range c.nodes {
 		n.beside.stop()
 	}
@@ -344,6 +350,7 @@ func (c *cluster) found() {
 // work lets the cluster work under faults.
 func (c *cluster) work() {
 	c.chaos.init(c)
+	c.locks.init()
 	c.run(c.options.Length)
 }
 

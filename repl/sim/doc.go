@@ -19,7 +19,7 @@
 //
 // cluster.go has the life of a run, node.go that of a process, fault.go the
 // table of faults, chaos.go when they strike, disk.go and rot.go what they do to disks,
-// client.go and asker.go the two ends of a connection, listing.go what a client lists, backup.go what it backs up,
+// client.go and asker.go the two ends of a connection, listing.go what a client lists, backup.go what it backs up, locks.go what it locks,
 // snapshot.go how snapshots are written and sent, task.go what a node does beside its
 // host, member.go how memberships change, order.go how nodes come and go, mover.go how a
 // node moves replicas, config.go what must hold of them, lull.go what

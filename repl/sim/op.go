@@ -14,26 +14,27 @@ import (
 
 // op is one operation of a client.
 type op struct {
-	client   *simClient
-	kind     opKind
-	call     client.Call
-	number   uint64 // of all operations of the run; the value that it writes
-	get      bool
-	sums     bool                  // of accounts
-	local    bool                  // a get of the asked node's own copy, as of floor at least
-	list     *wire.List            // of a page, or of the next piece of a stream; otherwise nil
-	listing  *listing              // to which the stream belongs, or that wants a table; otherwise nil
-	leases   *wire.Leases          // of a listing of leases; otherwise nil
-	services *wire.Services        // of a listing of services; otherwise nil
-	beat     *wire.Heartbeat       // of an instance; otherwise nil
-	backing  *backing              // to which the stream belongs; otherwise nil
-	watching *watching             // to which the stream or the question belongs; otherwise nil
-	question *client.WatchQuestion // of a watch, about slots; otherwise nil
-	stream   streamCore
-	attempt  uint64 // of the stream
-	stands   uint64 // index as of which its last piece was
-	within   time.Duration
-	stale    time.Duration // of a bounded get: how old the answer may be
+	client    *simClient
+	kind      opKind
+	call      client.Call
+	number    uint64 // of all operations of the run; the value that it writes
+	get       bool
+	sums      bool                  // of accounts
+	local     bool                  // a get of the asked node's own copy, as of floor at least
+	list      *wire.List            // of a page, or of the next piece of a stream; otherwise nil
+	listing   *listing              // to which the stream belongs, or that wants a table; otherwise nil
+	leases    *wire.Leases          // of a listing of leases; otherwise nil
+	services  *wire.Services        // of a listing of services; otherwise nil
+	beat      *wire.Heartbeat       // of an instance; otherwise nil
+	backing   *backing              // to which the stream belongs; otherwise nil
+	watching  *watching             // to which the stream or the question belongs; otherwise nil
+	question  *client.WatchQuestion // of a watch, about slots; otherwise nil
+	contender *contender            // that waits for it; otherwise nil
+	stream    streamCore
+	attempt   uint64 // of the stream
+	stands    uint64 // index as of which its last piece was
+	within    time.Duration
+	stale     time.Duration // of a bounded get: how old the answer may be
 	// cancelled: the stream is no longer wanted.
 	cancelled bool
 	command   shardmap.Command
@@ -143,6 +144,9 @@ func (o *op) answered(t wire.Type, body []byte, from origin) {
 		return
 	}
 	c.users.answered(o)
+	if o.contender != nil {
+		o.contender.answer = slices.Clone(body)
+	}
 	switch o.frame() {
 	case wire.TypeList:
 		o.listed(t, body)
@@ -248,6 +252,9 @@ func (o *op) finish(err error) {
 		o.ended(err)
 		return
 	}
+	if o.contender != nil {
+		o.contender.err = err
+	}
 	switch {
 	case o.doubted: // whoever refused it may have carried it out
 		c.flaws.doubted++
@@ -298,4 +305,7 @@ func (o *op) over() {
 		cl.c.result.Counts[o.kind]++
 	}
 	cl.open = slices.DeleteFunc(cl.open, func(x *op) bool { return x == o })
+	if o.contender != nil {
+		o.contender.ended()
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/client"
+	"muster/repl/client/lock"
 	"muster/repl/health"
 	"muster/repl/machine"
 	"muster/repl/mover"
@@ -146,6 +147,7 @@ var plantedBugs = []struct {
 	{"a takeover not waited for", client.SetBug, ""},
 	{"a slot lost on its way", client.SetBug, ""},
 	{"a gap passed over", client.SetBug, tooShort},
+	{"two holders of a lock with one fencing token", lock.SetBug, ""},
 	{"check result of a dead checker counted", health.SetBug, ""},
 	{"a new leader allows heartbeats no time", health.SetBug, ""},
 	{"expired token accepted", plantToken, ""},
@@ -270,6 +272,9 @@ var watchBugs = map[string]bool{
 	"stream kept after its right":    true,
 }
 
+// lockBugs has the bugs that only those meet who take a lock.
+var lockBugs = map[string]bool{"two holders of a lock with one fencing token": true}
+
 // levelBugs has the bugs that only clusters of two builds meet.
 var levelBugs = map[string]bool{"command above the level proposed": true}
 
@@ -315,7 +320,7 @@ func hunt(bug string, limit time.Duration) (failure *Failure, seeds int64, took 
 				if seed-first >= huntMin && cpuTime()-before >= limit {
 					return
 				}
-				r := Run(Options{Seed: uint64(seed), With: needs[bug], Watched: watchBugs[bug], Mixed: levelBugs[bug], Flaws: flawBugs[bug]})
+				r := Run(Options{Seed: uint64(seed), With: needs[bug], Watched: watchBugs[bug], Locked: lockBugs[bug], Mixed: levelBugs[bug], Flaws: flawBugs[bug]})
 				mu.Lock()
 				if r.Failure != nil && failure == nil {
 					failure = r.Failure

@@ -346,7 +346,7 @@ func (o *op) checkLease(a *wire.LeaseAnswer) {
 	if e.lease != a.Lease || e.ttl != a.TTL {
 		o.client.c.fail("I9: %s is acknowledged at %s with lease %s for %d ms; it should be %s for %d ms", o, a.ID, a.Lease, a.TTL, e.lease, e.ttl)
 	}
-	if o.kind == opGrant {
+	if o.kind == opGrant && o.contender == nil { // nobody else is to revoke that of a lock
 		o.client.c.grants.note(a.Lease)
 	}
 }

@@ -32,16 +32,20 @@ type Lock struct {
 // grant, and not with each acquisition.
 const bugTokenOfLease = "fencing token of the lease"
 
-// hold begins to keep a lock that was taken.
+// hold returns a lock that was taken. It is not kept yet.
 func hold(ctx context.Context, a *attempt, token Token) *Lock {
 	l := &Lock{name: a.name, token: token, cluster: a.cluster, lease: a.lease, held: a.held}
 	if bug(bugTokenOfLease) {
 		l.token = Token(a.lease.Number())
 	}
 	l.ctx, l.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	return l
+}
+
+// run begins to keep the lock.
+func (l *Lock) run() {
 	l.running.Go(l.keep)
 	l.running.Go(l.lookOut)
-	return l
 }
 
 // Name returns the lock's name, which is its key.

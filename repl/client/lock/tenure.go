@@ -50,11 +50,18 @@ func (t *tenure) confirmed(asked, answered time.Duration) {
 type clock struct {
 	began time.Time
 	jumps client.Clock
+
+	// Of a lock in [Steps]: the time of its owner, and what that was at the beginning.
+	given func() time.Duration
+	since time.Duration
 }
 
 func newClock() *clock { return &clock{began: time.Now()} }
 
 func (k *clock) now() time.Duration {
+	if k.given != nil {
+		return k.given() - k.since
+	}
 	now := time.Now()
 	return k.jumps.Look(now.Round(0).Sub(k.began.Round(0)), now.Sub(k.began))
 }
