@@ -9,10 +9,11 @@ import (
 // wasKilled reports whether a context of [Run] has ended with [ErrKilled].
 func wasKilled(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrKilled) }
 
-// die cuts a node off, as the end of its process does: first from all who ask it something, so that nobody is told what comes
-// of the disk, and then from that. What close does behind it frees what the node has in this process.
-func (n *Node) die(disk *diskWatch) {
-	n.door.close()
+// cutOff cuts a node off, as the end of its process does: first from all who ask it something, so that nobody
+// hears of what its disk refuses from then on, and then from that disk. [Node.close] frees what the node holds in
+// this process.
+func cutOff(door *door, disk *diskWatch) {
+	door.close()
 	disk.dead.Store(true)
 }
 

@@ -150,7 +150,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	defer n.close()
 	defer func() {
 		if wasKilled(ctx) {
-			n.die(w)
+			cutOff(n.door, w)
 		}
 	}()
 	defer close(ending)
