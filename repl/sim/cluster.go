@@ -108,14 +108,10 @@ type Result struct {
 	Disk         int64 // the most that the files of one node took, in bytes
 	Unchecked    int   // histories that were too entangled to check in time
 	Leader       time.Duration
-	Write        time.Duration  // how long after the healing of a quorum the last group took a write
-	Recovered    map[string]int // of a run with Lose: groups, by what became of them
-	Hopeless     int            // of such: it left no log of group 0 that could be used
-	Damaged      int            // of such: how often a damaged log was taken
-	Cuts         int            // of such: how often the power went while a plan was applied
-	Compared     int            // of such: keys of groups that began anew
-	Flaws        FlawResult     // of a run with Flaws
-	Failure      *Failure       // nil if all invariants held
+	Write        time.Duration // how long after the healing of a quorum the last group took a write
+	Loss         LossResult    // of a run with Lose
+	Flaws        FlawResult    // of a run with Flaws
+	Failure      *Failure      // nil if all invariants held
 }
 
 // Backups are the backups of a run.
@@ -194,7 +190,7 @@ func Run(o Options) (r Result) {
 		o.Groups = GroupsDefault
 	}
 	c := &cluster{options: o, chance: chance(o.Seed*0x9e3779b97f4a7c15 + 1)}
-	c.result.Seed, c.result.Recovered = o.Seed, map[string]int{}
+	c.result.Seed, c.result.Loss.Recovered = o.Seed, map[string]int{}
 	c.chaos.c = c
 	c.shuffle.draw(c)
 	c.services.draw(c)

@@ -32,6 +32,15 @@ type loss struct {
 	spoilt    bool // their logs have rotted after the last write
 }
 
+// LossResult is what came of a run with Lose.
+type LossResult struct {
+	Recovered map[string]int // groups, by what became of them
+	Hopeless  int            // the loss left no log of group 0 that could be used
+	Damaged   int            // how often a damaged log was taken
+	Cuts      int            // how often the power went while a plan was applied
+	Compared  int            // keys of groups that began anew
+}
+
 // spoilEvery is how many runs there are for each in which the survivors' logs rot.
 const spoilEvery = 3
 
@@ -54,7 +63,7 @@ func (l *loss) run() {
 	}
 	l.inspect()
 	if !l.makePlan() {
-		c.result.Hopeless++
+		c.result.Loss.Hopeless++
 		return
 	}
 	for i := range l.plan.Groups {
@@ -146,7 +155,7 @@ func (l *loss) makePlan() bool {
 	for i := range p.Groups {
 		g := &p.Groups[i]
 		l.c.note(0, "group %d: %s, from %s at %v: %s", g.Group, g.Action, g.Source, g.End, g.Loss)
-		l.c.result.Recovered[g.Action]++
+		l.c.result.Loss.Recovered[g.Action]++
 	}
 	return true
 }
@@ -210,7 +219,7 @@ func (l *loss) damaged(g *rescue.GroupPlan) bool {
 	for _, r := range l.reports {
 		for i := range r.Groups {
 			if o := &r.Groups[i]; r.Node == g.Source && o.Group == g.Group && o.Damage != "" {
-				l.c.result.Damaged++
+				l.c.result.Loss.Damaged++
 				return true
 			}
 		}
@@ -257,7 +266,7 @@ func (l *loss) apply(n *node) {
 			c.fail("apply to n%d: %v", n.index, err)
 		}
 		mem.Crash(crashModes[c.chaos.power()], c.chance.next())
-		c.result.Cuts++
+		c.result.Loss.Cuts++
 	}
 	if err := apply(); err != nil {
 		c.fail("apply to n%d: %v", n.index, err)
@@ -328,7 +337,7 @@ func (l *loss) compare(n *node, s *logstore.Store, r logstore.Replica, g *rescue
 				l.c.fail("%s begins anew at %v with %q at version %d of write %d (there: %v); it should be version %d of write %d (there: %v)",
 					r, g.End, key, version, valueNumber(value), there, want.version, want.number, ok && want.there)
 			}
-			l.c.result.Compared++
+			l.c.result.Loss.Compared++
 		}
 	})
 }

@@ -38,13 +38,13 @@ func TestMajorityLost(t *testing.T) {
 		if r.Failure != nil {
 			t.Fatalf("%v\nreplay: go test ./repl/sim -run MajorityLost -seed %d", r.Failure, o.Seed)
 		}
-		for action, n := range r.Recovered {
+		for action, n := range r.Loss.Recovered {
 			became[action] += n
 		}
-		hopeless += r.Hopeless
-		damaged += r.Damaged
-		cuts += r.Cuts
-		compared += r.Compared
+		hopeless += r.Loss.Hopeless
+		damaged += r.Loss.Damaged
+		cuts += r.Loss.Cuts
+		compared += r.Loss.Compared
 	}
 	t.Logf("groups: %v; %d runs left nothing; a damaged log was taken %d times; the power went %d times; %d keys compared", became, hopeless, damaged, cuts, compared)
 	for _, action := range []string{rescue.Keep, rescue.Renew, rescue.Refound} {
