@@ -162,8 +162,29 @@ func (f *lockFight) hear(pid int, event string, token lock.Token, number int64) 
 	}
 }
 
-// Two processes fight for a lock, and the one that has it is stopped again and again, for shorter or longer than the lock lasts, while nodes are killed. A process
-// that was stopped between a look at its lock and what it does next can't know that another one has it: that
+// startContender starts a process that fights for the lock, and returns what has it end.
+func startContender(c *clustertest.Cluster, said *os.File) (end func()) {
+	t := c.T
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), contenderVariable+"="+c.Endpoints())
+	cmd.Stdout, cmd.Stderr = said, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return func() {
+		in.Close()
+		cmd.Process.Signal(syscall.SIGCONT)
+	}
+}
+
+// Two processes fight for a lock, and the one that has it is stopped again and again, for shorter or longer than the
+// lock lasts, while nodes are killed. A process that was stopped between a look at its lock and what it does next can't know that another one has it: that
 // is the only overlap there may be, its fencing token shows it, and what is guarded by the lock refuses it. No token is given
 // twice, or after a larger one.
 func TestLockFight(t *testing.T) {
@@ -178,25 +199,7 @@ func TestLockFight(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lines.Close()
-	var ends []func()
-	for range 2 {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), contenderVariable+"="+c.Endpoints())
-		cmd.Stdout, cmd.Stderr = said, os.Stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-		ends = append(ends, func() {
-			in.Close()
-			cmd.Process.Signal(syscall.SIGCONT)
-		})
-	}
+	ends := []func(){startContender(c, said), startContender(c, said)}
 	said.Close() // theirs are left
 	f := &lockFight{c: c, given: map[lock.Token]bool{}, since: map[int]lock.Token{}, after: map[int]string{}}
 	began := time.Now()

@@ -83,6 +83,38 @@ func TestEveryCodeHasAKind(t *testing.T) {
 	}
 }
 
+// contextCalls are calls of a client that end with their context.
+func contextCalls(c *Client) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"set":  func(ctx context.Context) error { _, err := c.Set(ctx, []byte("k"), nil, WriteOptions{}); return err },
+		"many": func(ctx context.Context) error { _, err := c.SetMany(ctx, []Pair{{Key: []byte("k")}}); return err },
+		"get": func(ctx context.Context) error {
+			_, _, err := c.Get(ctx, [][]byte{[]byte("k")}, ReadOptions{})
+			return err
+		},
+		"list": func(ctx context.Context) error {
+			for _, err := range c.List(ctx, nil, ListOptions{}) {
+				return err
+			}
+			return errors.New("it was listed")
+		},
+		"watch": func(ctx context.Context) error {
+			for _, err := range c.Watch(ctx, WatchQuery{}).Events() {
+				return err
+			}
+			return errors.New("nothing came")
+		},
+		"keep alive": func(ctx context.Context) error {
+			var err error
+			for kept := range c.KeepAlive(ctx, 1<<48) {
+				err = kept.Err
+			}
+			return err
+		},
+		"resolve": func(ctx context.Context) error { _, err := c.Resolve(ctx, "shop"); return err },
+	}
+}
+
 // An error that comes of a context that ended is found as that of the context, whatever else it is, and as
 // the cause that its owner gave.
 func TestContextIsFound(t *testing.T) {
@@ -116,35 +148,7 @@ func TestContextIsFound(t *testing.T) {
 		name   string
 		client *Client
 	}{{"no answer", serves}, {"no connection", nobody}} {
-		c := of.client
-		for call, do := range map[string]func(context.Context) error{
-			"set":  func(ctx context.Context) error { _, err := c.Set(ctx, []byte("k"), nil, WriteOptions{}); return err },
-			"many": func(ctx context.Context) error { _, err := c.SetMany(ctx, []Pair{{Key: []byte("k")}}); return err },
-			"get": func(ctx context.Context) error {
-				_, _, err := c.Get(ctx, [][]byte{[]byte("k")}, ReadOptions{})
-				return err
-			},
-			"list": func(ctx context.Context) error {
-				for _, err := range c.List(ctx, nil, ListOptions{}) {
-					return err
-				}
-				return errors.New("it was listed")
-			},
-			"watch": func(ctx context.Context) error {
-				for _, err := range c.Watch(ctx, WatchQuery{}).Events() {
-					return err
-				}
-				return errors.New("nothing came")
-			},
-			"keep alive": func(ctx context.Context) error {
-				var err error
-				for kept := range c.KeepAlive(ctx, 1<<48) {
-					err = kept.Err
-				}
-				return err
-			},
-			"resolve": func(ctx context.Context) error { _, err := c.Resolve(ctx, "shop"); return err },
-		} {
+		for call, do := range contextCalls(of.client) {
 			name := fmt.Sprintf("%s: %s", of.name, call)
 			ctx, cancel := context.WithCancelCause(context.Background())
 			ended := make(chan error, 1)
