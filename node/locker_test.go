@@ -8,6 +8,7 @@ import (
 
 	"muster/repl/client"
 	"muster/repl/client/lock"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -69,6 +70,32 @@ func TestRightsOfALocker(t *testing.T) {
 		t.Errorf("a guarded write after another one has the lock: %v", err)
 	}
 	if err := l.Release(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// A cluster that takes no value as large as that of a lock must say so: the key is not in use for something else, and
+// no other name helps.
+func TestLockOverTheValueLimit(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	cfg.ValueMax = 100
+	r := start(t, cfg, defaultLimits())
+	r.serves()
+	cl := r.library()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, err := lock.Try(ctx, cl, "l", lock.Options{Value: make([]byte, 60)})
+	refused(t, "a lock with a value of 60 bytes", err, wire.CodeTooLarge, "107 bytes", "the limit is 100")
+	held, err := lock.Try(ctx, cl, "l", lock.Options{Value: make([]byte, 50)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var other *lock.HeldError
+	if _, err := lock.Try(ctx, cl, "l", lock.Options{Value: make([]byte, 60)}); !errors.As(err, &other) {
+		t.Errorf("beside a holder: %v", err)
+	}
+	if err := held.Release(ctx); err != nil {
 		t.Error(err)
 	}
 }

@@ -66,7 +66,11 @@ func (r remote) take(ctx context.Context, name string, value []byte, id shardmap
 	})
 	switch {
 	case errors.Is(err, client.ErrTooLarge):
-		return record{}, errForeign(name) // the get read more than any lock has
+		// The get read more than any lock has, or the cluster takes no value as large as this one.
+		if now, failed := r.read(ctx, name); failed == nil && now.version != 0 {
+			return now, nil
+		}
+		return record{}, err
 	case err != nil:
 		return record{}, err
 	case done.Succeeded:

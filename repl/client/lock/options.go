@@ -31,7 +31,8 @@ type Options struct {
 	// lock up when none was confirmed for nine tenths of it.
 	TTL time.Duration
 	// Value is what others see of the holder, as in [Holder]: at most [ValueMax] bytes, mostly who it is, or
-	// where it can be reached.
+	// where it can be reached. The key of a lock has 47 bytes more, which a cluster of small values may refuse
+	// (code too-large).
 	Value []byte
 }
 
