@@ -72,7 +72,7 @@ func (b *Backup) Next(limit, most int, f func(row *BackupRow)) (more bool, err e
 		if rec == nil {
 			continue // the slot was read
 		}
-		if k := &b.slots[0].kinds[b.kind]; k.kind != KindLease {
+		if k := &b.slots[0].kinds[b.kind]; k.kind != KindLease && k.kind != KindVersion {
 			size := BackupRowHead + rec.keyLen() + rec.valueLen()
 			if n > 0 && (used+size > limit || n == most) {
 				return true, nil

@@ -121,14 +121,16 @@ func checkRecord(head []byte, last uint64, format uint16) (keyLen, valueLen int,
 	value := binary.LittleEndian.Uint32(head[8:])
 	keyLen = int(binary.LittleEndian.Uint16(head[12:]))
 	switch kind, ends := RecordKind(head[14]), endingKind(head[15]); {
-	case ends != endsNever && (ends > endsWithLease || kind != KindKey || format < slotFormatEndings):
+	case ends != endsNever && (ends > endsWithLease || kind != KindKey && kind != KindVersion || format < slotFormatEndings):
 		return 0, 0, fmt.Errorf("record of kind %d that ends by %d, in format %d: %w", kind, ends, format, ErrLevel)
 	case kind == KindLease && (keyLen != leaseNameSize || !isLeaseValue(int(value)) || format < slotFormatEndings):
 		return 0, 0, fmt.Errorf("lease with a name of %d bytes and a value of %d, in format %d; want %d, and %d or %d, in format %d", keyLen, value, format, leaseNameSize, leaseValueSize, leaseOwnedSize, slotFormatEndings)
 	case kind == KindService && (keyLen > registry.NameMax || value > registry.ServiceMax):
 		return 0, 0, fmt.Errorf("service with a name of %d bytes and a value of %d; the limits are %d and %d", keyLen, value, registry.NameMax, registry.ServiceMax)
-	case keyLen == 0 || keyLen > KeyMax || value > ValueMaxLimit:
-		return 0, 0, fmt.Errorf("key of %d bytes, value of %d; the limits are 1 to %d, and %d", keyLen, value, KeyMax, ValueMaxLimit)
+	case kind == KindVersion && (value < versionHead || value > versionHead+VersionsBytesMax):
+		return 0, 0, fmt.Errorf("version of a key with a record of %d bytes; want %d to %d", value, versionHead, versionHead+VersionsBytesMax)
+	case keyLen == 0 || keyLen > kind.nameMax() || value > ValueMaxLimit:
+		return 0, 0, fmt.Errorf("key of %d bytes, value of %d; the limits are 1 to %d, and %d", keyLen, value, kind.nameMax(), ValueMaxLimit)
 	case version == 0 || version > last:
 		return 0, 0, fmt.Errorf("version %d, the slot's last is %d", version, last)
 	}
@@ -136,7 +138,7 @@ func checkRecord(head []byte, last uint64, format uint16) (keyLen, valueLen int,
 }
 
 // checkWhole checks what a whole record, whose head was checked, says of its end, and the value of
-// a service. Versions grow: a key that ends with a lease is newer than the lease, whose number is
+// a service or a version. Versions grow: a key that ends with a lease is newer than the lease, whose number is
 // its own first version.
 func checkWhole(b []byte, keyLen int) error {
 	version := binary.LittleEndian.Uint64(b)
@@ -148,6 +150,10 @@ func checkWhole(b []byte, keyLen int) error {
 		}
 	case RecordKind(b[14]) == KindService:
 		return checkService(b[snapshotRecord:][:keyLen], b[snapshotRecord+keyLen:])
+	case RecordKind(b[14]) == KindVersion:
+		value := b[snapshotRecord+keyLen:]
+		ends := endingKind(b[15])
+		return checkVersionRecord(b[snapshotRecord:][:keyLen], value[:len(value)-ends.size()], version, ends)
 	case endingKind(b[15]) == endsWithLease:
 		if number := binary.LittleEndian.Uint64(b[len(b)-endingSize:]); number == 0 || number >= version {
 			return fmt.Errorf("key %s of version %d ends with lease %d; want an older one", ShowKey(b[snapshotRecord:][:keyLen]), version, number)
@@ -179,7 +185,7 @@ func (d *snapshotReader) fill(s *store, n, size int, before []byte) ([]byte, err
 		to := from + snapshotRecord + keyLen + valueLen + ends.size()
 		copy(rec[8:], b[from:to])
 		key := rec.key()
-		slot, hash := locate(key)
+		slot, hash := locateRecord(s.kind, key)
 		switch {
 		// A key in a slot that is not its own would never be found, and keys
 		// out of order would break every search. Both pass the digest of

@@ -61,6 +61,8 @@ const (
 	CommandReport  CommandKind = 17 // what the checks of a service have found (report.go)
 
 	CommandDelPrefix CommandKind = 18 // removes keys of one slot that begin with a prefix (delprefix.go)
+
+	CommandVersions CommandKind = 19 // says which keys of the group keep their versions (versionrules.go)
 )
 
 // answersMuch reports whether results of the kind have details that are taken only while
@@ -131,6 +133,9 @@ type Command struct {
 	// client's: the node that admits the command says it of the client, beside them.
 	// ReadCommand leaves 0.
 	Principal Principal
+	// Admitted is when the command was admitted, by the clock of the node that did, in ms since 1970;
+	// 0: nobody says. It is not among the bytes either, is for people to read, and decides nothing.
+	Admitted uint64
 }
 
 var (
@@ -183,7 +188,7 @@ func ReadCommand(b []byte, c *Command) error {
 	}
 	// The hash is of the command that c was before. Warm sets another one only where it finds
 	// the slot, and the slot may come between Warm and Apply.
-	c.Kind, c.Principal, c.keyHash = CommandKind(kind), 0, 0
+	c.Kind, c.Principal, c.Admitted, c.keyHash = CommandKind(kind), 0, 0, 0
 	c.Session, c.Sequence, c.Floor = r.Uint(), r.Uint(), r.Uint()
 	slot, condition := r.Uint(), r.Uint()
 	c.Version = r.Uint()

@@ -113,6 +113,7 @@ var commandRows = [...]CommandRow{
 	// A report is small, and without it clients would be sent to what is down.
 	CommandReport:    {Name: "report", Level: ServicesLevel, Shape: ShapeBody, Frees: true, Internal: true, act: (*slotState).report, readBody: (*body).readReport, describe: describeReport},
 	CommandDelPrefix: {Name: "del prefix", Level: RangesLevel, Shape: ShapeBody, Frees: true, act: deletePrefix, readBody: (*body).readDelPrefix, validate: (*Command).validateDelPrefix, describe: describeDelPrefix},
+	CommandVersions:  {Name: "versions", Level: RangesLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: setVersions, describe: describeVersions},
 }
 
 // tableRows are the commands of the meta group, by kind.

@@ -189,8 +189,8 @@ func (r *contentReader) recordGone(it *contentItem) error {
 	}
 	it.kind = RecordKind(head[0])
 	n := int(binary.LittleEndian.Uint16(head[1:]))
-	if n == 0 || n > KeyMax {
-		return r.fail("key of %d bytes, want 1 to %d", n, KeyMax)
+	if n == 0 || n > it.kind.nameMax() {
+		return r.fail("key of %d bytes, want 1 to %d", n, it.kind.nameMax())
 	}
 	b, err := r.need(recordGoneHead + n)
 	if err != nil {
@@ -210,7 +210,7 @@ func (r *contentReader) follows(it *contentItem) error {
 	if it.kind == 0 || it.kind > kindNewest {
 		return r.fail("record of kind %d: %w; known are 1 to %d", it.kind, ErrLevel, kindNewest)
 	}
-	slot, hash := locate(it.key)
+	slot, hash := locateRecord(it.kind, it.key)
 	switch {
 	case slot != r.slot && it.kind != KindLease:
 		return r.fail("key %s is in slot %d", ShowKey(it.key), slot)

@@ -159,13 +159,16 @@ func (l decisions) sum() uint64 {
 	return sum
 }
 
-// digest sums up what of a history all replicas have alike.
+// digest sums up what of a history all replicas have alike, and the rules for versions.
 func (h *History) digest() uint64 {
 	var w words
 	w.begin(13)
 	if w.add(uint64(h.raised)); h.raised != 0 {
 		w.addID(h.last.ID)
 		w.add(uint64(h.last.N))
+	}
+	if sum := h.m.keeping.rules.hash(); sum != 0 {
+		w.add(sum)
 	}
 	return w.hash()
 }

@@ -137,9 +137,9 @@ func (s *slotState) setAhead(ahead int64) {
 
 // resume makes the slot's time at when its group's is now. A slot in which nothing ends at a
 // time takes its group's, so that most slots need not remember another. A service has times of
-// the slot too: those at which its instances changed.
+// the slot too: those at which its instances changed. So has a version.
 func (s *slotState) resume(at slotTime, now raft.GroupTime) {
-	if s.endings.timed() || s.hasServices() {
+	if s.endings.timed() || s.hasServices() || s.hasVersions() && !bug(bugVersionsTime) {
 		s.setAhead(int64(uint64(at) - uint64(now)))
 	} else {
 		s.setAhead(0)

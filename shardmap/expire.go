@@ -130,7 +130,7 @@ func (e *expiry) endDue() {
 		// whether the slot gets another version.
 		first, at := st.endings.first, st.time(now)
 		if gone < expireMax && (first <= at && first != endless || bug("a look at what is due changes a slot")) {
-			m.turn.id, m.turn.now, m.turn.slot = e.id, e.now, slot
+			m.turn.id, m.turn.now, m.turn.slot, m.turn.by, m.turn.wall = e.id, e.now, slot, 0, 0
 			st.mu.Lock()
 			m.keep(st)
 			gone += st.end(m, at, expireMax-gone)
@@ -154,6 +154,11 @@ func (s *slotState) end(m *Map, now slotTime, most int) (gone int) {
 			return gone
 		case kind == KindLease:
 			gone += 1 + s.endLease(m, binary.BigEndian.Uint64(name), s.last, EventExpired)
+		case kind == KindVersion && s.removeRecord(m, kind, name, hashKey(name)):
+			gone++
+		case kind == KindVersion:
+			m.noteFault(m.turn.slot, "a version of a key, whose time has come, is not there")
+			return gone
 		case !s.remove(m, name, hashKey(name), s.last, EventExpired):
 			m.noteFault(m.turn.slot, "key %s, whose time has come, is not there", ShowKey(name))
 			return gone

@@ -38,6 +38,8 @@ type Map struct {
 
 	history *History // the pointer is set once
 
+	keeping keeping // of versions
+
 	mu      sync.Mutex // guards what follows; taken alone
 	applied raft.LogID // Invariant: all effects up to it are in slots, none beyond it before Apply is called for them
 	time    raft.GroupTime
@@ -103,7 +105,7 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 		}
 	}
 	if st != nil {
-		m.turn.id, m.turn.now, m.turn.slot = id, now, home
+		m.turn.id, m.turn.now, m.turn.slot, m.turn.by, m.turn.wall = id, now, home, c.Principal, c.Admitted
 		st.mu.Lock()
 		m.keep(st)
 		r = st.apply(m, c)
@@ -120,6 +122,8 @@ type turn struct {
 	id   raft.LogID
 	now  raft.GroupTime
 	slot Slot
+	by   Principal // who sent the command; 0: nobody in particular, or it is no command
+	wall uint64    // [Command.Admitted] of it
 
 	detail []byte // scratch, of the result's detail
 }

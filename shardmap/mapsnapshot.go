@@ -16,10 +16,11 @@ import (
 // little-endian:
 //
 //	 0  8    "mustkeys"
-//	 8  u16  format: 2; 3 with seals, imports or decisions about moves; 4 with a history
+//	 8  u16  format: 2; 3 with seals, imports or decisions about moves; 4 with a history; 5 with
+//	         rules for versions, too
 //	10  u16  number of slots that the group owns and has not sealed
 //	12  u16  number of runs of slots with a mark (own.go)
-//	14  u16  zero
+//	14  u16  with format 5 the length of the rules, else zero
 //	16  u64  the number of the group's founding; 0: it was not founded
 //	24  u64  the xxhash64 of bytes 8 to 23, and of all that stands before the snapshots
 //	32       from format 3 on what there is of moves (movesnapshot.go), with 3 at least one
@@ -33,9 +34,10 @@ import (
 //	           4  u64  the mark of all of them, which is not 0
 //	         the numbers of the slots, u16 each, ascending, all of them with a mark
 //	         from format 3 on the seals, the imports, the decisions
+//	         with format 5 the rules, as the command versions has them (versionrules.go)
 //	         the snapshot of each slot (snapshot.go), in that order; then those of sealed
 //	         slots, then those of imports
-//	         with format 4 the history (historysnapshot.go)
+//	         from format 4 on the history (historysnapshot.go)
 //
 // The holder of the stream knows where the state stands (log id, group time), and
 // has checksums. Each slot's digest covers its contents.
@@ -48,6 +50,7 @@ const (
 	mapFormatBare    = 2 // without seals, imports and decisions
 	mapFormatMoves   = 3
 	mapFormatHistory = 4
+	mapFormatRules   = 5
 )
 
 // MapCopy is a map as it was at one entry. One goroutine at a time may use it.
@@ -57,6 +60,7 @@ type MapCopy struct {
 	founded uint64
 	marks   marks
 	moves   movesCopy
+	rules   VersionRules
 	history historyCopy
 	written bool
 	wrong   string   // as in SlotCopy, beside the slots
@@ -66,7 +70,7 @@ type MapCopy struct {
 // CopyAll returns all slots as they are now. The goroutine that applies calls it,
 // between two entries. It costs some 0.2 µs for each slot.
 func (m *Map) CopyAll() *MapCopy {
-	c := &MapCopy{founded: m.founded, marks: m.marks}
+	c := &MapCopy{founded: m.founded, marks: m.marks, rules: m.keeping.rules}
 	headFaults(m, func(f PartFault) { c.wrong = f.String() })
 	for s := range Slot(Slots) {
 		if copied, owned := m.Copy(s); owned {
@@ -132,17 +136,20 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 // head is what stands before the slots.
 func (c *MapCopy) head() []byte {
 	format := uint16(mapFormatBare)
+	var rules []byte
 	switch {
+	case len(c.rules) > 0: // a group that has some was raised
+		format, rules = mapFormatRules, c.rules.append(nil)
 	case c.history.raised != 0:
 		format = mapFormatHistory
 	case c.moves.any():
 		format = mapFormatMoves
 	}
-	b := append(make([]byte, 0, mapHeader+mapRun*len(c.marks)+2*c.served+c.moves.size()), mapMagic...)
+	b := append(make([]byte, 0, mapHeader+mapRun*len(c.marks)+2*c.served+c.moves.size()+len(rules)), mapMagic...)
 	b = binary.LittleEndian.AppendUint16(b, format)
 	b = binary.LittleEndian.AppendUint16(b, uint16(c.served))
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(c.marks)))
-	b = binary.LittleEndian.AppendUint16(b, 0)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(rules)))
 	b = binary.LittleEndian.AppendUint64(b, c.founded)
 	b = binary.LittleEndian.AppendUint64(b, 0)
 	b = c.moves.counts().append(b, format)
@@ -154,7 +161,7 @@ func (c *MapCopy) head() []byte {
 	for _, slot := range c.slots[:c.served] {
 		b = binary.LittleEndian.AppendUint16(b, uint16(slot.Slot()))
 	}
-	b = c.moves.append(b)
+	b = append(c.moves.append(b), rules...)
 	binary.LittleEndian.PutUint64(b[mapDigest:], headDigest(b[:mapHeader], b[mapHeader:]))
 	return b
 }
@@ -189,6 +196,8 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	m.hold(loaded.founded, loaded.marks)
 	m.decide(loaded.decisions)
 	m.quota, m.imports, m.results, m.noted = loaded.quota, loaded.imports, nil, noted{}
+	m.keeping = keeping{some: versionsIn(m)}
+	m.keeping.follow(loaded.rules)
 	m.due = raft.GroupTime(endless)
 	m.each(func(st *slotState) { st.noteDue(m) })
 	m.history.load(loaded.history, t)
@@ -206,6 +215,7 @@ type loadedMap struct {
 	imports   imports
 	decisions decisions
 	quota     sessionQuota
+	rules     VersionRules
 	history   *loadedHistory // nil: the map keeps none
 }
 
@@ -223,10 +233,10 @@ func (d *snapshotReader) whole(m *loadedMap, h *History) error {
 		return err
 	}
 	n, runs := int(binary.LittleEndian.Uint16(head[10:])), int(binary.LittleEndian.Uint16(head[12:]))
-	zero := binary.LittleEndian.Uint16(head[14:])
+	rules := int(binary.LittleEndian.Uint16(head[14:]))
 	switch {
-	case zero != 0:
-		return fmt.Errorf("state with %d: %w", zero, ErrLevel)
+	case (rules != 0) != (format >= mapFormatRules):
+		return fmt.Errorf("state of format %d with %d bytes of rules: %w", format, rules, ErrLevel)
 	case n > Slots || runs > Slots:
 		return fmt.Errorf("%d slots, %d runs of slots with a mark; there are %d slots", n, runs, Slots)
 	}
@@ -238,7 +248,7 @@ func (d *snapshotReader) whole(m *loadedMap, h *History) error {
 		}
 	}
 	// The counts of moves were taken, and are part of what the digest covers.
-	b, err := d.take(mapRun*runs + 2*n + counts.size())
+	b, err := d.take(mapRun*runs + 2*n + counts.size() + rules)
 	if err != nil {
 		return err
 	}
@@ -253,7 +263,16 @@ func (d *snapshotReader) whole(m *loadedMap, h *History) error {
 	if err != nil {
 		return err
 	}
-	moves, err := readMoves(b[mapRun*runs+2*n:], counts, m.marks, owned)
+	b = b[mapRun*runs+2*n:]
+	if rules > 0 {
+		if m.rules, err = readVersionRules(b[counts.size():]); err != nil {
+			return err
+		}
+		if len(m.rules) == 0 {
+			return fmt.Errorf("state of format %d without rules", format)
+		}
+	}
+	moves, err := readMoves(b[:counts.size()], counts, m.marks, owned)
 	if err != nil {
 		return err
 	}

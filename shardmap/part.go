@@ -19,7 +19,7 @@ const (
 	PartFounding  Part = 4098 // the number of the group's founding
 	PartTime      Part = 4099 // the group time
 	PartSessions  Part = 4100 // how many sessions, outcomes and details all slots have together
-	PartHistory   Part = 4101 // the level that entries have raised the group to, and where its last event is; not its events
+	PartHistory   Part = 4101 // the level that entries have raised the group to, where its last event is, and the rules for versions; not its events
 
 	PartNodes    Part = 8192 // the peer list
 	PartGroups   Part = 8193 // the data groups as they are meant to be

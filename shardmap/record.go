@@ -39,7 +39,11 @@ const (
 	// of that level.
 	KindService RecordKind = 3
 
-	kindNewest = KindService // that this code understands
+	// KindVersion is a version that a key has or had (version.go). As with services no build below
+	// [RangesLevel] needs to know the kind.
+	KindVersion RecordKind = 4
+
+	kindNewest = KindVersion // that this code understands
 )
 
 // recordSize returns the bytes that a record takes in a slab: value is the length of the

@@ -33,6 +33,8 @@ type SettingRow struct {
 
 	want  string // the values that takes accepts, in the words of an error
 	takes func(value string) bool
+	// reads is in place of takes where a value has parts, and says which of them is wrong.
+	reads func(value string) error
 }
 
 // Names of the settings.
@@ -49,6 +51,7 @@ const (
 	settingWalkPace     = "walk-pace"
 	settingTrailPolicy  = "trail-policy"
 	settingTrailBudget  = "trail-budget"
+	settingHistory      = "history"
 )
 
 const (
@@ -104,6 +107,8 @@ var settingRows = [...]SettingRow{
 		About: "which reads and writes go to each node's trail: none; metadata, with no more of a key than what stands before its first slash; request, with the keys"},
 	{Name: settingTrailBudget, Default: "64MiB", Min: "8MiB", Max: "10GiB", Level: SecurityLevel, want: "8MiB to 10GiB, a whole number with or without KiB, MiB or GiB", takes: takesTrailBudget,
 		About: "bytes, with or without KiB, MiB or GiB, that the trail of each node may take on its disk; the oldest lines go"},
+	{Name: settingHistory, Default: "off", Level: RangesLevel, want: "off, or up to 16 rules " + versionRuleWant + ` with a space between them, such as "conf/=20/720h app/=5"`, reads: readsHistory,
+		About: "which keys keep their last versions, for kv history: for each prefix how many, 1 to 100, and how long after they were replaced, 1m to 8760h, 720h if not said"},
 }
 
 // TrailPolicy says which reads and writes go to the trails of nodes.
@@ -121,6 +126,12 @@ func (p TrailPolicy) String() string { return trailPolicyNames[p] }
 
 // check returns why a setting does not take a value, and which ones it takes.
 func (row *SettingRow) check(value string) error {
+	if row.reads != nil {
+		if err := row.reads(value); err != nil {
+			return fmt.Errorf("%w; it takes %s", err, row.want)
+		}
+		return nil
+	}
 	if !row.takes(value) {
 		return fmt.Errorf("%s; want %s", describeText(value), row.want)
 	}
@@ -239,6 +250,16 @@ func (t *tableSettings) TrailBudget() int64 {
 	return settingList(t.Settings).number(settingTrailBudget, readBytes)
 }
 
+// VersionRules are the rules that say which keys keep their versions.
+func (t *tableSettings) VersionRules() VersionRules {
+	value, _ := t.Setting(settingHistory)
+	rules, err := ReadVersionRules(value)
+	if err != nil {
+		panic(fmt.Sprintf("setting %s is %q in the table: %v", settingHistory, value, err))
+	}
+	return rules
+}
+
 // Balance reports whether replicas and leaders are moved to make nodes even.
 func (t *tableSettings) Balance() bool {
 	value, _ := t.Setting(settingBalance)
@@ -339,6 +360,11 @@ func takesTrailPolicy(value string) bool { return slices.Contains(trailPolicyNam
 func takesTrailBudget(value string) bool {
 	n, err := readBytes(value)
 	return err == nil && n >= trailBudgetMin && n <= trailBudgetMax
+}
+
+func readsHistory(value string) error {
+	_, err := ReadVersionRules(value)
+	return err
 }
 
 func takesBalance(value string) bool { return value == "on" || value == "off" }

@@ -68,6 +68,9 @@ func (s *slotState) kind(k RecordKind) *store {
 
 // putRecord puts a record of any kind in the place of the one with its name, if there is one.
 func (s *slotState) putRecord(m *Map, kind RecordKind, n *newRecord) {
+	if kind == KindVersion {
+		m.keeping.some = true
+	}
 	o := s.of(kind)
 	at, found := o.find(n.key, n.hash)
 	var was ending
@@ -91,12 +94,12 @@ func (s *slotState) putRecord(m *Map, kind RecordKind, n *newRecord) {
 	}
 }
 
-// removeRecord removes a record of any kind, if it is there.
-func (s *slotState) removeRecord(m *Map, kind RecordKind, name []byte, hash uint64) {
+// removeRecord removes a record of any kind, and reports whether it was there.
+func (s *slotState) removeRecord(m *Map, kind RecordKind, name []byte, hash uint64) (found bool) {
 	o := s.of(kind)
 	at, found := o.find(name, hash)
 	if !found {
-		return
+		return false
 	}
 	if was := endOf(told(m, o.at(refOf(o.lookup.entries[at])))); was.by != endsNever {
 		s.endsOtherwise(kind, name, was, ending{})
@@ -106,6 +109,7 @@ func (s *slotState) removeRecord(m *Map, kind RecordKind, name []byte, hash uint
 		m.tallies.changed(s, m.turn.slot, name, Amount{-1, -int64(was.keyLen() + was.valueLen())})
 	}
 	o.take(at, name)
+	return true
 }
 
 // stores calls f for the records of each kind that there are any of, by kind.
@@ -196,6 +200,9 @@ func (s *slotState) put(m *Map, n *newRecord) {
 			was = told(m, was)
 		}
 	}
+	if m.keeping.some {
+		s.version(m, n.key, was, n.version, VersionSet)
+	}
 	m.history.set(m.turn.slot, n.key, n.value, n.version, was)
 	// Mostly there is neither: most keys never end.
 	if n.ending.by != endsNever || found && was.ends() != endsNever {
@@ -222,6 +229,13 @@ func (s *slotState) remove(m *Map, key []byte, hash, version uint64, why EventKi
 	was := s.records.at(refOf(s.records.lookup.entries[at]))
 	if was.ends() != endsNever {
 		was = told(m, was)
+	}
+	if m.keeping.some {
+		how := VersionDeleted
+		if why == EventExpired {
+			how = VersionExpired
+		}
+		s.version(m, key, was, version, how)
 	}
 	if why == EventExpired {
 		m.history.expired(m.turn.slot, version, was)

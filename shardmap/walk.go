@@ -421,7 +421,7 @@ func (w *Walk) records(budget int) (cost int, what string) {
 // record compares a record of the copy with the slot as it is now.
 func (w *Walk) record(k *kindView, rec record, r ref) string {
 	key := rec.key()
-	slot, hash := locate(key)
+	slot, hash := locateRecord(k.kind, key)
 	switch {
 	case slot != w.slot && k.kind != KindLease:
 		return fmt.Sprintf("key %s is of slot %d", ShowKey(key), slot)

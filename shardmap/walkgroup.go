@@ -35,6 +35,9 @@ func headFaults(m *Map, f func(PartFault)) {
 	if m.founded != ^m.foundedInverted {
 		f(PartFault{PartFounding, fmt.Sprintf("it is %d by one field and %d by another", m.founded, ^m.foundedInverted)})
 	}
+	if sum := m.keeping.rules.hash(); sum != m.keeping.sum {
+		f(PartFault{PartHistory, fmt.Sprintf("%d rules for versions have sum %016x, they had %016x", len(m.keeping.rules), sum, m.keeping.sum)})
+	}
 	for _, i := range m.imports {
 		if slot, what := i.headFault(); what != "" {
 			f(PartFault{Part(slot), what})
