@@ -209,6 +209,8 @@ var whoMay = []struct {
 	{wire.TypeServices, bodyOf(&wire.Services{Group: 1, Slots: serviceSlot("web"), AfterSlot: serviceSlot("web")[0].From, After: []byte("web"), Exact: true}), onlyMine},
 	{wire.TypeHeartbeat, bodyOf(&wire.Heartbeat{Group: 1, Name: "web", Instance: "i", Status: wire.HeartbeatUp}), onlyMine},
 	{wire.TypeHeartbeat, bodyOf(&wire.Heartbeat{Group: 1, Name: "db", Instance: "i", Status: wire.HeartbeatUp}), onlyAll},
+	{wire.TypeHistory, bodyOf(&wire.History{Group: 1, Key: []byte("app/x")}), onlyMine},
+	{wire.TypeHistory, bodyOf(&wire.History{Group: 1, Key: []byte("x")}), onlyAll},
 	{wire.TypeBackup, bodyOf(&wire.Backup{Group: 1, PieceBytes: wire.BackupPieceMin, Window: wire.StreamWindowMax}), onlyAll},
 	{wire.TypeStatus, bodyOf(new(wire.Empty)), anyUser + early},
 	{wire.TypeCounters, bodyOf(new(wire.Empty)), onlyAll + early},

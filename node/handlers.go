@@ -80,6 +80,7 @@ var handlers = [...]handler{
 	wire.TypeServices:    {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeHeartbeat:   {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeBackup:      {request: (*connection).take, flags: wire.FlagForward},
+	wire.TypeHistory:     {request: (*connection).take, flags: wire.FlagForward},
 
 	wire.TypeStatus:   {request: asking(answerStatus)},
 	wire.TypeCounters: {request: asking(answerCounters)},

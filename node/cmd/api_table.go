@@ -76,6 +76,7 @@ type apiFile struct {
 
 // Parts that several rows share.
 var (
+	argKey     = apiArg{name: "key", about: "the key", need: true}
 	argNodes   = apiArg{name: "node", about: "names or ids of nodes", many: true, need: true}
 	argNode    = apiArg{name: "node", about: "the name or the id of a node", need: true}
 	argGroup   = apiArg{name: "group", about: "the number of a group", kind: kindNumeral, need: true}
@@ -90,6 +91,11 @@ var (
 	argObject  = apiArg{name: "object", about: "key:PREFIX, service:PREFIX, db:PREFIX or cluster", need: true}
 	filePass   = apiFile{name: "password", about: "the password; without it one is made, and is in the answer", kind: kindSecret, option: "password-file"}
 )
+
+// argVersion is an argument that is a version of a key.
+func argVersion(name, about string) apiArg {
+	return apiArg{name: name, about: about, kind: kindNumeral, need: true}
+}
 
 // apiTable has a row for each command that can be called over HTTP.
 func apiTable() []apiRow {
@@ -115,6 +121,9 @@ func apiTable() []apiRow {
 		{command: "kv watch", method: reads, args: []apiArg{{name: "prefix", about: "only keys that begin so"}}, bytes: []string{"prefix", "key", "from-key", "to-key"},
 			options: []string{"key", "from-key", "to-key", "from", "prev"}, lines: true, resumes: "from", answer: watchRow{}},
 		{command: "kv locate", method: reads, args: []apiArg{{name: "key", about: "the key", need: true}}, bytes: []string{"key"}, answer: placeRow{}},
+		{command: "kv history", method: reads, args: []apiArg{argKey}, bytes: []string{"key"}, options: []string{"before", "limit", "read"}, lines: true, resumes: "before", answer: keyVersionRow{}},
+		{command: "kv diff", method: reads, args: []apiArg{argKey, argVersion("from", "the version on the left"), argVersion("to", "the version on the right")}, bytes: []string{"key"}, answer: versionsRow{}},
+		{command: "kv rollback", method: changes, args: []apiArg{argKey, argVersion("version", "the version whose value the key gets")}, bytes: []string{"key"}, answer: writtenRow{}},
 
 		{command: "node list", method: reads, answer: []nodeRow{}},
 		{command: "node add", method: changes, args: []apiArg{{name: "addr", about: "addresses of hosts, HOST:PORT", many: true, need: true}}, options: []string{"no-wait"}, answer: []nodeRow{}},

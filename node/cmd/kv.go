@@ -15,7 +15,7 @@ import (
 func kvCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "kv", Usage: "set, get, list and move keys with their values"},
 		kvSetCommand(con), kvGetCommand(con), kvDelCommand(con), kvIncrCommand(con), kvTxnCommand(con), kvListCommand(con), kvWatchCommand(con),
-		kvLocateCommand(con), kvImportCommand(con), kvExportCommand(con))
+		kvLocateCommand(con), kvImportCommand(con), kvExportCommand(con), kvHistoryCommand(con), kvDiffCommand(con), kvRollbackCommand(con))
 }
 
 // partly tells each key of n that was not dealt with on standard error, and

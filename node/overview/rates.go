@@ -68,7 +68,7 @@ func ratesOf(now, before *Answer) (r Rates) {
 		switch row.Name {
 		case wire.TypeWrite.String():
 			r.Writes += in
-		case wire.TypeGet.String():
+		case wire.TypeGet.String(), wire.TypeHistory.String():
 			r.Reads += in
 		case wire.TypeList.String(), wire.TypeScan.String(), wire.TypeServices.String(), wire.TypeLeases.String():
 			r.Lists += in

@@ -224,6 +224,11 @@ func (n *Namespace) between(o ListOptions) ListOptions {
 	return o
 }
 
+// History is [History].
+func (n *Namespace) History(ctx context.Context, key []byte, o HistoryOptions) iter.Seq2[Version, error] {
+	return History(ctx, n.client, n.whole(key), o)
+}
+
 // Watch is [Client.Watch]. A query that is of all keys is of all in the namespace.
 func (n *Namespace) Watch(ctx context.Context, q WatchQuery) *Watch {
 	switch {

@@ -132,7 +132,7 @@ func NewEntry(o wire.Origin, command []byte) raft.Entry {
 // ReadCommand reads the payload of an entry of kind normal of a data group. The
 // items of the command alias it, as with [shardmap.ReadCommand].
 func ReadCommand(payload []byte, c *shardmap.Command) error {
-	principal, body, err := wire.CommandOf(payload)
+	principal, at, body, err := wire.CommandOf(payload)
 	if err != nil {
 		return fmt.Errorf("command: %w", err)
 	}
@@ -143,7 +143,7 @@ func ReadCommand(payload []byte, c *shardmap.Command) error {
 	if err := shardmap.ReadCommand(command, c); err != nil {
 		return fmt.Errorf("command: %w", err)
 	}
-	c.Principal = principal
+	c.Principal, c.Admitted = principal, at
 	return nil
 }
 

@@ -76,6 +76,7 @@ func TestSealedSlot(t *testing.T) {
 		{"a listing that names it", wire.TypeList, &wire.List{Group: 1, Slots: []shardmap.SlotRange{{From: slot, To: slot}}}},
 		{"a listing of its prefix", wire.TypeList, &wire.List{Group: 1, Prefix: []byte("{k1}"), Slots: []shardmap.SlotRange{{From: slot, To: slot}}}},
 		{"a listing that names none", wire.TypeList, &wire.List{Group: 1, Epoch: 5}},
+		{"the versions of a key of it", wire.TypeHistory, &wire.History{Group: 1, Key: []byte("k1")}},
 		{"the leases of it", wire.TypeLeases, &wire.Leases{Group: 1, Slots: []shardmap.SlotRange{{From: slot, To: slot}}}},
 	}
 	ready := func() *requests {

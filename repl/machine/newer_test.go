@@ -21,6 +21,7 @@ var newerRequests = []struct {
 	{"a watch", shardmap.LeasesLevel, wire.TypeWatch, &wire.Watch{Group: 1, Slots: []shardmap.SlotRange{{From: 0, To: 0}}, PieceBytes: wire.StreamPieceMin, Now: true}},
 	{"a stream of the table", shardmap.LeasesLevel, wire.TypeTableStream, &wire.TableStream{PieceBytes: wire.StreamPieceMin}},
 	{"a bounded get", shardmap.LeasesLevel, wire.TypeGet, &wire.Get{Mode: wire.ReadBounded, Keys: keysOf("k1"), Stale: 1000}},
+	{"the versions of a key", shardmap.RangesLevel, wire.TypeHistory, &wire.History{Group: 1, Key: []byte("k")}},
 	{"a list with an end", shardmap.RangesLevel, wire.TypeList, &wire.List{Group: 1, Span: wire.Span{To: []byte("k")}}},
 	{"a count", shardmap.RangesLevel, wire.TypeList, &wire.List{Group: 1, Span: wire.Span{Counting: true}}},
 	{"a descending scan", shardmap.RangesLevel, wire.TypeScan, &wire.Scan{Group: 1, PieceBytes: wire.StreamPieceMin, Span: wire.Span{Descending: true}}},

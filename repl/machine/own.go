@@ -10,7 +10,8 @@ import (
 // Wants implements [repl.Proposer]: the leader of a group that was never founded
 // founds it, with the slots that the table intends for it. If the table intends none,
 // the group gets its slots by moves. Once the cluster is at a level that brings
-// something to the state of groups, the leader raises its group to it.
+// something to the state of groups, the leader raises its group to it. Then it gives the group the rules
+// for versions that the table has.
 func (m *Map) Wants() []byte {
 	t := m.table()
 	if t == nil {
@@ -21,6 +22,12 @@ func (m *Map) Wants() []byte {
 	}
 	if g, ok := t.Group(m.Group); ok && g.Incarnation == m.incarnation && t.Level > m.State.History().Raised() {
 		return wanted(shardmap.RaiseCommand(t.Level), t.Level)
+	}
+	if m.State.History().Raised() < shardmap.RangesLevel {
+		return nil
+	}
+	if rules := rulesOf(t); !rules.Equal(shardmap.VersionRulesOf(m.State)) {
+		return wanted(shardmap.VersionsCommand(rules), t.Level)
 	}
 	return nil
 }

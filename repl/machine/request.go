@@ -146,7 +146,7 @@ func (q *Requests) Init(a Asker, l RequestLimits) {
 func Takes(t wire.Type) bool {
 	switch t {
 	case wire.TypeWrite, wire.TypeGet, wire.TypeList, wire.TypeScan, wire.TypeSlotView, wire.TypeLeases, wire.TypeWatch, wire.TypeTableStream,
-		wire.TypeBackup, wire.TypeServices, wire.TypeHeartbeat:
+		wire.TypeBackup, wire.TypeServices, wire.TypeHeartbeat, wire.TypeHistory:
 		return true
 	}
 	return false
@@ -206,6 +206,8 @@ func (q *Requests) take(h wire.Header, body []byte, r repl.Reply, table *shardma
 		q.services(h, body, r, table, now)
 	case wire.TypeHeartbeat:
 		q.heartbeat(h, body, r, table, now)
+	case wire.TypeHistory:
+		q.history(h, body, r, table, now)
 	}
 }
 

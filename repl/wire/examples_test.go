@@ -225,6 +225,12 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeHeartbeatAnswer: &wire.Empty{},
 	wire.TypeDelPrefixAnswer: &wire.DelPrefixAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10442}, Version: 10442, Deleted: 1024, More: true},
 
+	wire.TypeHistory: &wire.History{Group: 3, Key: []byte("conf/a"), Before: 10442, Limit: 20, MaxBytes: 65536},
+	wire.TypeHistoryAnswer: &wire.HistoryAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10443}, Versions: 20, Age: 2_592_000, Rows: []wire.HistoryRow{
+		{Version: 10441, How: shardmap.VersionDeleted, Group: 3, ID: raft.LogID{Term: 7, Index: 10441}, Principal: 41, User: "ann", AtMs: 1_764_419_400_000},
+		{Version: 10440, How: shardmap.VersionSet, Group: 3, ID: raft.LogID{Term: 7, Index: 10440}, Principal: 37, AtMs: 1_764_419_300_000, Value: []byte("on")},
+		{Version: 9120, How: shardmap.VersionSet, Value: []byte("off")}}},
+
 	wire.TypeBackup: &wire.Backup{Group: 3, PieceBytes: 65536, Window: 262144},
 	wire.TypeBackupPiece: &wire.BackupPiece{Group: 3, At: raft.LogID{Term: 7, Index: 10442}, Incarnation: 2, Slots: []shardmap.SlotRange{{From: 1024, To: 2047}},
 		Last: true, Keys: 2, Rows: exampleBackupRows()},

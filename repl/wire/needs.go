@@ -45,6 +45,8 @@ var needs = [...]need{
 	TypeServices:    {"`read` on the service, or `list` and `read` on all", eachOfServices},
 	TypeHeartbeat:   {"`write` on the service", eachOfHeartbeat},
 
+	TypeHistory: {"`read` on the key", eachOfHistory},
+
 	TypeBackup: {"`list` and `read` on all keys and on all services, and `admin` on the cluster: it brings the secrets of services, which no other answer does", eachOfBackup},
 
 	TypeStatus:   {"nothing", nothing},
@@ -228,6 +230,19 @@ func eachOfServices(body []byte, yield func(access.Need) bool) error {
 		n = access.Need{Verbs: access.Read, Kind: access.Services, Name: s.After}
 	}
 	yield(n)
+	return nil
+}
+
+func eachOfHistory(body []byte, yield func(access.Need) bool) error {
+	r := pack.NewReader(body)
+	r.Array()
+	r.Uint() // mode
+	r.Uint() // group
+	key := r.Bytes()
+	if err := r.Err(); err != nil {
+		return err
+	}
+	yield(access.Need{Verbs: access.Read, Kind: access.Keys, Name: key})
 	return nil
 }
 

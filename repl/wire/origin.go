@@ -65,14 +65,14 @@ func (o *Origin) Append(b []byte) []byte {
 	return b
 }
 
-// CommandOf returns the principal and the command of a payload, as [ReadOrigin] does,
-// for those who apply it: all that they need, in a third of the time.
-func CommandOf(payload []byte) (shardmap.Principal, []byte, error) {
+// CommandOf returns who sent the command of a payload, when it was admitted, and the command, as
+// [ReadOrigin] does, for those who apply it: all that they need, in a third of the time.
+func CommandOf(payload []byte) (by shardmap.Principal, at uint64, command []byte, err error) {
 	if len(payload) >= originBareSize && payload[0] == originBare {
-		return 0, payload[originBareSize:], nil
+		return 0, binary.LittleEndian.Uint64(payload) >> 8, payload[originBareSize:], nil
 	}
 	o, command, err := ReadOrigin(payload)
-	return o.Principal, command, err
+	return o.Principal, o.Time, command, err
 }
 
 // ReadOrigin takes the payload of an entry of kind normal apart. The command aliases

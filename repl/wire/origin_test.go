@@ -64,14 +64,14 @@ func TestOriginRefused(t *testing.T) {
 func TestCommandOf(t *testing.T) {
 	for _, o := range []wire.Origin{{}, {Time: 7}, {Principal: 3}, {Rules: 9, Time: 1<<56 - 1}} {
 		payload := append(o.Append(nil), "command"...)
-		principal, command, err := wire.CommandOf(payload)
-		if principal != o.Principal || string(command) != "command" || err != nil {
+		principal, at, command, err := wire.CommandOf(payload)
+		if principal != o.Principal || at != o.Time || string(command) != "command" || err != nil {
 			t.Errorf("%+v: got %d, %q, %v", o, principal, command, err)
 		}
 	}
 	for _, payload := range []string{"", "\x00", "\x01234567", "\x02234567"} {
 		_, _, want := wire.ReadOrigin([]byte(payload))
-		if _, _, err := wire.CommandOf([]byte(payload)); err == nil || err.Error() != want.Error() {
+		if _, _, _, err := wire.CommandOf([]byte(payload)); err == nil || err.Error() != want.Error() {
 			t.Errorf("%q: got %v, want %v", payload, err, want)
 		}
 	}

@@ -147,6 +147,9 @@ const (
 	TypeCheck          Type = 0x68
 	TypeCheckAnswer    Type = 0x69
 
+	TypeHistory       Type = 0x6e // since level 9, of clients
+	TypeHistoryAnswer Type = 0x6f
+
 	TypeInvite         Type = 0x70
 	TypeInviteAnswer   Type = 0x71
 	TypeJoin           Type = 0x72
@@ -305,6 +308,9 @@ var rows = [...]row{
 	// API, since level 9.
 	TypeBackup:      {"Backup", "client → leader", 0, SenderClient, bodyOf[Backup]},      // opens a stream: all that one group serves, at one entry
 	TypeBackupPiece: {"BackupPiece", "", TypeBackup, SenderNobody, shownOf[BackupPiece]}, // some of it; many answer one Backup
+
+	TypeHistory:       {"History", "client → leader", 0, SenderClient, bodyOf[History]}, // which versions has this key, and had?
+	TypeHistoryAnswer: {"HistoryAnswer", "", TypeHistory, SenderNobody, shownOf[HistoryAnswer]},
 
 	// Administration, between the command line and a node.
 	TypeStatus:         {"Status", "client → node", 0, SenderClient, bodyOf[Empty]}, // how is the cluster?
