@@ -20,6 +20,8 @@ type model struct {
 	services map[string]modelService
 	last     map[Slot]uint64
 	sessions map[Slot]map[modelSessionKey]*modelSession
+	versions map[string][]modelVersion // the oldest first
+	rules    VersionRules
 	group    raft.GroupID // that owns all slots now
 }
 
@@ -41,7 +43,7 @@ type modelSession struct {
 }
 
 func newModel() *model {
-	return &model{map[string]modelKey{}, map[LeaseID]modelLease{}, map[string]modelService{}, map[Slot]uint64{}, map[Slot]map[modelSessionKey]*modelSession{}, testGroup}
+	return &model{map[string]modelKey{}, map[LeaseID]modelLease{}, map[string]modelService{}, map[Slot]uint64{}, map[Slot]map[modelSessionKey]*modelSession{}, map[string][]modelVersion{}, nil, testGroup}
 }
 
 func (m *model) apply(id raft.LogID, now raft.GroupTime, c *Command) Result {

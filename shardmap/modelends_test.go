@@ -48,6 +48,7 @@ func (m *model) shift(from, to raft.GroupTime) {
 		v.due = v.due - from + to
 		m.leases[id] = v
 	}
+	m.shiftVersions(from, to)
 }
 
 // txn does one operation after the other, and puts everything back if one fails.
@@ -163,31 +164,6 @@ func (m *model) endLease(id LeaseID) {
 	maps.DeleteFunc(m.keys, func(_ string, k modelKey) bool { return k.lease == id })
 }
 
-// expire ends what is due in a slot, and forgets its sessions.
-func (m *model) expire(slot Slot, id raft.LogID, now raft.GroupTime) {
-	for k, x := range m.sessions[slot] {
-		if due(x.used, now) {
-			delete(m.sessions[slot], k)
-		}
-	}
-	ended := false
-	for id, v := range m.leases {
-		if id.Slot() == slot && v.due <= now {
-			m.endLease(id)
-			ended = true
-		}
-	}
-	for k, v := range m.keys {
-		if SlotOf([]byte(k)) == slot && v.due != 0 && v.due <= now {
-			delete(m.keys, k)
-			ended = true
-		}
-	}
-	if ended {
-		m.last[slot] = max(id.Index, m.last[slot]+1)
-	}
-}
-
 // nextDue is the time at which something in a slot ends; the largest there is if nothing does.
 func (m *model) nextDue(slot Slot) raft.GroupTime {
 	at := raft.GroupTime(math.MaxUint64)
@@ -201,7 +177,7 @@ func (m *model) nextDue(slot Slot) raft.GroupTime {
 			at = min(at, v.due)
 		}
 	}
-	return at
+	return min(at, m.nextVersionDue(slot))
 }
 
 // leaseRows is what a listing of the leases of a slot shows.

@@ -31,6 +31,9 @@ func (d *moveData) clone() *moveData {
 	for s, v := range d.last {
 		c.last[s] = v
 	}
+	for k, list := range d.versions {
+		c.versions[k] = slices.Clone(list)
+	}
 	for s, table := range d.sessions {
 		c.sessions[s] = map[modelSessionKey]*modelSession{}
 		for k, v := range table {
@@ -67,6 +70,7 @@ func (d *moveData) String() string {
 			lines = append(lines, fmt.Sprintf("%d session %05d of %d used %d floor %d: %s", s, k.session, k.principal, v.used, v.floor, outcomes))
 		}
 	}
+	lines = append(lines, d.versionLines()...)
 	slices.Sort(lines)
 	return strings.Join(append(lines, fmt.Sprint(d.lastOf(), d.formers)), "\n")
 }
@@ -92,6 +96,10 @@ func dataOf(slot Slot, st *slotState) string {
 			}
 			if rec.kind() == KindService {
 				d.services[string(rec.key())] = modelService{string(rec.value()), rec.version()}
+				continue
+			}
+			if rec.kind() == KindVersion {
+				d.readVersion(st, rec)
 				continue
 			}
 			k := modelKey{value: string(rec.value()), version: rec.version()}
@@ -153,7 +161,7 @@ func (m *moveModel) step(k CommandKind, s *Step, id raft.LogID, now raft.GroupTi
 			return StepMarked
 		case v.Holding != HoldsOwned:
 			return StepUnfit
-		case s.Empty && len(m.data.keys)+len(m.data.leases)+len(m.data.services) > 0:
+		case s.Empty && len(m.data.keys)+len(m.data.leases)+len(m.data.services)+len(m.data.versions) > 0:
 			return StepNotEmpty
 		}
 		v.Holding, v.Number, v.Target, v.Sealed, v.SealTime = HoldsSealed, s.Number, s.Peer, id, now

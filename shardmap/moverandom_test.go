@@ -3,6 +3,7 @@ package shardmap
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -19,6 +20,7 @@ type moveGroup struct {
 	last     raft.LogID
 	now      raft.GroupTime
 	slots    map[Slot]*moveModel
+	rules    VersionRules
 }
 
 // moveStream sends a slot: what a leader of the source keeps in memory.
@@ -64,6 +66,7 @@ type moveWorld struct {
 	retries  []Command
 	done     map[string]int // how often each kind of step had each outcome
 	tallies  *rand.Rand     // what is counted when; apart, for it changes nothing else
+	rules    *rand.Rand     // which keys keep their versions when; nil: none ever does
 }
 
 const (
@@ -79,6 +82,9 @@ func newMoveWorld(seed uint64) *moveWorld {
 		w.slots = append(w.slots, SlotOf([]byte(tag)))
 	}
 	slices.Sort(w.slots)
+	if seed%2 == 1 {
+		w.rules = rand.New(rand.NewPCG(seed, 79))
+	}
 	for i := range moveGroups {
 		g := &moveGroup{id: raft.GroupID(i + 1), last: raft.LogID{Term: 1, Index: uint64(1 + 1000*i)}, slots: map[Slot]*moveModel{}, now: raft.GroupTime(i) * SessionKeep}
 		for r := range g.replicas {
@@ -103,7 +109,21 @@ func (w *moveWorld) run() error {
 		m.view.Holding, m.view.Mark, m.data = HoldsOwned, 3, newMoveData()
 		m.data.group = first.id
 	}
+	for _, g := range w.groups {
+		if w.rules == nil {
+			break
+		}
+		raised := RaiseCommand(Level)
+		if _, err := w.apply(g, &raised); err != nil {
+			return err
+		}
+	}
 	for n := range moveStepsRun {
+		if w.rules != nil && w.rules.IntN(20) == 0 {
+			if err := w.rule(w.groups[w.rules.IntN(moveGroups)]); err != nil {
+				return fmt.Errorf("turn %d: %w", n, err)
+			}
+		}
 		if err := w.turn(); err != nil {
 			return fmt.Errorf("turn %d: %w", n, err)
 		}
@@ -111,6 +131,21 @@ func (w *moveWorld) run() error {
 			return fmt.Errorf("turn %d: %w", n, err)
 		}
 	}
+	return nil
+}
+
+// rule gives a group other rules for versions.
+func (w *moveWorld) rule(g *moveGroup) error {
+	rules := randomRules(w.rules)
+	c := VersionsCommand(rules)
+	r, err := w.apply(g, &c)
+	if err != nil {
+		return err
+	}
+	if want := map[bool]Status{true: StatusMarked, false: StatusApplied}[rules.Equal(g.rules)]; r.Status != want || !rules.Equal(VersionRulesOf(g.replicas[1])) {
+		return fmt.Errorf("rules %s: status %s, want %s; now %s", rules, r.Status, want, VersionRulesOf(g.replicas[1]))
+	}
+	g.rules = rules
 	return nil
 }
 
@@ -213,6 +248,7 @@ func (w *moveWorld) write(g *moveGroup) error {
 	default:
 		c.Items = items(w.key(tag), strings.Repeat("w", w.IntN(300)))
 	}
+	c.Admitted = 1e12 + g.last.Index
 	if w.IntN(3) > 0 {
 		k := modelSessionKey{Principal(w.IntN(2)), 1 + w.Uint64N(moveSessions)}
 		w.writes[k]++
@@ -236,8 +272,10 @@ func (w *moveWorld) write(g *moveGroup) error {
 	want := Result{Status: StatusNotOwned, Group: g.id, ID: g.last}
 	switch m.view.Holding {
 	case HoldsOwned:
-		m.data.group = g.id
+		m.data.group, m.data.rules = g.id, g.rules
+		before := maps.Clone(m.data.keys)
 		want = m.data.apply(g.last, g.now, &c)
+		m.data.noteVersions(before, slot, modelBy{g.last, g.now, c.Principal, c.Admitted}, VersionDeleted)
 	case HoldsSealed:
 		want.Status = StatusSealed
 	}
@@ -305,6 +343,7 @@ func (w *moveWorld) expire(g *moveGroup) error {
 		m := g.slots[s]
 		if m.view.Holding == HoldsOwned {
 			before := len(m.data.keys) + len(m.data.leases)
+			m.data.group, m.data.rules = g.id, g.rules
 			m.data.expire(s, g.last, g.now)
 			w.done[fmt.Sprint("ended ", before > len(m.data.keys)+len(m.data.leases))]++
 		}
@@ -580,6 +619,9 @@ func (w *moveWorld) check(g *moveGroup, slot Slot) error {
 				if err := m.data.checkEnds(slot, r, g.now); err != nil {
 					return fmt.Errorf("%s, replica %d: %w", g.id, i, err)
 				}
+				if err := w.checkVersions(m.data, slot, r, g.now); err != nil {
+					return fmt.Errorf("%s, replica %d: %w", g.id, i, err)
+				}
 			}
 		}
 		if x := r.imports.of(slot); x != nil && m.coming == nil {
@@ -625,6 +667,31 @@ func (w *moveWorld) check(g *moveGroup, slot Slot) error {
 	return nil
 }
 
+// checkVersions compares the versions of the slot's keys, those that were deleted among them.
+func (w *moveWorld) checkVersions(d *moveData, slot Slot, r *Map, now raft.GroupTime) error {
+	if w.rules == nil {
+		return nil
+	}
+	keys := maps.Clone(d.versions)
+	for k := range d.keys {
+		keys[k] = nil
+	}
+	some := slices.Sorted(maps.Keys(keys))
+	if len(some) > 2 {
+		w.rules.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+		some = some[:2]
+	}
+	for _, list := range d.versions {
+		w.done["versions"] += len(list)
+	}
+	if st := r.held(slot).kind(KindVersion); st != nil {
+		if err := checkStore(st); err != nil {
+			return err
+		}
+	}
+	return d.checkVersions(r, some, now, 1+w.rules.IntN(4))
+}
+
 // randomMoves runs random steps from a seed, and says what went wrong.
 func randomMoves(seed uint64) (done map[string]int, err error) {
 	w := newMoveWorld(seed)
@@ -663,7 +730,7 @@ func TestMovesAreLikeModel(t *testing.T) {
 		"takeover done", "takeover marked", "takeover unfit", "takeover known",
 		"refuse done", "refuse marked", "refuse known", "cancel done", "cancel marked", "cancel unfit",
 		"unseal done", "unseal marked", "unseal unfit", "drop done", "drop marked", "drop unfit",
-		"forget done", "forget known", "forget unfit", "ended true",
+		"forget done", "forget known", "forget unfit", "ended true", "versions",
 	} {
 		if all[what] < 10 {
 			t.Errorf("in %d runs %s came %d times", moveRuns, what, all[what])

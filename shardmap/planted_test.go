@@ -69,6 +69,10 @@ func TestRandomMovesFindPlantedBugs(t *testing.T) {
 		bugPrefixShort,
 		bugPrefixAgain,
 		bugPrefixSealed,
+		bugVersionOfDelete,
+		bugVersionsTime,
+		bugVersionsBound,
+		bugVersionPrincipal,
 	} {
 		SetBug(name)
 		var err error
