@@ -40,6 +40,7 @@
 // session.go keeps outcomes, details.go what else they answer, sessiontable.go the sessions
 // that they belong to. txn.go, lease.go and delprefix.go have the commands with a body that are about one
 // slot, ending.go how keys and leases end, expire.go the entry that ends them.
+// version.go keeps the last versions of keys, versionrules.go says of which.
 // part.go names the parts of a state, digests.go and tabledigests.go sum them up. walk.go and
 // walkgroup.go recompute what a map holds from its bytes, tablewalk.go what a table does, and
 // unchecked.go writes a state that is wrong. flip.go makes such states, for tests.

@@ -9,6 +9,10 @@ import (
 	"muster/shardmap"
 )
 
+// bugRulesOfTable is planted to show that its test finds it: what an entry does follows from what the
+// table says on the day when it is applied.
+const bugRulesOfTable = "rules from the table at apply"
+
 // history makes the question which versions a key has and had a read of the group that it names.
 func (q *Requests) history(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
 	x := &historyQuery{of: q, security: table.Security, wall: now.Wall}

@@ -102,6 +102,9 @@ func (m *Map) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byte, e
 	if bug("replay seeded from today's table") {
 		m.seed(command)
 	}
+	if bug(bugRulesOfTable) && command.Kind == shardmap.CommandVersions && m.table() != nil {
+		*command = shardmap.VersionsCommand(rulesOf(m.table()))
+	}
 	if command.Kind.Moves() {
 		return m.step(e, command, answer, out)
 	}

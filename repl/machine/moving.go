@@ -50,6 +50,8 @@ func (m *Map) DeferQuery(q repl.Query) (late *wire.Error) {
 		return m.deferRuns(q.request.Slots)
 	case *servicesQuery:
 		return m.deferRuns(q.request.Slots)
+	case *historyQuery:
+		return m.deferRead(shardmap.SlotOf(q.request.Key))
 	case *scan:
 		return m.deferRuns(q.runs)
 	}

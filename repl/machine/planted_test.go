@@ -34,3 +34,12 @@ func TestPlantedMoments(t *testing.T) {
 	}
 	t.Error("not found")
 }
+
+// Rules that replicas take from the table, each at another moment, must be found.
+func TestPlantedRulesOfTable(t *testing.T) {
+	machine.SetBug("rules from the table at apply")
+	defer machine.SetBug("")
+	if a, b := rulesAfter(t, "a=3"), rulesAfter(t, "b=7"); a == b {
+		t.Error("not found")
+	}
+}

@@ -163,6 +163,12 @@ var madeGood = map[wire.Type]func(b wire.Body){
 			v.Slots = []shardmap.SlotRange{{From: 4095, To: 4095}}
 		}
 	},
+	wire.TypeHistory: func(b wire.Body) {
+		h := b.(*wire.History)
+		h.Mode, h.Group = h.Mode%(wire.ReadFollower+1), h.Group%(raft.GroupMax+1)
+		h.Limit, h.MaxBytes = 1+h.Limit%wire.HistoryRowsMax, 1+h.MaxBytes%wire.HistoryBytesMax
+		h.Key = append(h.Key, 'x')[:min(len(h.Key)+1, shardmap.KeyMax)]
+	},
 	wire.TypeLeases: func(b wire.Body) {
 		l := b.(*wire.Leases)
 		l.Group, l.Limit = l.Group%(raft.GroupMax+1), 1+l.Limit%wire.LeasesMax
