@@ -139,7 +139,7 @@ func (s *slotState) setAhead(ahead int64) {
 // time takes its group's, so that most slots need not remember another. A service has times of
 // the slot too: those at which its instances changed. So has a version.
 func (s *slotState) resume(at slotTime, now raft.GroupTime) {
-	if s.endings.timed() || s.hasServices() || s.hasVersions() && !bug(bugVersionsTime) {
+	if s.endings.timed() || s.hasServices() || hasVersions(s) && !bug(bugVersionsTime) {
 		s.setAhead(int64(uint64(at) - uint64(now)))
 	} else {
 		s.setAhead(0)

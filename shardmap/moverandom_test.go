@@ -134,21 +134,6 @@ func (w *moveWorld) run() error {
 	return nil
 }
 
-// rule gives a group other rules for versions.
-func (w *moveWorld) rule(g *moveGroup) error {
-	rules := randomRules(w.rules)
-	c := VersionsCommand(rules)
-	r, err := w.apply(g, &c)
-	if err != nil {
-		return err
-	}
-	if want := map[bool]Status{true: StatusMarked, false: StatusApplied}[rules.Equal(g.rules)]; r.Status != want || !rules.Equal(VersionRulesOf(g.replicas[1])) {
-		return fmt.Errorf("rules %s: status %s, want %s; now %s", rules, r.Status, want, VersionRulesOf(g.replicas[1]))
-	}
-	g.rules = rules
-	return nil
-}
-
 func (w *moveWorld) turn() error {
 	g := w.groups[w.IntN(moveGroups)]
 	g.now += raft.GroupTime([]int64{0, 1, 1e9, 20e9}[w.IntN(4)])
@@ -665,31 +650,6 @@ func (w *moveWorld) check(g *moveGroup, slot Slot) error {
 		}
 	}
 	return nil
-}
-
-// checkVersions compares the versions of the slot's keys, those that were deleted among them.
-func (w *moveWorld) checkVersions(d *moveData, slot Slot, r *Map, now raft.GroupTime) error {
-	if w.rules == nil {
-		return nil
-	}
-	keys := maps.Clone(d.versions)
-	for k := range d.keys {
-		keys[k] = nil
-	}
-	some := slices.Sorted(maps.Keys(keys))
-	if len(some) > 2 {
-		w.rules.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
-		some = some[:2]
-	}
-	for _, list := range d.versions {
-		w.done["versions"] += len(list)
-	}
-	if st := r.held(slot).kind(KindVersion); st != nil {
-		if err := checkStore(st); err != nil {
-			return err
-		}
-	}
-	return d.checkVersions(r, some, now, 1+w.rules.IntN(4))
 }
 
 // randomMoves runs random steps from a seed, and says what went wrong.

@@ -201,7 +201,7 @@ func (s *slotState) put(m *Map, n *newRecord) {
 		}
 	}
 	if m.keeping.some {
-		s.version(m, n.key, was, n.version, VersionSet)
+		keepVersion(s, m, n.key, was, n.version, VersionSet)
 	}
 	m.history.set(m.turn.slot, n.key, n.value, n.version, was)
 	// Mostly there is neither: most keys never end.
@@ -235,7 +235,7 @@ func (s *slotState) remove(m *Map, key []byte, hash, version uint64, why EventKi
 		if why == EventExpired {
 			how = VersionExpired
 		}
-		s.version(m, key, was, version, how)
+		keepVersion(s, m, key, was, version, how)
 	}
 	if why == EventExpired {
 		m.history.expired(m.turn.slot, version, was)

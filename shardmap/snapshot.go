@@ -235,7 +235,7 @@ func (m *Map) Install(s *SlotSnapshot) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	m.keep(st)
-	m.keeping.some = m.keeping.some || s.state.hasVersions()
+	m.keeping.some = m.keeping.some || hasVersions(s.state)
 	// Copies of other kinds are released to the store that they are of, which
 	// nobody changes any more. That of keys stays, with what is new in it.
 	if st.records.copies > 0 {

@@ -205,7 +205,7 @@ func (k RecordKind) nameMax() int {
 }
 
 // hasVersions reports whether the slot has a record of a version.
-func (s *slotState) hasVersions() bool {
+func hasVersions(s *slotState) bool {
 	o := s.kind(KindVersion)
 	return o != nil && o.count > 0
 }
@@ -242,14 +242,14 @@ func (at *keyVersions) newest() record {
 	return c.previous()
 }
 
-// version takes note that a key changes, before it does: was is its record, nil if it is not there, and
+// keepVersion takes note that a key changes, before it does: was is its record, nil if it is not there, and
 // version the one that it gets.
-func (s *slotState) version(m *Map, key []byte, was record, version uint64, how VersionHow) {
+func keepVersion(s *slotState, m *Map, key []byte, was record, version uint64, how VersionHow) {
 	k := &m.keeping
 	rule, o := k.rule(key), s.kind(KindVersion)
 	if rule == nil {
 		if o != nil && o.count > 0 {
-			s.unversioned(m, o, key)
+			unversioned(s, m, o, key)
 		}
 		return
 	}
@@ -278,7 +278,7 @@ func (s *slotState) version(m *Map, key []byte, was record, version uint64, how 
 		if bug(bugVersionPrincipal) && made.group != 0 {
 			made.principal = m.turn.by
 		}
-		s.putVersion(m, key, was.version(), before, &made, notNil(was.value()), end)
+		putVersion(s, m, key, was.version(), before, &made, notNil(was.value()), end)
 		before += uint64(was.valueLen())
 		n++
 	}
@@ -289,7 +289,7 @@ func (s *slotState) version(m *Map, key []byte, was record, version uint64, how 
 	if how == VersionSet {
 		end = ending{}
 	}
-	s.putVersion(m, key, version, before, &made, nil, end)
+	putVersion(s, m, key, version, before, &made, nil, end)
 	n++
 	most := rule.Most
 	if bug(bugVersionsBound) {
@@ -317,7 +317,7 @@ func notNil(b []byte) []byte {
 }
 
 // putVersion puts the record of a version in its place.
-func (s *slotState) putVersion(m *Map, key []byte, version, before uint64, made *versionMade, value []byte, end ending) {
+func putVersion(s *slotState, m *Map, key []byte, version, before uint64, made *versionMade, value []byte, end ending) {
 	k := &m.keeping
 	k.name = appendVersionName(k.name[:0], key, version)
 	k.value = appendVersionRecord(k.value[:0], before, made, value)
@@ -331,7 +331,7 @@ func (s *slotState) putVersion(m *Map, key []byte, version, before uint64, made 
 const versionScratchMax = 64 << 10
 
 // unversioned removes the record of the version that a change of a key without a rule replaces.
-func (s *slotState) unversioned(m *Map, o *store, key []byte) {
+func unversioned(s *slotState, m *Map, o *store, key []byte) {
 	at, name := versionsOf(&o.view, key, m.keeping.name)
 	m.keeping.name = name
 	newest := at.newest()

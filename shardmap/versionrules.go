@@ -267,12 +267,12 @@ func (k *keeping) follow(rules VersionRules) {
 // versionsIn reports whether there is a version of a key anywhere in the map. It looks at each slot.
 func versionsIn(m *Map) bool {
 	for _, i := range m.imports {
-		if i.state.hasVersions() {
+		if hasVersions(i.state) {
 			return true
 		}
 	}
 	for s := range Slot(Slots) {
-		if st := m.held(s); st != nil && st.hasVersions() {
+		if st := m.held(s); st != nil && hasVersions(st) {
 			return true
 		}
 	}
