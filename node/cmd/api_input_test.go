@@ -321,6 +321,9 @@ func TestEachFieldWrongOnce(t *testing.T) {
 				for n, v := range rest {
 					q.Set(n, fmt.Sprint(v))
 				}
+				if fields["key_base64"] != nil { // either is needed
+					q.Set("key", "k")
+				}
 				refused(method, path+"?"+q.Encode(), "", name)
 			}
 		}

@@ -103,14 +103,6 @@ func TestUsage(t *testing.T) {
 		{"kv list --from b --to a", `muster kv list: --to "a", --from "b"; want an end that comes behind the beginning`},
 		{"kv list --count --desc", "muster kv list: --count and --desc; want one of them"},
 		{"kv list --count --limit 3", "muster kv list: --count and --limit; want one of them"},
-		{"kv history", "muster kv history: an argument is missing; want muster kv history K"},
-		{"kv history k --limit -1", "muster kv history: --limit -1; want 0 for all, or more"},
-		{"kv history k --before 0", "muster kv history: --before 0; versions begin at 1"},
-		{"kv history k --read never", `muster kv history: --read "never"; want linearizable, follower or local`},
-		{"kv diff k 1", "muster kv diff: an argument is missing; want muster kv diff K V1 V2"},
-		{"kv diff k 1 x", `muster kv diff: x is no version; want a number, as muster kv history shows them`},
-		{"kv rollback k", "muster kv rollback: an argument is missing; want muster kv rollback K V"},
-		{"kv rollback k 0", `muster kv rollback: 0 is no version; want a number, as muster kv history shows them`},
 		{"kv locate", "muster kv locate: an argument is missing; want muster kv locate K"},
 		{"kv import", "muster kv import: an argument is missing; want muster kv import FILE|-"},
 		{"kv export --from b --to a", `muster kv export: --to "a", --from "b"; want an end that comes behind the beginning`},
@@ -579,7 +571,7 @@ COMP_WORDS=(%s); COMP_CWORD=%d; _muster; echo "${COMPREPLY[*]}"`, tt.line, len(w
 func TestCompletionOffersWhatIsTaken(t *testing.T) {
 	// The least that a command with such an option wants beside it.
 	beside := map[string]string{
-		"serve": "--insecure --listen nowhere", "kv get": "k", "service get": "s", "service pick": "s", "service watch": "s",
+		"serve": "--insecure --listen nowhere", "kv get": "k", "kv history": "k", "service get": "s", "service pick": "s", "service watch": "s",
 		"service set": "s --node id=a,host=h,port=1,url=http://h,script=x", "bench": "--duration 1ms --keys 16",
 	}
 	overridden := maps.Clone(commandWords)
