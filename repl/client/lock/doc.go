@@ -35,5 +35,6 @@
 // needs write on the keys that it changes.
 //
 // Read acquire.go for how a lock is taken, hold.go for how it is kept, tenure.go for the time that a holder has. A
-// lock that is held has two goroutines, the keeper and the lookout; both end when its context does.
+// lock that is held has two goroutines, the keeper and the lookout; both end when its context does. steps.go has the same without
+// them, for the simulator.
 package lock
