@@ -11,7 +11,7 @@ func Asked(payload []byte) (what string, asked bool, err error) {
 	what, asked = row.Name, row.Asked
 	switch c := c.(type) {
 	case *NewJob:
-		what, asked = row.Name+" "+c.Kind.String(), asked && c.Kind.row().asked
+		what, asked = row.Name+" "+c.Kind.String(), asked && c.Kind.row().asked && !c.Asks.Scheduled
 	case *SetJobState:
 		// That it is done or can't be, the leader finds out.
 		what, asked = row.Name+" "+c.State.String(), asked && (!c.State.Finished() || c.State == JobCancelled)

@@ -55,7 +55,9 @@ func TestAsked(t *testing.T) {
 	check(command(AppendChangeRole(nil, &ChangeRole{})), "role", true)
 	check(command(AppendSetLimit(nil, &SetLimit{})), "limit", true)
 	check(command(AppendNoteTrail(nil, &NoteTrail{})), "trail", false)
-	jobs := map[JobKind]bool{JobDrain: true, JobRemove: true, JobAdd: true, JobDel: true, JobPromote: true, JobRole: true, JobMove: true, JobAssign: true, JobRebalance: true}
+	check(command(AppendNoteErrand(nil, &NoteErrand{State: JobRunning})), "errand", false)
+	check(command(AppendNewJob(nil, &NewJob{Kind: JobBackup, Asks: ErrandAsks{Scheduled: true}})), "job backup", false)
+	jobs := map[JobKind]bool{JobDrain: true, JobRemove: true, JobAdd: true, JobDel: true, JobPromote: true, JobRole: true, JobMove: true, JobAssign: true, JobRebalance: true, JobDelete: true, JobBackup: true}
 	for k := JobKind(1); k.row() != nil; k++ {
 		check(command(AppendNewJob(nil, &NewJob{Kind: k})), "job "+k.String(), jobs[k])
 	}

@@ -26,6 +26,9 @@ const (
 	JobMove      JobKind = 11 // slots get another owner
 	JobAssign    JobKind = 12 // slots get another owner, those that are empty
 	JobRebalance JobKind = 13 // slots get other owners, as a plan says
+
+	JobDelete JobKind = 14 // all keys with a prefix are deleted
+	JobBackup JobKind = 15 // all that the cluster serves is written to a file on a node's host
 )
 
 // JobState says where a job stands. Numbers are for ever.
@@ -70,8 +73,9 @@ type Job struct {
 	Role  NodeRole     // JobRole: the one it gets
 	Name  string       // of the node when the job was made, for people to read
 	// Done and Total are replicas or, of a job that moves slots, slots: how many are
-	// where they are to be, and how many that is. They are what the last leader counted,
-	// for people to read.
+	// where they are to be, and how many that is. Of an errand they are keys: how many it has
+	// deleted or written, and how many it is about as far as known. They are what the last
+	// leader counted, for people to read.
 	Done, Total uint64
 	// Why is what the job does or waits for now or, if it is finished, why it ended so.
 	Why string // at most TableTextMax bytes
@@ -81,10 +85,12 @@ type Job struct {
 	// Kept are the slots that stay where they are, because there was something in them.
 	Kept []SlotRange
 	// Bytes and BytesTotal are those of the slots: how many were moved, and how many are
-	// to be, as far as known.
+	// to be, as far as known. Of a backup Bytes is the size of its file, and there is no total.
 	Bytes, BytesTotal uint64
 	// Cancelled: the job ends as cancelled when its moves are closed.
 	Cancelled bool
+	// Errand is what an errand has beside that; the zero value in all other jobs.
+	Errand Errand
 }
 
 // jobScope says what a job is about.
@@ -95,6 +101,7 @@ const (
 	ofOneNode                      // a node; one such job for each at a time
 	ofOneGroup                     // a group's replica on a node; one such job for each group at a time
 	ofSlots                        // slots; one such job for each slot at a time
+	ofKeys                         // keys with a prefix; any number of them at a time, carried out one after the other
 )
 
 // jobRow is what there is to know of one kind of job.
@@ -128,6 +135,9 @@ var jobRows = [...]jobRow{
 	JobMove:      {name: "move", scope: ofSlots, level: 4, asked: true, begin: beginSlots},
 	JobAssign:    {name: "assign", scope: ofSlots, level: 4, asked: true, begin: beginSlots},
 	JobRebalance: {name: "rebalance", scope: ofSlots, level: 4, asked: true, begin: beginSlots},
+
+	JobDelete: {name: "delete", scope: ofKeys, level: RangesLevel, asked: true, begin: beginDelete},
+	JobBackup: {name: "backup", scope: ofCluster, level: RangesLevel, asked: true, begin: beginBackup},
 }
 
 // row returns the row of k; nil if this level has none.
@@ -196,6 +206,8 @@ func (l jobList) rival(j *Job) *Job {
 			return o.Group == j.Group
 		case ofSlots:
 			return false // beginSlots looks at the slots
+		case ofKeys:
+			return false // two deletes of one key harm nobody
 		}
 		return o.Kind == j.Kind
 	})
@@ -222,19 +234,28 @@ func (d draft) endJob(id uint64, s JobState, why string) {
 	finished, oldest := 0, -1
 	for i := range d.Jobs {
 		j := &d.Jobs[i]
-		if j.ID == id {
-			if j.State, j.Why = s, why; s == JobDone {
-				j.Done, j.Bytes = j.Total, j.BytesTotal // the last count may not have been noted
-			}
-			j.Targets, j.Kept, j.Cancelled = nil, nil, false
+		if j.ID != id {
+			continue
+		}
+		switch j.State, j.Why = s, why; {
+		case s == JobDone && j.Kind.AboutKeys():
+			j.Total = j.Done // the keys were counted before it began, and others come and go
+		case s == JobDone:
+			j.Done, j.Bytes = j.Total, j.BytesTotal // the last count may not have been noted
+		}
+		j.Targets, j.Kept, j.Cancelled = nil, nil, false
+	}
+	good, _ := d.LastBackup()
+	for i := range d.Jobs {
+		if j := &d.Jobs[i]; j.State.Finished() {
 			finished++
-		} else if j.State.Finished() {
-			if finished++; oldest < 0 {
+			// The schedule counts from the last good backup, however many jobs end after it.
+			if oldest < 0 && j.ID != id && (j.ID != good.ID || bug("last backup forgotten")) {
 				oldest = i
 			}
 		}
 	}
-	if finished > JobsKept {
+	if finished > JobsKept && oldest >= 0 {
 		d.Jobs = slices.Delete(d.Jobs, oldest, oldest+1)
 	}
 }
@@ -263,5 +284,5 @@ func (j *Job) check() error {
 	case max(len(j.Name), len(j.Why)) > TableTextMax:
 		return fmt.Errorf("job %d has a text of %d bytes, the limit is %d", j.ID, max(len(j.Name), len(j.Why)), TableTextMax)
 	}
-	return nil
+	return j.checkErrand()
 }

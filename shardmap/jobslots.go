@@ -37,8 +37,11 @@ func (k JobKind) AboutSlots() bool {
 
 // Unit is what the job's progress counts.
 func (j *Job) Unit() string {
-	if j.Kind.AboutSlots() {
+	switch {
+	case j.Kind.AboutSlots():
 		return "slots"
+	case j.Kind.AboutKeys():
+		return "keys"
 	}
 	return "replicas"
 }
@@ -193,7 +196,7 @@ func (r *tableReader) targets() []SlotTarget {
 // checkSlots says why what the job has of slots can't stand in a table.
 func (j *Job) checkSlots(t *Table) error {
 	if !j.Kind.AboutSlots() || j.State.Finished() {
-		if len(j.Targets) > 0 || len(j.Kept) > 0 || j.Cancelled || !j.Kind.AboutSlots() && (j.Bytes != 0 || j.BytesTotal != 0) {
+		if len(j.Targets) > 0 || len(j.Kept) > 0 || j.Cancelled || !j.Kind.AboutSlots() && (j.Bytes != 0 && !j.Kind.AboutKeys() || j.BytesTotal != 0) {
 			return fmt.Errorf("job %d (%s, %s) is about slots", j.ID, j.Kind, j.State)
 		}
 		return nil

@@ -32,6 +32,8 @@ func TestRandomTableFindsPlantedBugs(t *testing.T) {
 		"revoked token accepted",
 		"TLS mode goes back",
 		"trail told by an old table",
+		"backup twice in its time",
+		"last backup forgotten",
 	} {
 		SetBug(name)
 		var err error

@@ -52,6 +52,8 @@ const (
 	settingTrailPolicy  = "trail-policy"
 	settingTrailBudget  = "trail-budget"
 	settingHistory      = "history"
+	settingBackupEvery  = "backup-every"
+	settingBackupKeep   = "backup-keep"
 )
 
 const (
@@ -79,6 +81,11 @@ const (
 
 	trailBudgetMin = 8 * mebibyte
 	trailBudgetMax = 10 * gibibyte
+
+	// A backup reads all that the cluster has: more often than that it would do little else.
+	backupEveryMin = time.Minute
+	backupEveryMax = 720 * time.Hour
+	backupKeepMax  = 1000
 )
 
 // settingRows are the settings, in the order in which they are shown.
@@ -109,6 +116,10 @@ var settingRows = [...]SettingRow{
 		About: "bytes, with or without KiB, MiB or GiB, that the trail of each node may take on its disk; the oldest lines go"},
 	{Name: settingHistory, Default: "off", Level: RangesLevel, want: "off, or up to 16 rules " + versionRuleWant + ` with a space between them, such as "conf/=20/720h app/=5"`, reads: readsHistory,
 		About: "which keys keep their last versions, for kv history: for each prefix how many, 1 to 100, and how long after they were replaced, 1m to 8760h, 720h if not said"},
+	{Name: settingBackupEvery, Default: "off", Min: "1m", Max: "720h", Level: RangesLevel, want: "1m to 720h, a whole number with s, m or h, or off", takes: takesBackupEvery,
+		About: "how long after the last good backup in a directory of a node the next one is taken: a whole number with s, m or h, or off; see muster backup schedule"},
+	{Name: settingBackupKeep, Default: "7", Min: "1", Max: "1000", Level: RangesLevel, want: "1 to 1000", takes: takesBackupKeep,
+		About: "how many whole backups are kept in the directories of the nodes together; older ones go once a newer one was verified"},
 }
 
 // TrailPolicy says which reads and writes go to the trails of nodes.
@@ -260,6 +271,17 @@ func (t *tableSettings) VersionRules() VersionRules {
 	return rules
 }
 
+// BackupEvery is how long after the last good backup the next one is due, 1 minute to 720 hours; 0 if
+// none is taken unasked.
+func (t *tableSettings) BackupEvery() time.Duration {
+	return time.Duration(settingList(t.Settings).number(settingBackupEvery, readPace))
+}
+
+// BackupKeep is how many whole backups are kept on the nodes' hosts together, 1 to 1,000.
+func (t *tableSettings) BackupKeep() int {
+	return int(settingList(t.Settings).number(settingBackupKeep, readCount))
+}
+
 // Balance reports whether replicas and leaders are moved to make nodes even.
 func (t *tableSettings) Balance() bool {
 	value, _ := t.Setting(settingBalance)
@@ -365,6 +387,16 @@ func takesTrailBudget(value string) bool {
 func readsHistory(value string) error {
 	_, err := ReadVersionRules(value)
 	return err
+}
+
+func takesBackupEvery(value string) bool {
+	d, err := readPace(value)
+	return err == nil && (value == paceOff || d >= int64(backupEveryMin) && d <= int64(backupEveryMax))
+}
+
+func takesBackupKeep(value string) bool {
+	n, err := readCount(value)
+	return err == nil && n >= 1 && n <= backupKeepMax
 }
 
 func takesBalance(value string) bool { return value == "on" || value == "off" }

@@ -46,6 +46,7 @@ const (
 	TableRole        TableCommandKind = 32 // a role comes, changes or goes; body: ChangeRole
 	TableLimit       TableCommandKind = 33 // keys that begin with a prefix are bounded; body: SetLimit
 	TableTrailHead   TableCommandKind = 34 // how far the trail of a node is; body: NoteTrail
+	TableErrand      TableCommandKind = 35 // how far an errand is, or that it has ended; body: NoteErrand
 )
 
 // Limits of the table. They are checked when a command is applied: one that is

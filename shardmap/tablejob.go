@@ -13,7 +13,9 @@ import (
 //
 //	[kind, node, group, force, role]                        of all kinds up to 10
 //	[kind, node, group, force, role, [target, …]]           of those that move slots
+//	[kind, node, group, force, role, asks]                  of errands
 //	target: [first slot, last slot, owner or 0, new owner]
+//	asks:   [prefix, keys, scheduled, after]
 //
 // What a job of that kind is not about is ignored.
 type NewJob struct {
@@ -24,6 +26,7 @@ type NewJob struct {
 	Role  NodeRole
 	// Targets of a job that moves slots: in any order, no slot twice.
 	Targets []SlotTarget
+	Asks    ErrandAsks // of an errand
 }
 
 // SetJobState pauses an unfinished job, lets it run again, or ends it:
@@ -62,8 +65,11 @@ func AppendNewJob(b []byte, n *NewJob) ([]byte, error) {
 	b = pack.AppendUint(b, uint64(n.Group))
 	b = pack.AppendBool(b, n.Force)
 	b = pack.AppendUint(b, uint64(n.Role))
-	if n.Kind.AboutSlots() {
+	switch {
+	case n.Kind.AboutSlots():
 		b = appendTargets(b, n.Targets)
+	case n.Kind.AboutKeys():
+		b = n.Asks.append(b)
 	}
 	return b, nil
 }
@@ -72,7 +78,7 @@ func AppendNewJob(b []byte, n *NewJob) ([]byte, error) {
 // stay as builds of level 3 read them.
 func (k JobKind) orderFields() int {
 	const fields = 5
-	if k.AboutSlots() {
+	if k.AboutSlots() || k.AboutKeys() {
 		return fields + 1
 	}
 	return fields
@@ -116,8 +122,11 @@ func (r *tableReader) newJob() (tableCommand, error) {
 	r.fields("job", n.Kind.orderFields())
 	n.Kind, n.Node, n.Group = JobKind(r.UintMax(255)), raft.NodeID(r.Uint()), r.groupID()
 	n.Force, n.Role = r.Bool(), NodeRole(r.UintMax(255))
-	if n.Kind.AboutSlots() {
+	switch {
+	case n.Kind.AboutSlots():
 		n.Targets = r.targets()
+	case n.Kind.AboutKeys():
+		n.Asks = r.errandAsks()
 	}
 	return n, r.err()
 }
@@ -174,6 +183,11 @@ func (n *NewJob) apply(t *Table, id raft.LogID) (*Table, error) {
 		j.Role = n.Role
 	case JobMove, JobAssign, JobRebalance:
 		j.Targets = n.Targets
+	case JobDelete, JobBackup:
+		n.Asks.into(&j)
+		if err := n.Asks.late(t, n.Kind); err != nil {
+			return t, err
+		}
 	}
 	made := t.draft(id)
 	if rival := jobList(t.Jobs).rival(&j); rival != nil {
@@ -340,8 +354,11 @@ func (n *NewJob) describe() string {
 	if n.Kind == JobRole {
 		text += " " + n.Role.String()
 	}
-	if n.Kind.AboutSlots() {
+	switch {
+	case n.Kind.AboutSlots():
 		text += " " + describeTargets(n.Targets)
+	case n.Kind.AboutKeys():
+		text += n.Asks.describe(n.Kind)
 	}
 	return text
 }

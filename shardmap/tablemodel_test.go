@@ -124,7 +124,10 @@ func (m *tableModel) jobsOf(is func(*Job) bool) (ids []uint64) {
 func (m *tableModel) end(id uint64, s JobState, why string) {
 	j := m.jobs[id]
 	j.State, j.Why = s, why
-	if s == JobDone {
+	switch {
+	case s == JobDone && isErrand(j.Kind):
+		j.Total = j.Done
+	case s == JobDone:
 		j.Done, j.Bytes = j.Total, j.BytesTotal
 	}
 	j.Targets, j.Kept, j.Cancelled = nil, nil, false
@@ -134,9 +137,18 @@ func (m *tableModel) end(id uint64, s JobState, why string) {
 			finished = append(finished, o)
 		}
 	}
-	if len(finished) >= JobsKept {
-		delete(m.jobs, slices.Min(finished))
+	if len(finished) < JobsKept {
+		return
 	}
+	// The last backup that is done stays.
+	good := uint64(0)
+	for o, j := range m.jobs {
+		if j.Kind == JobBackup && j.State == JobDone {
+			good = max(good, o)
+		}
+	}
+	finished = slices.DeleteFunc(finished, func(o uint64) bool { return o == good })
+	delete(m.jobs, slices.Min(finished))
 }
 
 func (m *tableModel) raise() {
@@ -205,6 +217,8 @@ func (m *tableModel) apply(index uint64, c tableCommand) modelOutcome {
 			return outcomeSame
 		}
 		j.Done, j.Total, j.Why = c.Done, c.Total, c.Why
+	case *NoteErrand:
+		return m.errand(c)
 	case *NoteIncident:
 		return m.incident(index, c)
 	case *Acknowledge:
@@ -369,20 +383,48 @@ func (n *modelNode) labels() map[string]string {
 	return all
 }
 
+func isErrand(k JobKind) bool { return k == JobDelete || k == JobBackup }
+
+// errand takes note of how far one is.
+func (m *tableModel) errand(c *NoteErrand) modelOutcome {
+	j := m.jobs[c.ID]
+	if j == nil || j.State.Finished() || !isErrand(j.Kind) || m.level < RangesLevel || c.State == JobPaused || len(c.File) > TableTextMax && j.Kind == JobBackup {
+		return outcomeRefused
+	}
+	was := *j
+	j.Done, j.Total, j.Bytes, j.Why = c.Done, c.Total, c.Bytes, c.Why
+	j.Errand.Node, j.Errand.At = c.Node, c.At
+	if j.Kind == JobBackup {
+		j.Errand.File = c.File
+	} else {
+		j.Errand.Slot = c.Slot
+	}
+	if c.State.Finished() {
+		m.end(c.ID, c.State, c.Why)
+		return outcomeChanged
+	}
+	if j.Equal(&was) {
+		return outcomeSame
+	}
+	return outcomeChanged
+}
+
 func (m *tableModel) begin(index uint64, c *NewJob) modelOutcome {
 	ofGroup := c.Kind == JobAdd || c.Kind == JobDel || c.Kind == JobPromote
 	ofSlots := movesSlots(c.Kind)
-	ofAll := c.Kind == JobBalance || c.Kind == JobRepair || ofSlots
+	ofAll := c.Kind == JobBalance || c.Kind == JobRepair || ofSlots || isErrand(c.Kind)
 	n, g := m.nodes[c.Node], m.groups[c.Group]
-	if !ofAll && n == nil || ofGroup && g == nil || ofSlots && m.level < MovesLevel {
+	if !ofAll && n == nil || ofGroup && g == nil || ofSlots && m.level < MovesLevel || isErrand(c.Kind) && m.level < RangesLevel {
 		return outcomeRefused
 	}
 	rivals := m.jobsOf(func(j *Job) bool {
 		switch j.Kind {
 		case JobAdd, JobDel, JobPromote:
 			return ofGroup && j.Group == c.Group
-		case JobBalance, JobRepair:
+		case JobBalance, JobRepair, JobBackup:
 			return j.Kind == c.Kind
+		case JobDelete:
+			return false
 		case JobMove, JobAssign, JobRebalance:
 			return false // those of another one's slots don't begin
 		}
@@ -407,6 +449,22 @@ func (m *tableModel) begin(index uint64, c *NewJob) modelOutcome {
 		if !m.beginSlots(j, c.Targets) {
 			return outcomeRefused
 		}
+	case JobDelete:
+		if len(c.Asks.Prefix) > KeyMax {
+			return outcomeRefused
+		}
+		j.Total, j.Errand.Prefix = c.Asks.Keys, c.Asks.Prefix
+	case JobBackup:
+		last := uint64(0)
+		for id, o := range m.jobs {
+			if o.Kind == JobBackup {
+				last = max(last, id)
+			}
+		}
+		if c.Asks.Prefix != "" || c.Asks.Scheduled && c.Asks.After != last {
+			return outcomeRefused
+		}
+		j.Total, j.Errand.Scheduled = c.Asks.Keys, c.Asks.Scheduled
 	case JobDrain, JobRemove:
 		if !m.spare(c.Node) {
 			return outcomeRefused

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"muster/raft"
@@ -137,7 +138,7 @@ func tableIs(model *tableModel, t *Table) error {
 	for _, j := range t.Jobs {
 		what := fmt.Sprint("node ", j.Node)
 		switch {
-		case j.State.Finished():
+		case j.State.Finished(), j.Kind == JobDelete: // any number of these
 			continue
 		case j.Kind.AboutSlots():
 			continue // the model compares their slots
@@ -199,7 +200,7 @@ func (r randomCommands) one(of int) bool { return r.IntN(of) == 0 }
 
 // kind draws what the next command is, but not another founding.
 func (r randomCommands) kind() TableCommandKind {
-	about := []TableCommandKind{TableJob, TableMoveBegin, TableMoveBegin, TableMoveRecord, TableMoveRecord, TableMoveClose, TableMoveCancel, TableJobState, TableJobBytes, TableGroupCreate, TableGroupRemove}
+	about := []TableCommandKind{TableErrand, TableErrand, TableJob, TableMoveBegin, TableMoveBegin, TableMoveRecord, TableMoveRecord, TableMoveClose, TableMoveCancel, TableJobState, TableJobBytes, TableGroupCreate, TableGroupRemove}
 	if r.slots && !r.one(8) {
 		return about[r.IntN(len(about))]
 	}
@@ -209,10 +210,36 @@ func (r randomCommands) kind() TableCommandKind {
 	return TableCommandKind(2 + r.IntN(len(tableRows)-2))
 }
 
+// asks draws what an order for an errand says.
+func (r randomCommands) asks(t *Table) (a ErrandAsks) {
+	a.Keys, a.Scheduled = r.Uint64N(3), r.one(2)
+	if !r.one(3) {
+		_, last := t.LastBackup()
+		a.After = last.ID
+	}
+	a.Prefix = []string{"", "", "a\xff", strings.Repeat("p", KeyMax), strings.Repeat("p", KeyMax+1)}[r.IntN(5)]
+	return a
+}
+
+// errand draws how far one is.
+func (r randomCommands) errand(t *Table) *NoteErrand {
+	n := &NoteErrand{ID: r.job(t), State: JobState(1 + r.IntN(len(jobStateNames)-1)), Node: r.node(t), At: r.Int64N(3), Done: r.Uint64N(3), Total: r.Uint64N(3), Why: []string{"", "why"}[r.IntN(2)]}
+	if j, ok := t.Job(n.ID); ok && r.one(3) {
+		e := &j.Errand
+		return &NoteErrand{j.ID, JobRunning, e.Node, e.File, e.At, e.Slot, j.Done, j.Total, j.Bytes, j.Why}
+	}
+	if !r.one(3) {
+		n.State = JobRunning
+	}
+	n.Slot, n.Bytes = Slot(r.IntN(Slots+1)), r.Uint64N(3)
+	n.File = []string{"", "f", strings.Repeat("f", TableTextMax+1)}[r.IntN(3)]
+	return n
+}
+
 // jobKind draws the kind of a new job.
 func (r randomCommands) jobKind() JobKind {
 	if r.slots && !r.one(4) {
-		return JobMove + JobKind(r.IntN(3))
+		return JobMove + JobKind(r.IntN(5))
 	}
 	return JobKind(1 + r.IntN(len(jobRows)-1))
 }
@@ -346,7 +373,9 @@ func (r randomCommands) command(t *Table) []byte {
 	case TablePrefer:
 		b, _ = AppendPrefer(nil, &Prefer{r.group(), r.node(t), r.one(2)})
 	case TableJob:
-		b, _ = AppendNewJob(nil, &NewJob{Kind: r.jobKind(), Node: r.node(t), Group: r.group(), Force: r.one(2), Role: NodeRole(1 + r.IntN(3)), Targets: r.targets(t)})
+		b, _ = AppendNewJob(nil, &NewJob{Kind: r.jobKind(), Node: r.node(t), Group: r.group(), Force: r.one(2), Role: NodeRole(1 + r.IntN(3)), Targets: r.targets(t), Asks: r.asks(t)})
+	case TableErrand:
+		b, _ = AppendNoteErrand(nil, r.errand(t))
 	case TableJobState:
 		b, _ = AppendJobState(nil, &SetJobState{r.job(t), JobState(1 + r.IntN(len(jobStateNames)-1)), []string{"", "why"}[r.IntN(2)]})
 	case TableJobProgress:

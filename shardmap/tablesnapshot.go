@@ -41,7 +41,9 @@ import (
 //	run:     [number of slots, group], the runs of all slots, in order
 //	setting: [name, value]
 //	job:     [id, kind, state, node, group, force, role, name of the node, done, total, why,
-//	          [target, …], [kept, …], bytes, bytes total, cancelled]
+//	          [target, …], [kept, …], bytes, bytes total, cancelled,
+//	          errand]
+//	errand:  [prefix, node, file, at, slot, scheduled]
 //	target:  [first slot, last slot, owner, new owner]
 //	kept:    [from, to], both included
 //	move:    [first slot, last slot, number, source, target, state, cancelled, empty, job]
@@ -65,8 +67,9 @@ import (
 //
 // Each line of an array came with a format of its own: the last of the table's with format
 // 8, the one before it with format 7, the one before that with format 6, the one before that,
-// and the last of the node's and of the job's, with format 5. Older
-// formats end before it. A node of formats 4 and 3 weighs [WeightDefault]. Format 3 has no setting and no job, ends each array with its first
+// and the last of the node's and the one before the last of the job's, with format 5. Older
+// formats end before it. A job ends with its errand if its kind is delete or backup, of which there is none below
+// level 9; all others end before that. A node of formats 4 and 3 weighs [WeightDefault]. Format 3 has no setting and no job, ends each array with its first
 // line, and a node's labels there are those that it announces; what a group allots next
 // follows from its replicas, which are the founding's.
 //
@@ -283,7 +286,7 @@ func appendTableGroup(b []byte, g *TableGroup, format uint16) []byte {
 }
 
 func (j *Job) append(b []byte, format uint16) []byte {
-	b = pack.AppendArray(b, jobFields.of(format))
+	b = pack.AppendArray(b, j.Kind.keptFields(format, j.Errand))
 	b = pack.AppendUint(b, j.ID)
 	b = pack.AppendUint(b, uint64(j.Kind))
 	b = pack.AppendUint(b, uint64(j.State))
@@ -302,7 +305,22 @@ func (j *Job) append(b []byte, format uint16) []byte {
 	b = appendRanges(b, j.Kept)
 	b = pack.AppendUint(b, j.Bytes)
 	b = pack.AppendUint(b, j.BytesTotal)
-	return pack.AppendBool(b, j.Cancelled)
+	b = pack.AppendBool(b, j.Cancelled)
+	if j.Kind.AboutKeys() || j.Errand != (Errand{}) {
+		b = j.Errand.append(b)
+	}
+	return b
+}
+
+// keptFields is how many fields a job of kind k has in the table's snapshot. One that is no errand
+// stays as builds of level 8 read it. An errand where none belongs counts all the same, because
+// digests are made of these bytes.
+func (k JobKind) keptFields(format uint16, e Errand) int {
+	n := jobFields.of(format)
+	if format >= tableFormatMoves && (k.AboutKeys() || e != Errand{}) {
+		n++
+	}
+	return n
 }
 
 // Equal reports whether the jobs are the same in every field.
@@ -430,7 +448,11 @@ func (r *tableReader) group(format uint16) (g TableGroup) {
 }
 
 func (r *tableReader) job(format uint16) (j Job) {
-	r.fields("job", jobFields.of(format))
+	// The kind decides how many fields there are, so it is read first.
+	ahead := *r
+	ahead.Array()
+	ahead.Uint()
+	r.fields("job", JobKind(ahead.UintMax(255)).keptFields(format, Errand{}))
 	j.ID, j.Kind, j.State = r.Uint(), JobKind(r.UintMax(255)), JobState(r.UintMax(255))
 	j.Node, j.Group = raft.NodeID(r.Uint()), r.groupID()
 	j.Force, j.Role = r.Bool(), NodeRole(r.UintMax(255))
@@ -440,6 +462,9 @@ func (r *tableReader) job(format uint16) (j Job) {
 	}
 	j.Targets, j.Kept = r.targets(), r.ranges()
 	j.Bytes, j.BytesTotal, j.Cancelled = r.Uint(), r.Uint(), r.Bool()
+	if j.Kind.AboutKeys() {
+		j.Errand = r.errand()
+	}
 	return j
 }
 

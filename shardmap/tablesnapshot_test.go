@@ -77,7 +77,7 @@ func TestTableSnapshotKnowsAllFields(t *testing.T) {
 	for typ, want := range map[reflect.Type]int{
 		reflect.TypeFor[Table](): tableFields.of(tableFormats.newest), reflect.TypeFor[TableNode](): nodeFieldsKept.of(tableFormats.newest) + 1, // the labels that count follow
 		reflect.TypeFor[Label](): 2, reflect.TypeFor[TableGroup](): groupFields.of(tableFormats.newest), reflect.TypeFor[TableReplica](): 3,
-		reflect.TypeFor[Setting](): 2, reflect.TypeFor[Job](): jobFields.of(tableFormats.newest),
+		reflect.TypeFor[Setting](): 2, reflect.TypeFor[Job](): JobBackup.keptFields(tableFormats.newest, Errand{}), reflect.TypeFor[Errand](): errandFields,
 		reflect.TypeFor[Move](): moveFields - 1, reflect.TypeFor[SlotTarget](): 3, reflect.TypeFor[SlotRange](): 2, // a run of slots within counts as one
 		reflect.TypeFor[Incident](): incidentFields - 3, reflect.TypeFor[IncidentKey](): 4, // the key within counts as one
 	} {
