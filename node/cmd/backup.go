@@ -12,7 +12,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"muster/node"
 	"muster/raft"
 	"muster/repl/backup"
 	"muster/shardmap"
@@ -328,8 +327,3 @@ func (p *transfer) moved(bytes int, g raft.GroupID) {
 
 // end clears the line.
 func (p *transfer) end() { p.clear() }
-
-// newManifest begins what a backup says of itself.
-func newManifest(t *shardmap.Table) *backup.Manifest {
-	return &backup.Manifest{Cluster: t.Cluster, ClusterID: fmt.Sprintf("%016x", t.ClusterID), MadeAt: time.Now().UTC(), Version: node.Version}
-}

@@ -124,14 +124,14 @@ func (s *BackupStream) Next() (p *wire.BackupPiece, more bool, err error) {
 // and moved if there is no such group.
 func Backup(ctx context.Context, c *Client, g raft.GroupID) iter.Seq2[*wire.BackupPiece, error] {
 	return func(yield func(*wire.BackupPiece, error) bool) {
-		if err := backup(ctx, c, g, yield); err != nil {
+		if err := backUp(ctx, c, g, yield); err != nil {
 			yield(nil, fmt.Errorf("back up group %s: %w", g, err))
 		}
 	}
 }
 
-// backup is [Backup], whose error is still to be passed on.
-func backup(ctx context.Context, c *Client, g raft.GroupID, yield func(*wire.BackupPiece, error) bool) error {
+// backUp is [Backup], whose error is still to be passed on.
+func backUp(ctx context.Context, c *Client, g raft.GroupID, yield func(*wire.BackupPiece, error) bool) error {
 	if err := c.needLevel(ctx, "backups", shardmap.RangesLevel); err != nil {
 		return err
 	}

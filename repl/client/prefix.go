@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,12 +30,17 @@ type PrefixOptions struct {
 	// Progress, if not nil, is told after each command what was done so far, by the goroutine
 	// that has called DeletePrefix.
 	Progress func(PrefixDeleted)
+	// From is the first slot that is visited: what those below it have stays. It is for a delete that
+	// continues another one, at its [PrefixDeleted.Next].
+	From shardmap.Slot
 }
 
 // PrefixDeleted says what a [DeletePrefix] has done.
 type PrefixDeleted struct {
 	Keys             int // that it deleted
 	Slots, SlotsDone int // that it visits, and that have no key left
+	// Next is the lowest slot that may have such a key left; [shardmap.Slots]: none has.
+	Next shardmap.Slot
 	// Last is the log id of the newest delete in each group in which there were keys. It is good
 	// until the next call of Progress.
 	Last map[raft.GroupID]raft.LogID
@@ -52,7 +58,8 @@ type PrefixDeleted struct {
 // caller that may not write all keys with the prefix. If the caller may list them, too, and they
 // are few, only slots that have such keys are visited.
 func DeletePrefix(ctx context.Context, c *Client, prefix []byte, o PrefixOptions) (PrefixDeleted, error) {
-	d := &prefixDeleter{client: c, prefix: prefix, within: RetryMax, progress: o.Progress, failed: make(chan struct{})}
+	d := &prefixDeleter{client: c, prefix: prefix, within: RetryMax, from: o.From, progress: o.Progress, failed: make(chan struct{})}
+	d.done.Next = o.From
 	if o.Within > 0 {
 		d.within = min(o.Within, RetryMax)
 	}
@@ -69,18 +76,22 @@ type prefixDeleter struct {
 	client   *Client
 	prefix   []byte
 	within   time.Duration
+	from     shardmap.Slot
 	progress func(PrefixDeleted)
 	// failed is closed by the caller's goroutine after the first error: no worker sends another
 	// command.
 	failed chan struct{}
 
 	// Of the caller's goroutine.
-	done PrefixDeleted
+	done    PrefixDeleted
+	visits  []shardmap.Slot        // that are to be visited, and may have a key left; in order
+	emptied map[shardmap.Slot]bool // of visits: those that have none
 }
 
 // prefixAnswer is what became of one command to a slot.
 type prefixAnswer struct {
 	wire.DelPrefixAnswer
+	slot shardmap.Slot
 	err  error
 	last bool // no other follows for the slot
 }
@@ -99,7 +110,23 @@ func (d *prefixDeleter) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	slices.Sort(slots)
+	first, _ := slices.BinarySearch(slots, d.from)
+	slots = slots[first:]
+	d.visits, d.emptied = slots, map[shardmap.Slot]bool{}
+	d.reckon()
 	return d.visit(ctx, slots)
+}
+
+// reckon finds out which slot is the next one that may have a key left.
+func (d *prefixDeleter) reckon() {
+	for len(d.visits) > 0 && d.emptied[d.visits[0]] {
+		delete(d.emptied, d.visits[0])
+		d.visits = d.visits[1:]
+	}
+	if d.done.Next = shardmap.Slots; len(d.visits) > 0 {
+		d.done.Next = d.visits[0]
+	}
 }
 
 // request does something within the time that a request has.
@@ -190,6 +217,8 @@ func (d *prefixDeleter) gather(a *prefixAnswer) {
 	}
 	if !a.More {
 		d.done.SlotsDone++
+		d.emptied[a.slot] = true
+		d.reckon()
 	}
 	if d.progress != nil {
 		d.progress(d.done)
@@ -199,7 +228,7 @@ func (d *prefixDeleter) gather(a *prefixAnswer) {
 // empty deletes the keys of a slot, by one command after the other.
 func (d *prefixDeleter) empty(ctx context.Context, slot shardmap.Slot, answers chan<- prefixAnswer) {
 	for {
-		var a prefixAnswer
+		a := prefixAnswer{slot: slot}
 		a.err = d.request(ctx, func(ctx context.Context) (err error) {
 			a.DelPrefixAnswer, err = d.once(ctx, slot)
 			return err

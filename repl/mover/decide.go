@@ -93,7 +93,7 @@ func (v *view) make(b plan.Balance) plan.Plan {
 func (w *work) read() {
 	w.waits = map[raft.GroupID]string{}
 	w.repair = w.make(plan.BalanceOff)
-	paused := slices.ContainsFunc(w.table.Jobs, func(j shardmap.Job) bool { return j.State == shardmap.JobPaused })
+	paused := slices.ContainsFunc(w.table.Jobs, func(j shardmap.Job) bool { return j.State == shardmap.JobPaused && !j.Kind.AboutKeys() })
 	if paused {
 		w.repair.Steps = slices.DeleteFunc(w.repair.Steps, w.tidies)
 	}

@@ -120,7 +120,7 @@ func (w *work) declined(j *shardmap.Job) bool {
 		return false
 	}
 	until := w.c.jobs.ended[j.ID] + declineMax
-	if w.now >= until || newestJob(w.table, func(o *shardmap.Job) bool { return o.ID > j.ID && !automatic(o.Kind) }) != nil {
+	if w.now >= until || newestJob(w.table, func(o *shardmap.Job) bool { return o.ID > j.ID && !automatic(o.Kind) && !o.Kind.AboutKeys() }) != nil {
 		return false
 	}
 	w.c.jobs.again = min(w.c.jobs.again, until)
@@ -146,7 +146,7 @@ func newestJob(t *shardmap.Table, ok func(*shardmap.Job) bool) (newest *shardmap
 func (c *Core) ends(w *work) {
 	for i := range w.table.Jobs {
 		j := &w.table.Jobs[i]
-		if j.State.Finished() {
+		if j.State.Finished() || j.Kind.AboutKeys() {
 			continue
 		}
 		if j.Kind == shardmap.JobReplace && !c.silent(j.Node) && !bug("replacement for a node that is back") {
@@ -208,7 +208,7 @@ func (c *Core) progress(w *work) {
 	c.jobs.next = never
 	for i := range w.table.Jobs {
 		j := &w.table.Jobs[i]
-		if j.State != shardmap.JobRunning || j.Kind.AboutSlots() {
+		if j.State != shardmap.JobRunning || j.Kind.AboutSlots() || j.Kind.AboutKeys() {
 			continue
 		}
 		left, why := w.left(j)
