@@ -202,6 +202,7 @@ var whoMay = []struct {
 	{wire.TypeWatch, watchBody("app/", "app1", false), onlyAll},
 	{wire.TypeWatch, watchBody("", "", true), onlyAll},
 	{wire.TypeUsage, bodyOf(&wire.Usage{}), onlyAll},
+	{wire.TypeBackups, bodyOf(&wire.Backups{}), onlyAll},
 	{wire.TypeSlotView, bodyOf(&wire.SlotView{Group: 1, Slots: everySlot[:1:1]}), anyUser},
 	{wire.TypeTableStream, bodyOf(&wire.TableStream{PieceBytes: wire.StreamPieceMax, Window: wire.StreamPieceMax}), anyUser},
 	{wire.TypeLeases, bodyOf(&wire.Leases{Group: 1, Slots: everySlot}), onlyAll},

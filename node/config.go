@@ -76,7 +76,9 @@ type Config struct {
 	// SnapshotRate is how fast snapshots are written, and sent to each node,
 	// in bytes per second; 0: as fast as can be.
 	SnapshotRate int
-	Scrub        int // how fast the disk is read again, in bytes per second; 0: never
+	// BackupDir is where jobs write the backups that this node takes; empty: backups in Data.
+	BackupDir string
+	Scrub     int // how fast the disk is read again, in bytes per second; 0: never
 	// Checks are the programs that checks of type custom may have run here: paths by name.
 	Checks map[string]string
 	// CheckRanges are where targets of checks and webhooks must be; none: see [probe.Config].

@@ -108,6 +108,7 @@ var handlers = [...]handler{
 	wire.TypeHolds:     {request: takeHolds},
 	wire.TypeAuthority: {request: takeAuthority},
 	wire.TypeReset:     {request: takeReset},
+	wire.TypeBackups:   {request: takeBackups},
 }
 
 // handlerOf returns the row of type t; one without a way if nobody may send it.

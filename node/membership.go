@@ -7,6 +7,7 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // bugRulesTold is planted to show that its test finds it: every user is told what all others may do, and
@@ -29,6 +30,7 @@ func answerTable(c *connection, r repl.Reply) {
 		shown.Security = table.Security.Shown()
 		if !bug(bugRulesTold) && c.node.laws.hides(c.who) {
 			shown.Security = shown.Security.Bare()
+			shown.Jobs = shardmap.BareJobs(table.Jobs)
 		}
 		table = &shown
 	}

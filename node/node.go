@@ -21,6 +21,8 @@
 //	Node.scrub         1                            Node   Node.close
 //	moves.run          1                            Node   Node.close
 //	moves.act          1 per action of the mover    Node   the action ends
+//	errandRunner.run   1                            Node   Node.close
+//	errandRunner.act   1 per action of its core     Node   the action ends, or Node.close
 //	incidents.run      1                            Node   Node.close
 //	trailing.run       1                            Node   Node.close
 //	incidents.act      1 at most                    Node   the meta group has answered, or callTimeout
@@ -151,11 +153,13 @@ type Node struct {
 
 // leading is what a node does for the groups that it leads, and for others where they lead.
 type leading struct {
-	carrying  carrying  // slots that move from its groups
-	assigning assigning // the services of its groups
-	dividing  dividing  // what its groups have of prefixes with a limit, and how limits are divided where it leads the meta group
-	checking  checking  // what it looks at for all who lead groups with services
-	comparing comparing // how many ask whether the replicas of its groups agree
+	carrying  carrying     // slots that move from its groups
+	assigning assigning    // the services of its groups
+	errands   errandRunner // what it does itself while it leads the meta group
+	shelf     shelf        // the backups that it has
+	dividing  dividing     // what its groups have of prefixes with a limit, and how limits are divided where it leads the meta group
+	checking  checking     // what it looks at for all who lead groups with services
+	comparing comparing    // how many ask whether the replicas of its groups agree
 }
 
 // guarding is what a node has for the security of the cluster.

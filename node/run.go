@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path"
 	"slices"
 	"time"
 
@@ -147,6 +148,11 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, name: n.name, level: l.level, notices: &n.notices, ended: &n.ended,
 		ask: n.askFounder, askMember: n.askMember, invitations: make(chan struct{}, 1),
 	}
+	n.errands.wall = time.Now
+	n.shelf = shelf{fs: w.FS, dir: c.BackupDir, own: func() raft.NodeID { return n.self().Node }}
+	if n.shelf.dir == "" {
+		n.shelf.dir = path.Join(c.Data, "backups")
+	}
 	defer n.close()
 	defer func() {
 		if wasKilled(ctx) {
@@ -283,6 +289,7 @@ func (n *Node) serve() error {
 	n.moves.init(n)
 	n.incidents.init(n)
 	n.carrying.init(n)
+	n.errands.init(n)
 	n.checking.init(n)
 	n.assigning.init(n)
 	n.dividing.init(n)
@@ -320,6 +327,7 @@ func (n *Node) serve() error {
 	n.ended.Go(func() { n.announcer.run(n.ctx) })
 	n.ended.Go(func() { n.inquiry.run(n.ctx) })
 	n.ended.Go(n.moves.run)
+	n.ended.Go(n.errands.run)
 	n.ended.Go(n.incidents.run)
 	n.ended.Go(n.notary.run)
 	n.ended.Go(n.resets.run)
@@ -397,6 +405,7 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.trail.tableChanged(t)
 	n.announcer.changed()
 	n.moves.changed()
+	n.errands.changed()
 	n.incidents.tableChanged()
 	n.notary.changed()
 	n.carrying.changed()
@@ -410,6 +419,7 @@ func (n *Node) led(g raft.GroupID, term uint64) {
 	n.dividing.led(g, term)
 	if g == 0 {
 		n.moves.led(term != 0)
+		n.errands.led(term != 0)
 		n.notary.led(term != 0)
 		return
 	}

@@ -74,6 +74,8 @@ var Settings = []Setting{
 		func(c *Config, v []string) (err error) { c.Scrub, err = number(v[0]); return }},
 	{"snapshot-rate", Number, "33554432", "write snapshots at `BYTES` per second, and send them to each node at the same rate; 0 is as fast as possible",
 		func(c *Config, v []string) (err error) { c.SnapshotRate, err = number(v[0]); return }},
+	{"backup-dir", Text, "", "the directory `DIR` for the backups that jobs take here: best on another disk, or a mount that all nodes share; by default backups in the data directory",
+		func(c *Config, v []string) error { c.BackupDir = v[0]; return nil }},
 	{"secret-file", Text, "", "a `FILE` whose first line is the secret that the hosts share which found a cluster together, 16 bytes or more",
 		func(c *Config, v []string) error { c.SecretFile = v[0]; return nil }},
 	{"token-file", Text, "", "a `FILE` whose first line is a token of muster token create, by which this host joins a cluster; a member ignores it",

@@ -32,6 +32,7 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeCanI:      wire.SenderClient,
 	wire.TypeTrail:     wire.SenderClient,
 	wire.TypeUsage:     wire.SenderClient | wire.SenderMember, // it tells a client, and changes something for a member alone
+	wire.TypeBackups:   wire.SenderClient | wire.SenderMember, // an administrator, and the meta group's leader, which keeps as many as the setting says
 	wire.TypeHolds:     wire.SenderMember,
 	wire.TypeAuthority: wire.SenderClient,
 	wire.TypeReset:     wire.SenderMember,

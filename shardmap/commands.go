@@ -153,7 +153,7 @@ var tableRows = [...]CommandRow{
 	TableRole:        {Name: "role", Level: SecurityLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readChangeRole},
 	TableLimit:       {Name: "limit", Level: SecurityLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readSetLimit},
 	TableTrailHead:   {Name: "trail", Level: SecurityLevel, Shape: ShapeBody, Frees: true, read: readNoteTrail},
-	TableErrand:      {Name: "errand", Level: RangesLevel, Shape: ShapeBody, Frees: true, read: (*tableReader).noteErrand},
+	TableErrand:      {Name: "errand", Level: RangesLevel, Shape: ShapeBody, Frees: true, read: readNoteErrand},
 }
 
 // Row returns the row of k; nil if this level has none.

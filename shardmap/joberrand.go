@@ -3,6 +3,7 @@ package shardmap
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"muster/raft"
 	"muster/shardmap/pack"
@@ -81,6 +82,15 @@ func (t *Table) LastBackup() (good, last Job) {
 	return good, last
 }
 
+// BareJobs returns jobs without what they tell of keys: the prefixes that are deleted.
+func BareJobs(jobs []Job) []Job {
+	bare := slices.Clone(jobs)
+	for i := range bare {
+		bare[i].Errand.Prefix = ""
+	}
+	return bare
+}
+
 // beginDelete checks the prefix.
 func beginDelete(_ draft, j *Job) error {
 	if n := len(j.Errand.Prefix); n > KeyMax {
@@ -122,7 +132,7 @@ func (a *ErrandAsks) append(b []byte) []byte {
 	return pack.AppendUint(b, a.After)
 }
 
-func (r *tableReader) errandAsks() (a ErrandAsks) {
+func readErrandAsks(r *tableReader) (a ErrandAsks) {
 	r.fields("errand", errandAsksFields)
 	a.Prefix, a.Keys, a.Scheduled, a.After = string(r.Bytes()), r.Uint(), r.Bool(), r.Uint()
 	return a
@@ -148,7 +158,7 @@ func (e *Errand) append(b []byte) []byte {
 	return pack.AppendBool(b, e.Scheduled)
 }
 
-func (r *tableReader) errand() (e Errand) {
+func readErrand(r *tableReader) (e Errand) {
 	r.fields("errand", errandFields)
 	e.Prefix, e.Node, e.File = string(r.Bytes()), raft.NodeID(r.Uint()), r.String()
 	e.At, e.Slot, e.Scheduled = int64(r.UintMax(1<<63-1)), Slot(r.UintMax(Slots)), r.Bool()
@@ -187,7 +197,7 @@ func AppendNoteErrand(b []byte, n *NoteErrand) ([]byte, error) {
 	return pack.AppendString(b, n.Why), nil
 }
 
-func (r *tableReader) noteErrand() (tableCommand, error) {
+func readNoteErrand(r *tableReader) (tableCommand, error) {
 	n := new(NoteErrand)
 	r.fields("errand", noteErrandFields)
 	n.ID, n.State, n.Node, n.File = r.Uint(), JobState(r.UintMax(255)), raft.NodeID(r.Uint()), r.String()

@@ -134,3 +134,14 @@ func eachNeedOfTxn(r *pack.Reader, yield func(access.Need) bool) error {
 	}
 	return r.Done()
 }
+
+// CommandKindOf returns what a command of a data group does that is all of b; 0 if that can't be read. It
+// checks nothing else.
+func CommandKindOf(b []byte) CommandKind {
+	r := pack.NewReader(b)
+	r.ArrayLen(commandFields)
+	if kind := r.UintMax(255); r.Err() == nil {
+		return CommandKind(kind)
+	}
+	return 0
+}

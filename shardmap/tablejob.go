@@ -126,7 +126,7 @@ func (r *tableReader) newJob() (tableCommand, error) {
 	case n.Kind.AboutSlots():
 		n.Targets = r.targets()
 	case n.Kind.AboutKeys():
-		n.Asks = r.errandAsks()
+		n.Asks = readErrandAsks(r)
 	}
 	return n, r.err()
 }

@@ -463,7 +463,7 @@ func (r *tableReader) job(format uint16) (j Job) {
 	j.Targets, j.Kept = r.targets(), r.ranges()
 	j.Bytes, j.BytesTotal, j.Cancelled = r.Uint(), r.Uint(), r.Bool()
 	if j.Kind.AboutKeys() {
-		j.Errand = r.errand()
+		j.Errand = readErrand(r)
 	}
 	return j
 }

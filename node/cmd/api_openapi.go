@@ -366,6 +366,11 @@ func (d *describer) fields(t reflect.Type, s *schema) {
 	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
+		case f.Anonymous && f.Type.Kind() == reflect.Pointer: // it may be nil, and then has no fields
+			required := s.Required
+			d.fields(f.Type.Elem(), s)
+			s.Required = required
+			continue
 		case f.Anonymous:
 			d.fields(f.Type, s)
 			continue

@@ -102,7 +102,10 @@ func jobTable(s *errand, rows []jobRow) error {
 		}
 		bytes := "-"
 		if r.Bytes != nil {
-			bytes = showBytes(*r.Bytes) + " of " + showBytes(*r.BytesTotal)
+			bytes = showBytes(*r.Bytes)
+		}
+		if r.BytesTotal != nil {
+			bytes += " of " + showBytes(*r.BytesTotal)
 		}
 		t.row(r.ID, r.Kind, orDash(r.Node), group, r.State, number(r.Done), number(r.Total), r.Unit, bytes, orDash(r.Why))
 	}

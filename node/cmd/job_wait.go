@@ -94,7 +94,7 @@ func progressLine(j *shardmap.Job, bytes uint64) string {
 	}
 	line := fmt.Sprintf("%s %s %d of %d %s", r.What(), bar(uint64(done), uint64(total)), j.Done, j.Total, r.Unit)
 	switch {
-	case r.Bytes != nil && *r.BytesTotal > 0:
+	case r.BytesTotal != nil && *r.BytesTotal > 0:
 		line += fmt.Sprintf(", %s of %s", showBytes(*r.Bytes), showBytes(*r.BytesTotal))
 	case r.Bytes == nil && bytes > 0 && j.Total > 0:
 		// Replicas differ in size, and what one has been sent is known only to its leader.

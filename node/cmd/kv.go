@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"muster/node/overview"
 	"muster/raft"
 	"muster/repl/client"
 )
@@ -35,12 +36,13 @@ func partly(s *errand, err error, n int) (failed map[int]bool, rest error) {
 
 // writtenRow is what every command that writes keys prints.
 type writtenRow struct {
-	LogIDs         []string          `json:"log_ids"`
-	Versions       map[string]uint64 `json:"versions"`
-	VersionsBase64 map[string]uint64 `json:"versions_base64,omitempty"` // of keys that are not valid UTF-8
-	Deleted        *int              `json:"deleted,omitempty"`
-	Values         map[string]int64  `json:"values,omitempty"`        // of keys that were counted up or down
-	ValuesBase64   map[string]int64  `json:"values_base64,omitempty"` // of those that are not valid UTF-8
+	LogIDs           []string          `json:"log_ids"`
+	Versions         map[string]uint64 `json:"versions"`
+	VersionsBase64   map[string]uint64 `json:"versions_base64,omitempty"` // of keys that are not valid UTF-8
+	Deleted          *int              `json:"deleted,omitempty"`
+	Values           map[string]int64  `json:"values,omitempty"`        // of keys that were counted up or down
+	ValuesBase64     map[string]int64  `json:"values_base64,omitempty"` // of those that are not valid UTF-8
+	*overview.JobRow                   // of the job that deletes keys; nil where none does
 }
 
 // writtenKey is what became of one key.

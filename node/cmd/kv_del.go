@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash"
 	"maps"
@@ -23,17 +22,17 @@ func kvDelCommand(con *console) *cli.Command {
 		Name: "del", Usage: "delete keys", ArgsUsage: "K… | --prefix P",
 		Description: `Deletes each key K. A key that does not exist is no error.
 
---prefix deletes all keys that begin with P. It shows its plan first, and wants --yes; off a
-terminal it ends with status 9 without it. It deletes all keys that exist when it begins, up to
-1024 of a slot at once; keys that are written meanwhile may be deleted too. If it is interrupted
-it says how many keys are deleted, and the same command goes on with the others.
+--prefix deletes all keys that begin with P, by a job: muster job shows it, and can pause or
+cancel it. It shows its plan first, and wants --yes; off a terminal it ends with status 9
+without it. It deletes all keys that exist when it begins, up to 1024 of a slot at once; keys
+that are written meanwhile may be deleted too. The job goes on if this command is interrupted.
 
 With -o json: {"log_ids":["g1/2.18"],"versions":{"K":18},"deleted":N}, where N
-is how many existed. With --prefix there are no versions, and a log id for each group, that of
-the last keys that were deleted there.`,
+is how many existed. With --prefix there are no log ids and no versions, and the row of the job
+is there beside "deleted", as of muster job show: {"id":…,"kind":"delete","state":…,"deleted":N,…}`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "prefix", DefaultText: "none", Usage: "delete all keys that begin with `P`"},
-			yesFlag(),
+			yesFlag(), noWaitFlag(),
 		},
 		Action: con.action(kvDel),
 	})
@@ -119,7 +118,7 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 	}); err != nil {
 		return err
 	}
-	d := prefixDeleter{errand: s, progress: meter{console: s.console}}
+	d := prefixDeleter{errand: s, last: map[raft.GroupID]raft.LogID{}}
 	if p.keys == 0 {
 		s.sayf("nothing to delete: no key begins with %s", shown(prefix))
 		return d.print()
@@ -131,7 +130,10 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 	if consentOf(c) != consentGiven && !s.agrees(c.Context) {
 		return notConfirmed()
 	}
-	err = d.run(c.Context, prefix)
+	err = d.order(c.Context, prefix, uint64(p.keys), !c.Bool("no-wait"))
+	if hasCode(err, wire.CodeLevel) {
+		err = d.listed(c.Context, prefix)
+	}
 	if perr := d.print(); err == nil {
 		err = perr
 	}
@@ -144,37 +146,53 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 // prefixDeleter deletes the keys that begin with a prefix.
 type prefixDeleter struct {
 	*errand
+	job *jobRow // nil: none was ordered
+
+	// Of a cluster below [shardmap.RangesLevel]: up to prefixBatch keys, how many are deleted and could not
+	// be, and the newest delete in each group.
+	batch   [][]byte
 	deleted int
-	last    map[raft.GroupID]raft.LogID // of the newest delete in each group
-
-	progress meter
-
-	// Of a cluster below [shardmap.RangesLevel]: up to prefixBatch keys, and how many could not
-	// be deleted.
-	batch  [][]byte
-	failed int
+	failed  int
+	last    map[raft.GroupID]raft.LogID
 }
 
-func (d *prefixDeleter) run(ctx context.Context, prefix []byte) error {
-	done, err := client.DeletePrefix(ctx, d.client, prefix, client.PrefixOptions{Within: d.timeout, Progress: d.show})
-	if d.progress.drawn() {
-		d.tell("", "", "\n")
+// order has a job delete the keys.
+func (d *prefixDeleter) order(ctx context.Context, prefix []byte, keys uint64, wait bool) error {
+	asks := shardmap.ErrandAsks{Prefix: string(prefix), Keys: keys}
+	command, err := shardmap.AppendNewJob(nil, &shardmap.NewJob{Kind: shardmap.JobDelete, Asks: asks})
+	if err != nil {
+		return err
 	}
-	d.deleted, d.last = done.Keys, done.Last
-	if errors.Is(err, &wire.Error{Code: wire.CodeLevel}) {
-		err = d.runListed(ctx, prefix)
+	t, err := d.table(ctx)
+	if err != nil {
+		return err
 	}
+	a, err := d.give(ctx, &order{after: t.Index, what: "delete all keys that begin with " + shown(prefix), command: command,
+		made: func(j *shardmap.Job) bool { return j.Kind == shardmap.JobDelete && j.Errand.Prefix == asks.Prefix }}, 0)
+	if err != nil {
+		return err
+	}
+	var j shardmap.Job
+	if wait {
+		j, err = d.follow(ctx, a.Job, 0)
+	} else {
+		j, err = d.jobOnce(ctx, a.Job)
+	}
+	if err != nil {
+		return err
+	}
+	r := jobRowOf(&j)
+	d.job = &r
+	return endOf(&j)
+}
+
+// listed deletes the keys by their names, in a cluster that has no such job.
+func (d *prefixDeleter) listed(ctx context.Context, prefix []byte) error {
+	err := d.runListed(ctx, prefix)
 	if err != nil && d.deleted > 0 {
 		return withStatus(exitPartly, "%d keys are deleted, and others are not: %w; the same command goes on", d.deleted, err)
 	}
 	return err
-}
-
-// show draws on a terminal how far the delete is.
-func (d *prefixDeleter) show(done client.PrefixDeleted) {
-	if over := done.SlotsDone == done.Slots; d.watched && over || d.progress.due() {
-		d.progress.draw(fmt.Sprintf("%s deleted, %d of %s done", counted(done.Keys, "key"), done.SlotsDone, counted(done.Slots, "slot")))
-	}
 }
 
 // runListed lists the keys and deletes them, prefixBatch at a time: it holds no more of them.
@@ -213,12 +231,18 @@ func (d *prefixDeleter) flush(ctx context.Context) error {
 }
 
 func (d *prefixDeleter) print() error {
+	if d.job != nil {
+		d.deleted = int(d.job.Done)
+	}
 	if d.json {
-		row := writtenRow{LogIDs: []string{}, Versions: map[string]uint64{}, Deleted: &d.deleted}
+		row := writtenRow{LogIDs: []string{}, Versions: map[string]uint64{}, Deleted: &d.deleted, JobRow: d.job}
 		for _, g := range slices.Sorted(maps.Keys(d.last)) {
 			row.LogIDs = append(row.LogIDs, raft.FormatLogID(g, d.last[g]))
 		}
 		return d.printJSON(row)
+	}
+	if d.job != nil {
+		return jobTable(d.errand, []jobRow{*d.job})
 	}
 	t := newTable(d.out, "DELETED", "FAILED")
 	t.row(number(d.deleted), fmt.Sprint(d.failed))

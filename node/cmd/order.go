@@ -35,6 +35,8 @@ type order struct {
 	// fits: the order is refused if its plan can't be carried out to its end. Its job would
 	// wait for a node that nobody may add.
 	fits bool
+	// after is the index of a table from before the order, of an order whose plan is not that of the meta group.
+	after uint64
 	// made reports whether a job is the one that this order begins.
 	made func(*shardmap.Job) bool
 }
@@ -183,7 +185,7 @@ func (s *errand) give(ctx context.Context, o *order, index uint64) (a *wire.Orde
 		return err
 	})
 	if isMaybeApplied(err) && o.made != nil {
-		if id, found := s.begun(ctx, o, index); found {
+		if id, found := s.begun(ctx, o, max(index, o.after)); found {
 			return &wire.OrderAnswer{Index: id, Job: id}, nil
 		}
 	}

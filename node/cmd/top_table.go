@@ -225,7 +225,11 @@ func jobContent(o *overview.Overview) topContent {
 		lines := []string{j.What(), fmt.Sprintf("%s, %d of %d %s", j.State, j.Done, j.Total, j.Unit)}
 		if j.Bytes != nil {
 			bytes = topCell{overview.ByteSize(*j.Bytes), float64(*j.Bytes)}
-			lines = append(lines, fmt.Sprintf("%s of %s, %s", overview.ByteSize(*j.Bytes), overview.ByteSize(*j.BytesTotal), rate.text))
+			text := overview.ByteSize(*j.Bytes)
+			if j.BytesTotal != nil {
+				text += " of " + overview.ByteSize(*j.BytesTotal)
+			}
+			lines = append(lines, text+", "+rate.text)
 		}
 		if j.Why != "" {
 			lines = append(lines, j.Why)

@@ -78,10 +78,11 @@ type JobRow struct {
 	Done       uint64  `json:"done"`
 	Total      uint64  `json:"total"`
 	Unit       string  `json:"unit"`
-	Bytes      *uint64 `json:"bytes,omitempty"` // of jobs that move slots, as BytesTotal
+	Bytes      *uint64 `json:"bytes,omitempty"` // of jobs that move slots, as BytesTotal; of a backup, those of its file
 	BytesTotal *uint64 `json:"bytes_total,omitempty"`
 	Node       string  `json:"node,omitempty"`  // its name or, where it has none, its id
 	Group      *int    `json:"group,omitempty"` // of jobs that are about one
+	File       string  `json:"file,omitempty"`  // of a backup: its name in the directory of the node
 	Why        string  `json:"why,omitempty"`
 }
 
@@ -91,6 +92,10 @@ func JobRowOf(j *shardmap.Job) JobRow {
 	if j.Kind.AboutSlots() {
 		bytes, total := j.Bytes, j.BytesTotal
 		r.Bytes, r.BytesTotal = &bytes, &total
+	}
+	if j.Kind == shardmap.JobBackup {
+		bytes := j.Bytes
+		r.Bytes, r.File = &bytes, j.Errand.File
 	}
 	if j.Cancelled {
 		r.Why = strings.TrimSuffix("it is being cancelled: "+r.Why, ": ")

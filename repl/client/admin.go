@@ -113,6 +113,16 @@ func (i inspector) Trail(ctx context.Context, endpoint string, q wire.Trail) (*w
 	return a, nil
 }
 
+// Backups asks the node at endpoint which backups of the cluster it has in its directory. q may have it
+// read them again, or remove some.
+func (i inspector) Backups(ctx context.Context, endpoint string, q wire.Backups) (*wire.BackupsAnswer, error) {
+	a := new(wire.BackupsAnswer)
+	if err := i.courier.question(ctx, wire.TypeBackups, endpoint, &q, a); err != nil {
+		return nil, fmt.Errorf("backups at %s: %w", endpoint, err)
+	}
+	return a, nil
+}
+
 // question asks one node something that changes nothing. If an endpoint is given and nothing listens there, it fails at
 // once with an [ErrNoEndpoint], unless this client was never connected to any node.
 func (c *courier) question(ctx context.Context, kind wire.Type, endpoint string, ask, into wire.Body) error {

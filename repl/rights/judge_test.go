@@ -99,6 +99,41 @@ func forwardedWrong() string {
 	return ""
 }
 
+// errandsWrong returns what a member may do that it must not, or the other way round.
+func errandsWrong() string {
+	j := NewJudge("n")
+	t := someTable()
+	t.Nodes = []shardmap.TableNode{{ID: 3, Role: shardmap.NodeServer}, {ID: 4, Role: shardmap.NodeClient}}
+	law, _ := (*Law)(nil).Follow(t)
+	del := shardmap.DelPrefixCommand(7, []byte("app/"), 10)
+	for _, c := range []struct {
+		what string
+		p    Principal
+		t    wire.Type
+		body []byte
+		code wire.Code
+	}{
+		{"a server deletes a prefix", Principal{Node: 3}, wire.TypeWrite, wire.AppendWrite(nil, &del), 0},
+		{"a server takes a backup", Principal{Node: 3}, wire.TypeBackup, (&wire.Backup{Group: 1, PieceBytes: wire.BackupPieceMin, Window: 1 << 20}).Append(nil), 0},
+		{"a server sets a key", Principal{Node: 3}, wire.TypeWrite, setOf("app/x"), wire.CodeUnauthorized},
+		{"a server gives an order", Principal{Node: 3}, wire.TypeOrder, (&wire.Order{Command: []byte{1}}).Append(nil), wire.CodeUnauthorized},
+		{"a node without a vote takes a backup", Principal{Node: 4}, wire.TypeBackup, nil, wire.CodeUnauthorized},
+		{"a node that is none takes a backup", Principal{Node: 5}, wire.TypeBackup, nil, wire.CodeUnauthorized},
+	} {
+		if e := j.Allows(c.p, c.t, c.body, law, ContactGood); e == nil && c.code != 0 || e != nil && e.Code != c.code {
+			return c.what + " is answered with the wrong thing"
+		}
+	}
+	return ""
+}
+
+// A server takes backups and deletes prefixes as a client of its cluster, for jobs; nothing else, and no other node does.
+func TestServersDoErrands(t *testing.T) {
+	if wrong := errandsWrong(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
 // A request costs its judge no memory, whatever its user may do.
 func TestJudgeAllocatesNothing(t *testing.T) {
 	j := NewJudge("n")

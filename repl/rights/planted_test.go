@@ -8,7 +8,7 @@ import "testing"
 // member's who passes it on.
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
-	for name, find := range map[string]func() string{bugHeardIsEnough: contactWrong, bugNeverCutOff: contactWrong, bugSlept: contactWrong, bugForwardBlind: forwardedWrong} {
+	for name, find := range map[string]func() string{bugHeardIsEnough: contactWrong, bugNeverCutOff: contactWrong, bugSlept: contactWrong, bugForwardBlind: forwardedWrong, bugMembersMay: errandsWrong} {
 		SetBug(name)
 		wrong := find()
 		if wrong == "" {

@@ -250,6 +250,12 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		q := b.(*wire.CanI)
 		q.User, q.Verbs, q.Kind = fmt.Sprintf("%.20x", q.User), 1+q.Verbs%access.All, 1+q.Kind%3
 	},
+	wire.TypeBackups: func(b wire.Body) {
+		q := b.(*wire.Backups)
+		for i := range q.Remove {
+			q.Remove[i] = fmt.Sprintf("f%.20x", q.Remove[i])
+		}
+	},
 	wire.TypeUsage: func(b wire.Body) {
 		u := b.(*wire.Usage)
 		u.Limits = limitsDrawn(u.Limits)

@@ -80,6 +80,10 @@ var requestNeeds = []struct {
 	{wire.TypeTrail, &wire.Trail{Last: 20}, "admin on cluster"},
 	{wire.TypeOrder, &wire.Order{Command: []byte{1}}, "admin on cluster"},
 	{wire.TypeOrder, &wire.Order{Command: []byte{1}, Plan: true}, "read on cluster"},
+	{wire.TypeOrder, &wire.Order{Command: jobOrder(shardmap.JobDelete, "app/")}, "write on key:app/…"},
+	{wire.TypeOrder, &wire.Order{Command: jobOrder(shardmap.JobDelete, ""), Plan: true}, "write on key:…"},
+	{wire.TypeOrder, &wire.Order{Command: jobOrder(shardmap.JobDelete, "app/")[:12]}, "admin on cluster"},
+	{wire.TypeOrder, &wire.Order{Command: jobOrder(shardmap.JobBackup, "")}, "admin on cluster"},
 	{wire.TypeAddNodes, &wire.AddNodes{}, "admin on cluster"},
 	{wire.TypeRenew, &wire.Renew{Request: []byte{1}}, ""},
 	{wire.TypeRenew, &wire.Renew{User: "ann", Request: []byte{1}}, "admin on cluster"},
@@ -87,7 +91,42 @@ var requestNeeds = []struct {
 	{wire.TypeCanI, &wire.CanI{Verbs: access.Read, Kind: access.Keys}, ""},
 	{wire.TypeCanI, &wire.CanI{User: "ann", Verbs: access.Read, Kind: access.Keys}, "read on cluster"},
 	{wire.TypeUsage, new(wire.Usage), "read on cluster"},
+	{wire.TypeBackups, new(wire.Backups), "admin on cluster"},
 	{wire.TypeAuthority, &wire.Authority{Action: wire.AuthorityRotate}, "admin on cluster"},
+}
+
+// jobOrder is the bytes of an order for an errand.
+func jobOrder(k shardmap.JobKind, prefix string) []byte {
+	b, err := shardmap.AppendNewJob(nil, &shardmap.NewJob{Kind: k, Asks: shardmap.ErrandAsks{Prefix: prefix}})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// A server that does an errand asks as a client, and may ask for no more than that takes.
+func TestRequestsOfErrands(t *testing.T) {
+	of := func(c shardmap.Command) []byte { return wire.AppendWrite(nil, &c) }
+	for _, c := range []struct {
+		what string
+		t    wire.Type
+		body []byte
+		want bool
+	}{
+		{"a delete of a prefix", wire.TypeWrite, of(shardmap.DelPrefixCommand(7, []byte("a"), 10)), true},
+		{"a set", wire.TypeWrite, of(shardmap.Command{Kind: shardmap.CommandSet, Items: [][]byte{[]byte("k"), []byte("v")}}), false},
+		{"a del", wire.TypeWrite, of(shardmap.Command{Kind: shardmap.CommandDel, Items: [][]byte{[]byte("k")}}), false},
+		{"no write", wire.TypeWrite, nil, false},
+		{"a backup", wire.TypeBackup, nil, true},
+		{"a listing", wire.TypeScan, nil, true},
+		{"a get", wire.TypeGet, nil, false},
+		{"an order", wire.TypeOrder, nil, false},
+		{"backups", wire.TypeBackups, nil, false},
+	} {
+		if got := wire.OfErrands(c.t, c.body); got != c.want {
+			t.Errorf("%s: %t, want %t", c.what, got, c.want)
+		}
+	}
 }
 
 func exactService(name string) *wire.Services {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // A dialler that proves to anybody that it has the secret must be found out by
@@ -31,6 +32,15 @@ func TestPlantedBugs(t *testing.T) {
 			t.Errorf("%s: nothing finds it", bug)
 		}
 		t.Logf("%s: %s", bug, found)
+	}
+}
+
+// So must it find a delete that a job does for somebody who has no right to the keys.
+func TestPlantedDeleteUnasked(t *testing.T) {
+	defer wire.SetBug("")
+	wire.SetBug("delete without a right to its keys")
+	if got := needsOf(wire.TypeOrder, &wire.Order{Command: jobOrder(shardmap.JobDelete, "app/")}); got == "write on key:app/…" {
+		t.Errorf("not found: it needs %s", got)
 	}
 }
 

@@ -190,6 +190,9 @@ const (
 	TypeAuthorityAnswer Type = 0x93
 	TypeReset           Type = 0x94
 	TypeResetAnswer     Type = 0x95
+
+	TypeBackups       Type = 0x96 // since level 9
+	TypeBackupsAnswer Type = 0x97
 )
 
 // row is what is said of one type.
@@ -365,6 +368,9 @@ var rows = [...]row{
 	TypeAuthorityAnswer: {"AuthorityAnswer", "", TypeAuthority, SenderNobody, bodyOf[AuthorityAnswer]},
 	TypeReset:           {"Reset", "a voter of the meta group → its leader", 0, SenderMember, bodyOf[Reset]}, // an administrator for whoever owns my directory
 	TypeResetAnswer:     {"ResetAnswer", "", TypeReset, SenderNobody, bodyOf[ResetAnswer]},
+
+	TypeBackups:       {"Backups", "client or the meta group's leader → node", 0, SenderClient | SenderMember, bodyOf[Backups]}, // which backups have you, and remove these
+	TypeBackupsAnswer: {"BackupsAnswer", "", TypeBackups, SenderNobody, bodyOf[BackupsAnswer]},
 }
 
 // typeEnd is above every type.

@@ -1,0 +1,259 @@
+package node
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/client"
+	"muster/repl/errands"
+	"muster/repl/trust"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+const (
+	// errandWithin is how long one request of an errand may take, retries included: longer than a group
+	// lacks a leader after one has died. The core tries again after that.
+	errandWithin = 30 * time.Second
+	// errandTold is how often a core hears at most how far an errand is.
+	errandTold = 100 * time.Millisecond
+)
+
+// errandRunner drives the core of errands of this node, and does what that decides as a client of its own
+// cluster. While the meta group is led elsewhere it sleeps.
+type errandRunner struct {
+	// Set once.
+	node *Node
+	wall func() time.Time // by which the schedule goes: [time.Now], but in tests
+	// Owned by run.
+	core   *errands.Core
+	under  map[uint64]context.CancelFunc // what was started, by number
+	client *client.Client                // nil: nothing is under way
+
+	mail  mailbox     // for run
+	leads atomic.Bool // the meta group is led here, with an entry of this term applied
+}
+
+func (e *errandRunner) init(n *Node) {
+	e.node, e.core, e.under, e.mail = n, errands.New(n.self().Node), map[uint64]context.CancelFunc{}, newMailbox()
+}
+
+// led is told by the host when the lead of the meta group comes here, or goes.
+func (e *errandRunner) led(leads bool) {
+	e.leads.Store(leads)
+	e.mail.rouse()
+}
+
+// changed is told of each new table.
+func (e *errandRunner) changed() {
+	if e.leads.Load() {
+		e.mail.rouse()
+	}
+}
+
+func (e *errandRunner) run() {
+	n := e.node
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	n.shelf.tidy(n.log)
+	for e.mail.wait(n.ctx, timer) {
+		loop := n.running()
+		queued := e.mail.take()
+		if t := n.table.Load(); t != nil {
+			e.core.Table(t)
+		}
+		e.core.Lead(e.leads.Load())
+		for _, f := range queued {
+			f(loop.Now())
+		}
+		actions, next := e.core.Turn(errands.Now{Host: loop.Now(), Wall: e.wall().Unix()})
+		for i := range actions {
+			e.act(loop, &actions[i])
+		}
+		if len(e.under) == 0 && e.client != nil {
+			_ = e.client.Close() // it has no error
+			e.client = nil
+		}
+		timer.Reset(next - loop.Now())
+	}
+	for _, end := range e.under {
+		end()
+	}
+	// What is under way ends with the node's context, and waits for no answer of this goroutine.
+	if e.client != nil {
+		_ = e.client.Close()
+	}
+}
+
+// act carries out one action.
+func (e *errandRunner) act(loop *repl.Loop, a *errands.Action) {
+	n := e.node
+	switch a.Kind {
+	case errands.Propose:
+		n.ended.Go(func() {
+			ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+			defer cancel()
+			if err := n.moves.propose(ctx, loop, a.Payload); err != nil && n.ctx.Err() == nil {
+				n.log.Info("errand not noted", "err", err)
+			}
+		})
+	case errands.Start:
+		ctx, cancel := context.WithCancel(n.ctx)
+		e.under[a.Number] = cancel
+		c, err := e.open()
+		n.ended.Go(func() {
+			o := errands.Outcome{Progress: errands.Progress{Slot: a.Job.Errand.Slot}, Err: err}
+			if err == nil {
+				o = e.do(ctx, c, a)
+			}
+			if o.Err != nil && ctx.Err() == nil {
+				n.log.Warn("errand not done", "job", a.Job.ID, "kind", a.Job.Kind, "err", o.Err)
+			}
+			cancel()
+			e.mail.post(func(time.Duration) {
+				delete(e.under, a.Number)
+				e.core.Ended(a.Number, o)
+			})
+		})
+	case errands.Stop:
+		if end := e.under[a.Number]; end != nil {
+			end()
+		}
+	case errands.Prune:
+		n.ended.Go(func() { e.pruneBackups(a.Keep) })
+	}
+}
+
+// do does an errand, and returns how it ended.
+func (e *errandRunner) do(ctx context.Context, c *client.Client, a *errands.Action) errands.Outcome {
+	e.node.log.Info("errand begins", "job", a.Job.ID, "kind", a.Job.Kind, "slot", a.Job.Errand.Slot, "file", a.Job.Errand.File)
+	if a.Job.Kind == shardmap.JobDelete {
+		return e.delete(ctx, c, a)
+	}
+	return e.backup(ctx, c, a)
+}
+
+// delete deletes the keys with a prefix.
+func (e *errandRunner) delete(ctx context.Context, c *client.Client, a *errands.Action) errands.Outcome {
+	last := time.Time{}
+	done, err := client.DeletePrefix(ctx, c, []byte(a.Job.Errand.Prefix), client.PrefixOptions{From: a.Job.Errand.Slot, Within: errandWithin, Progress: func(p client.PrefixDeleted) {
+		if time.Since(last) >= errandTold {
+			last = time.Now()
+			now := errands.Progress{Slot: p.Next, Keys: uint64(p.Keys)}
+			e.mail.post(func(time.Duration) { e.core.Progress(a.Number, now) })
+		}
+	}})
+	return errands.Outcome{Progress: errands.Progress{Slot: done.Next, Keys: uint64(done.Keys)}, Err: err, Final: lasting(err)}
+}
+
+// backup writes a backup of the cluster into the directory of this node.
+func (e *errandRunner) backup(ctx context.Context, c *client.Client, a *errands.Action) errands.Outcome {
+	var now errands.Progress
+	size, m, err := e.node.shelf.write(ctx, a.Job.Errand.File, func(w io.Writer) error {
+		last := time.Time{}
+		_, err := client.TakeBackup(ctx, c, w, client.BackupOptions{Version: Version, Within: errandWithin, Progress: func(p client.BackupProgress) {
+			if now.Keys = p.Keys; time.Since(last) >= errandTold {
+				last = time.Now()
+				told := now
+				e.mail.post(func(time.Duration) { e.core.Progress(a.Number, told) })
+			}
+		}})
+		return err
+	})
+	if err != nil {
+		return errands.Outcome{Progress: now, Err: err, Final: lasting(err)}
+	}
+	e.node.log.Info("backup taken", "job", a.Job.ID, "file", a.Job.Errand.File, "keys", m.Keys(), "services", m.Services(), "bytes", size)
+	return errands.Outcome{Progress: errands.Progress{Keys: m.Keys(), Bytes: uint64(size)}}
+}
+
+// lasting reports whether the same errand would end with the same error a moment later: a person has to do
+// something first.
+func lasting(err error) bool {
+	var refusal *wire.Error
+	if errors.As(err, &refusal) {
+		return refusal.Code.Retry() == wire.RetryNever
+	}
+	return errors.Is(err, vfs.ErrFull)
+}
+
+// open returns the client of what is under way.
+func (e *errandRunner) open() (*client.Client, error) {
+	if e.client != nil {
+		return e.client, nil
+	}
+	n := e.node
+	var secret []byte
+	if n.guard.speech() != speaksOnly {
+		secret = n.guard.secret
+	}
+	c, err := client.Open(client.Options{
+		Endpoints: []string{n.addr}, Forward: client.ForwardNever, Secret: secret,
+		// Dial protects each connection by itself.
+		Insecure: true, Dial: e.dial,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("client of node %s: %w", n.name, err)
+	}
+	e.client = c
+	return c, nil
+}
+
+// dial connects to a member as this node: to itself in memory. Nobody else is dialled.
+func (e *errandRunner) dial(ctx context.Context, addr string) (net.Conn, error) {
+	n := e.node
+	self := n.self().Node
+	to := nodeAt(n, addr)
+	if to == self || normalAddr(addr) == normalAddr(n.addr) {
+		p, err := n.guard.asSelf(self)
+		if err != nil {
+			return nil, err
+		}
+		return n.door.inside(p, n.addr)
+	}
+	if to == 0 {
+		return nil, wire.BadRequest("node at "+addr, "it is no member of the cluster", "name a node of muster node list")
+	}
+	d := net.Dialer{Timeout: dialTimeout}
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	conn = quick(conn)
+	if !n.guard.speech().dialsTLS(wire.RoleClient) {
+		return conn, nil
+	}
+	defer closeWith(ctx, conn)()
+	t, err := n.guard.dialFor(conn, to, addr, n.guard.holder.Get().Certificate)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// asSelf is what the certificate of this node, self, proves to itself; the zero value where nobody is asked who
+// he is.
+func (g *guard) asSelf(self raft.NodeID) (trust.Proven, error) {
+	h := g.holder.Get()
+	if s := g.speech(); s == speaksPlain || s == speaksOff || h.Certificate == nil {
+		return trust.Proven{}, nil
+	}
+	if h.Own != nil {
+		return trust.Proven{Name: trust.Name{Kind: trust.KindNode, Node: self}}, nil
+	}
+	leaf, err := x509.ParseCertificate(h.Certificate.Certificate[0])
+	if err != nil {
+		return trust.Proven{}, fmt.Errorf("certificate of this node: %w", err)
+	}
+	return g.verify([]*x509.Certificate{leaf}, self, "")
+}

@@ -1,0 +1,403 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"muster/repl/client"
+	"muster/repl/client/home"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// hasKeys writes so many keys with a prefix, and as many without it.
+func hasKeys(t *testing.T, cl *client.Client, prefix string, n int) {
+	t.Helper()
+	var pairs []client.Pair
+	for i := range n {
+		pairs = append(pairs, client.Pair{Key: fmt.Appendf(nil, "%s%d", prefix, i), Value: []byte("v")}, client.Pair{Key: fmt.Appendf(nil, "other/%s%d", prefix, i), Value: []byte("v")})
+	}
+	if _, err := cl.SetMany(t.Context(), pairs); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keysLeft counts the keys with a prefix.
+func keysLeft(t *testing.T, cl *client.Client, prefix string) (n int) {
+	t.Helper()
+	for _, err := range cl.List(t.Context(), []byte(prefix), client.ListOptions{KeysOnly: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+// libraryOf is a client of several nodes.
+func libraryOf(t *testing.T, nodes []*runningNode) *client.Client {
+	t.Helper()
+	var addrs []string
+	for _, r := range nodes {
+		addrs = append(addrs, r.addr)
+	}
+	cl, err := client.Open(client.Options{Insecure: true, Endpoints: addrs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cl.Close() })
+	return cl
+}
+
+// newJob is the bytes of an order for a job.
+func newJob(t *testing.T, j shardmap.NewJob) []byte {
+	t.Helper()
+	b, err := shardmap.AppendNewJob(nil, &j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// jobEnds waits until a job has ended, by the table of a node that knows it, and returns it. What matters is that it goes
+// on: how long it takes depends on the machine.
+func jobEnds(t *testing.T, nodes []*runningNode, id uint64) (j shardmap.Job) {
+	t.Helper()
+	advancing(t, fmt.Sprintf("job %d has ended", id), func() (int, error) {
+		far := 0
+		for _, r := range nodes {
+			table := r.node.table.Load()
+			if table == nil {
+				continue
+			}
+			if o, ok := table.Job(id); ok {
+				if j = o; o.State.Finished() {
+					return 0, nil
+				}
+				far = int(o.Done + uint64(o.Errand.Slot))
+			}
+		}
+		return far, fmt.Errorf("it is %+v", j)
+	})
+	return j
+}
+
+// A delete of a prefix must go on without whoever asked for it, and count what it deletes, also where everybody has to
+// prove who he is: the nodes ask each other in their own name.
+func TestJobDeletesPrefix(t *testing.T) {
+	t.Parallel()
+	nodes := founders(t, 3, defaultLimits())
+	cl := libraryOf(t, nodes)
+	const many, few = 3000, 40
+	hasKeys(t, cl, "cart/", many)
+	hasKeys(t, cl, "few/", few)
+	for prefix, n := range map[string]int{"cart/": many, "few/": few, "none/": 0} {
+		a := ordered(t, nodes, "a delete is ordered", newJob(t, shardmap.NewJob{Kind: shardmap.JobDelete, Asks: shardmap.ErrandAsks{Prefix: prefix, Keys: uint64(n)}}))
+		if j := jobEnds(t, nodes, a.Job); j.State != shardmap.JobDone || j.Done != uint64(n) || j.Total != uint64(n) {
+			t.Errorf("%s: the job is %+v, want %d keys", prefix, j, n)
+		}
+		if left, others := keysLeft(t, cl, prefix), keysLeft(t, cl, "other/"+prefix); left != 0 || others != n {
+			t.Errorf("%s: %d keys are left, and %d of %d others", prefix, left, others, n)
+		}
+	}
+	// The table of a user who may not see the cluster has no prefix; in this cluster everybody may.
+	table, _, err := cl.Table(t.Context(), "")
+	if err != nil || len(table.Jobs) != 3 {
+		t.Fatalf("the table has %+v, %v", table, err)
+	}
+}
+
+// The same where certificates alone count, and where two nodes of three have the leaders of groups.
+func TestErrandsOfSecureCluster(t *testing.T) {
+	t.Parallel()
+	nodes, users := secured(t, 3)
+	kept, err := home.In(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := users[0]
+	if err := kept.Put(u.root, "muster", u.leaf.Raw, u.key); err != nil {
+		t.Fatal(err)
+	}
+	cl, err := client.Open(client.Options{Endpoints: []string{nodes[0].addr, nodes[1].addr, nodes[2].addr}, Home: kept.Dir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	const many = 2000
+	hasKeys(t, cl, "cart/", many)
+	var a wire.OrderAnswer
+	until(t, "a delete is ordered", func() error {
+		o, err := cl.Order(t.Context(), newJob(t, shardmap.NewJob{Kind: shardmap.JobDelete, Asks: shardmap.ErrandAsks{Prefix: "cart/", Keys: many}}), 0)
+		if err == nil {
+			a = *o
+		}
+		return err
+	})
+	if j := jobEnds(t, nodes, a.Job); j.State != shardmap.JobDone || j.Done != many {
+		t.Errorf("the job is %+v, want %d keys", j, many)
+	}
+	until(t, "a backup is ordered", func() error {
+		o, err := cl.Order(t.Context(), newJob(t, shardmap.NewJob{Kind: shardmap.JobBackup}), 0)
+		if err == nil {
+			a = *o
+		}
+		return err
+	})
+	if j := jobEnds(t, nodes, a.Job); j.State != shardmap.JobDone || j.Done != many {
+		t.Errorf("the backup is %+v, want %d keys", j, many)
+	}
+}
+
+// backupFiles are the files that the nodes have in their directories of backups.
+func backupFiles(nodes []*runningNode) (names []string) {
+	for _, r := range nodes {
+		all, _ := os.ReadDir(r.node.shelf.dir)
+		for _, f := range all {
+			names = append(names, filepath.Join(r.node.shelf.dir, f.Name()))
+		}
+	}
+	return names
+}
+
+// A backup that is ordered is a file on the host of the node that took it, whole and read back; the oldest go, and never
+// because of one that is damaged.
+func TestJobTakesBackups(t *testing.T) {
+	t.Parallel()
+	nodes := founders(t, 3, defaultLimits())
+	cl := libraryOf(t, nodes)
+	const keys = 500
+	hasKeys(t, cl, "a/", keys)
+	set, err := shardmap.AppendSetting(nil, &shardmap.Setting{Name: "backup-keep", Value: "2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ordered(t, nodes, "the setting is taken", set)
+	take := func() shardmap.Job {
+		t.Helper()
+		a := ordered(t, nodes, "a backup is ordered", newJob(t, shardmap.NewJob{Kind: shardmap.JobBackup}))
+		j := jobEnds(t, nodes, a.Job)
+		if j.State != shardmap.JobDone || j.Done != 2*keys || j.Bytes == 0 || j.Errand.File == "" {
+			t.Fatalf("the job is %+v, want %d keys", j, 2*keys)
+		}
+		return j
+	}
+	ask := func(q wire.Backups) (files []wire.BackupFile) {
+		t.Helper()
+		for _, r := range nodes {
+			a, err := cl.Backups(t.Context(), r.addr, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, a.Files...)
+		}
+		return files
+	}
+	first := take()
+	files := ask(wire.Backups{})
+	if len(files) != 1 || files[0].Name != first.Errand.File || files[0].State != wire.BackupWhole || files[0].Keys != 2*keys || files[0].Bytes != first.Bytes || files[0].Groups != 4 {
+		t.Fatalf("the nodes have %+v, want the one of %+v", files, first)
+	}
+	// Its bytes are the worth of it: one that is changed by the disk is told of, and takes the place of none.
+	name := backupFiles(nodes)[0]
+	whole, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole[len(whole)/2] ^= 4
+	if err := os.WriteFile(name, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if files = ask(wire.Backups{Verify: true}); len(files) != 1 || files[0].State != wire.BackupDamaged || !strings.Contains(files[0].Wrong, "damaged at byte") {
+		t.Fatalf("after a flip: %+v", files)
+	}
+	next := func() shardmap.Job {
+		t.Helper()
+		last := first.Errand.At
+		until(t, "a second has passed", func() error { // names have no more than that
+			if time.Now().Unix() <= last {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		j := take()
+		first = j
+		return j
+	}
+	second, third := next(), next()
+	until(t, "the damaged one has gone, and no other", func() error {
+		var got []string
+		for _, f := range ask(wire.Backups{}) {
+			got = append(got, f.Name)
+		}
+		if len(got) != 2 || !strings.Contains(strings.Join(got, " "), second.Errand.File) || !strings.Contains(strings.Join(got, " "), third.Errand.File) {
+			return fmt.Errorf("there are %v", got)
+		}
+		return nil
+	})
+	for _, name := range backupFiles(nodes) {
+		if !strings.HasSuffix(name, ".backup") {
+			t.Errorf("left behind: %s", name)
+		}
+	}
+}
+
+// The schedule takes one backup in its time, whoever leads, and the next leader neither takes another one at once nor
+// forgets the next.
+func TestScheduledBackups(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64
+	addrs := freeAddrs(t, 3)
+	var nodes []*runningNode
+	for i := range addrs {
+		c := testConfig(t)
+		c.Listen, c.Join, c.Expect = addrs[i], addrs, len(addrs)
+		nodes = append(nodes, startWith(t, c, defaultLimits(), func(n *Node) {
+			n.errands.wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		}))
+	}
+	set, err := shardmap.AppendSetting(nil, &shardmap.Setting{Name: "backup-every", Value: "1h"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ordered(t, nodes, "the setting is taken", set)
+	backups := func() (jobs []shardmap.Job) {
+		for _, j := range metaTable(t, nodes).Jobs {
+			if j.Kind == shardmap.JobBackup {
+				jobs = append(jobs, j)
+			}
+		}
+		return jobs
+	}
+	done := func(n int) {
+		t.Helper()
+		until(t, fmt.Sprintf("%d backups are done", n), func() error {
+			jobs := backups()
+			if len(jobs) != n || jobs[n-1].State != shardmap.JobDone || !jobs[n-1].Errand.Scheduled {
+				return fmt.Errorf("there are %+v", jobs)
+			}
+			return nil
+		})
+	}
+	done(1)
+	lead, _ := led(t, nodes, 0)
+	var rest []*runningNode
+	for _, r := range nodes {
+		if r != lead {
+			rest = append(rest, r)
+		}
+	}
+	lead.stop()
+	nodes = rest
+	led(t, nodes, 0)
+	// The new leader's clock shows that the time is over.
+	ahead.Store(int64(61 * time.Minute))
+	done(2)
+}
+
+// The leader of the meta group dies in the middle of a delete, and in the middle of a backup: another one ends the job,
+// and nothing is left of the file that was not whole once its node is back.
+func TestErrandsOutliveTheirLeader(t *testing.T) {
+	t.Parallel()
+	nodes := founders(t, 3, defaultLimits())
+	cl := libraryOf(t, nodes)
+	const many = 20000
+	hasKeys(t, cl, "cart/", many)
+	for _, kind := range []shardmap.JobKind{shardmap.JobBackup, shardmap.JobDelete} {
+		a := ordered(t, nodes, "a job is ordered", newJob(t, shardmap.NewJob{Kind: kind, Asks: shardmap.ErrandAsks{Prefix: map[shardmap.JobKind]string{shardmap.JobDelete: "cart/"}[kind]}}))
+		lead, _ := led(t, nodes, 0)
+		until(t, "it is under way", func() error {
+			if j, ok := lead.node.table.Load().Job(a.Job); !ok || j.Errand.Node == 0 && !j.State.Finished() {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		at := 0
+		for i, r := range nodes {
+			if r == lead {
+				at = i
+			}
+		}
+		lead.stop()
+		j := jobEnds(t, append(append([]*runningNode{}, nodes[:at]...), nodes[at+1:]...), a.Job)
+		if j.State != shardmap.JobDone {
+			t.Errorf("%s: it ended as %+v", kind, j)
+		}
+		nodes[at] = start(t, lead.node.cfg, defaultLimits())
+		until(t, "the node is back", func() error {
+			if table := nodes[at].node.table.Load(); table == nil || table.Index < j.ID {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		if kind == shardmap.JobBackup && j.Done != 2*many {
+			t.Errorf("the backup has %d keys, want %d", j.Done, 2*many)
+		}
+	}
+	if left := keysLeft(t, cl, "cart/"); left != 0 {
+		t.Errorf("%d keys are left", left)
+	}
+	until(t, "no rest is left", func() error {
+		for _, name := range backupFiles(nodes) {
+			if !strings.HasSuffix(name, ".backup") {
+				return fmt.Errorf("there is %s", name)
+			}
+		}
+		return nil
+	})
+}
+
+// A person stops a job, lets it run again, and gives it up: what is not deleted by then stays.
+func TestErrandsArePausedAndCancelled(t *testing.T) {
+	t.Parallel()
+	nodes := founders(t, 1, defaultLimits())
+	cl := libraryOf(t, nodes)
+	hasKeys(t, cl, "cart/", 30000)
+	state := func(id uint64, s shardmap.JobState) error {
+		b, err := shardmap.AppendJobState(nil, &shardmap.SetJobState{ID: id, State: s})
+		if err != nil {
+			return err
+		}
+		_, err = cl.Order(context.Background(), b, 0)
+		return err
+	}
+	a := ordered(t, nodes, "a delete is ordered", newJob(t, shardmap.NewJob{Kind: shardmap.JobDelete, Asks: shardmap.ErrandAsks{Prefix: "cart/"}}))
+	if err := state(a.Job, shardmap.JobPaused); err != nil {
+		t.Skipf("it was done before it could be paused: %v", err)
+	}
+	e := &nodes[0].node.errands
+	until(t, "nothing is under way", func() error {
+		if under, ok := countsOf(t.Context(), &e.mail, func(time.Duration) int { return len(e.under) }); !ok || under != 0 {
+			return fmt.Errorf("%d are", under)
+		}
+		return nil
+	})
+	left := keysLeft(t, cl, "cart/")
+	if j, _ := nodes[0].node.table.Load().Job(a.Job); j.State != shardmap.JobPaused {
+		t.Fatalf("it is %+v", j)
+	}
+	if again := keysLeft(t, cl, "cart/"); again != left {
+		t.Errorf("%d keys were left, and then %d", left, again)
+	}
+	if err := state(a.Job, shardmap.JobRunning); err != nil {
+		t.Fatal(err)
+	}
+	if err := state(a.Job, shardmap.JobCancelled); err == nil {
+		if j := jobEnds(t, nodes, a.Job); j.State != shardmap.JobCancelled && j.State != shardmap.JobDone {
+			t.Errorf("it ended as %+v", j)
+		}
+	}
+	until(t, "nothing is under way", func() error {
+		if under, ok := countsOf(t.Context(), &e.mail, func(time.Duration) int { return len(e.under) }); !ok || under != 0 {
+			return fmt.Errorf("%d are", under)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,382 @@
+package errands
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/repl/puretest"
+	"muster/shardmap"
+)
+
+// The core must decide by nothing but what it is told.
+func TestCoreIsPure(t *testing.T) {
+	puretest.Check(t, []string{"cmp", "fmt", "math", "slices", "strings", "muster/raft", "muster/shardmap"},
+		map[string][]string{"time": {"Duration", "Millisecond", "Second", "Hour", "Unix", "Parse"}})
+}
+
+// world is a meta group with its log, nodes with a core each, and what they were told to do. Any of the nodes may
+// believe to lead; commands of the one that does are applied, those of the others are lost.
+type world struct {
+	meta  *shardmap.TableMachine
+	at    raft.LogID
+	cores []*Core
+	lead  int // of cores; -1: nobody
+	now   Now
+	rnd   *rand.Rand
+	// runs are what the cores have started, by number, and files what is in the directories.
+	runs   []map[uint64]*doing
+	files  map[string]int // whole backups by name: by which node
+	keys   map[shardmap.Slot]int
+	killed int
+}
+
+// doing is an errand that a node does.
+type doing struct {
+	job    shardmap.Job
+	slot   shardmap.Slot
+	keys   uint64
+	passed time.Duration
+	ends   time.Duration
+}
+
+const worldNodes = 3
+
+func newWorld(seed uint64) (*world, error) {
+	w := &world{meta: shardmap.NewTableMachine(), lead: -1, rnd: rand.New(rand.NewPCG(seed, 43)), files: map[string]int{}, keys: map[shardmap.Slot]int{}}
+	w.now.Wall = 1_790_000_000
+	f := &shardmap.Found{Cluster: "shop", ClusterID: 7, Groups: 1, ValueMax: 1 << 20}
+	for i := range worldNodes {
+		f.Nodes = append(f.Nodes, shardmap.TableNode{ID: raft.NodeID(i + 1), Name: fmt.Sprintf("n%d", i+1), Addr: fmt.Sprintf("h%d:1", i+1), Role: shardmap.NodeServer, Level: shardmap.Level, Start: 1})
+		w.cores, w.runs = append(w.cores, New(raft.NodeID(i+1))), append(w.runs, map[uint64]*doing{})
+	}
+	b, err := shardmap.AppendFound(nil, f)
+	if err != nil {
+		return nil, err
+	}
+	w.apply(b)
+	for _, n := range f.Nodes {
+		if err := w.order(shardmap.AppendAnnounce(nil, &shardmap.Announce{Node: n.ID, Name: n.Name, Addr: n.Addr, Start: 2, Level: shardmap.Level})); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func (w *world) table() *shardmap.Table { return w.meta.Table() }
+
+func (w *world) apply(b []byte) (refused error) {
+	w.at = raft.LogID{Term: 1, Index: w.at.Index + 1}
+	r, err := w.meta.Apply(w.at, b)
+	if err != nil {
+		panic(err)
+	}
+	if r.Refused != nil {
+		return r.Refused
+	}
+	return nil
+}
+
+func (w *world) order(b []byte, err error) error {
+	if err != nil {
+		return err
+	}
+	return w.apply(b)
+}
+
+// elect has another node lead; the one before may not hear of it for a while.
+func (w *world) elect(n int) {
+	if w.lead >= 0 && w.rnd.IntN(2) == 0 {
+		w.cores[w.lead].Lead(false)
+	}
+	w.lead = n
+	if n >= 0 {
+		w.cores[n].Lead(true)
+	}
+}
+
+// turn has each node take its turn. It returns what must not have happened.
+func (w *world) turn() error {
+	for i, c := range w.cores {
+		if i == w.lead || w.rnd.IntN(3) == 0 {
+			c.Table(w.table())
+		}
+		if i != w.lead && w.rnd.IntN(4) == 0 {
+			c.Lead(false)
+		}
+		w.work(i)
+		actions, _ := c.Turn(w.now)
+		for _, a := range actions {
+			switch a.Kind {
+			case Propose:
+				if i == w.lead && w.rnd.IntN(5) > 0 {
+					_ = w.apply(a.Payload) // what is refused the core sees by the table
+				}
+			case Start:
+				for n, d := range w.runs[i] {
+					if d.job.Kind == a.Job.Kind {
+						return fmt.Errorf("node %d begins job %d as %d while %d runs", i, a.Job.ID, a.Number, n)
+					}
+				}
+				if !c.leads {
+					return fmt.Errorf("node %d begins job %d and does not lead", i, a.Job.ID)
+				}
+				if a.Job.Kind == shardmap.JobBackup && a.Job.Errand.Node != raft.NodeID(i+1) {
+					return fmt.Errorf("node %d writes the file of node %s", i, a.Job.Errand.Node)
+				}
+				w.runs[i][a.Number] = &doing{job: a.Job, slot: a.Job.Errand.Slot, ends: time.Duration(w.rnd.IntN(5000)) * time.Millisecond}
+			case Stop:
+				if d := w.runs[i][a.Number]; d != nil {
+					delete(w.runs[i], a.Number)
+					c.Ended(a.Number, Outcome{Progress: Progress{Slot: d.slot, Keys: d.keys}, Err: errors.New("stopped")})
+				}
+			}
+		}
+	}
+	step := time.Duration(50+w.rnd.IntN(400)) * time.Millisecond
+	w.now.Host += step
+	w.now.Wall = 1_790_000_000 + int64(w.now.Host/time.Second)
+	return w.check()
+}
+
+// work has a node go on with what it does.
+func (w *world) work(i int) {
+	for n, d := range w.runs[i] {
+		d.passed += 200 * time.Millisecond
+		if d.job.Kind == shardmap.JobDelete {
+			for range w.rnd.IntN(1500) {
+				if d.slot < shardmap.Slots {
+					d.keys += uint64(w.keys[d.slot])
+					delete(w.keys, d.slot)
+					d.slot++
+				}
+			}
+		}
+		p := Progress{Slot: d.slot, Keys: d.keys}
+		w.cores[i].Progress(n, p)
+		whole := d.job.Kind == shardmap.JobDelete && d.slot == shardmap.Slots || d.job.Kind == shardmap.JobBackup && d.passed > d.ends
+		switch {
+		case whole:
+			if p.Bytes = 100; d.job.Kind == shardmap.JobBackup {
+				w.files[d.job.Errand.File] = i
+			}
+			delete(w.runs[i], n)
+			w.cores[i].Ended(n, Outcome{Progress: p})
+		case w.rnd.IntN(30) == 0:
+			delete(w.runs[i], n)
+			w.cores[i].Ended(n, Outcome{Progress: p, Err: errors.New("a group has no leader")})
+		}
+	}
+}
+
+// check says what a table says that is not so.
+func (w *world) check() error {
+	t := w.table()
+	var backups []shardmap.Job
+	for _, j := range t.Jobs {
+		switch {
+		case j.Kind == shardmap.JobDelete && j.State == shardmap.JobDone && len(w.keys) > 0:
+			return fmt.Errorf("job %d is done, and %d slots have keys", j.ID, len(w.keys))
+		case j.Kind == shardmap.JobBackup && j.State == shardmap.JobDone:
+			if _, ok := w.files[j.Errand.File]; !ok {
+				return fmt.Errorf("job %d is done, and there is no %s", j.ID, j.Errand.File)
+			}
+			backups = append(backups, j)
+		}
+	}
+	for i := 1; i < len(backups); i++ {
+		if every := int64(t.BackupEvery() / time.Second); backups[i].Errand.Scheduled && every > 0 && backups[i].Errand.At-backups[i-1].Errand.At < every {
+			return fmt.Errorf("backups %d and %d are %d s apart, want %d", backups[i-1].ID, backups[i].ID, backups[i].Errand.At-backups[i-1].Errand.At, every)
+		}
+	}
+	return nil
+}
+
+// randomWorld lets leaders change, commands be lost and errands fail in any order, and wants every job to come to its end and
+// the schedule to be kept, each backup once in its time.
+func randomWorld(seed uint64) error {
+	w, err := newWorld(seed)
+	if err != nil {
+		return err
+	}
+	for s := range shardmap.Slot(shardmap.Slots) {
+		w.keys[s] = 1
+	}
+	w.elect(0)
+	if err := w.order(shardmap.AppendSetting(nil, &shardmap.Setting{Name: "backup-every", Value: "1m"})); err != nil {
+		return err
+	}
+	if err := w.order(shardmap.AppendNewJob(nil, &shardmap.NewJob{Kind: shardmap.JobDelete, Asks: shardmap.ErrandAsks{Prefix: "a", Keys: shardmap.Slots}})); err != nil {
+		return err
+	}
+	id := w.at.Index
+	for turn := range 2500 {
+		switch w.rnd.IntN(60) {
+		case 0:
+			w.elect(w.rnd.IntN(worldNodes))
+		case 1:
+			w.elect(-1)
+		case 2:
+			w.elect(w.rnd.IntN(worldNodes))
+			j, _ := w.table().Job(id)
+			if s := []shardmap.JobState{shardmap.JobPaused, shardmap.JobRunning}[w.rnd.IntN(2)]; !j.State.Finished() {
+				_ = w.order(shardmap.AppendJobState(nil, &shardmap.SetJobState{ID: id, State: s}))
+			}
+		}
+		if err := w.turn(); err != nil {
+			return fmt.Errorf("turn %d: %w", turn, err)
+		}
+	}
+	j, _ := w.table().Job(id)
+	if j.State == shardmap.JobPaused {
+		if err := w.order(shardmap.AppendJobState(nil, &shardmap.SetJobState{ID: id, State: shardmap.JobRunning})); err != nil {
+			return err
+		}
+	}
+	w.elect(0)
+	for i := range w.cores {
+		w.cores[i].Lead(i == 0)
+	}
+	for range 1000 {
+		if err := w.turn(); err != nil {
+			return fmt.Errorf("at the end: %w", err)
+		}
+	}
+	if j, _ := w.table().Job(id); j.State != shardmap.JobDone && !(j.State == shardmap.JobFailed && strings.Contains(j.Why, "no leader")) {
+		return fmt.Errorf("the delete is %+v", j)
+	}
+	good, _ := w.table().LastBackup()
+	if w.now.Wall-good.Errand.At > 200 {
+		return fmt.Errorf("the last backup is %d s old: %+v", w.now.Wall-good.Errand.At, good)
+	}
+	for i := 1; i < worldNodes; i++ {
+		if len(w.runs[i]) > 0 {
+			return fmt.Errorf("node %d still does %d errands", i, len(w.runs[i]))
+		}
+	}
+	return nil
+}
+
+const worldRuns = 40
+
+// Leaders come and go, what they propose is lost, and what they do fails: every job ends all the same, a backup that is
+// done is a file, and the schedule has one in each of its periods.
+func TestRandomWorlds(t *testing.T) {
+	for seed := range uint64(worldRuns) {
+		if err := randomWorld(seed); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+// scheduleWrong returns what is wrong with when the next backup is due.
+func scheduleWrong() string {
+	for what, c := range map[string]struct {
+		every      string
+		jobs       []shardmap.Job
+		wall       int64
+		want       int64
+		wantsNever bool
+	}{
+		"off":                   {every: "off", wall: 1000, wantsNever: true},
+		"none yet":              {every: "1h", wall: 5000, want: 5000},
+		"one is under way":      {every: "1h", wall: 5000, jobs: []shardmap.Job{backupJob(1, shardmap.JobRunning, 4000)}, wantsNever: true},
+		"one is paused":         {every: "1h", wall: 5000, jobs: []shardmap.Job{backupJob(1, shardmap.JobPaused, 4000)}, wantsNever: true},
+		"in its time":           {every: "1h", wall: 5000, jobs: []shardmap.Job{backupJob(1, shardmap.JobDone, 4000)}, want: 7600},
+		"missed by days":        {every: "1h", wall: 900_000, jobs: []shardmap.Job{backupJob(1, shardmap.JobDone, 4000)}, want: 7600},
+		"begun in the future":   {every: "1h", wall: 5000, jobs: []shardmap.Job{backupJob(1, shardmap.JobDone, 900_000)}, want: 5000},
+		"the last failed":       {every: "1h", wall: 8000, jobs: []shardmap.Job{backupJob(1, shardmap.JobDone, 4000), backupJob(2, shardmap.JobFailed, 7900)}, want: 7900 + 900},
+		"the first failed":      {every: "1m", wall: 8000, jobs: []shardmap.Job{backupJob(2, shardmap.JobFailed, 7990)}, want: 7990 + 15},
+		"failed in the future":  {every: "1m", wall: 8000, jobs: []shardmap.Job{backupJob(2, shardmap.JobFailed, 99_000)}, want: 8000},
+		"a failed one, then ok": {every: "1h", wall: 8000, jobs: []shardmap.Job{backupJob(1, shardmap.JobFailed, 7000), backupJob(2, shardmap.JobDone, 7900)}, want: 7900 + 3600},
+	} {
+		t := new(shardmap.Table)
+		t.Settings = []shardmap.Setting{{Name: "backup-every", Value: c.every}}
+		t.Jobs = c.jobs
+		at, wanted := NextBackup(t, c.wall, 0)
+		if wanted == c.wantsNever || wanted && at != c.want {
+			return fmt.Sprintf("%s: got %d, %t, want %d", what, at, wanted, c.want)
+		}
+	}
+	return ""
+}
+
+func backupJob(id uint64, s shardmap.JobState, at int64) shardmap.Job {
+	return shardmap.Job{ID: id, Kind: shardmap.JobBackup, State: s, Errand: shardmap.Errand{At: at}}
+}
+
+func TestNextBackup(t *testing.T) {
+	if wrong := scheduleWrong(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// pruneWrong returns which files go that must stay, or stay that must go.
+func pruneWrong() string {
+	name := func(hour int) string { return FileName("shop", int64(hour)*3600) }
+	whole := func(node raft.NodeID, hours ...int) (files []File) {
+		for _, h := range hours {
+			files = append(files, File{Node: node, Name: name(h), State: FileWhole, Changed: int64(h) * 3600})
+		}
+		return files
+	}
+	with := func(files []File, more ...File) []File { return append(slices.Clone(files), more...) }
+	const now = 100 * 3600
+	for what, c := range map[string]struct {
+		files []File
+		keep  int
+		want  []string
+	}{
+		"nothing":                        {nil, 1, nil},
+		"the last one":                   {whole(1, 9), 1, nil},
+		"two of one":                     {whole(1, 8, 9), 1, []string{name(8)}},
+		"three on three nodes":           {slices.Concat(whole(1, 7), whole(2, 8), whole(3, 9)), 2, []string{name(7)}},
+		"a directory that nodes share":   {slices.Concat(whole(1, 7, 8, 9), whole(2, 7, 8, 9)), 3, nil},
+		"one too many where nodes share": {slices.Concat(whole(1, 7, 8, 9), whole(2, 7, 8, 9)), 2, []string{name(7), name(7)}},
+		"a damaged one counts for none":  {with(whole(1, 7, 8), File{Node: 1, Name: name(9), State: FileDamaged}), 2, nil},
+		"a damaged one that is older":    {with(whole(1, 8, 9), File{Node: 1, Name: name(7), State: FileDamaged}), 2, []string{name(7)}},
+		"an unread one counts for none":  {with(whole(1, 7), File{Node: 2, Name: name(9)}), 1, nil},
+		"none is whole":                  {[]File{{Node: 1, Name: name(8), State: FileDamaged}, {Node: 1, Name: name(9)}}, 1, nil},
+		"a rest of an hour":              {with(whole(1, 9), File{Node: 1, Name: PartName(name(99), 1), State: FileTorn, Changed: 99 * 3600}), 1, []string{PartName(name(99), 1)}},
+		"a rest of a moment":             {with(whole(1, 9), File{Node: 1, Name: PartName(name(99), 1), State: FileTorn, Changed: now - 3599}), 1, nil},
+		"other files":                    {with(whole(1, 8, 9), File{Node: 1, Name: "notes.txt", State: FileWhole}, File{Node: 1, Name: "muster-shop-1.backup", State: FileWhole}, File{Node: 1, Name: "../" + name(1), State: FileWhole}), 1, []string{name(8)}},
+		"no number is none":              {whole(1, 8, 9), 0, []string{name(8)}},
+	} {
+		var got []string
+		for _, f := range Superfluous(c.files, c.keep, now) {
+			got = append(got, f.Name)
+		}
+		if !slices.Equal(got, c.want) {
+			return fmt.Sprintf("%s: %q go, want %q", what, got, c.want)
+		}
+	}
+	return ""
+}
+
+func TestSuperfluous(t *testing.T) {
+	if wrong := pruneWrong(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+func TestFileNames(t *testing.T) {
+	for cluster, want := range map[string]string{
+		"shop": "muster-shop-20261130T120000Z.backup", "": "muster--20261130T120000Z.backup", "a/b c.ü": "muster-a_b_c__-20261130T120000Z.backup",
+		strings.Repeat("x", 200): "muster-" + strings.Repeat("x", clusterMax) + "-20261130T120000Z.backup",
+	} {
+		name := FileName(cluster, 1796040000)
+		if at, ok := FileTime(name); name != want || !ok || at != 1796040000 {
+			t.Errorf("%q: %s of %d, %t; want %s", cluster, name, at, ok, want)
+		}
+	}
+	for _, other := range []string{"", "x", "muster-shop-20261130T120000Z.backup.part", "muster-shop-20261330T120000Z.backup", "shop-20261130T120000Z.backup", "muster-a/b-20261130T120000Z.backup", "muster-20261130T120000Z.backup"} {
+		if at, ok := FileTime(other); ok {
+			t.Errorf("%q is taken for a backup of %d", other, at)
+		}
+	}
+}

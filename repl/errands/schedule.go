@@ -1,0 +1,102 @@
+package errands
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"muster/shardmap"
+)
+
+const (
+	// againMin and againMax bound the pause after a backup of the schedule that did not end well: a quarter of
+	// the time between two, for the cause may be gone by then.
+	againMin = 15 * time.Second
+	againMax = time.Hour
+	// lookPause is how often the wall clock is looked at while there is a schedule: it may jump.
+	lookPause = 10 * time.Second
+)
+
+// NextBackup returns when the schedule wants the next backup by the table, in Unix seconds by the wall clock
+// that it is given; false: it wants none, or one is under way. ended is when the last one was seen to have ended,
+// if it has not ended well.
+//
+// It counts from the moment at which the last good backup was begun. A clock that was wrong then, and is right
+// now, puts it off by no more than one more period.
+func NextBackup(t *shardmap.Table, wall, ended int64) (at int64, wanted bool) {
+	every := int64(t.BackupEvery() / time.Second)
+	good, last := t.LastBackup()
+	if every == 0 || last.ID != 0 && !last.State.Finished() {
+		return 0, false
+	}
+	at = wall
+	if good.ID != 0 {
+		if at = good.Errand.At + every; at > wall+every {
+			at = wall // it was begun in the future
+		}
+	}
+	if last.ID != good.ID {
+		// The last one failed, or a person cancelled it.
+		pause := min(max(every/4, int64(againMin/time.Second)), int64(againMax/time.Second))
+		if since := max(last.Errand.At, ended); since <= wall {
+			at = max(at, since+pause)
+		}
+	}
+	return at, true
+}
+
+// schedule orders a backup that is due.
+func (c *Core) schedule(now Now, wake func(time.Duration)) {
+	_, last := c.table.LastBackup()
+	if _, seen := c.ended[last.ID]; last.ID != 0 && !seen && last.State.Finished() && last.State != shardmap.JobDone {
+		c.ended[last.ID] = now.Wall
+	}
+	at, wanted := NextBackup(c.table, now.Wall, c.ended[last.ID])
+	if !wanted {
+		return
+	}
+	if now.Wall < at {
+		wake(now.Host + min(time.Duration(at-now.Wall)*time.Second, lookPause))
+		return
+	}
+	order := shardmap.NewJob{Kind: shardmap.JobBackup, Asks: shardmap.ErrandAsks{Scheduled: true, After: last.ID}}
+	c.propose(now, fmt.Sprintf("backup after %d", last.ID), append1(shardmap.AppendNewJob(nil, &order)))
+	wake(now.Host + sayAgain)
+}
+
+// Ends of the names of files.
+const (
+	FileEnd = ".backup"
+	// PartEnd is what a backup is called by that is not whole, behind its name.
+	PartEnd = ".part"
+
+	fileBegin = "muster-"
+	stamp     = "20060102T150405Z"
+	// clusterMax is how much of a cluster's name is in the name of a file.
+	clusterMax = 64
+)
+
+// FileName is the name of a backup that is begun at a time, in Unix seconds.
+func FileName(cluster string, at int64) string {
+	safe := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return '_'
+	}, cluster)
+	return fileBegin + safe[:min(len(safe), clusterMax)] + "-" + time.Unix(at, 0).UTC().Format(stamp) + FileEnd
+}
+
+// FileTime returns when a backup of that name was begun, in Unix seconds; false: it is not the name of one,
+// or of one that is not whole.
+func FileTime(name string) (at int64, ok bool) {
+	base, whole := strings.CutSuffix(name, FileEnd)
+	if !whole || !strings.HasPrefix(base, fileBegin) || strings.ContainsAny(base, "/\\\x00") || len(base) < len(fileBegin)+1+len(stamp) {
+		return 0, false
+	}
+	t, err := time.Parse(stamp, base[len(base)-len(stamp):])
+	if err != nil || base[len(base)-len(stamp)-1] != '-' {
+		return 0, false
+	}
+	return t.Unix(), true
+}
