@@ -13,7 +13,6 @@ import (
 
 	"muster/raft"
 	"muster/repl/client"
-	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -130,9 +129,14 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 	if consentOf(c) != consentGiven && !s.agrees(c.Context) {
 		return notConfirmed()
 	}
-	err = d.order(c.Context, prefix, uint64(p.keys), !c.Bool("no-wait"))
-	if hasCode(err, wire.CodeLevel) {
+	t, err := s.table(c.Context)
+	switch {
+	case err != nil:
+		return err
+	case t.Level < shardmap.RangesLevel:
 		err = d.listed(c.Context, prefix)
+	default:
+		err = d.order(c.Context, prefix, uint64(p.keys), t.Index, !c.Bool("no-wait"))
 	}
 	if perr := d.print(); err == nil {
 		err = perr
@@ -156,18 +160,14 @@ type prefixDeleter struct {
 	last    map[raft.GroupID]raft.LogID
 }
 
-// order has a job delete the keys.
-func (d *prefixDeleter) order(ctx context.Context, prefix []byte, keys uint64, wait bool) error {
+// order has a job delete the keys, of which there are some by a table of index after or later.
+func (d *prefixDeleter) order(ctx context.Context, prefix []byte, keys, after uint64, wait bool) error {
 	asks := shardmap.ErrandAsks{Prefix: string(prefix), Keys: keys}
 	command, err := shardmap.AppendNewJob(nil, &shardmap.NewJob{Kind: shardmap.JobDelete, Asks: asks})
 	if err != nil {
 		return err
 	}
-	t, err := d.table(ctx)
-	if err != nil {
-		return err
-	}
-	a, err := d.give(ctx, &order{after: t.Index, what: "delete all keys that begin with " + shown(prefix), command: command,
+	a, err := d.give(ctx, &order{after: after, what: "delete all keys that begin with " + shown(prefix), command: command,
 		made: func(j *shardmap.Job) bool { return j.Kind == shardmap.JobDelete && j.Errand.Prefix == asks.Prefix }}, 0)
 	if err != nil {
 		return err
