@@ -13,6 +13,7 @@ import (
 
 	"muster/raft"
 	"muster/repl/client"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -131,6 +132,8 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 	}
 	t, err := s.table(c.Context)
 	switch {
+	case hasCode(err, wire.CodeBadRequest): // of a build that has no word for its table yet
+		err = d.listed(c.Context, prefix)
 	case err != nil:
 		return err
 	case t.Level < shardmap.RangesLevel:
