@@ -163,6 +163,11 @@ func apiTable() []apiRow {
 		{command: "slot move", method: changes, args: []apiArg{argSlots, argGroup}, options: []string{"no-wait"}, plans: plansOnAsked, answer: jobRow{}},
 		{command: "slot rebalance", method: changes, options: []string{"yes", "no-wait"}, plans: plansAlways, answer: jobRow{}},
 
+		{command: "backup run", method: changes, options: []string{"no-wait"}, plans: plansOnAsked, answer: jobRow{}},
+		{command: "backup schedule", method: changes, options: []string{"every", "keep"}, plans: plansOnAsked, answer: scheduleRow{}},
+		{command: "backup list", method: reads, options: []string{"verify"}, lines: true, answer: keptBackup{}},
+		{command: "backup prune", method: changes, options: []string{"keep", "yes"}, lines: true, plans: plansAlways, answer: keptBackup{}},
+
 		{command: "job list", method: reads, answer: []jobRow{}},
 		{command: "job show", method: reads, args: []apiArg{argID}, answer: jobRow{}},
 		{command: "job wait", method: reads, args: []apiArg{argID}, answer: jobRow{}},
@@ -248,7 +253,8 @@ var apiWithout = map[string]string{
 	"lock":        "it runs a program of its own host",
 	"log show":    "it reads the data directory of its own host",
 	"log verify":  "it reads the data directory of its own host",
-	"backup":      "it writes a file of its own host, which it reads back before it counts",
+	"backup take": "it writes a file of its own host, which it reads back before it counts; POST /api/v1/backup/run has a node write one",
+	"backup show": "it reads a file of its own host",
 	"restore":     "it reads a file of its own host twice, and writes nothing before all of it is verified",
 	"recover":     "it works on data directories, of nodes that are stopped",
 	"wire decode": "it reads a file, and asks nobody",

@@ -18,8 +18,8 @@ import (
 )
 
 func backupCommand(con *console) *cli.Command {
-	return noun(cli.Command{Name: "backup", Usage: "write all keys and services into a file, and look into one"},
-		backupTakeCommand(con), backupShowCommand(con))
+	return noun(cli.Command{Name: "backup", Usage: "write all keys and services into a file, have nodes do so, and look into files"},
+		backupTakeCommand(con), backupShowCommand(con), backupRunCommand(con), backupScheduleCommand(con), backupListCommand(con), backupPruneCommand(con))
 }
 
 // backupTimeoutDefault lets a backup outlive the loss of a leader.

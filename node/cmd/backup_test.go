@@ -4,21 +4,26 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"muster/repl/backup"
+	"muster/shardmap"
 )
 
 // As [TestUsage].
 func TestBackupUsage(t *testing.T) {
 	for _, tt := range []struct{ line, want string }{
-		{"backup", "muster backup: a verb is missing; want one of take, show"},
 		{"backup a b", `muster backup take: argument "b" is one too many; want muster backup take FILE|-`},
 		{"backup - --force", `muster backup take: --force and standard output; give FILE, or leave --force out`},
 		{"backup show", "muster backup show: an argument is missing; want muster backup show FILE|-"},
 		{"backup show a b", `muster backup show: argument "b" is one too many; want muster backup show FILE|-`},
+		{"backup", "muster backup: a verb is missing; want one of take, show, run, schedule, list, prune"},
+		{"backup run now", `muster backup run: argument "now" is one too many; want muster backup run`},
+		{"backup schedule --every", `muster backup schedule: option --every wants a value`},
+		{"backup list x", `muster backup list: argument "x" is one too many; want muster backup list`},
+		{"backup prune --keep", `muster backup prune: option --keep wants a value`},
 		{"restore", "muster restore: an argument is missing; want muster restore FILE"},
 		{"restore a b", `muster restore: argument "b" is one too many; want muster restore FILE`},
 		{"restore -", `muster restore: FILE "-": want the name of a file`},
