@@ -260,7 +260,7 @@ func (p *report) statusOf(table *shardmap.Table, v *view) wire.StatusAnswer {
 	a.Problems = append(doubts(&a, v), a.Problems...)
 	differing, differed := Differing(table)
 	a.Problems = slices.Concat(a.Problems, o.short(), differing, p.fencedHere(table, v.groups), p.jobs.stuck(time.Now()), p.stuckMoves(table))
-	a.Notes = append(differed, o.notes()...)
+	a.Notes = slices.Concat(differed, failedBackup(table), o.notes())
 	o.stages()
 	a.Healthy = len(a.Problems) == 0
 	return a

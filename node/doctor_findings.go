@@ -57,10 +57,22 @@ func tableFindings(t *shardmap.Table) (list []wire.DoctorFinding) {
 	for _, x := range differing {
 		list = append(list, wire.DoctorFinding{Severe: true, What: x.What, Remedy: x.Remedy})
 	}
-	for _, x := range append(differed, behindLevel(t)...) {
+	for _, x := range slices.Concat(differed, behindLevel(t), failedBackup(t)) {
 		list = append(list, wire.DoctorFinding{What: x.What, Remedy: x.Remedy})
 	}
 	return list
+}
+
+// failedBackup tells of a backup of the schedule that has failed, until there is a good one.
+func failedBackup(t *shardmap.Table) []wire.Problem {
+	_, last := t.LastBackup()
+	if last.State != shardmap.JobFailed || !last.Errand.Scheduled {
+		return nil
+	}
+	return []wire.Problem{{
+		What:   fmt.Sprintf("the last backup of the schedule has failed: job %d: %s", last.ID, last.Why),
+		Remedy: "make room in the directory of serve --backup-dir, or name another one; muster backup run tries again now, and muster backup list shows which backups are good",
+	}}
 }
 
 // behindLevel tells that the cluster takes fewer commands than some of its nodes understand.

@@ -41,6 +41,8 @@ type errandRunner struct {
 
 	mail  mailbox     // for run
 	leads atomic.Bool // the meta group is led here, with an entry of this term applied
+
+	taken, failed atomic.Uint64 // backups
 }
 
 func (e *errandRunner) init(n *Node) {
@@ -170,8 +172,12 @@ func (e *errandRunner) backup(ctx context.Context, c *client.Client, a *errands.
 		return err
 	})
 	if err != nil {
+		if ctx.Err() == nil {
+			e.failed.Add(1)
+		}
 		return errands.Outcome{Progress: now, Err: err, Final: lasting(err)}
 	}
+	e.taken.Add(1)
 	e.node.log.Info("backup taken", "job", a.Job.ID, "file", a.Job.Errand.File, "keys", m.Keys(), "services", m.Services(), "bytes", size)
 	return errands.Outcome{Progress: errands.Progress{Keys: m.Keys(), Bytes: uint64(size)}}
 }

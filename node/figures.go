@@ -170,6 +170,14 @@ func (o observed) table(p *metrics.Page, t *shardmap.Table) {
 	p.Add(metrics.JobsOpen, float64(jobs[shardmap.JobRunning]), shardmap.JobRunning.String())
 	p.Add(metrics.JobsOpen, float64(jobs[shardmap.JobPaused]), shardmap.JobPaused.String())
 	p.Add(metrics.JobsStuck, float64(len(o.node.jobs.standing(time.Now()))))
+	if good, _ := t.LastBackup(); good.ID != 0 {
+		p.Add(metrics.BackupAge, max(0, float64(o.node.errands.wall().Unix()-good.Errand.At)))
+	}
+	if every := t.BackupEvery(); every > 0 {
+		p.Seconds(metrics.BackupDue, every)
+	}
+	p.Add(metrics.BackupsTaken, float64(o.node.errands.taken.Load()), "taken")
+	p.Add(metrics.BackupsTaken, float64(o.node.errands.failed.Load()), "failed")
 	slots := 0
 	for i := range t.Moves {
 		slots += int(t.Moves[i].SlotRange.To-t.Moves[i].SlotRange.From) + 1

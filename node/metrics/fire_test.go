@@ -38,6 +38,8 @@ var fires = map[string]struct{ ill, well []string }{
 	"MusterSessionsNearLimit":    {[]string{`muster_group_sessions{group="3",instance="a"} 90x480`, `muster_group_sessions_max{group="3",instance="a"} 100x480`}, []string{`muster_group_sessions{group="3",instance="a"} 9x480`, `muster_group_sessions_max{group="3",instance="a"} 100x480`}},
 	"MusterWatchesNearLimit":     {[]string{`muster_watches{instance="a"} 90x480`, `muster_watches_max{instance="a"} 100x480`}, []string{`muster_watches{instance="a"} 9x480`, `muster_watches_max{instance="a"} 100x480`}},
 	"MusterJobStuck":             {[]string{`muster_jobs_stuck{instance="a"} 1x480`}, []string{`muster_jobs_stuck{instance="a"} 0x480`}},
+	"MusterBackupOverdue":        {[]string{`muster_backup_age_seconds{instance="a"} 8000x480`, `muster_backup_every_seconds{instance="a"} 3600x480`}, []string{`muster_backup_age_seconds{instance="a"} 3700x480`, `muster_backup_every_seconds{instance="a"} 3600x480`}},
+	"MusterBackupFailed":         {[]string{`muster_backups_total{outcome="failed",instance="a"} 0x470 1x10`}, []string{`muster_backups_total{outcome="failed",instance="a"} 4x480`}},
 	"MusterSlotStuck":            {[]string{`muster_slot_moves_stuck{instance="a"} 1x480`}, []string{`muster_slot_moves_stuck{instance="a"} 0x480`}},
 	"MusterReplicaDiffered":      {[]string{`muster_cluster_incidents_total{instance="a"} 0x470 1x10`}, []string{`muster_cluster_incidents_total{instance="a"} 4x480`}},
 	"MusterDamage":               {[]string{`muster_mend_total{what="replicas found damaged while running",instance="a"} 0x470 1x10`}, []string{`muster_mend_total{what="questions",instance="a"} 0+1x480`}},

@@ -81,6 +81,9 @@ const (
 
 	JobsOpen
 	JobsStuck
+	BackupAge
+	BackupDue
+	BackupsTaken
 	MovesOpen
 	MovesStuck
 	MovedSlots
@@ -191,8 +194,12 @@ var table = [end]Metric{
 	PeersHeard: {"muster_peer_heard_seconds", Gauge, "seconds", []string{"node"}, "How long ago this node heard of another one last; missing for one of which it never heard.", true},
 	PeersRTT:   {"muster_peer_round_trip_seconds", Gauge, "seconds", []string{"node"}, "The last round trip to another node; missing while there is no connection to it.", true},
 
-	JobsOpen:   {"muster_jobs", Gauge, "", []string{"state"}, "Jobs of the cluster that are not finished, by this node's table.", true},
-	JobsStuck:  {"muster_jobs_stuck", Gauge, "", nil, "Running jobs that have shown no progress for 10 minutes.", true},
+	JobsOpen:     {"muster_jobs", Gauge, "", []string{"state"}, "Jobs of the cluster that are not finished, by this node's table.", true},
+	JobsStuck:    {"muster_jobs_stuck", Gauge, "", nil, "Running jobs that have shown no progress for 10 minutes.", true},
+	BackupAge:    {"muster_backup_age_seconds", Gauge, "seconds", nil, "How long ago the last good backup in a directory of a node was begun, by this node's table; missing before there is one.", true},
+	BackupDue:    {"muster_backup_every_seconds", Gauge, "seconds", nil, "How long after the last good backup the schedule wants the next one; missing where there is no schedule.", true},
+	BackupsTaken: {"muster_backups_total", Counter, "", []string{"outcome"}, "Backups that this node began to take for jobs, by whether they were verified and kept, or failed.", true},
+
 	MovesOpen:  {"muster_slot_moves", Gauge, "", nil, "Slots that are on their way to another group, by this node's table.", true},
 	MovesStuck: {"muster_slot_moves_stuck", Gauge, "", nil, "Slots of groups led here on whose way nothing has happened for half a minute.", true},
 	MovedSlots: {"muster_slots_moved_total", Counter, "", []string{"outcome"}, "Slots of groups led here that other groups took over, or refused to.", true},

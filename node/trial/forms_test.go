@@ -61,6 +61,9 @@ func TestJSONForms(t *testing.T) {
 			`{"op":"set","key":"{t}d"},{"op":"get","key":"{t}a","value":"2","found":true,"version":N},{"op":"get","key":"{t}x","found":false},` +
 			`{"op":"del","key":"{t}x","deleted":false},{"op":"incr","key":"{t}c","number":-1}]}`},
 		{"kv txn " + txn, 0, `{"log_ids":["gN/N.N"],"versions":{},"succeeded":false,"results":[]}`},
+		{"backup schedule", 0, `{"every":"off","keep":N}`},
+		{"backup schedule --keep 3", 0, `{"every":"off","keep":N}`},
+		{"backup list", 0, ``},
 		{"lease list", 0, `[]`},
 		{"lease grant 1h --for {t}a", 0, `{"id":"N.N","ttl_ms":N,"remaining_ms":N,"slot":N,"keys":N}`},
 		{"lease list", 0, `[{"id":"N.N","ttl_ms":N,"remaining_ms":N,"slot":N,"keys":N}]`},
@@ -87,6 +90,21 @@ func TestJSONForms(t *testing.T) {
 			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.Status, r.Stderr, got, tt.want)
 		}
 	}
+	// What waits for a job says on standard error how far it is.
+	for _, tt := range []struct{ line, want string }{
+		{"kv del --prefix {t}none/ --yes", `{"log_ids":[],"versions":{},"deleted":N}`},
+		{"kv del --prefix {t}d --yes", `{"log_ids":[],"versions":{},"deleted":N,"id":"ID","kind":"delete","state":"done","done":N,"total":N,"unit":"keys"}`},
+		{"backup run", `{"id":"ID","kind":"backup","state":"done","done":N,"total":N,"unit":"keys","bytes":N,"file":"FILE","why":"FILE on n1"}`},
+		{"backup list", `{"name":"FILE","node":"n1","dir":"DIR","state":"whole","made":"TIME","bytes":N,"groups":N,"keys":N,"services":N}`},
+		{"backup list --verify", `{"name":"FILE","node":"n1","dir":"DIR","state":"whole","made":"TIME","bytes":N,"groups":N,"keys":N,"services":N}`},
+		{"backup schedule", `{"every":"off","keep":N,"last":"TIME","file":"FILE","node":"n1"}`},
+		{"backup prune --yes", ``},
+	} {
+		r := c.Run(append(strings.Split(tt.line, " "), "-o", "json")...)
+		if got := backupForm(form(r.Stdout, c.Nodes[0].Addr)); got != tt.want || r.Status != 0 {
+			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.Status, r.Stderr, got, tt.want)
+		}
+	}
 	var counted statusRow
 	c.JSON(&counted, "status", "--counters")
 	if len(counted.Counters) == 0 || counted.Counters[0].In+counted.Counters[0].Out == 0 {
@@ -95,6 +113,13 @@ func TestJSONForms(t *testing.T) {
 	if d := counted.Disk; d == nil || d.EntryBytes == 0 || d.LogBytes < d.EntryBytes || d.FilledBytes == 0 {
 		t.Errorf("disk is %+v", d)
 	}
+}
+
+// backupForm leaves out of a form what differs from one backup to the next.
+func backupForm(s string) string {
+	s = regexp.MustCompile(`muster-muster-[0-9]{8}T[0-9]{6}Z\.backup`).ReplaceAllString(s, "FILE")
+	s = regexp.MustCompile(`"dir":"[^"]*"`).ReplaceAllString(s, `"dir":"DIR"`)
+	return regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"`).ReplaceAllString(s, `"TIME"`)
 }
 
 const benchForm = `"in_flight":N,"connections":N,"ops_per_s":N,"p50_us":N,"p99_us":N,"p999_us":N,"server_cpu_us_per_op":N,"client_cpu_us_per_op":N,"errors":N,` +

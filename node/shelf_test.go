@@ -1,0 +1,174 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"path"
+	"strings"
+	"testing"
+
+	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl/backup"
+	"muster/repl/errands"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+const shelfDir = "/backups"
+
+// shelfOf is the shelf of a node on a disk.
+func shelfOf(disk vfs.FS, node raft.NodeID) *shelf {
+	return &shelf{fs: disk, dir: shelfDir, own: func() raft.NodeID { return node }}
+}
+
+// emptyBackup writes a backup of a cluster without keys.
+func emptyBackup(w io.Writer) error {
+	x, err := backup.NewWriter(w)
+	if err != nil {
+		return err
+	}
+	g := backup.Group{ID: 1, Term: 1, Index: 9}
+	g.SetSlots([]shardmap.SlotRange{{From: 0, To: shardmap.Slots - 1}})
+	return x.Finish(&backup.Manifest{Cluster: "shop", Groups: []backup.Group{g}})
+}
+
+// shelfNames are the files of a shelf.
+func shelfNames(t *testing.T, disk vfs.FS) []string {
+	t.Helper()
+	names, err := disk.List(shelfDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// unreadWrong returns what is wrong with a shelf that keeps what nobody could read back, or "".
+func unreadWrong() string {
+	disk := vfs.NewMem()
+	s := shelfOf(disk, 3)
+	name := errands.FileName("shop", 1796040000)
+	if _, _, err := s.write(context.Background(), name, func(w io.Writer) error {
+		_, err := w.Write([]byte("no backup at all, but long enough for a header"))
+		return err
+	}); err == nil {
+		return "a file that is no backup is kept"
+	}
+	if names, err := disk.List(shelfDir); err != nil || len(names) != 0 {
+		return "what could not be read back is left: " + strings.Join(names, " ")
+	}
+	return ""
+}
+
+// A backup has its name only once it was read back, and a disk that is full, or a writer that is stopped, leaves nothing: what
+// is not whole must not be taken for a backup by whoever needs one.
+func TestShelfKeepsWholeBackups(t *testing.T) {
+	if wrong := unreadWrong(); wrong != "" {
+		t.Error(wrong)
+	}
+	disk := vfs.NewMem()
+	s := shelfOf(disk, 3)
+	name := errands.FileName("shop", 1796040000)
+	size, m, err := s.write(t.Context(), name, emptyBackup)
+	if err != nil || m.Cluster != "shop" || size == 0 {
+		t.Fatalf("%d bytes of %+v, %v", size, m, err)
+	}
+	if names := shelfNames(t, disk); len(names) != 1 || names[0] != name {
+		t.Fatalf("there are %q, want %s", names, name)
+	}
+	if _, _, err := s.write(t.Context(), name, emptyBackup); err == nil || !strings.Contains(err.Error(), "there is a file of that name, which stays") {
+		t.Errorf("a second one of that name: %v", err)
+	}
+	if _, _, err := s.write(t.Context(), "../x", emptyBackup); err == nil || !strings.Contains(err.Error(), "that is no name of a backup") {
+		t.Errorf("another name: %v", err)
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	if _, _, err := s.write(stopped, errands.FileName("shop", 1796040001), func(w io.Writer) error {
+		if err := emptyBackup(w); err != nil {
+			return err
+		}
+		cancel() // when all is written, and not read back yet
+		return nil
+	}); !errors.Is(err, context.Canceled) {
+		t.Errorf("one that is stopped: %v", err)
+	}
+	disk.Limit(disk.Used() + 1)
+	_, _, err = s.write(t.Context(), errands.FileName("shop", 1796040002), emptyBackup)
+	if !errors.Is(err, vfs.ErrFull) || !lasting(err) || !strings.Contains(err.Error(), shelfDir) {
+		t.Errorf("on a full disk: %v", err)
+	}
+	disk.Limit(0)
+	if names := shelfNames(t, disk); len(names) != 1 || names[0] != name {
+		t.Errorf("left are %q, want %s alone", names, name)
+	}
+}
+
+// A shelf tells of its own cluster's backups and of the rests that its node has left, and removes no other file: the directory
+// may be that of several clusters and nodes, and of people.
+func TestShelfListsAndRemoves(t *testing.T) {
+	disk := vfs.NewMem()
+	s, other := shelfOf(disk, 3), shelfOf(disk, 4)
+	ours, theirs := errands.FileName("shop", 1796040000), errands.FileName("bank", 1796040000)
+	for _, name := range []string{ours, theirs} {
+		if _, _, err := s.write(t.Context(), name, emptyBackup); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rest, otherRest := errands.PartName(errands.FileName("shop", 1796040009), 3), errands.PartName(errands.FileName("shop", 1796040009), 4)
+	for _, name := range []string{rest, otherRest, "notes.txt"} {
+		f, err := disk.Create(path.Join(shelfDir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	list := func(s *shelf, verify bool) string {
+		t.Helper()
+		rows, err := s.list(t.Context(), "shop", verify)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		for _, r := range rows {
+			told = append(told, r.Name+" "+map[wire.BackupState]string{wire.BackupWhole: "whole", wire.BackupDamaged: "damaged", wire.BackupTorn: "torn", wire.BackupUnread: "unread"}[r.State])
+		}
+		return strings.Join(told, ", ")
+	}
+	if got, want := list(s, false), ours+" whole, "+rest+" torn"; got != want {
+		t.Errorf("listed %s, want %s", got, want)
+	}
+	if got, want := list(other, false), ours+" whole, "+otherRest+" torn"; got != want {
+		t.Errorf("the other node lists %s, want %s", got, want)
+	}
+	f, err := disk.Open(path.Join(shelfDir, ours))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b [1]byte
+	if _, err := f.ReadAt(b[:], 40); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	if _, err := f.WriteAt(b[:], 40); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if got, want := list(s, true), ours+" damaged, "+rest+" torn"; got != want {
+		t.Errorf("after a flip it lists %s, want %s", got, want)
+	}
+	if err := s.remove("shop", []string{ours, theirs, rest, otherRest, "notes.txt", "../x", "absent"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(shelfNames(t, disk), " "), strings.Join([]string{theirs, otherRest, "notes.txt"}, " "); got != want {
+		t.Errorf("left are %s, want %s", got, want)
+	}
+	other.tidy(slog.New(slog.DiscardHandler))
+	if names := shelfNames(t, disk); len(names) != 2 {
+		t.Errorf("after a start there are %q", names)
+	}
+	if rows, err := shelfOf(vfs.NewMem(), 3).list(t.Context(), "shop", true); err != nil || len(rows) != 0 {
+		t.Errorf("of no directory: %+v, %v", rows, err)
+	}
+}
