@@ -228,3 +228,8 @@ func TestPlantedWorn(t *testing.T) {
 func TestPlantedViewOfLeader(t *testing.T) {
 	mustFind(t, machine.SetBug, "slot view of the leader alone", func(t *testing.T) string { return watchesThroughOne(t, 3*time.Second) })
 }
+
+// The test of the directory of backups must find one that is kept though nobody has read it back.
+func TestPlantedUnreadBackup(t *testing.T) {
+	mustFind(t, setBug, bugUnread, func(*testing.T) string { return unreadWrong() })
+}

@@ -205,7 +205,7 @@ type keptBackups struct {
 }
 
 // askBackups asks all servers for their backups, until each has read what it has, or for as long as a call may take.
-func (s *errand) askBackups(ctx context.Context, verify bool) (*keptBackups, error) {
+func askBackups(ctx context.Context, s *errand, verify bool) (*keptBackups, error) {
 	t, err := s.table(ctx)
 	if err != nil {
 		return nil, err
@@ -312,7 +312,7 @@ func backupList(con *console, c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	k, err := s.askBackups(c.Context, c.Bool("verify"))
+	k, err := askBackups(c.Context, s, c.Bool("verify"))
 	if err != nil {
 		return err
 	}
@@ -341,7 +341,7 @@ func backupPrune(con *console, c *cli.Context) error {
 			return usagef("%s: --keep %s; want 1 to 1000", c.Command.HelpName, shown([]byte(c.String("keep"))))
 		}
 	}
-	k, err := s.askBackups(c.Context, false)
+	k, err := askBackups(c.Context, s, false)
 	if err != nil {
 		return err
 	}
