@@ -38,7 +38,7 @@ func TestPlansChangeNothing(t *testing.T) {
 		free        bool // it is carried out without a plan, too
 		line        string
 	}{
-		{"kv/del", `{"prefix":"p/"}`, false, "2 keys"},
+		{"kv/del", `{"prefix":"p/","wait":true}`, false, "2 keys"},
 		{"slot/move", `{"slots":"0-99","group":8}`, true, "slots 0-99: from group"},
 		{"slot/assign", `{"slots":"4000","group":"8"}`, true, "slot 4000"},
 		{"group/remove", `{"id":"9"}`, false, "remove group 9"},
@@ -112,7 +112,7 @@ func staleTaken(t *testing.T) string {
 		a.post(t, "group/create", `{"id":`+id+`}`).is(t, http.StatusOK, nil)
 	}
 	for _, tt := range []struct{ route, body, otherRoute, other string }{
-		{"kv/del", `{"prefix":"p/"}`, "kv/set", `{"key":"p/2","value":"2"}`},
+		{"kv/del", `{"prefix":"p/","wait":true}`, "kv/set", `{"key":"p/2","value":"2"}`},
 		{"slot/move", `{"slots":"0-99","group":8}`, "slot/move", `{"slots":"50","group":9,"wait":true}`},
 		{"slot/rebalance", `{}`, "slot/move", `{"slots":"200-900","group":9,"wait":true}`},
 	} {

@@ -109,7 +109,7 @@ func apiTable() []apiRow {
 			file:  apiFile{name: "items", about: `several keys with their values, [{"key":…,"value":…}], instead of key and value`, kind: kindArray},
 			oneOf: []string{"key", "key_base64", "items"}, native: (*apiServer).set, answer: writtenRow{}},
 		{command: "kv del", method: changes, args: []apiArg{{name: "key", about: "the keys", many: true}}, bytes: []string{"key", "prefix"},
-			options: []string{"prefix", "yes"}, oneOf: []string{"key", "key_base64", "prefix", "prefix_base64"}, plans: plansOnAsked, planOf: "prefix", native: (*apiServer).del, answer: writtenRow{}},
+			options: []string{"prefix", "yes", "no-wait"}, oneOf: []string{"key", "key_base64", "prefix", "prefix_base64"}, plans: plansOnAsked, planOf: "prefix", native: (*apiServer).del, answer: writtenRow{}},
 		{command: "kv incr", method: changes, args: []apiArg{{name: "key", about: "the key", need: true}, {name: "by", about: "what is added, 1 if it is not given", kind: kindNumeral}},
 			bytes: []string{"key"}, answer: writtenRow{}},
 		{command: "kv txn", method: changes, file: apiFile{name: "txn", about: `the transaction, {"if":[…],"then":[…],"else":[…]}, as in the file of the command`, kind: kindObject, need: true}, answer: txnRow{}},

@@ -227,7 +227,7 @@ func TestRoutesReachTheirCommands(t *testing.T) {
 		{"kv/list?limit=-1", "", 400, `{"error":{"code":"bad-request","object":"field limit",…`},
 		{"kv/locate?key=--keys", "", 200, `{"key":"--keys","slot":…}`},
 		{"kv/export?after_base64=" + url.QueryEscape("/w=="), "", 200, ``},
-		{"kv/del", `{"prefix":"i","yes":true}`, 200, `{"log_ids":[…],"versions":{},"deleted":2}`},
+		{"kv/del", `{"prefix":"i","yes":true,"wait":true}`, 200, `{"log_ids":[],"versions":{},"deleted":2,"id":"…","kind":"delete","state":"done","done":2,"total":2,"unit":"keys"}`},
 		{"kv/del", `{"key":"i1","yes":true}`, 400, `…"object":"field yes"…`},
 		{"lease/grant", `{"ttl":"30s","for":"a"}`, 200, `{"id":"…","ttl_ms":30000,…}`},
 		{"lease/keepalive", `{"id":"9.9"}`, 404, `…"code":"not-found"…"exit":4…`},
