@@ -11,6 +11,9 @@ const (
 	// piecesEvery is how many runs there are for each whose backups have several pieces. A piece may have more bytes than
 	// a group of such a run, so nodes bound its rows, to pieceRowsMax or less.
 	piecesEvery, pieceRowsMax = 2, 4
+	// backupTries bounds the attempts of a backup in such a run: in a group of thousands of keys each is lost before its end,
+	// since a node has no room for a piece now and then.
+	backupTries = 4
 	// backupBursts is how many bursts of operations there are in such a run for each with one more backup.
 	backupBursts = 12
 )
@@ -42,6 +45,8 @@ func (x *backups) begin(cl *simClient) {
 type backing struct {
 	op   *op
 	core *client.BackupStream
+
+	tries int // attempts of which a piece came
 
 	// Of the attempt at hand.
 	at    raft.LogID
@@ -96,6 +101,11 @@ func (b *backing) take(p *wire.BackupPiece) {
 	if p.Number == 0 {
 		if len(b.keys) > 0 {
 			c.result.Backups.Again++
+		}
+		if b.tries++; b.tries > backupTries && c.backups.rows > 0 {
+			b.core.Finish(nil)
+			o.giveUp()
+			return
 		}
 		b.begin(p)
 	} else {

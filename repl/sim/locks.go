@@ -22,10 +22,9 @@ const (
 	locksEvery = 4
 	// lockTTL is that of the locks: an election outlasts it now and then.
 	lockTTL = 4 * time.Second
-	// contendersPerClient is how many processes use each client. They share its connections, and a lock.
-	contendersPerClient = 2
-	// lockIdle is how long a process waits before it tries, and lockHeld how long it keeps the lock, at most.
-	lockIdle, lockHeld = 4 * time.Second, 8 * time.Second
+	// lockIdle is how long a process waits before it tries, and lockHeld how long it keeps the lock, at most. Each client
+	// has one process; with two of them, which tried more often, most operations of a run were tries.
+	lockIdle, lockHeld = 6 * time.Second, 8 * time.Second
 	// lockCrash is how many holders there are for each that crashes, and never lets go.
 	lockCrash = 4
 	// lockPause is the least time between two steps of a process.
@@ -71,15 +70,13 @@ func (x *locks) init() {
 	x.name = "{" + x.c.tags[x.own.below(len(x.c.tags))] + "}lock"
 	x.c.note(0, "processes take the lock %s", x.name)
 	for _, cl := range x.c.clients {
-		for range contendersPerClient {
-			k := &contender{x: x, cl: cl}
-			k.next, k.stop = iter.Pull(func(yield func(struct{}) bool) {
-				k.yield = yield
-				k.run()
-			})
-			x.all = append(x.all, k)
-			k.resumeIn(x.own.between(0, lockIdle))
-		}
+		k := &contender{x: x, cl: cl}
+		k.next, k.stop = iter.Pull(func(yield func(struct{}) bool) {
+			k.yield = yield
+			k.run()
+		})
+		x.all = append(x.all, k)
+		k.resumeIn(x.own.between(0, lockIdle))
 	}
 }
 
