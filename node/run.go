@@ -157,6 +157,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	defer func() {
 		if wasKilled(ctx) {
 			cutOff(n.door, w)
+			die(n, w)
 		}
 	}()
 	defer close(ending)

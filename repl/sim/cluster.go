@@ -74,6 +74,7 @@ const (
 
 // Result is the outcome of a run, with its counts.
 type Result struct {
+	Shows
 	Seed         uint64
 	Nodes        int
 	Simulated    time.Duration
@@ -98,10 +99,6 @@ type Result struct {
 	Mended       int    // replicas that were damaged at a start and mended from others
 	Upgraded     int    // members that were started anew with the newer build
 	Unmendable   int    // starts with damage that only another replica id mends
-	Pages        int    // of listings that were answered
-	Resumed      int    // streams that a later attempt continued after some rows
-	Listings     int    // over all groups, that reached their end
-	Backups      Backups
 	Locks        Locks
 	Streamed     int   // snapshots that other nodes received
 	Forwarded    int   // requests that were passed on, and answered with a result
@@ -112,6 +109,14 @@ type Result struct {
 	Loss         LossResult    // of a run with Lose
 	Flaws        FlawResult    // of a run with Flaws
 	Failure      *Failure      // nil if all invariants held
+}
+
+// Shows is what clients of a run were shown of many keys at a time.
+type Shows struct {
+	Pages    int // of listings that were answered
+	Resumed  int // streams that a later attempt continued after some rows
+	Listings int // over all groups, that reached their end
+	Backups  Backups
 }
 
 // Backups are the backups of a run.
