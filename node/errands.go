@@ -147,7 +147,8 @@ func (e *errandRunner) do(ctx context.Context, c *client.Client, a *errands.Acti
 // delete deletes the keys with a prefix.
 func (e *errandRunner) delete(ctx context.Context, c *client.Client, a *errands.Action) errands.Outcome {
 	last := time.Time{}
-	done, err := client.DeletePrefix(ctx, c, []byte(a.Job.Errand.Prefix), client.PrefixOptions{From: a.Job.Errand.Slot, Within: errandWithin, Progress: func(p client.PrefixDeleted) {
+	// What was sent is waited for: a person who has paused the job sees no key go afterwards.
+	done, err := client.DeletePrefix(e.node.ctx, c, []byte(a.Job.Errand.Prefix), client.PrefixOptions{From: a.Job.Errand.Slot, Within: errandWithin, Until: ctx.Done(), Progress: func(p client.PrefixDeleted) {
 		if time.Since(last) >= errandTold {
 			last = time.Now()
 			now := errands.Progress{Slot: p.Next, Keys: uint64(p.Keys)}

@@ -33,6 +33,10 @@ type PrefixOptions struct {
 	// From is the first slot that is visited: what those below it have stays. It is for a delete that
 	// continues another one, at its [PrefixDeleted.Next].
 	From shardmap.Slot
+	// Until, if not nil, ends the delete when it is closed: no more commands are sent, and those that are under way
+	// are waited for, so that nothing is deleted any more when DeletePrefix returns, and Keys has all that was. It
+	// returns no error then; Next says how far it came. Where ctx ends, commands under way may still be carried out.
+	Until <-chan struct{}
 }
 
 // PrefixDeleted says what a [DeletePrefix] has done.
@@ -58,7 +62,7 @@ type PrefixDeleted struct {
 // caller that may not write all keys with the prefix. If the caller may list them, too, and they
 // are few, only slots that have such keys are visited.
 func DeletePrefix(ctx context.Context, c *Client, prefix []byte, o PrefixOptions) (PrefixDeleted, error) {
-	d := &prefixDeleter{client: c, prefix: prefix, within: RetryMax, from: o.From, progress: o.Progress, failed: make(chan struct{})}
+	d := &prefixDeleter{client: c, prefix: prefix, within: RetryMax, from: o.From, until: o.Until, progress: o.Progress, failed: make(chan struct{})}
 	d.done.Next = o.From
 	if o.Within > 0 {
 		d.within = min(o.Within, RetryMax)
@@ -77,9 +81,10 @@ type prefixDeleter struct {
 	prefix   []byte
 	within   time.Duration
 	from     shardmap.Slot
+	until    <-chan struct{}
 	progress func(PrefixDeleted)
-	// failed is closed by the caller's goroutine after the first error: no worker sends another
-	// command.
+	// failed is closed by the caller's goroutine after the first error, or when until is closed: no worker sends
+	// another command.
 	failed chan struct{}
 
 	// Of the caller's goroutine.
@@ -179,7 +184,13 @@ func (d *prefixDeleter) visit(ctx context.Context, slots []shardmap.Slot) (first
 			}
 		})
 	}
-	open := 0
+	open, stopped, until := 0, false, d.until
+	stop := func() {
+		if slots = nil; !stopped {
+			stopped = true
+			close(d.failed)
+		}
+	}
 	for len(slots) > 0 || open > 0 {
 		give, slot := work, shardmap.Slot(0)
 		if len(slots) > 0 {
@@ -188,6 +199,9 @@ func (d *prefixDeleter) visit(ctx context.Context, slots []shardmap.Slot) (first
 			give = nil
 		}
 		select {
+		case <-until:
+			until = nil
+			stop()
 		case give <- slot:
 			slots, open = slots[1:], open+1
 		case a := <-answers:
@@ -195,8 +209,8 @@ func (d *prefixDeleter) visit(ctx context.Context, slots []shardmap.Slot) (first
 				open--
 			}
 			if a.err != nil && first == nil {
-				first, slots = a.err, nil
-				close(d.failed)
+				first = a.err
+				stop()
 			}
 			d.gather(&a)
 		}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -163,6 +165,37 @@ func TestDeletePrefixFails(t *testing.T) {
 	}
 	rest, err := DeletePrefix(within(t, 20*time.Second), c, []byte("a/"), PrefixOptions{Within: 10 * time.Second})
 	if err != nil || len(f.data) != 1 || rest.Keys > left {
+		t.Errorf("the rest: %+v, %v; %d keys left", rest, err, len(f.data))
+	}
+}
+
+// A delete that is told to end sends nothing more, and has counted everything that it did: what it says is where another
+// one goes on, and no key below that is left.
+func TestDeletePrefixUntil(t *testing.T) {
+	const keys = 2 * prefixProbe
+	f := prefixFake(t, keys, func(i int) string { return fmt.Sprint("a/", i) })
+	c := f.open(Options{})
+	ends := make(chan struct{})
+	end := sync.OnceFunc(func() { close(ends) })
+	got, err := DeletePrefix(within(t, 30*time.Second), c, []byte("a/"), PrefixOptions{Until: ends, Progress: func(p PrefixDeleted) {
+		if p.Keys > keys/4 {
+			end()
+		}
+	}})
+	f.mu.Lock()
+	left := len(f.data) - 1
+	below := 0
+	for k := range f.data {
+		if strings.HasPrefix(k, "a/") && shardmap.SlotOf([]byte(k)) < got.Next {
+			below++
+		}
+	}
+	f.mu.Unlock()
+	if err != nil || got.Keys != keys-left || left == 0 || got.Next == 0 || got.Next >= shardmap.Slots || below > 0 {
+		t.Fatalf("got %+v, %v; %d keys left, %d of them below slot %d", got, err, left, below, got.Next)
+	}
+	rest, err := DeletePrefix(within(t, 20*time.Second), c, []byte("a/"), PrefixOptions{From: got.Next})
+	if err != nil || len(f.data) != 1 || rest.Keys != left || rest.Next != shardmap.Slots {
 		t.Errorf("the rest: %+v, %v; %d keys left", rest, err, len(f.data))
 	}
 }

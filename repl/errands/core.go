@@ -1,6 +1,7 @@
 package errands
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -25,6 +26,9 @@ const (
 	restMin = 500 * time.Millisecond
 	restMax = 15 * time.Second
 )
+
+// errUnfinished is the error of a Start that has ended by itself, without one, before its end.
+var errUnfinished = errors.New("it ended before its end")
 
 // never is a time that does not come.
 const never = time.Duration(math.MaxInt64)
@@ -269,6 +273,9 @@ func (c *Core) failed(now Now, r *run, j *shardmap.Job) bool {
 	if w == nil || r.now.Slot > w.slot {
 		w = &rest{slot: r.now.Slot}
 		c.rests[j.ID] = w
+	}
+	if r.over.Err == nil {
+		r.over.Err = errUnfinished
 	}
 	if r.over.Final || w.tries+1 >= triesMax {
 		c.note(now, r, j, shardmap.JobFailed, r.over.Err.Error())

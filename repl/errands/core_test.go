@@ -16,7 +16,7 @@ import (
 
 // The core must decide by nothing but what it is told.
 func TestCoreIsPure(t *testing.T) {
-	puretest.Check(t, []string{"cmp", "fmt", "math", "slices", "strings", "muster/raft", "muster/shardmap"},
+	puretest.Check(t, []string{"cmp", "errors", "fmt", "math", "slices", "strings", "muster/raft", "muster/shardmap"},
 		map[string][]string{"time": {"Duration", "Millisecond", "Second", "Hour", "Unix", "Parse"}})
 }
 
