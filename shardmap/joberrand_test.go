@@ -2,6 +2,7 @@ package shardmap
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -124,12 +125,33 @@ func TestErrandsAreNoted(t *testing.T) {
 	if good, last := m.Table().LastBackup(); good.ID != first || last.ID != second {
 		t.Errorf("good is job %d, last is job %d; want %d and %d", good.ID, last.ID, first, second)
 	}
-	// The last good one outlives any number of jobs that end after it, the failed one does not.
-	for range JobsKept + 5 {
-		id := order("", NewJob{Kind: JobDelete})
-		note("", NoteErrand{ID: id, State: JobDone})
+}
+
+// backupForgotten returns which backup is taken for the last good one though it is not, after more jobs than are kept, or "".
+func backupForgotten(t *testing.T) string {
+	m, apply := errandTable(t)
+	job := func(j NewJob, s JobState) uint64 {
+		b, err := AppendNewJob(nil, &j)
+		id := apply("", b, err).Index
+		b, err = AppendNoteErrand(nil, &NoteErrand{ID: id, State: s})
+		apply("", b, err)
+		return id
 	}
-	if good, last := m.Table().LastBackup(); good.ID != first || last.ID != first {
-		t.Errorf("after %d jobs good is job %d, last is job %d, want %d", JobsKept+5, good.ID, last.ID, first)
+	first := job(NewJob{Kind: JobBackup}, JobDone)
+	job(NewJob{Kind: JobBackup}, JobFailed)
+	for range JobsKept + 5 {
+		job(NewJob{Kind: JobDelete}, JobDone)
+	}
+	if good, last := m.Table().LastBackup(); good.ID != first || last.ID != first || len(m.Table().Jobs) != JobsKept {
+		return fmt.Sprintf("good is job %d, last is job %d of %d, want %d", good.ID, last.ID, len(m.Table().Jobs), first)
+	}
+	return ""
+}
+
+// The last good backup outlives any number of jobs that end after it, or the schedule would take the next one too early; the
+// failed one does not.
+func TestLastBackupIsKept(t *testing.T) {
+	if wrong := backupForgotten(t); wrong != "" {
+		t.Error(wrong)
 	}
 }
