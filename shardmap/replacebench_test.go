@@ -27,8 +27,15 @@ func BenchmarkReplace(b *testing.B) {
 		name  string
 		write func(k []byte) Command
 		anew  func(k []byte) Command // each turn ends with one for each write
+		rules string                 // for versions
 	}{
 		{name: "set", write: func(k []byte) Command {
+			return Command{Kind: CommandSet, Slot: SlotOf(k), Items: [][]byte{k, value}}
+		}},
+		{name: "set-versions", rules: "=20", write: func(k []byte) Command {
+			return Command{Kind: CommandSet, Slot: SlotOf(k), Items: [][]byte{k, value}}
+		}},
+		{name: "set-beside-versions", rules: "no/=20", write: func(k []byte) Command {
 			return Command{Kind: CommandSet, Slot: SlotOf(k), Items: [][]byte{k, value}}
 		}},
 		{name: "del", write: func(k []byte) Command {
@@ -58,7 +65,10 @@ func BenchmarkReplace(b *testing.B) {
 				}
 				return (cpu() - before) / float64(len(commands))
 			}
-			apply([]Command{RaiseCommand(LeasesLevel)})
+			apply([]Command{RaiseCommand(Level)})
+			if c.rules != "" {
+				apply([]Command{VersionsCommand(rulesOf(b, c.rules))})
+			}
 			first := c.write
 			if c.anew != nil {
 				first = c.anew
