@@ -44,6 +44,10 @@ type truth struct {
 	tells        []toldAt // when it grew
 
 	raised uint64 // the index of the entry with which its history began, or later
+	level  uint32 // that its entries have raised it to
+
+	rules shardmap.VersionRules // for versions
+	by    madeBy                // of the entry at hand
 
 	// trimmed: some snapshots lack what the state can do without.
 	trimmed bool
@@ -679,6 +683,7 @@ func (c *cluster) compareKeys(n *node, state *machine.Map, slots []shardmap.Slot
 				there++
 			}
 		}
+		compareVersions(c, n, state, l)
 	}
 	if got := state.State.Len(); got != there {
 		c.fail("I9: n%d has %d keys in group %d, %d were written", n.index, got, state.Group, there)

@@ -91,6 +91,7 @@ type Result struct {
 	Lost         int    // watches that ended because events were no longer kept
 	Tables       int    // that nodes sent to clients of their own accord
 	Ended        int    // keys and leases that ended with their time
+	Versions     int    // versions of keys that replicas were compared by in the end
 	Changed      int    // statuses of instances that changed
 	Void         int    // rows of reports that were about what an instance was before
 	Deregistered int    // instances that were deregistered
@@ -176,6 +177,7 @@ type cluster struct {
 	locks    locks
 	builds   builds
 	paces    paces
+	versions versions
 	flaws    flaws
 	epochs   uint64 // changes of slots' owners
 	scratch  []byte
@@ -345,6 +347,7 @@ func (c *cluster) found() {
 	}
 	c.run(time.Second)
 	c.paces.draw()
+	c.versions.draw(c)
 	c.note(0, "founded: %d nodes, %d groups", n, c.options.Groups)
 }
 

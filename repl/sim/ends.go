@@ -64,13 +64,14 @@ func (l *slotLife) timed() bool {
 			return true
 		}
 	}
-	return false
+	return l.versioned()
 }
 
 // put records what an entry does to a key.
 func (l *slotLife) put(t *truth, index uint64, kind shardmap.EventKind, version uint64, key string, before, after *state) {
 	k := len(l.spans) - 1
 	t.c.limits.put(key, before, after)
+	l.keep(t, kind, version, key, before, after)
 	l.keys[key] = append(l.keys[key], keyVersion{span: k, index: index, state: *after, ended: kind == shardmap.EventExpired, expired: kind == shardmap.EventExpired, seen: t.c.now})
 	if kind == shardmap.EventExpired {
 		if was := l.told[key]; was.version == before.version {
@@ -189,6 +190,7 @@ func (l *slotLife) due(now raft.GroupTime) (all []ending) {
 // expire is a time entry: all that is due ends. A cluster of the simulator never has more of
 // it at a time than one entry may remove.
 func (m *model) expire(t *truth, e raft.Entry) {
+	t.by = madeBy{id: e.ID}
 	t.c.lives.each(func(l *slotLife) {
 		if !l.servedBy(t.group) {
 			return

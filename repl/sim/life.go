@@ -27,7 +27,8 @@ type slotLife struct {
 	taken    map[uint64]bool           // by move: it was taken over
 	leases   map[uint64][]leaseVersion // by number
 	services map[string][]serviceVersion
-	events   []slotEvent // what watches of the slot must show, in order
+	kept     map[string][]lifeVersion // the versions of keys, the oldest first
+	events   []slotEvent              // what watches of the slot must show, in order
 	told     map[string]told
 }
 
@@ -139,7 +140,7 @@ func (l *slotLife) shift(from, to raft.GroupTime) {
 	}
 }
 
-// empty reports whether the slot has no key, no lease and no service.
+// empty reports whether the slot has no key, no lease, no service and no version.
 func (l *slotLife) empty() bool {
 	for _, h := range l.keys {
 		if h[len(h)-1].there {
@@ -156,7 +157,7 @@ func (l *slotLife) empty() bool {
 			return false
 		}
 	}
-	return true
+	return !l.versioned()
 }
 
 // spanAt returns the span in which a group serves the slot as of an index of its log.

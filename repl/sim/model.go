@@ -56,8 +56,15 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 	}
 	if x.Kind == shardmap.CommandRaise {
 		t.raised = max(t.raised, e.ID.Index)
+		level, _ := shardmap.ReadRaise(x)
+		t.level = max(t.level, level)
 		return outcome{slot: x.Slot, group: t.group, id: e.ID, owned: t.c.lives.of(x.Slot).servedBy(t.group)}, outcomeKey{}
 	}
+	if x.Kind == shardmap.CommandVersions {
+		t.rule(e, x)
+		return outcome{slot: x.Slot, group: t.group, id: e.ID, owned: t.c.lives.of(x.Slot).servedBy(t.group)}, outcomeKey{}
+	}
+	t.by = madeBy{e.ID, x.Principal}
 	if x.Kind.Moves() {
 		return m.move(t, e, x), outcomeKey{}
 	}
