@@ -14,10 +14,6 @@ func wasKilled(ctx context.Context) bool { return errors.Is(context.Cause(ctx), 
 // this process.
 func cutOff(door *door, disk *diskWatch) {
 	door.close()
-// die cuts a node off, as the end of its process does: first from all who ask it something, so that nobody is told what comes
-// of the disk, and then from that. What close does behind it frees what the node has in this process.
-func die(n *Node, disk *diskWatch) {
-	n.door.close()
 	disk.dead.Store(true)
 }
 

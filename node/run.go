@@ -157,7 +157,6 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	defer func() {
 		if wasKilled(ctx) {
 			cutOff(n.door, w)
-			die(n, w)
 		}
 	}()
 	defer close(ending)

@@ -134,7 +134,6 @@ var plantedBugs = []struct {
 	{"del prefix without events", shardmap.SetBug, ""},
 	{"del prefix deletes again on a retry", shardmap.SetBug, ""},
 	{"del prefix in a sealed slot", shardmap.SetBug, ""},
-	{"del prefix in a sealed slot", shardmap.SetBug, tooSparse},
 	{"version of a delete lost", shardmap.SetBug, ""},
 	{"one version more than the rule keeps", shardmap.SetBug, ""},
 	{"rules from the table at apply", machine.SetBug, ""},
