@@ -17,6 +17,7 @@ import (
 // apiCall is a command that a request over HTTP runs: what takes the place of the terminal, the environment and the
 // files of a command line.
 type apiCall struct {
+	begunNone bool // the command is one that may begin a job, and has not
 	*apiRequest
 	client    *client.Client
 	answer    *apiAnswer
@@ -169,7 +170,7 @@ func (call *apiCall) finish(err error) error {
 		return a.end(call, err)
 	case err == nil:
 		status := http.StatusOK
-		if call.route.field(fieldName(optionNoWait)) >= 0 && !call.waits() && len(a.buf) > 0 { // else nothing was begun
+		if call.route.field(fieldName(optionNoWait)) >= 0 && !call.waits() && len(a.buf) > 0 && !call.begunNone { // else nothing was begun
 			status = http.StatusAccepted
 		}
 		return call.send(status)

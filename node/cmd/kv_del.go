@@ -51,6 +51,9 @@ func kvDel(con *console, c *cli.Context) error {
 
 // delKeys deletes keys, each slot's together. It prints what was deleted even if not all was.
 func delKeys(ctx context.Context, s *errand, keys [][]byte) error {
+	if s.call != nil {
+		s.call.begunNone = true
+	}
 	deleted, err := s.client.Delete(ctx, keys...)
 	failed, err := partly(s, err, len(keys))
 	if err != nil {
@@ -234,8 +237,11 @@ func (d *prefixDeleter) flush(ctx context.Context) error {
 }
 
 func (d *prefixDeleter) print() error {
-	if d.job != nil {
+	switch {
+	case d.job != nil:
 		d.deleted = int(d.job.Done)
+	case d.call != nil:
+		d.call.begunNone = true
 	}
 	if d.json {
 		row := writtenRow{LogIDs: []string{}, Versions: map[string]uint64{}, Deleted: &d.deleted, JobRow: d.job}
