@@ -176,7 +176,7 @@ func (g *guard) unvouched(own *trust.Own, p *trust.Proven) *wire.Error {
 func (g *guard) certified() bool {
 	h := g.holder.Get()
 	if h.Own != nil {
-		return h.Issued
+		return h.Issued != nil
 	}
 	return h.Certificate != nil && h.Certificate.Leaf != nil && !trust.Founding(h.Certificate.Leaf)
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"muster/logstore/vfs"
-	"muster/raft"
 	"muster/repl"
 	"muster/repl/client"
 	"muster/repl/errands"
@@ -221,7 +220,7 @@ func (e *errandRunner) dial(ctx context.Context, addr string) (net.Conn, error) 
 	self := n.self().Node
 	to := nodeAt(n, addr)
 	if to == self || normalAddr(addr) == normalAddr(n.addr) {
-		p, err := n.guard.asSelf(self)
+		p, err := n.guard.asSelf()
 		if err != nil {
 			return nil, err
 		}
@@ -240,7 +239,8 @@ func (e *errandRunner) dial(ctx context.Context, addr string) (net.Conn, error) 
 		return conn, nil
 	}
 	defer closeWith(ctx, conn)()
-	t, err := n.guard.dialFor(conn, to, addr, n.guard.holder.Get().Certificate)
+	// A company's CA says which host this is, and not which node.
+	t, err := n.guard.dialFor(conn, to, addr, n.guard.holder.Get().Issued)
 	if err != nil {
 		conn.Close()
 		return nil, err
@@ -248,19 +248,12 @@ func (e *errandRunner) dial(ctx context.Context, addr string) (net.Conn, error) 
 	return t, nil
 }
 
-// asSelf is what the certificate of this node, self, proves to itself; the zero value where nobody is asked who
-// he is.
-func (g *guard) asSelf(self raft.NodeID) (trust.Proven, error) {
-	h := g.holder.Get()
-	if s := g.speech(); s == speaksPlain || s == speaksOff || h.Certificate == nil {
+// asSelf is what the cluster's certificate of this node proves to itself; the zero value where nobody is
+// asked who he is.
+func (g *guard) asSelf() (trust.Proven, error) {
+	shown := g.holder.Get().Issued
+	if s := g.speech(); s == speaksPlain || s == speaksOff || shown == nil {
 		return trust.Proven{}, nil
 	}
-	if h.Own != nil {
-		return trust.Proven{Name: trust.Name{Kind: trust.KindNode, Node: self}}, nil
-	}
-	leaf, err := x509.ParseCertificate(h.Certificate.Certificate[0])
-	if err != nil {
-		return trust.Proven{}, fmt.Errorf("certificate of this node: %w", err)
-	}
-	return g.verify([]*x509.Certificate{leaf}, self, "")
+	return g.holder.Get().Trusted.Verify([]*x509.Certificate{shown.Leaf}, g.now())
 }

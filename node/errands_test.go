@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -114,19 +115,31 @@ func TestJobDeletesPrefix(t *testing.T) {
 	}
 }
 
-// The same where certificates alone count, and where two nodes of three have the leaders of groups.
+// The same where certificates alone count, be they the cluster's, which name a node, or a company's, which name a host,
+// and where two nodes of three have the leaders of groups.
 func TestErrandsOfSecureCluster(t *testing.T) {
 	t.Parallel()
-	nodes, users := secured(t, 3)
+	t.Run("by the cluster's certificates", func(t *testing.T) {
+		nodes, users := secured(t, 3)
+		errandsOfSecure(t, nodes, users[0], nil)
+	})
+	t.Run("by a company's certificates", func(t *testing.T) {
+		s := newShop(t, "shop", time.Now().AddDate(1, 0, 0))
+		c := newCompanyCluster(t, s, slog.DiscardHandler)
+		errandsOfSecure(t, c.nodes, c.users[0], s.pem())
+	})
+}
+
+// errandsOfSecure has a cluster delete a prefix and take a backup.
+func errandsOfSecure(t *testing.T, nodes []*runningNode, u *keptUser, ca []byte) {
 	kept, err := home.In(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := users[0]
 	if err := kept.Put(u.root, "muster", u.leaf.Raw, u.key); err != nil {
 		t.Fatal(err)
 	}
-	cl, err := client.Open(client.Options{Endpoints: []string{nodes[0].addr, nodes[1].addr, nodes[2].addr}, Home: kept.Dir()})
+	cl, err := client.Open(client.Options{Endpoints: []string{nodes[0].addr, nodes[1].addr, nodes[2].addr}, Home: kept.Dir(), CA: ca})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -192,8 +192,8 @@ func (k *keyring) show(roots [][]byte, denied func(trust.Serial) bool) error {
 	}
 	var err error
 	if k.leaf != nil && (k.earlier || !k.withheld) {
-		h.Issued = true
-		h.Certificate, err = trust.NewCertificate(k.key, k.leaf.Raw, k.root)
+		h.Issued, err = trust.NewCertificate(k.key, k.leaf.Raw, k.root)
+		h.Certificate = h.Issued
 	} else {
 		// It hides what is said. Others may know its key by then.
 		h.Certificate, err = trust.SelfSigned(rand.Reader, k.key, k.now())

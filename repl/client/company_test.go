@@ -75,7 +75,8 @@ func (c *fakeCompany) holding(root *fakeRoot, change func(*x509.Certificate)) *t
 	own, err := trust.LoadOwn(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: good.Leaf.Raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), c.pem, "127.0.0.1", time.Now())
 	must(c.t, err)
 	h := root.holding(trust.Name{Cluster: 99, Kind: trust.KindNode, Node: 1}, time.Now())
-	h.Certificate, h.Own, h.Issued = host(change), own, true
+	h.Issued = h.Certificate
+	h.Certificate, h.Own = host(change), own
 	return h
 }
 

@@ -49,9 +49,9 @@ type Holding struct {
 	// Own is the certificate of a company's CA, and belief in that CA; nil:
 	// none. Certificate is then the same one.
 	Own *Own
-	// Issued reports, where there is Own, that the host has a certificate of the cluster
-	// too, which it would show otherwise.
-	Issued bool
+	// Issued is the host's certificate of the cluster, which it has, and shows to nobody, where there
+	// is Own, too; nil: it has none yet.
+	Issued *tls.Certificate
 }
 
 // Holder has a host's [Holding], and gives it to each handshake as it begins. It
@@ -103,7 +103,7 @@ func (h *Holder) Server() *tls.Config {
 // cluster it is asked, and so which of its user's certificates to show.
 func (h *Holder) Naming(server *tls.Config) *tls.Config {
 	holding := h.Get()
-	if holding.Own == nil || !holding.Issued {
+	if holding.Own == nil || holding.Issued == nil {
 		return server
 	}
 	c := server.Clone()
