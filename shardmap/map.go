@@ -21,10 +21,11 @@ type Map struct {
 	moments moments
 
 	// Of the goroutine that applies.
-	turn  turn
-	body  body // that was read of the command at hand
-	quota sessionQuota
-	due   raft.GroupTime // nothing in the slots that are served ends before (expire.go)
+	turn    turn
+	keeping keeping // of versions; beside turn, which each write touches
+	body    body    // that was read of the command at hand
+	quota   sessionQuota
+	due     raft.GroupTime // nothing in the slots that are served ends before (expire.go)
 	founding
 	// What it holds of slots that it may take over, what it has decided about moves, and
 	// what became of the last command that moved slots (slotmove.go).
@@ -37,8 +38,6 @@ type Map struct {
 	tallies Tallies // what else it knows of its slots, and no state
 
 	history *History // the pointer is set once
-
-	keeping keeping // of versions
 
 	mu      sync.Mutex // guards what follows; taken alone
 	applied raft.LogID // Invariant: all effects up to it are in slots, none beyond it before Apply is called for them

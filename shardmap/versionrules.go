@@ -246,11 +246,11 @@ func describeVersions(c *Command) (string, error) {
 
 // keeping is what a map knows of which keys keep versions. The goroutine that applies owns it.
 type keeping struct {
-	rules VersionRules
-	sum   uint64 // Invariant: of rules, for [Walk]
 	// some is false only if there is neither a rule nor a record of a version anywhere in the map, so
 	// that a change need not look. It is no state: on another replica it may be true.
-	some bool
+	some  bool
+	rules VersionRules
+	sum   uint64 // Invariant: of rules, for [Walk]
 	// name and value are scratch, to make records in.
 	name, value []byte
 }

@@ -91,7 +91,6 @@ type Result struct {
 	Lost         int    // watches that ended because events were no longer kept
 	Tables       int    // that nodes sent to clients of their own accord
 	Ended        int    // keys and leases that ended with their time
-	Versions     int    // versions of keys that replicas were compared by in the end
 	Changed      int    // statuses of instances that changed
 	Void         int    // rows of reports that were about what an instance was before
 	Deregistered int    // instances that were deregistered
@@ -556,6 +555,9 @@ func (c *cluster) healAll() {
 	endSoon(c)
 	c.until("all replicas have applied the same, and what was due has ended", settleWithin, c.settled)
 	c.compare()
+	if c.versions.chance != nil {
+		c.note(0, "replicas have %d versions of keys, which are those of the logs", c.versions.compared)
+	}
 	c.shuffle.check()
 	c.services.deleteAll()
 	c.until("watches show all that happened", watchedWithin, c.watches.complete)

@@ -64,14 +64,14 @@ func (l *slotLife) timed() bool {
 			return true
 		}
 	}
-	return l.versioned()
+	return hasVersions(l)
 }
 
 // put records what an entry does to a key.
 func (l *slotLife) put(t *truth, index uint64, kind shardmap.EventKind, version uint64, key string, before, after *state) {
 	k := len(l.spans) - 1
 	t.c.limits.put(key, before, after)
-	l.keep(t, kind, version, key, before, after)
+	keepVersion(l, t, kind, version, key, before, after)
 	l.keys[key] = append(l.keys[key], keyVersion{span: k, index: index, state: *after, ended: kind == shardmap.EventExpired, expired: kind == shardmap.EventExpired, seen: t.c.now})
 	if kind == shardmap.EventExpired {
 		if was := l.told[key]; was.version == before.version {

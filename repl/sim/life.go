@@ -157,7 +157,7 @@ func (l *slotLife) empty() bool {
 			return false
 		}
 	}
-	return !l.versioned()
+	return !hasVersions(l)
 }
 
 // spanAt returns the span in which a group serves the slot as of an index of its log.

@@ -35,7 +35,6 @@ type total struct {
 	counted   time.Duration // of those that meet what an hour must hold
 	counts    Counts
 	ended     int
-	versions  int
 	watches   int
 	shown     int
 	progress  int
@@ -76,7 +75,6 @@ func (t *total) add(r *Result) {
 	}
 	t.counts.Add(&r.Counts)
 	t.ended += r.Ended
-	t.versions += r.Versions
 	t.watches += r.Watches
 	t.shown += r.Shown
 	t.progress += r.Progress
@@ -113,8 +111,8 @@ func (t *total) String() string {
 		}
 		return w
 	}
-	return fmt.Sprintf("%d seeds, %.1f cluster-hours (%.1f of them with 5 nodes, 10,000 operations and 100 faults each); %d operations, %d answered, %d writes, %d pages, %d listings, %d streams resumed, %d backups of groups, with %d pieces behind the first, %d begun anew between two, and %d between two of which slots moved, %d locks held, %d of them lost, %d tries of one that another process had, %d requests passed on; %d keys and leases that ended; %d versions of keys compared; %d watches, which showed %d events, told %d times that nothing had happened, and of which %d ended since events were kept no more; %d tables pushed; %d statuses of instances changed, %d findings about what they were before, %d instances deregistered, webhooks told of %d changes; %d states written down, %d taken by others, at most %d KiB on a disk; %d damaged replicas mended, %d starts with what can't be; %d members upgraded; %d histories not searched to the end; after healing a leader within %s, a write within %s at worst\noperations: %s\nfaults: %s",
-		t.runs, t.simulated.Hours(), t.counted.Hours(), t.counts.Total(), t.answered, t.writes, t.pages, t.listings, t.resumed, t.backups.Whole, t.backups.Pieces, t.backups.Again, t.backups.Moved, t.locks.Held, t.locks.Lost, t.locks.Busy, t.forwarded, t.ended, t.versions, t.watches, t.shown, t.progress, t.lost, t.tables, t.changed, t.void, t.gone, t.hooked, t.snapshots, t.streamed, t.disk>>10, t.mended, t.hopeless, t.upgraded, t.unchecked, worst(t.leader), worst(t.write), &t.counts, &t.fired)
+	return fmt.Sprintf("%d seeds, %.1f cluster-hours (%.1f of them with 5 nodes, 10,000 operations and 100 faults each); %d operations, %d answered, %d writes, %d pages, %d listings, %d streams resumed, %d backups of groups, with %d pieces behind the first, %d begun anew between two, and %d between two of which slots moved, %d locks held, %d of them lost, %d tries of one that another process had, %d requests passed on; %d keys and leases that ended; %d watches, which showed %d events, told %d times that nothing had happened, and of which %d ended since events were kept no more; %d tables pushed; %d statuses of instances changed, %d findings about what they were before, %d instances deregistered, webhooks told of %d changes; %d states written down, %d taken by others, at most %d KiB on a disk; %d damaged replicas mended, %d starts with what can't be; %d members upgraded; %d histories not searched to the end; after healing a leader within %s, a write within %s at worst\noperations: %s\nfaults: %s",
+		t.runs, t.simulated.Hours(), t.counted.Hours(), t.counts.Total(), t.answered, t.writes, t.pages, t.listings, t.resumed, t.backups.Whole, t.backups.Pieces, t.backups.Again, t.backups.Moved, t.locks.Held, t.locks.Lost, t.locks.Busy, t.forwarded, t.ended, t.watches, t.shown, t.progress, t.lost, t.tables, t.changed, t.void, t.gone, t.hooked, t.snapshots, t.streamed, t.disk>>10, t.mended, t.hopeless, t.upgraded, t.unchecked, worst(t.leader), worst(t.write), &t.counts, &t.fired)
 }
 
 // runSeeds runs seeds, and adds up what they were.

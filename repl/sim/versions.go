@@ -31,6 +31,8 @@ type versions struct {
 	// chance is their own: no other draw of a run moves by them. nil: there are none in this run.
 	chance *rand.Rand
 	rules  string
+
+	compared int // versions that replicas had in the end
 }
 
 // draw decides whether keys keep versions in this run, and has the first rules set.
@@ -89,8 +91,8 @@ func (t *truth) rule(e raft.Entry, x *shardmap.Command) {
 	}
 }
 
-// keep takes note of a change of a key, by the rules of the group.
-func (l *slotLife) keep(t *truth, kind shardmap.EventKind, version uint64, key string, before, after *state) {
+// keepVersion takes note of a change of a key, by the rules of the group.
+func keepVersion(l *slotLife, t *truth, kind shardmap.EventKind, version uint64, key string, before, after *state) {
 	if !before.there && !after.there {
 		return
 	}
@@ -124,8 +126,8 @@ func (l *slotLife) keep(t *truth, kind shardmap.EventKind, version uint64, key s
 	l.kept[key] = slices.Clone(list[max(0, len(list)-rule.Most):])
 }
 
-// versioned reports whether a version of a key is kept in the slot.
-func (l *slotLife) versioned() bool {
+// hasVersions reports whether a version of a key is kept in the slot.
+func hasVersions(l *slotLife) bool {
 	for _, list := range l.kept {
 		if len(list) > 0 {
 			return true
@@ -168,7 +170,7 @@ func compareVersions(c *cluster, n *node, m *machine.Map, l *slotLife) {
 			}
 			got = append(got, fmt.Sprintf("%d %s %d at %s by %d", v.Version, v.How, number, raft.FormatLogID(v.Group, v.ID), v.Principal))
 		})
-		c.result.Versions += len(got)
+		c.versions.compared += len(got)
 		if !slices.Equal(got, want) {
 			c.fail("I8: n%d has versions of key %q:\n%q\nby the logs they are\n%q", n.index, k, got, want)
 		}
