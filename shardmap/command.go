@@ -69,7 +69,7 @@ const (
 // there is room for them. Those of other kinds are a few bytes for each outcome, and outcomes
 // have a bound of their own: if a keepalive were refused because others read much, the keys of
 // whoever is alive would go.
-func (k CommandKind) answersMuch() bool { return k == CommandTxn }
+func (k CommandKind) answersMuch() bool { return k == CommandTxn || k == CommandDelPrefix }
 
 func (k CommandKind) String() string {
 	if r := k.Row(); r != nil {

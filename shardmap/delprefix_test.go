@@ -22,7 +22,7 @@ func delPrefix(t testing.TB, m *Map, index uint64, c Command) (deleted uint32, m
 	if r.Status != StatusApplied {
 		t.Fatalf("entry %d: %+v", index, r)
 	}
-	deleted, more, err := ReadDelPrefixDetail(r.Detail)
+	deleted, more, _, err := ReadDelPrefixDetail(r.Detail)
 	if err != nil || len(r.Detail) > delPrefixDetailMax {
 		t.Fatalf("entry %d: a detail of %d bytes, %v", index, len(r.Detail), err)
 	}
@@ -101,6 +101,73 @@ func TestDelPrefixBounds(t *testing.T) {
 	if deleted, more := do(DelPrefixCommand(prefixSlot, nil, 1)); deleted != 0 || more {
 		t.Errorf("of no keys deleted %d, more %t", deleted, more)
 	}
+}
+
+// What was written after the bound stays, wherever it stands among the others, and a command that finds much
+// of it ends all the same: it says where the next one goes on. Followed to the end they delete every key of
+// before, though a writer puts new ones in front all the time.
+func TestDelPrefixSparesWhatIsNewer(t *testing.T) {
+	if wrong := prefixNewerWrong(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// prefixNewerWrong says what is wrong with deletes of a prefix that have a bound; "" if nothing.
+func prefixNewerWrong(t *testing.T) string {
+	m := owning([]Slot{prefixSlot})
+	index := uint64(0)
+	set := func(from, to int, key func(i int) string) {
+		c := Command{Kind: CommandSet, Slot: prefixSlot}
+		for i := from; i < to; i++ {
+			c.Items = append(c.Items, []byte(key(i)), []byte("v"))
+		}
+		index++
+		apply(t, m, index, 0, &c)
+	}
+	const old, newer = 3 * DelPrefixMax, 3 * DelPrefixLookMax / 2
+	set(0, old, func(i int) string { return fmt.Sprintf("{p}%06d-old", i*27) })
+	bound := m.View(prefixSlot).Last
+	if bound != index {
+		return fmt.Sprintf("the slot's last version is %d after entry %d", bound, index)
+	}
+	set(0, newer, func(i int) string { return fmt.Sprintf("{p}%06d-new", i) })
+	set(0, 1, func(int) string { return "{p}000027-old" }) // which is as new as the others
+	d := DelPrefix{Prefix: []byte("{p}"), Limit: DelPrefixMax, UpTo: bound}
+	deleted, few := 0, 0
+	for commands := 1; ; commands++ {
+		index++
+		c := d.Command(prefixSlot)
+		r := apply(t, m, index, 0, &c)
+		n, more, last, err := ReadDelPrefixDetail(r.Detail)
+		if err != nil || len(r.Detail) > delPrefixDetailMax {
+			return fmt.Sprintf("a detail of %d bytes, %v", len(r.Detail), err)
+		}
+		deleted += int(n)
+		if n < DelPrefixMax && more {
+			few++
+		}
+		if !more {
+			if len(last) > 0 {
+				return fmt.Sprintf("nothing is left, and it ends at %q", last)
+			}
+			break
+		}
+		if bytes.Compare(last, d.After) <= 0 || !bytes.HasPrefix(last, d.Prefix) || commands > 10 {
+			return fmt.Sprintf("command %d goes on from %q to %q", commands, d.After, last)
+		}
+		d.After = bytes.Clone(last)
+		set(commands, commands+1, func(i int) string { return fmt.Sprintf("{p}!%06d", i) })
+	}
+	if deleted != old-1 {
+		return fmt.Sprintf("%d keys went, want %d", deleted, old-1)
+	}
+	if few == 0 {
+		return fmt.Sprintf("no command has ended by itself among %d newer keys", newer)
+	}
+	if _, v, is := m.Get([]byte("{p}000027-old"), nil); is != Present || v <= bound {
+		return fmt.Sprintf("a key that was written again is %s", is)
+	}
+	return ""
 }
 
 // A watch must show each key that went, with what it was, and leases and tallies must not count it
@@ -232,7 +299,12 @@ func TestDelPrefixValidated(t *testing.T) {
 		{"a condition", with(func(c *Command) { c.Condition = ConditionAbsent }), ErrRequest, "field condition"},
 		{"two bodies", with(func(c *Command) { c.Items = append(c.Items, c.Items[0]) }), ErrRequest, "field items: 2 items"},
 		{"no body", with(func(c *Command) { c.Items = items("a") }), ErrRequest, "field body"},
-		{"a body of three", with(func(c *Command) { c.Items = [][]byte{{0x93, 0xc4, 0x01, 'k', 0x05, 0x05}} }), ErrRequest, "field body"},
+		{"a body of two", with(func(c *Command) { c.Items = [][]byte{{0x92, 0xc4, 0x01, 'k', 0x05}} }), ErrRequest, "field body"},
+		{"a body of five", with(func(c *Command) { c.Items = [][]byte{{0x95, 0xc4, 0x01, 'k', 0x05, 0x00, 0xc4, 0x00, 0x05}} }), ErrRequest, "field body"},
+		{"with a bound", (&DelPrefix{Prefix: []byte("{p}"), Limit: 1, UpTo: 7, After: []byte("{p}a")}).Command(prefixSlot), nil, ""},
+		{"after the prefix itself", (&DelPrefix{Prefix: []byte("{p}"), Limit: 1, After: []byte("{p}")}).Command(prefixSlot), nil, ""},
+		{"after another key", (&DelPrefix{Prefix: []byte("{p}b"), Limit: 1, After: []byte("{p}a")}).Command(prefixSlot), ErrRequest, "field after: \"{p}a\"; want a key that begins with \"{p}b\""},
+		{"after a long key", (&DelPrefix{Limit: 1, After: long}).Command(other), ErrTooLarge, "field after"},
 	} {
 		err := tt.command.Validate(Limits{ValueMax: 10, Level: Level})
 		if !errors.Is(err, tt.err) || err != nil && !strings.Contains(err.Error(), tt.want) {
@@ -242,6 +314,10 @@ func TestDelPrefixValidated(t *testing.T) {
 	c := DelPrefixCommand(prefixSlot, []byte("{p}"), 1)
 	if text, err := c.Describe(); err != nil || text != fmt.Sprintf(`del prefix "{p}" in slot %d, up to 1 keys`, prefixSlot) {
 		t.Errorf("it is described as %q, %v", text, err)
+	}
+	bounded := (&DelPrefix{Prefix: []byte("{p}"), Limit: 2, UpTo: 7, After: []byte("{p}a")}).Command(prefixSlot)
+	if text, err := bounded.Describe(); err != nil || text != fmt.Sprintf(`del prefix "{p}" in slot %d, up to 2 keys, up to version 7 after "{p}a"`, prefixSlot) {
+		t.Errorf("with a bound it is described as %q, %v", text, err)
 	}
 	if !c.Frees() {
 		t.Error("full disks refuse what frees them")

@@ -16,7 +16,8 @@ import (
 //	                              of a get [version, value], or nil if the key is not there; of an
 //	                              incr the sum
 //	applied, a lease              [lease, ttl in ms]; of one that was revoked the ttl is 0
-//	applied, a delete of a prefix [how many keys were deleted, whether more are left]
+//	applied, a delete of a prefix [how many keys were deleted, whether more may be left, the last key that was looked at
+//	                              if so, else nothing]
 //	not a number, overflow        [key, what its value begins with]
 //	read too large                [key, nil], with the key whose value was too much
 //	no lease                      the lease
@@ -34,7 +35,7 @@ const DetailMax = TxnReadMax + 16*TxnOpsMax + 16
 const leaseDetailMax = 1 + 9 + 9
 
 // delPrefixDetailMax bounds the detail of a delete of a prefix, in bytes.
-const delPrefixDetailMax = 1 + 5 + 1
+const delPrefixDetailMax = 1 + 5 + 1 + 3 + KeyMax
 
 // MaskedShownMax bounds how many settings the detail of [StatusServiceMasked] names.
 const MaskedShownMax = 8
@@ -46,8 +47,8 @@ func appendLeaseDetail(b []byte, id LeaseID, ttl uint64) []byte {
 	return pack.AppendUint(pack.AppendUint(pack.AppendArray(b, 2), uint64(id)), ttl)
 }
 
-func appendDelPrefixDetail(b []byte, deleted uint32, more bool) []byte {
-	return pack.AppendBool(pack.AppendUint(pack.AppendArray(b, 2), uint64(deleted)), more)
+func appendDelPrefixDetail(b []byte, deleted uint32, more bool, last []byte) []byte {
+	return pack.AppendBytes(pack.AppendBool(pack.AppendUint(pack.AppendArray(b, 3), uint64(deleted)), more), last)
 }
 
 // refuses returns the result of a command that key refuses, with what its value begins with.
@@ -136,13 +137,14 @@ func ReadLeaseDetail(r *Result) (id LeaseID, ttl uint64, err error) {
 	return id, ttl, d.Done()
 }
 
-// ReadDelPrefixDetail reads the detail of a delete of a prefix: how many keys it deleted, and
-// whether the slot has more that begin with the prefix.
-func ReadDelPrefixDetail(detail []byte) (deleted uint32, more bool, err error) {
+// ReadDelPrefixDetail reads the detail of a delete of a prefix: how many keys it deleted, whether
+// the slot has more that begin with the prefix and were not looked at, and then the last key that was,
+// which aliases the detail.
+func ReadDelPrefixDetail(detail []byte) (deleted uint32, more bool, last []byte, err error) {
 	r := pack.NewReader(detail)
-	r.ArrayLen(2)
-	deleted, more = uint32(r.UintMax(math.MaxUint32)), r.Bool()
-	return deleted, more, r.Done()
+	r.ArrayLen(3)
+	deleted, more, last = uint32(r.UintMax(math.MaxUint32)), r.Bool(), r.Bytes()
+	return deleted, more, last, r.Done()
 }
 
 // ReadRefusal reads the detail of a result of [StatusNotNumber], [StatusOverflow] or

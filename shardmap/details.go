@@ -3,13 +3,13 @@ package shardmap
 import "encoding/binary"
 
 // Limits of the details that are kept with outcomes, in bytes; the last detail may exceed
-// them. Beyond them a transaction is refused, as what has no room for its outcome. Commands
-// about leases and services go on, and so do deletes of prefixes.
+// them. Beyond them a transaction and a delete of a prefix, whose detail may name a key, are refused, as
+// what has no room for its outcome. Commands about leases and services go on.
 const (
 	SlotDetailsMax  = 16 << 20
 	GroupDetailsMax = 128 << 20
 	// slotDetailsLimit is the most that a slot can have.
-	slotDetailsLimit = SlotDetailsMax + DetailMax + SlotOutcomesMax*max(leaseDetailMax, maskedDetailMax, delPrefixDetailMax)
+	slotDetailsLimit = SlotDetailsMax + DetailMax + SlotOutcomesMax*max(leaseDetailMax, maskedDetailMax)
 )
 
 // details are those of the outcomes of one session, one behind the other, each after its

@@ -439,7 +439,15 @@ func (h *harness) empty(t *rapid.T) {
 func (h *harness) prefix(t *rapid.T) {
 	tag := rapid.SampledFrom(testTags).Draw(t, "tag")
 	prefix := rapid.SampledFrom([]string{"", tag, tag + "1", tag + "family/", tag + "long/long/", tag + "none"}).Draw(t, "prefix")
-	c := DelPrefixCommand(SlotOf([]byte(tag)), []byte(prefix), rapid.SampledFrom([]uint32{1, 2, 40, DelPrefixMax}).Draw(t, "limit"))
+	slot := SlotOf([]byte(tag))
+	d := DelPrefix{Prefix: []byte(prefix), Limit: rapid.SampledFrom([]uint32{1, 2, 40, DelPrefixMax}).Draw(t, "limit")}
+	if last := h.model.last[slot]; rapid.Bool().Draw(t, "bounded") {
+		d.UpTo = last - min(last, rapid.Uint64Range(0, 30).Draw(t, "newer"))
+	}
+	if after := rapid.SampledFrom([]string{"", tag + "1", tag + "family/1", tag + "n"}).Draw(t, "after"); strings.HasPrefix(after, prefix) {
+		d.After = []byte(after)
+	}
+	c := d.Command(slot)
 	h.name(t, &c)
 	h.send(t, c)
 }

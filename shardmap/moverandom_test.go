@@ -214,7 +214,7 @@ func (w *moveWorld) write(g *moveGroup) error {
 	c := Command{Kind: CommandSet, Slot: slot}
 	switch w.IntN(10) {
 	case 9:
-		c = randomDelPrefix(w.Rand, tag)
+		c = randomDelPrefix(w.Rand, tag, g.replicas[0].Applied().Index)
 	case 4, 5:
 		c = w.txn(g, slot, tag)
 	case 8:
@@ -587,6 +587,9 @@ func (w *moveWorld) check(g *moveGroup, slot Slot) error {
 		want := m.view
 		if len(want.Decisions) == 0 {
 			want.Decisions = nil
+		}
+		if m.view.Holding != HoldsNothing {
+			want.Last = m.data.last[slot]
 		}
 		if !reflect.DeepEqual(got, want) {
 			return fmt.Errorf("slot %d of %s, replica %d, is %+v, want %+v", slot, g.id, i, got, want)

@@ -85,7 +85,9 @@ func eachNeedOfBody(kind CommandKind, body []byte, yield func(access.Need) bool)
 	case CommandDelPrefix:
 		r.ArrayLen(delPrefixFields)
 		prefix := r.Bytes()
-		r.Uint() // limit
+		r.Uint()  // limit
+		r.Uint()  // up to
+		r.Bytes() // after
 		if err = r.Done(); err == nil {
 			yield(access.Need{Verbs: access.Write, Kind: access.Keys, Extent: access.Under, Name: prefix})
 		}

@@ -160,6 +160,19 @@ func TestDelPrefixFindsPlantedBug(t *testing.T) {
 	t.Logf("%s: %s", bugPrefixSilent, wrong)
 }
 
+// The test of bounds must find a delete that does not go by its bound, and one that has no end among newer keys.
+func TestDelPrefixFindsPlantedBounds(t *testing.T) {
+	defer SetBug("")
+	for _, name := range []string{bugPrefixNewer, bugPrefixStuck} {
+		SetBug(name)
+		wrong := prefixNewerWrong(t)
+		if wrong == "" {
+			t.Errorf("%s: not found", name)
+		}
+		t.Logf("%s: %s", name, wrong)
+	}
+}
+
 // The test of needs must find conditions that tell whoever may not read.
 func TestNeedsFindPlantedBug(t *testing.T) {
 	defer SetBug("")

@@ -477,7 +477,7 @@ func (m *Map) View(s Slot) SlotView {
 		v.Digest = st.digest()
 	}
 	if st != nil {
-		v.Keys = uint64(st.records.count)
+		v.Keys, v.Last = uint64(st.records.count), st.last
 		st.stores(func(o *store) { v.Bytes += uint64(o.bytes) })
 	}
 	if i := m.imports.of(s); i != nil {

@@ -64,18 +64,23 @@ type SlotView struct {
 	// Keys and Bytes are of an owned or a sealed slot: its keys, and the names and values
 	// of records of all kinds.
 	Keys, Bytes uint64
+	// Last is the last version of an owned or a sealed slot: none of its keys has a greater one, and each
+	// that is written later does, wherever the slot is then. A node below [RangesLevel] does not tell it; 0 where the
+	// slot was never written.
+	Last uint64
 }
 
 // Bare returns the view without what tells of the keys in the slot: how many there are, how large they are, and the
-// digests, by which somebody could make sure of a guess. It has what a client follows slots by.
+// digests, by which somebody could make sure of a guess, and when it was written. It has what a client follows slots by.
 func (v *SlotView) Bare() SlotView {
 	bare := *v
-	bare.Keys, bare.Bytes, bare.Digest, bare.Import = 0, 0, 0, ImportView{}
+	bare.Keys, bare.Bytes, bare.Digest, bare.Import, bare.Last = 0, 0, 0, ImportView{}, 0
 	return bare
 }
 
 const (
-	viewFields     = 13
+	viewFields     = 14
+	viewFieldsOld  = 13 // below [RangesLevel], without Last
 	importFields   = 9
 	decisionFields = 3
 	// decisionBytesMin is what a decision takes at least.
@@ -85,7 +90,7 @@ const (
 // AppendView appends the bytes of a view: a msgpack array,
 //
 //	[slot, holding, number, target, sealed term, sealed index, seal time, digest, mark,
-//	 import, [[number, taken, source], …], keys, bytes]
+//	 import, [[number, taken, source], …], keys, bytes, last]
 //
 // with import as nil if there is none, else
 //
@@ -123,7 +128,8 @@ func AppendView(b []byte, v *SlotView) []byte {
 		b = pack.AppendUint(b, uint64(d.Source))
 	}
 	b = pack.AppendUint(b, v.Keys)
-	return pack.AppendUint(b, v.Bytes)
+	b = pack.AppendUint(b, v.Bytes)
+	return pack.AppendUint(b, v.Last)
 }
 
 // ReadView reads what AppendView appended. What a newer version has added behind the
@@ -156,6 +162,10 @@ func ReadView(r *pack.Reader) (v SlotView) {
 		v.Decisions = append(v.Decisions, d)
 	}
 	v.Keys, v.Bytes = r.Uint(), r.Uint()
+	if found == viewFieldsOld {
+		return v
+	}
+	v.Last = r.Uint()
 	r.Trailing(found, viewFields)
 	return v
 }

@@ -127,7 +127,7 @@ func testView(chance *rand.Rand) SlotView {
 	v := SlotView{
 		Slot: Slot(chance.IntN(Slots)), Holding: Holding(chance.IntN(3)), Number: chance.Uint64(), Target: raft.GroupID(chance.IntN(int(raft.GroupMax))),
 		Sealed: at(chance.Uint64(), chance.Uint64()), SealTime: raft.GroupTime(chance.Uint64()), Digest: chance.Uint64(), Mark: chance.Uint64N(300),
-		Keys: chance.Uint64(), Bytes: chance.Uint64(),
+		Keys: chance.Uint64(), Bytes: chance.Uint64(), Last: chance.Uint64(),
 	}
 	if chance.IntN(2) == 0 {
 		v.Import = ImportView{Number: 1 + chance.Uint64N(300), Source: 9, Attempt: Attempt{chance.Uint64(), 3}, Chunks: chance.Uint64(), At: at(1, chance.Uint64()), Digest: chance.Uint64(), Partial: chance.IntN(2) == 0}
@@ -148,6 +148,12 @@ func TestViewsThroughBytes(t *testing.T) {
 		r := pack.NewReader(b)
 		if back := ReadView(&r); r.Done() != nil || !reflect.DeepEqual(back, v) {
 			t.Fatalf("%+v came back as %+v, %v", v, back, r.Err())
+		}
+		older := v // of a node below [RangesLevel]
+		older.Last = 0
+		r = pack.NewReader(append([]byte{b[0] - 1}, b[1:len(b)-len(pack.AppendUint(nil, v.Last))]...))
+		if back := ReadView(&r); r.Done() != nil || !reflect.DeepEqual(back, older) {
+			t.Fatalf("without its last version %+v came back as %+v, %v", v, back, r.Err())
 		}
 		newer := append(append([]byte{b[0] + 1}, b[1:]...), 0xa1, 'x')
 		r = pack.NewReader(newer)

@@ -3,6 +3,7 @@ package machine_test
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -140,13 +141,13 @@ func TestDelPrefixIsAnswered(t *testing.T) {
 		return a
 	}
 	first := del(1)
-	if want := (wire.DelPrefixAnswer{Group: 1, ID: first.ID, Version: q.index, Deleted: 2, More: true}); first != want || first.ID.Index != q.index {
+	if want := (wire.DelPrefixAnswer{Group: 1, ID: first.ID, Version: q.index, Deleted: 2, More: true, Next: []byte("{k}b")}); !reflect.DeepEqual(first, want) || first.ID.Index != q.index {
 		t.Errorf("got %+v, want %+v", first, want)
 	}
 	if last := del(2); last.Deleted != 1 || last.More || last.Version <= first.Version {
 		t.Errorf("the last key: %+v", last)
 	}
-	if again := del(1); again != first {
+	if again := del(1); !reflect.DeepEqual(again, first) {
 		t.Errorf("a retry: %+v, want %+v", again, first)
 	}
 }
@@ -263,6 +264,7 @@ func TestBadTxnsAndLeases(t *testing.T) {
 		{"a delete of a prefix of another slot", shardmap.DelPrefixCommand(slot, []byte("{other}"), 1), wire.CodeBadRequest, []string{"field slot", fmt.Sprint(other)}},
 		{"a delete of no keys", shardmap.DelPrefixCommand(slot, []byte("a/"), 0), wire.CodeBadRequest, []string{"field limit", "0 keys", "1024"}},
 		{"a delete of too many keys", shardmap.DelPrefixCommand(slot, []byte("a/"), shardmap.DelPrefixMax+1), wire.CodeBadRequest, []string{"field limit", "1025 keys", "1024"}},
+		{"a delete after a key without the prefix", (&shardmap.DelPrefix{Prefix: []byte("b/"), Limit: 1, After: []byte("a/1")}).Command(slot), wire.CodeBadRequest, []string{"field after", `"a/1"`, `"b/"`}},
 		{"a delete of a long prefix", shardmap.DelPrefixCommand(slot, make([]byte, shardmap.KeyMax+1), 1), wire.CodeTooLarge, []string{"field prefix", "4097", "4096"}},
 		{"a revoke in another slot", lease(shardmap.LeaseRevoke, shardmap.MakeLeaseID(other, 1), 0), wire.CodeBadRequest, []string{fmt.Sprint(slot), fmt.Sprint(other)}},
 	} {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -105,6 +106,9 @@ func readWrite(x *shardmap.Command, under func(prefix []byte) []string) (w write
 		d, err := shardmap.ReadDelPrefix(x)
 		if err != nil {
 			return w, err
+		}
+		if d.UpTo != 0 || len(d.After) > 0 {
+			return w, fmt.Errorf("a delete of a prefix up to version %d after %q: this model knows no bounds", d.UpTo, d.After)
 		}
 		w.most = int(d.Limit)
 		for i, k := range under(d.Prefix) {

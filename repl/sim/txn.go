@@ -336,6 +336,9 @@ func checkDelPrefix(o *op, a *wire.DelPrefixAnswer) {
 		o.client.c.fail("I9: %s is acknowledged at %s with version %d, %d deleted, more %t; it should be version %d, %d deleted, more %t",
 			o, a.ID, a.Version, a.Deleted, a.More, e.version, e.deleted, e.more)
 	}
+	if a.More != (len(a.Next) > 0) {
+		o.client.c.fail("I9: %s is acknowledged at %s with more %t and next %q", o, a.ID, a.More, a.Next)
+	}
 	o.client.c.history.change(o, histOutput{version: a.Version,
 		effect: effect{status: shardmap.StatusApplied, succeeded: true, deleted: a.Deleted, more: a.More}})
 }

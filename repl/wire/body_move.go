@@ -239,7 +239,7 @@ func views[T any](r *pack.Reader, one func() T) (all []T) {
 
 // viewShown shows a view in one line, without what is zero.
 func viewShown(v *shardmap.SlotView) string {
-	line := fmt.Sprintf("slot %d %s mark %d keys %d bytes %d", v.Slot, v.Holding, v.Mark, v.Keys, v.Bytes)
+	line := fmt.Sprintf("slot %d %s mark %d keys %d bytes %d last %d", v.Slot, v.Holding, v.Mark, v.Keys, v.Bytes, v.Last)
 	if v.Number != 0 {
 		line += fmt.Sprintf(" move %d target %s sealed %s time %s digest %016x", v.Number, v.Target, v.Sealed, time.Duration(v.SealTime), v.Digest)
 	}

@@ -11,7 +11,7 @@ import (
 
 // DelPrefixAnswer answers a Write whose command deletes keys of a slot that begin with a prefix:
 //
-//	[group, term, index, version, deleted, more]
+//	[group, term, index, version, deleted, more, next]
 //
 // A repeated command gets the same answer as the first.
 type DelPrefixAnswer struct {
@@ -19,14 +19,15 @@ type DelPrefixAnswer struct {
 	ID      raft.LogID
 	Version uint64 // of the keys' del events
 	Deleted uint32 // how many keys it deleted, shardmap.DelPrefixMax at most
-	More    bool   // the slot has more keys that begin with the prefix: send another command
+	More    bool   // the slot has keys that begin with the prefix and were not looked at: send another command
+	Next    []byte // if More: the After of that command, the last key that was looked at; else empty. It aliases what it was read from
 }
 
-const delPrefixAnswerFields = 6
+const delPrefixAnswerFields = 7
 
-// SetDetail takes Deleted and More from the detail of the command's result.
+// SetDetail takes Deleted, More and Next from the detail of the command's result.
 func (a *DelPrefixAnswer) SetDetail(detail []byte) (err error) {
-	a.Deleted, a.More, err = shardmap.ReadDelPrefixDetail(detail)
+	a.Deleted, a.More, a.Next, err = shardmap.ReadDelPrefixDetail(detail)
 	return err
 }
 
@@ -36,7 +37,8 @@ func (a *DelPrefixAnswer) Append(b []byte) []byte {
 	b = appendLogID(b, a.Group, a.ID)
 	b = pack.AppendUint(b, a.Version)
 	b = pack.AppendUint(b, uint64(a.Deleted))
-	return pack.AppendBool(b, a.More)
+	b = pack.AppendBool(b, a.More)
+	return pack.AppendBytes(b, a.Next)
 }
 
 // Read reads the body.
@@ -46,11 +48,15 @@ func (a *DelPrefixAnswer) Read(body []byte) error {
 	a.Group, a.ID = readLogID(&r)
 	a.Version = r.Uint()
 	a.Deleted = uint32(r.UintMax(math.MaxUint32))
-	a.More = r.Bool()
+	a.More, a.Next = r.Bool(), r.Bytes()
 	r.Trailing(n, delPrefixAnswerFields)
 	return r.Done()
 }
 
 func (a *DelPrefixAnswer) lines() []string {
-	return []string{"at " + raft.FormatLogID(a.Group, a.ID), fmt.Sprintf("version %d", a.Version), fmt.Sprintf("deleted %d more %t", a.Deleted, a.More)}
+	deleted := fmt.Sprintf("deleted %d more %t", a.Deleted, a.More)
+	if a.More {
+		deleted += " after " + shardmap.ShowKey(a.Next)
+	}
+	return []string{"at " + raft.FormatLogID(a.Group, a.ID), fmt.Sprintf("version %d", a.Version), deleted}
 }

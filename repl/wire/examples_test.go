@@ -194,11 +194,11 @@ var examples = map[wire.Type]wire.Body{
 
 	wire.TypeStep: &wire.Step{Group: 3, Incarnation: 2, Command: wire.AppendWrite(nil, &exampleSeal)},
 	wire.TypeStepAnswer: &wire.StepAnswer{Group: 5, ID: raft.LogID{Term: 4, Index: 812}, Results: []shardmap.StepResult{{Outcome: shardmap.StepDone, View: shardmap.SlotView{
-		Slot: 77, Holding: 1, Mark: 1812, Decisions: []shardmap.Decision{{Number: 1812, Taken: true, Source: 3}}, Keys: 2, Bytes: 31}}}},
+		Slot: 77, Holding: 1, Mark: 1812, Decisions: []shardmap.Decision{{Number: 1812, Taken: true, Source: 3}}, Keys: 2, Bytes: 31, Last: 10437}}}},
 	wire.TypeSlotView: &wire.SlotView{Group: 3, Slots: []shardmap.SlotRange{{From: 77, To: 77}, {From: 80, To: 81}}},
 	wire.TypeSlotViewAnswer: &wire.SlotViewAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10440}, Time: 61_500_000_000, Rows: []shardmap.SlotView{
-		{Slot: 77, Holding: 2, Number: 1812, Target: 5, Sealed: raft.LogID{Term: 7, Index: 10439}, SealTime: 61_400_000_000, Digest: 0x1020304050607080, Mark: 1812, Keys: 2, Bytes: 31},
-		{Slot: 80, Holding: 1, Mark: 9, Keys: 1, Bytes: 13},
+		{Slot: 77, Holding: 2, Number: 1812, Target: 5, Sealed: raft.LogID{Term: 7, Index: 10439}, SealTime: 61_400_000_000, Digest: 0x1020304050607080, Mark: 1812, Keys: 2, Bytes: 31, Last: 10437},
+		{Slot: 80, Holding: 1, Mark: 9, Keys: 1, Bytes: 13, Last: 10402},
 		{Slot: 81, Import: shardmap.ImportView{Number: 1815, Source: 5, Attempt: shardmap.Attempt{Term: 4, Number: 1}, Chunks: 2, At: raft.LogID{Term: 4, Index: 800}, Digest: 0x1121314151617181, Partial: true}}}},
 
 	wire.TypeWatch: &wire.Watch{Window: 262144, PieceBytes: 65536, Group: 3, Slots: []shardmap.SlotRange{{From: 0, To: 1023}, {From: 2048, To: 2048}},
@@ -223,7 +223,7 @@ var examples = map[wire.Type]wire.Body{
 		Checkers: []wire.ServiceChecker{{Instance: "queue-1", Check: 10435, Node: n2, Name: "n2"}}},
 	wire.TypeHeartbeat:       &wire.Heartbeat{Group: 3, Name: "worker", Instance: "worker-1", Status: wire.HeartbeatUp, Note: "17 jobs done"},
 	wire.TypeHeartbeatAnswer: &wire.Empty{},
-	wire.TypeDelPrefixAnswer: &wire.DelPrefixAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10442}, Version: 10442, Deleted: 1024, More: true},
+	wire.TypeDelPrefixAnswer: &wire.DelPrefixAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10442}, Version: 10442, Deleted: 1024, More: true, Next: []byte("cart/97")},
 
 	wire.TypeHistory: &wire.History{Group: 3, Key: []byte("conf/a"), Before: 10442, Limit: 20, MaxBytes: 65536},
 	wire.TypeHistoryAnswer: &wire.HistoryAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10443}, Versions: 20, Age: 2_592_000, Rows: []wire.HistoryRow{

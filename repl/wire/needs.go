@@ -38,7 +38,7 @@ var needs = [...]need{
 	TypeStreamGrant:  {"nothing: the stream is the sender's own", nothing},
 	TypeStreamCancel: {"nothing: the stream is the sender's own", nothing},
 	TypeWatch:        {"`watch` and `read` on what all keys of the range begin with, on the key, or on the service", eachOfWatch},
-	TypeSlotView:     {"nothing: clients follow slots that move by it; how many keys a slot has, how large they are, digests and imports are left out without `read` or `admin` on the cluster", nothing},
+	TypeSlotView:     {"nothing: clients follow slots that move by it; how many keys a slot has, how large they are, its last version, digests and imports are left out without `read` or `admin` on the cluster", nothing},
 
 	TypeTableStream: {"nothing", nothing},
 	TypeLeases:      {"`list` on all keys", eachOfLeases},
