@@ -211,7 +211,7 @@ func (n *fakeNode) slotView(body []byte) (wire.Type, []byte) {
 		for s := r.From; s <= r.To; s++ {
 			v := shardmap.SlotView{Slot: s}
 			if c.groupOf(s) == int(q.Group) {
-				v.Holding = shardmap.HoldsOwned
+				v.Holding, v.Last = shardmap.HoldsOwned, c.index
 			}
 			a.Rows = append(a.Rows, v)
 		}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -37,13 +38,17 @@ type PrefixOptions struct {
 	// are waited for, so that nothing is deleted any more when DeletePrefix returns, and Keys has all that was. It
 	// returns no error then; Next says how far it came. Where ctx ends, commands under way may still be carried out.
 	Until <-chan struct{}
+	// Bounds, if not nil, spare what was written after them: of each slot only the keys are deleted
+	// that have its version of [Client.SlotVersions], or an earlier one. Then it never takes longer
+	// because others write such keys.
+	Bounds *SlotVersions
 }
 
 // PrefixDeleted says what a [DeletePrefix] has done.
 type PrefixDeleted struct {
 	Keys             int // that it deleted
 	Slots, SlotsDone int // that it visits, and that have no key left
-	// Next is the lowest slot that may have such a key left; [shardmap.Slots]: none has.
+	// Next is the lowest slot that may have a key left that is to go; [shardmap.Slots]: none has.
 	Next shardmap.Slot
 	// Last is the log id of the newest delete in each group in which there were keys. It is good
 	// until the next call of Progress.
@@ -53,8 +58,8 @@ type PrefixDeleted struct {
 // DeletePrefix deletes all keys that begin with prefix; an empty one means all keys. It deletes
 // every key that existed when it began, and perhaps some that are written meanwhile. The groups
 // delete up to [shardmap.DelPrefixMax] keys of a slot at once, in the order of keys: others see
-// these disappear together, and the keys of other slots sooner or later. Where others write such
-// keys all the time it may take until they stop, or until ctx ends.
+// these disappear together, and the keys of other slots sooner or later. It goes through each slot
+// once, so it ends also where others write such keys all the time.
 //
 // After an error some keys are deleted and others are not: the result says what is known of
 // that. The same call again deletes the rest. The error's code is level in a cluster below level
@@ -62,7 +67,7 @@ type PrefixDeleted struct {
 // caller that may not write all keys with the prefix. If the caller may list them, too, and they
 // are few, only slots that have such keys are visited.
 func DeletePrefix(ctx context.Context, c *Client, prefix []byte, o PrefixOptions) (PrefixDeleted, error) {
-	d := &prefixDeleter{client: c, prefix: prefix, within: RetryMax, from: o.From, until: o.Until, progress: o.Progress, failed: make(chan struct{})}
+	d := &prefixDeleter{client: c, prefix: prefix, within: RetryMax, from: o.From, bounds: o.Bounds, until: o.Until, progress: o.Progress, failed: make(chan struct{})}
 	d.done.Next = o.From
 	if o.Within > 0 {
 		d.within = min(o.Within, RetryMax)
@@ -82,6 +87,7 @@ type prefixDeleter struct {
 	within   time.Duration
 	from     shardmap.Slot
 	until    <-chan struct{}
+	bounds   *SlotVersions // nil: none
 	progress func(PrefixDeleted)
 	// failed is closed by the caller's goroutine after the first error, or when until is closed: no worker sends
 	// another command.
@@ -118,6 +124,9 @@ func (d *prefixDeleter) run(ctx context.Context) error {
 	slices.Sort(slots)
 	first, _ := slices.BinarySearch(slots, d.from)
 	slots = slots[first:]
+	if d.bounds != nil { // 0 would be no bound, and there was nothing
+		slots = slices.DeleteFunc(slots, func(s shardmap.Slot) bool { return d.bounds[s] == 0 })
+	}
 	d.visits, d.emptied = slots, map[shardmap.Slot]bool{}
 	d.reckon()
 	return d.visit(ctx, slots)
@@ -241,12 +250,20 @@ func (d *prefixDeleter) gather(a *prefixAnswer) {
 
 // empty deletes the keys of a slot, by one command after the other.
 func (d *prefixDeleter) empty(ctx context.Context, slot shardmap.Slot, answers chan<- prefixAnswer) {
+	p := shardmap.DelPrefix{Prefix: d.prefix, Limit: shardmap.DelPrefixMax}
+	if d.bounds != nil {
+		p.UpTo = d.bounds[slot]
+	}
 	for {
 		a := prefixAnswer{slot: slot}
 		a.err = d.request(ctx, func(ctx context.Context) (err error) {
-			a.DelPrefixAnswer, err = d.once(ctx, slot)
+			a.DelPrefixAnswer, err = d.once(ctx, slot, &p)
 			return err
 		})
+		if a.err == nil && a.More && bytes.Compare(a.Next, p.After) <= 0 {
+			a.err = fmt.Errorf("answer to a delete of a prefix: field next: %s; want a key behind %s", shardmap.ShowKey(a.Next), shardmap.ShowKey(p.After))
+		}
+		p.After = a.Next
 		a.last = a.err != nil || !a.More
 		select {
 		case <-d.failed:
@@ -260,8 +277,8 @@ func (d *prefixDeleter) empty(ctx context.Context, slot shardmap.Slot, answers c
 }
 
 // once sends one command.
-func (d *prefixDeleter) once(ctx context.Context, slot shardmap.Slot) (a wire.DelPrefixAnswer, err error) {
-	cmd := shardmap.DelPrefixCommand(slot, d.prefix, shardmap.DelPrefixMax)
+func (d *prefixDeleter) once(ctx context.Context, slot shardmap.Slot, p *shardmap.DelPrefix) (a wire.DelPrefixAnswer, err error) {
+	cmd := p.Command(slot)
 	x := newCall(wire.TypeWrite)
 	defer x.release()
 	if err := d.client.write(ctx, x, &cmd); err != nil {
@@ -270,5 +287,6 @@ func (d *prefixDeleter) once(ctx context.Context, slot shardmap.Slot) (a wire.De
 	if err := a.Read(x.answer); err != nil {
 		return a, fmt.Errorf("answer to a delete of a prefix: %w", err)
 	}
+	a.Next = bytes.Clone(a.Next) // the answer's memory is used again
 	return a, nil
 }

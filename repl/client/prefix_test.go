@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -27,15 +28,23 @@ func (c *fakeCluster) applyDelPrefix(cmd *shardmap.Command, group int) (wire.Typ
 	c.index++
 	c.applied++
 	a := wire.DelPrefixAnswer{Group: raft.GroupID(group), ID: raft.LogID{Term: 1, Index: c.index}, Version: c.index}
-	for key := range c.data {
-		if shardmap.SlotOf([]byte(key)) != cmd.Slot || !bytes.HasPrefix([]byte(key), d.Prefix) {
+	looked := 0
+	for _, key := range slices.Sorted(maps.Keys(c.data)) {
+		if shardmap.SlotOf([]byte(key)) != cmd.Slot || !bytes.HasPrefix([]byte(key), d.Prefix) || key <= string(d.After) {
 			continue
 		}
-		if a.More = a.Deleted == most; a.More {
+		if a.More = looked == most; a.More {
 			break
 		}
-		delete(c.data, key)
-		a.Deleted++
+		looked++
+		a.Next = []byte(key)
+		if d.UpTo == 0 || c.data[key].version <= d.UpTo {
+			delete(c.data, key)
+			a.Deleted++
+		}
+	}
+	if !a.More {
+		a.Next = nil
 	}
 	return wire.TypeDelPrefixAnswer, a.Append(nil)
 }
@@ -197,5 +206,87 @@ func TestDeletePrefixUntil(t *testing.T) {
 	rest, err := DeletePrefix(within(t, 20*time.Second), c, []byte("a/"), PrefixOptions{From: got.Next})
 	if err != nil || len(f.data) != 1 || rest.Keys != left || rest.Next != shardmap.Slots {
 		t.Errorf("the rest: %+v, %v; %d keys left", rest, err, len(f.data))
+	}
+}
+
+// With bounds what is newer stays, however much of it stands between what goes: a command that finds
+// nothing but newer keys deletes none, and the next one goes on behind them. A slot that was never written gets no
+// command, though 0 would be no bound.
+func TestDeletePrefixWithBounds(t *testing.T) {
+	const keys, bound = 60, 40
+	f := prefixFake(t, keys, func(i int) string { return fmt.Sprintf("{t}%02d", i) })
+	for i := range keys {
+		f.data[fmt.Sprintf("{t}%02d", i)] = fakeValue{[]byte("v"), uint64(1 + i*7%keys)}
+	}
+	bounds := new(SlotVersions)
+	bounds[shardmap.SlotOf([]byte("{t}"))] = bound
+	got, err := DeletePrefix(within(t, 20*time.Second), f.open(Options{}), []byte("{t}"), PrefixOptions{Bounds: bounds})
+	if err != nil || got.Keys != bound || got.Next != shardmap.Slots || len(f.data) != 1+keys-bound {
+		t.Errorf("got %+v, %v; %d keys left", got, err, len(f.data))
+	}
+	for k, v := range f.data {
+		if k != "other" && v.version <= bound {
+			t.Errorf("%s of version %d is left", k, v.version)
+		}
+	}
+	applied := f.applied
+	got, err = DeletePrefix(within(t, 20*time.Second), f.open(Options{}), []byte("{t}"), PrefixOptions{Bounds: new(SlotVersions)})
+	if err != nil || got.Keys != 0 || got.Slots != 0 || f.applied != applied {
+		t.Errorf("with no version at all: %+v, %v; %d commands", got, err, f.applied-applied)
+	}
+}
+
+// The versions of slots are those that the groups have which serve them: one that a slot has left knows none, and is
+// not asked for it again. Each request is for many slots.
+func TestSlotVersions(t *testing.T) {
+	f := prefixFake(t, 0, nil)
+	c := f.open(Options{})
+	f.index = 4711
+	asked := 0
+	for _, n := range f.nodes {
+		n.do(func(h wire.Header, _ []byte) fakeOrder {
+			if h.Type == wire.TypeSlotView {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				asked++
+			}
+			return fakeOrder{}
+		})
+	}
+	got, err := c.SlotVersions(within(t, 20*time.Second), nil)
+	if err != nil || asked != f.groups {
+		t.Fatalf("asked %d times of %d groups: %v", asked, f.groups, err)
+	}
+	for s, v := range got {
+		if v != f.index {
+			t.Fatalf("slot %d has version %d, want %d", s, v, f.index)
+		}
+	}
+	// The table comes to know of a move while the client asks the group that the slot has left.
+	one := shardmap.SlotOf([]byte("{t}"))
+	f.move(one, f.groupOf(one)%f.groups+1)
+	f.index = 5000
+	asked = 0
+	for _, n := range f.nodes {
+		n.do(func(h wire.Header, _ []byte) fakeOrder {
+			if h.Type == wire.TypeSlotView {
+				f.mu.Lock()
+				asked++
+				again := asked == 2
+				f.mu.Unlock()
+				if again {
+					f.record()
+				}
+			}
+			return fakeOrder{}
+		})
+	}
+	f.record()
+	if got, err = c.SlotVersions(within(t, 20*time.Second), []byte("{t}")); err != nil || got[one] != 5000 || got[one+1] != 0 {
+		t.Errorf("of a slot that has moved: %d, and %d of another, %v", got[one], got[one+1], err)
+	}
+	f.level = shardmap.RangesLevel - 1
+	if _, err := f.open(Options{}).SlotVersions(within(t, 20*time.Second), nil); codeOf(err) != wire.CodeLevel {
+		t.Errorf("below its level: %v", err)
 	}
 }
