@@ -33,10 +33,13 @@ type errandRunner struct {
 	// Set once.
 	node *Node
 	wall func() time.Time // by which the schedule goes: [time.Now], but in tests
+	// sending, if not nil, is called by each delete before it sends its first command, and what it returns after the
+	// last. It is nil but in tests.
+	sending func() (sent func())
 	// Owned by run.
 	core   *errands.Core
-	under  map[uint64]context.CancelFunc // what was started, by number
-	client *client.Client                // nil: nothing is under way
+	under  map[uint64]underway // what was started, by number
+	client *client.Client      // nil: nothing is under way
 
 	mail  mailbox     // for run
 	leads atomic.Bool // the meta group is led here, with an entry of this term applied
@@ -44,8 +47,14 @@ type errandRunner struct {
 	taken, failed atomic.Uint64 // backups
 }
 
+// underway is something that was started.
+type underway struct {
+	end  context.CancelFunc
+	send chan struct{} // of a delete: run closes it once it may delete
+}
+
 func (e *errandRunner) init(n *Node) {
-	e.node, e.core, e.under, e.mail = n, errands.New(n.self().Node), map[uint64]context.CancelFunc{}, newMailbox()
+	e.node, e.core, e.under, e.mail = n, errands.New(n.self().Node), map[uint64]underway{}, newMailbox()
 }
 
 // led is told by the host when the lead of the meta group comes here, or goes.
@@ -69,10 +78,11 @@ func (e *errandRunner) run() {
 	for e.mail.wait(n.ctx, timer) {
 		loop := n.running()
 		queued := e.mail.take()
+		leads := e.leads.Load() // first: a leader decides by a table of its own term
 		if t := n.table.Load(); t != nil {
 			e.core.Table(t)
 		}
-		e.core.Lead(e.leads.Load())
+		e.core.Lead(leads)
 		for _, f := range queued {
 			f(loop.Now())
 		}
@@ -86,8 +96,8 @@ func (e *errandRunner) run() {
 		}
 		timer.Reset(next - loop.Now())
 	}
-	for _, end := range e.under {
-		end()
+	for _, u := range e.under {
+		u.end()
 	}
 	// What is under way ends with the node's context, and waits for no answer of this goroutine.
 	if e.client != nil {
@@ -109,12 +119,13 @@ func (e *errandRunner) act(loop *repl.Loop, a *errands.Action) {
 		})
 	case errands.Start:
 		ctx, cancel := context.WithCancel(n.ctx)
-		e.under[a.Number] = cancel
+		u := underway{end: cancel, send: make(chan struct{})}
+		e.under[a.Number] = u
 		c, err := e.open()
 		n.ended.Go(func() {
 			o := errands.Outcome{Progress: errands.Progress{Slot: a.Job.Errand.Slot}, Err: err}
 			if err == nil {
-				o = e.do(ctx, c, a)
+				o = e.do(ctx, c, a, u.send)
 			}
 			if o.Err != nil && ctx.Err() == nil {
 				n.log.Warn("errand not done", "job", a.Job.ID, "kind", a.Job.Kind, "err", o.Err)
@@ -125,29 +136,55 @@ func (e *errandRunner) act(loop *repl.Loop, a *errands.Action) {
 				e.core.Ended(a.Number, o)
 			})
 		})
+	case errands.Send:
+		if u, ok := e.under[a.Number]; ok {
+			close(u.send)
+		}
 	case errands.Stop:
-		if end := e.under[a.Number]; end != nil {
-			end()
+		if u, ok := e.under[a.Number]; ok {
+			u.end()
 		}
 	case errands.Prune:
 		n.ended.Go(func() { e.pruneBackups(a.Keep) })
 	}
 }
 
-// do does an errand, and returns how it ended.
-func (e *errandRunner) do(ctx context.Context, c *client.Client, a *errands.Action) errands.Outcome {
+// do does an errand, and returns how it ended. A delete waits for send before it deletes.
+func (e *errandRunner) do(ctx context.Context, c *client.Client, a *errands.Action, send <-chan struct{}) errands.Outcome {
 	e.node.log.Info("errand begins", "job", a.Job.ID, "kind", a.Job.Kind, "slot", a.Job.Errand.Slot, "file", a.Job.Errand.File)
 	if a.Job.Kind == shardmap.JobDelete {
-		return e.delete(ctx, c, a)
+		return e.delete(ctx, c, a, send)
 	}
 	return e.backup(ctx, c, a)
 }
 
-// delete deletes the keys with a prefix.
-func (e *errandRunner) delete(ctx context.Context, c *client.Client, a *errands.Action) errands.Outcome {
+// bugUnbounded is planted to show that its test finds it.
+const bugUnbounded = "delete of a prefix without a bound"
+
+// delete deletes the keys with a prefix that are there when it begins. What is written later stays, so
+// it does no harm that this node goes on after it was paused, for as long as nobody has told it that another one leads.
+func (e *errandRunner) delete(ctx context.Context, c *client.Client, a *errands.Action, send <-chan struct{}) errands.Outcome {
+	begun := errands.Progress{Slot: a.Job.Errand.Slot}
+	prefix := []byte(a.Job.Errand.Prefix)
+	bounds, err := e.bounds(ctx, c, prefix)
+	if err != nil {
+		return errands.Outcome{Progress: begun, Err: err, Final: lasting(err)}
+	}
+	e.mail.post(func(time.Duration) { e.core.Bounded(a.Number) })
+	select {
+	case <-send:
+	case <-ctx.Done():
+		return errands.Outcome{Progress: begun, Err: ctx.Err()}
+	}
+	if e.sending != nil {
+		defer e.sending()()
+	}
+	if bug(bugUnbounded) {
+		bounds = nil
+	}
 	last := time.Time{}
 	// What was sent is waited for: a person who has paused the job sees no key go afterwards.
-	done, err := client.DeletePrefix(e.node.ctx, c, []byte(a.Job.Errand.Prefix), client.PrefixOptions{From: a.Job.Errand.Slot, Within: errandWithin, Until: ctx.Done(), Progress: func(p client.PrefixDeleted) {
+	done, err := client.DeletePrefix(e.node.ctx, c, prefix, client.PrefixOptions{From: begun.Slot, Bounds: bounds, Within: errandWithin, Until: ctx.Done(), Progress: func(p client.PrefixDeleted) {
 		if time.Since(last) >= errandTold {
 			last = time.Now()
 			now := errands.Progress{Slot: p.Next, Keys: uint64(p.Keys)}
@@ -155,6 +192,13 @@ func (e *errandRunner) delete(ctx context.Context, c *client.Client, a *errands.
 		}
 	}})
 	return errands.Outcome{Progress: errands.Progress{Slot: done.Next, Keys: uint64(done.Keys)}, Err: err, Final: lasting(err)}
+}
+
+// bounds returns the last versions of the slots that can have keys with a prefix.
+func (e *errandRunner) bounds(ctx context.Context, c *client.Client, prefix []byte) (*client.SlotVersions, error) {
+	ctx, cancel := context.WithTimeout(ctx, errandWithin)
+	defer cancel()
+	return c.SlotVersions(ctx, prefix)
 }
 
 // backup writes a backup of the cluster into the directory of this node.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -365,6 +366,81 @@ func TestErrandsOutliveTheirLeader(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// lateDelete returns what is wrong after the leader of the meta group was stopped in the middle of a delete, as a
+// suspended machine is, while another one finished it, and users wrote new keys; or "".
+func lateDelete(t *testing.T) string {
+	const many = 300
+	var taken atomic.Bool
+	stopped := make(chan *Node)                              // the node whose delete was the first
+	wakes, hears := make(chan struct{}), make(chan struct{}) // closed below: the delete goes on; its node learns what has happened
+	sent := make(chan struct{})                              // closed by the delete: it has sent all
+	addrs := freeAddrs(t, 3)
+	var nodes []*runningNode
+	for i := range addrs {
+		c := testConfig(t)
+		c.Listen, c.Join, c.Expect = addrs[i], addrs, len(addrs)
+		nodes = append(nodes, startWith(t, c, defaultLimits(), func(n *Node) {
+			n.errands.sending = func() func() {
+				if !taken.CompareAndSwap(false, true) {
+					return func() {}
+				}
+				n.errands.mail.post(func(time.Duration) { <-hears })
+				stopped <- n
+				<-wakes
+				return func() { close(sent) }
+			}
+		}))
+	}
+	wake, hear := sync.OnceFunc(func() { close(wakes) }), sync.OnceFunc(func() { close(hears) })
+	defer hear()
+	defer wake()
+	led(t, nodes, 0)
+	cl := libraryOf(t, nodes)
+	hasKeys(t, cl, "cart/", many)
+	a := ordered(t, nodes, "a delete is ordered", newJob(t, shardmap.NewJob{Kind: shardmap.JobDelete, Asks: shardmap.ErrandAsks{Prefix: "cart/", Keys: many}}))
+	var first *Node
+	select {
+	case first = <-stopped:
+	case <-time.After(readyMax):
+		t.Fatal("no node has taken the delete up")
+	}
+	var others []*runningNode
+	for _, r := range nodes {
+		if r.node != first {
+			others = append(others, r)
+		}
+	}
+	first.running().HandOver(readyMax)
+	led(t, others, 0)
+	if j := jobEnds(t, others, a.Job); j.State != shardmap.JobDone || j.Errand.Node == first.self().Node {
+		return fmt.Sprintf("the job is %+v, and node %s was to do none of it", j, first.self().Node)
+	}
+	if left := keysLeft(t, cl, "cart/"); left != 0 {
+		return fmt.Sprintf("the job is done, and %d keys are left", left)
+	}
+	hasKeys(t, cl, "cart/", many)
+	wake()
+	select {
+	case <-sent:
+	case <-time.After(readyMax):
+		t.Fatal("the delete that was stopped does not end")
+	}
+	hear()
+	if left := keysLeft(t, cl, "cart/"); left != many {
+		return fmt.Sprintf("of %d keys that were written after the job's end %d are left", many, left)
+	}
+	return ""
+}
+
+// A leader that was stopped continues with its delete when it goes on, until it hears that it leads no more. What users have
+// written since its successor finished the job must stay: nobody has asked for its end.
+func TestLateDeleteSparesNewKeys(t *testing.T) {
+	t.Parallel()
+	if wrong := lateDelete(t); wrong != "" {
+		t.Error(wrong)
+	}
 }
 
 // A person stops a job, lets it run again, and gives it up: what is not deleted by then stays.

@@ -55,6 +55,11 @@ func TestPlantedUnattested(t *testing.T) {
 	mustFind(t, setBug, bugUnattested, liarRun)
 }
 
+// The test of a delete that comes late must find one that has no bound.
+func TestPlantedUnbounded(t *testing.T) {
+	mustFind(t, setBug, bugUnbounded, lateDelete)
+}
+
 // The tests must find a node that takes in hosts which nobody can reach, one that lets
 // those in that were removed, a host that can end up in two clusters, and one whose certificate a crash loses.
 func TestPlantedMembership(t *testing.T) {

@@ -18,7 +18,8 @@ type Errand struct {
 	Node raft.NodeID
 	// File is the name of a backup in the directory of Node, once Node has begun to write it.
 	File string // at most TableTextMax bytes
-	// At is when Node began to write File, by its clock, in Unix seconds.
+	// At is when Node began to write File, or took a JobDelete up, by its clock, in Unix seconds. Of a JobDelete it grows
+	// each time, if need be ahead of the clock, so that a Start knows its own note.
 	At int64
 	// Slot: a JobDelete has left no key with the prefix in the slots below it. Who takes it up goes on there.
 	Slot Slot // Slots at most

@@ -44,12 +44,13 @@ type ActionKind uint8
 
 const (
 	Propose ActionKind = iota + 1 // put Payload into the meta group's log
-	Start                         // do the errand of Job, under Number
+	Start                         // do the errand of Job, under Number; of a delete learn the slots' last versions, and wait for its Send
+	Send                          // delete what the delete under Number found there, and nothing newer
 	Stop                          // end what was started under Number
 	Prune                         // remove the files that [Superfluous] names for Keep
 )
 
-var actionNames = [...]string{Propose: "propose", Start: "start", Stop: "stop", Prune: "prune"}
+var actionNames = [...]string{Propose: "propose", Start: "start", Send: "send", Stop: "stop", Prune: "prune"}
 
 func (k ActionKind) String() string { return actionNames[k] }
 
@@ -57,7 +58,7 @@ func (k ActionKind) String() string { return actionNames[k] }
 type Action struct {
 	Kind    ActionKind
 	Payload []byte       // of a Propose
-	Number  uint64       // of a Start or a Stop
+	Number  uint64       // of a Start, a Send or a Stop
 	Job     shardmap.Job // of a Start, as the table has it: a delete goes on at its slot, a backup is written to its file
 	Keep    int          // of a Prune
 }
@@ -92,6 +93,7 @@ type Core struct {
 	actions []Action
 
 	number uint64          // of the last Start; it goes on over leaderships
+	at     int64           // of the last delete that was taken up; it goes on likewise
 	table  *shardmap.Table // nil: none yet
 }
 
@@ -102,7 +104,10 @@ type run struct {
 	stopping bool
 	now      Progress
 	noted    time.Duration // when its progress was noted last
-	over     *Outcome      // nil: it has not ended
+	// Of a delete. Invariant: sent only once the table has a note with at, which was proposed after bounded.
+	bounded, sent bool     // the owner has the slots' versions; it may delete
+	at            int64    // Unix seconds, greater than in any note before; 0: it was not proposed yet
+	over          *Outcome // nil: it has not ended
 }
 
 // rest is a job whose last try has failed.
@@ -140,6 +145,13 @@ func (c *Core) Table(t *shardmap.Table) { c.table = t }
 func (c *Core) Progress(number uint64, p Progress) {
 	if r := c.run(number); r != nil && r.over == nil {
 		r.now = p
+	}
+}
+
+// Bounded hands in that the Start of a delete has learnt the last versions of the slots.
+func (c *Core) Bounded(number uint64) {
+	if r := c.run(number); r != nil && r.over == nil {
+		r.bounded = true
 	}
 }
 
@@ -225,6 +237,8 @@ func (c *Core) settle(now Now, wake func(time.Duration)) {
 			case !live || j.State != shardmap.JobRunning:
 				c.stop(r)
 			case r.stopping: // it was resumed, or the lead came back, before it had stopped
+			case !r.sent:
+				c.send(now, r, &j)
 			case r.now != Progress{} && now.Host-r.noted >= notePause:
 				if c.note(now, r, &j, shardmap.JobRunning, "") {
 					r.noted = now.Host
@@ -304,12 +318,47 @@ func (c *Core) begin(now Now, kind shardmap.JobKind, wake func(time.Duration)) {
 			return
 		}
 		c.number++
-		c.runs = append(c.runs, &run{number: c.number, job: *j, noted: now.Host - notePause, now: Progress{Slot: j.Errand.Slot}})
+		c.runs = append(c.runs, &run{number: c.number, job: *j, sent: kind != shardmap.JobDelete, noted: now.Host - notePause, now: Progress{Slot: j.Errand.Slot}})
 		c.actions = append(c.actions, Action{Kind: Start, Number: c.number, Job: *j})
 		wake(now.Host + notePause)
 		return
 	}
 }
+
+// send has a delete begin that knows its bounds, once the table says that this Start has taken it up.
+//
+// This leader may be one no longer, and not know it: it was paused, and its successor has finished the
+// job. What users have written since must stay, however late the commands of this one come. So the
+// order is: (1) learn the last version of each slot, (2) propose a note that nobody has proposed before,
+// (3) wait until it is in the table. An entry that was proposed after (1) and took effect is behind (1) in
+// time, and before the entry that ends the job in the log, because a job that has ended takes no note. Each
+// bound is therefore older than the end of the job, and what is written after that has a greater version
+// in its slot. A Start that comes too late gets no further than (2).
+//
+// The note is told from all others by its node and its time: at grows from Start to Start, also over
+// leaderships, and those of other nodes have other names.
+func (c *Core) send(now Now, r *run, j *shardmap.Job) {
+	switch {
+	case !r.bounded && !bug(bugSentUntaken):
+		return
+	case r.at != 0 && j.Errand.Node == c.self && j.Errand.At == r.at || bug(bugSentUntaken):
+		r.sent, r.job.Errand.At = true, r.at
+		c.actions = append(c.actions, Action{Kind: Send, Number: r.number})
+		return
+	case r.at == 0:
+		c.at = max(now.Wall, c.at+1, j.Errand.At+1)
+		r.at = c.at
+		delete(c.says, takeKey(j.ID)) // of the Start before
+	}
+	n := shardmap.NoteErrand{ID: j.ID, State: shardmap.JobRunning, Node: c.self, At: r.at, Slot: j.Errand.Slot, Done: j.Done, Total: j.Total, Bytes: j.Bytes, Why: j.Why}
+	c.propose(now, takeKey(j.ID), append1(shardmap.AppendNoteErrand(nil, &n)))
+}
+
+// bugSentUntaken is planted to show that the worlds find it.
+const bugSentUntaken = "delete sent before it is taken up"
+
+// takeKey is the key of a command by which this leader takes a job up.
+func takeKey(job uint64) string { return fmt.Sprintf("take %d", job) }
 
 // taken reports whether the table says that this leader writes the file of a backup. If not it proposes
 // that: the name has to be known before there is a file of that name.
@@ -318,7 +367,7 @@ func (c *Core) taken(now Now, j *shardmap.Job) bool {
 		return true
 	}
 	n := shardmap.NoteErrand{ID: j.ID, State: shardmap.JobRunning, Node: c.self, File: FileName(c.table.Cluster, now.Wall), At: now.Wall, Total: j.Total}
-	if c.propose(now, fmt.Sprintf("take %d", j.ID), append1(shardmap.AppendNoteErrand(nil, &n))) {
+	if c.propose(now, takeKey(j.ID), append1(shardmap.AppendNoteErrand(nil, &n))) {
 		c.takes[j.ID] = n.File
 	}
 	return false

@@ -31,9 +31,12 @@ type world struct {
 	rnd   *rand.Rand
 	// runs are what the cores have started, by number, and files what is in the directories.
 	runs   []map[uint64]*doing
-	files  map[string]int // whole backups by name: by which node
-	keys   map[shardmap.Slot]int
-	killed int
+	files  map[string]int             // whole backups by name: by which node
+	keys   map[shardmap.Slot][]uint64 // the versions of the keys with the prefix
+	asleep []int                      // by node: turns for which it does and hears nothing, as a process that is stopped
+	// version is the last one of every slot, and over that which it was when the delete was done; 0: it is not.
+	version, over uint64
+	lost          error // a key went that was written after that
 }
 
 // doing is an errand that a node does.
@@ -41,6 +44,8 @@ type doing struct {
 	job    shardmap.Job
 	slot   shardmap.Slot
 	keys   uint64
+	bound  uint64 // of a delete: the last version when it looked; 0: it has not yet
+	sends  bool   // it may delete
 	passed time.Duration
 	ends   time.Duration
 }
@@ -48,7 +53,7 @@ type doing struct {
 const worldNodes = 3
 
 func newWorld(seed uint64) (*world, error) {
-	w := &world{meta: shardmap.NewTableMachine(), lead: -1, rnd: rand.New(rand.NewPCG(seed, 43)), files: map[string]int{}, keys: map[shardmap.Slot]int{}}
+	w := &world{meta: shardmap.NewTableMachine(), lead: -1, rnd: rand.New(rand.NewPCG(seed, 43)), files: map[string]int{}, keys: map[shardmap.Slot][]uint64{}, version: 1, asleep: make([]int, worldNodes)}
 	w.now.Wall = 1_790_000_000
 	f := &shardmap.Found{Cluster: "shop", ClusterID: 7, Groups: 1, ValueMax: 1 << 20}
 	for i := range worldNodes {
@@ -89,10 +94,19 @@ func (w *world) order(b []byte, err error) error {
 	return w.apply(b)
 }
 
-// elect has another node lead; the one before may not hear of it for a while.
+// elect has another node lead; the one before may not hear of it for a while, and may be stopped, in the middle of
+// what it does, until long after the other one has finished it.
 func (w *world) elect(n int) {
-	if w.lead >= 0 && w.rnd.IntN(2) == 0 {
-		w.cores[w.lead].Lead(false)
+	if w.lead >= 0 && w.lead != n {
+		switch w.rnd.IntN(4) {
+		case 0, 1:
+			w.cores[w.lead].Lead(false)
+		case 2:
+			w.asleep[w.lead] = w.rnd.IntN(300)
+		}
+	}
+	if n >= 0 && w.asleep[n] > 0 {
+		n = -1
 	}
 	w.lead = n
 	if n >= 0 {
@@ -103,6 +117,12 @@ func (w *world) elect(n int) {
 // turn has each node take its turn. It returns what must not have happened.
 func (w *world) turn() error {
 	for i, c := range w.cores {
+		if w.asleep[i] > 0 {
+			if w.asleep[i]--; w.asleep[i] == 0 {
+				w.work(i) // before it hears anything
+			}
+			continue
+		}
 		if i == w.lead || w.rnd.IntN(3) == 0 {
 			c.Table(w.table())
 		}
@@ -129,7 +149,19 @@ func (w *world) turn() error {
 				if a.Job.Kind == shardmap.JobBackup && a.Job.Errand.Node != raft.NodeID(i+1) {
 					return fmt.Errorf("node %d writes the file of node %s", i, a.Job.Errand.Node)
 				}
+				if a.Job.Kind == shardmap.JobDelete && w.rnd.IntN(4) == 0 { // it is stopped before it has looked at anything
+					w.asleep[i], w.lead = 1+w.rnd.IntN(300), -1
+				}
 				w.runs[i][a.Number] = &doing{job: a.Job, slot: a.Job.Errand.Slot, ends: time.Duration(w.rnd.IntN(5000)) * time.Millisecond}
+			case Send:
+				d := w.runs[i][a.Number]
+				if d == nil {
+					continue // it has failed meanwhile
+				}
+				if d.sends || d.job.Kind != shardmap.JobDelete {
+					return fmt.Errorf("node %d is to send job %d again", i, d.job.ID)
+				}
+				d.sends = true
 			case Stop:
 				if d := w.runs[i][a.Number]; d != nil {
 					delete(w.runs[i], a.Number)
@@ -144,17 +176,51 @@ func (w *world) turn() error {
 	return w.check()
 }
 
+// deletes has a delete come some slots further. One that was not asked to look takes whatever there is.
+func (w *world) deletes(d *doing) {
+	if d.bound == 0 {
+		d.bound = w.version
+	}
+	for range w.rnd.IntN(1500) {
+		if d.slot == shardmap.Slots {
+			return
+		}
+		w.keys[d.slot] = slices.DeleteFunc(w.keys[d.slot], func(v uint64) bool {
+			if v > d.bound {
+				return false
+			}
+			if d.keys++; w.over > 0 && v > w.over {
+				w.lost = fmt.Errorf("job %d was done at version %d, and a key of version %d went", d.job.ID, w.over, v)
+			}
+			return true
+		})
+		d.slot++
+	}
+}
+
+// old counts the keys that the delete is about: those that were there when it was ordered.
+func (w *world) old() (n int) {
+	for _, versions := range w.keys {
+		for _, v := range versions {
+			if v == 1 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // work has a node go on with what it does.
 func (w *world) work(i int) {
 	for n, d := range w.runs[i] {
 		d.passed += 200 * time.Millisecond
 		if d.job.Kind == shardmap.JobDelete {
-			for range w.rnd.IntN(1500) {
-				if d.slot < shardmap.Slots {
-					d.keys += uint64(w.keys[d.slot])
-					delete(w.keys, d.slot)
-					d.slot++
-				}
+			if d.bound == 0 && w.rnd.IntN(3) > 0 {
+				d.bound = w.version
+				w.cores[i].Bounded(n)
+			}
+			if d.sends {
+				w.deletes(d)
 			}
 		}
 		p := Progress{Slot: d.slot, Keys: d.keys}
@@ -176,12 +242,17 @@ func (w *world) work(i int) {
 
 // check says what a table says that is not so.
 func (w *world) check() error {
+	if w.lost != nil {
+		return w.lost
+	}
 	t := w.table()
 	var backups []shardmap.Job
 	for _, j := range t.Jobs {
 		switch {
-		case j.Kind == shardmap.JobDelete && j.State == shardmap.JobDone && len(w.keys) > 0:
-			return fmt.Errorf("job %d is done, and %d slots have keys", j.ID, len(w.keys))
+		case j.Kind == shardmap.JobDelete && j.State.Finished() && w.over == 0:
+			if w.over = w.version; j.State == shardmap.JobDone && w.old() > 0 {
+				return fmt.Errorf("job %d is done, and %d keys are left", j.ID, w.old())
+			}
 		case j.Kind == shardmap.JobBackup && j.State == shardmap.JobDone:
 			if _, ok := w.files[j.Errand.File]; !ok {
 				return fmt.Errorf("job %d is done, and there is no %s", j.ID, j.Errand.File)
@@ -205,7 +276,7 @@ func randomWorld(seed uint64) error {
 		return err
 	}
 	for s := range shardmap.Slot(shardmap.Slots) {
-		w.keys[s] = 1
+		w.keys[s] = []uint64{1}
 	}
 	w.elect(0)
 	if err := w.order(shardmap.AppendSetting(nil, &shardmap.Setting{Name: "backup-every", Value: "1m"})); err != nil {
@@ -216,6 +287,11 @@ func randomWorld(seed uint64) error {
 	}
 	id := w.at.Index
 	for turn := range 2500 {
+		for range w.rnd.IntN(4) { // users write all the time
+			w.version++
+			s := shardmap.Slot(w.rnd.IntN(shardmap.Slots))
+			w.keys[s] = append(w.keys[s], w.version)
+		}
 		switch w.rnd.IntN(60) {
 		case 0:
 			w.elect(w.rnd.IntN(worldNodes))
@@ -238,6 +314,7 @@ func randomWorld(seed uint64) error {
 			return err
 		}
 	}
+	clear(w.asleep)
 	w.elect(0)
 	for i := range w.cores {
 		w.cores[i].Lead(i == 0)

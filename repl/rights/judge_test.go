@@ -114,6 +114,7 @@ func errandsWrong() string {
 		code wire.Code
 	}{
 		{"a server deletes a prefix", Principal{Node: 3}, wire.TypeWrite, wire.AppendWrite(nil, &del), 0},
+		{"a server learns the versions of slots", Principal{Node: 3}, wire.TypeSlotView, (&wire.SlotView{Group: 1, Slots: []shardmap.SlotRange{{From: 7, To: 7}}}).Append(nil), 0},
 		{"a server takes a backup", Principal{Node: 3}, wire.TypeBackup, (&wire.Backup{Group: 1, PieceBytes: wire.BackupPieceMin, Window: 1 << 20}).Append(nil), 0},
 		{"a server sets a key", Principal{Node: 3}, wire.TypeWrite, setOf("app/x"), wire.CodeUnauthorized},
 		{"a server gives an order", Principal{Node: 3}, wire.TypeOrder, (&wire.Order{Command: []byte{1}}).Append(nil), wire.CodeUnauthorized},
