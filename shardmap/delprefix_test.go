@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -337,8 +338,13 @@ func TestDelPrefixInDocuments(t *testing.T) {
 }
 
 // BenchmarkDelPrefix is one entry that deletes as many keys as it may, of a slot of ten times as
-// many, with a history.
+// many, with a history; bounded has a version that none of them exceeds.
 func BenchmarkDelPrefix(b *testing.B) {
+	b.Run("all", func(b *testing.B) { benchDelPrefix(b, 0) })
+	b.Run("bounded", func(b *testing.B) { benchDelPrefix(b, math.MaxUint64) })
+}
+
+func benchDelPrefix(b *testing.B, upTo uint64) {
 	const keys = 10 * DelPrefixMax
 	m := owning([]Slot{prefixSlot})
 	index := uint64(1)
@@ -361,7 +367,7 @@ func BenchmarkDelPrefix(b *testing.B) {
 	for range keys / DelPrefixMax {
 		fill(DelPrefixMax)
 	}
-	c := DelPrefixCommand(prefixSlot, []byte("{p}"), DelPrefixMax)
+	c := (&DelPrefix{Prefix: []byte("{p}"), Limit: DelPrefixMax, UpTo: upTo}).Command(prefixSlot)
 	for b.Loop() {
 		do(c)
 		b.StopTimer()
