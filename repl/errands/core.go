@@ -88,6 +88,7 @@ type Core struct {
 	says    map[string]time.Duration // commands that were proposed: until when they are not again
 	rests   map[uint64]*rest         // by job: those whose last try has failed
 	takes   map[uint64]string        // by job: the file that this leader has proposed to write
+	counts  map[uint64]uint64        // by job: how many keys were deleted by the last note that was proposed
 	ended   map[uint64]int64         // by job: when a backup was first seen to have ended otherwise than well
 	prunes  int                      // what the files were pruned for last; 0: they were not, or there is a new one
 	actions []Action
@@ -126,7 +127,7 @@ func New(self raft.NodeID) *Core {
 
 // forget forgets all that was learnt as a leader, but what has to be stopped.
 func (c *Core) forget() {
-	c.says, c.rests, c.takes, c.ended = map[string]time.Duration{}, map[uint64]*rest{}, map[uint64]string{}, map[uint64]int64{}
+	c.says, c.rests, c.takes, c.counts, c.ended = map[string]time.Duration{}, map[uint64]*rest{}, map[uint64]string{}, map[uint64]uint64{}, map[uint64]int64{}
 	c.prunes, c.actions = 0, nil
 }
 
@@ -318,7 +319,9 @@ func (c *Core) begin(now Now, kind shardmap.JobKind, wake func(time.Duration)) {
 			return
 		}
 		c.number++
-		c.runs = append(c.runs, &run{number: c.number, job: *j, sent: kind != shardmap.JobDelete, noted: now.Host - notePause, now: Progress{Slot: j.Errand.Slot}})
+		job := *j
+		job.Done = max(j.Done, c.counts[j.ID]) // the table may not have the last note of the Start before yet
+		c.runs = append(c.runs, &run{number: c.number, job: job, sent: kind != shardmap.JobDelete, noted: now.Host - notePause, now: Progress{Slot: j.Errand.Slot}})
 		c.actions = append(c.actions, Action{Kind: Start, Number: c.number, Job: *j})
 		wake(now.Host + notePause)
 		return
@@ -350,7 +353,7 @@ func (c *Core) send(now Now, r *run, j *shardmap.Job) {
 		r.at = c.at
 		delete(c.says, takeKey(j.ID)) // of the Start before
 	}
-	n := shardmap.NoteErrand{ID: j.ID, State: shardmap.JobRunning, Node: c.self, At: r.at, Slot: j.Errand.Slot, Done: j.Done, Total: j.Total, Bytes: j.Bytes, Why: j.Why}
+	n := shardmap.NoteErrand{ID: j.ID, State: shardmap.JobRunning, Node: c.self, At: r.at, Slot: j.Errand.Slot, Done: r.job.Done, Total: max(j.Total, r.job.Done), Bytes: j.Bytes, Why: j.Why}
 	c.propose(now, takeKey(j.ID), append1(shardmap.AppendNoteErrand(nil, &n)))
 }
 
@@ -379,6 +382,7 @@ func (c *Core) note(now Now, r *run, j *shardmap.Job, s shardmap.JobState, why s
 	n := shardmap.NoteErrand{ID: j.ID, State: s, Node: c.self, File: r.job.Errand.File, At: r.job.Errand.At, Total: r.job.Total, Bytes: r.now.Bytes, Why: short(why)}
 	if j.Kind == shardmap.JobDelete {
 		n.Slot, n.Done = r.now.Slot, r.job.Done+r.now.Keys // what it had deleted before counts
+		c.counts[j.ID] = n.Done
 	} else {
 		n.Done = r.now.Keys
 	}
