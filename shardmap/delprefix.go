@@ -158,7 +158,11 @@ func deletePrefix(s *slotState, m *Map, _ *Command) Result {
 		}
 		looked++
 		last = append(last[:0], key...)
-		if d.UpTo > 0 && told(m, rec).version() > d.UpTo && !bug(bugPrefixNewer) {
+		if d.UpTo > 0 && rec.version() > d.UpTo && !bug(bugPrefixNewer) {
+			// The record is checked only where it stays. One that goes is not read beyond its key: its value is in no
+			// cache, and to check a million took a tenth of the time of their delete. A record whose version memory has
+			// made lower goes here alone, as by a del; the digests of the replicas tell.
+			told(m, rec)
 			at.next()
 			continue
 		}
