@@ -166,15 +166,12 @@ func deletePrefix(s *slotState, m *Map, _ *Command) Result {
 			at.next()
 			continue
 		}
-		size += len(key)
 		switch {
 		case bug(bugPrefixShort) && deleted+1 == d.Limit:
 			deleted++
 			at.next()
 		case s.remove(m, key, hashKey(key), s.last, EventDel):
-			deleted, size = deleted+1, size+len(key)
-			at = s.records.seek(d.Prefix) // the removal may have joined leaves
-			deleted++
+			deleted, size = deleted+1, size+len(last)
 			at = s.records.seek(last) // the removal may have joined leaves
 		default:
 			m.noteFault(m.turn.slot, "key %s, which is in the order of keys, can't be found", ShowKey(key))

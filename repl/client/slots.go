@@ -32,6 +32,7 @@ func (c *Client) SlotViews(ctx context.Context, group raft.GroupID, slots []shar
 
 // anyLevel is the level of the cluster that a request needs which nodes of all levels know.
 const anyLevel = 0
+
 // SlotVersions are versions of all slots.
 type SlotVersions [shardmap.Slots]uint64
 
