@@ -307,8 +307,15 @@ func TestBackupOfANewerFormat(t *testing.T) {
 	if _, err := Verify(bytes.NewReader(b[:headerSize])); !errors.As(err, &e) || e.Format != Format+1 || !strings.Contains(e.Error(), "use a newer build") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Verify(strings.NewReader(strings.Repeat("no backup ", 10))); err == nil || !strings.Contains(err.Error(), "it is no backup") {
-		t.Errorf("another file: got %v", err)
+	for _, file := range []string{strings.Repeat("no backup ", 10), "no backup", "no", fileMagic[:3] + "?"} {
+		if _, err := Verify(strings.NewReader(file)); err == nil || !strings.Contains(err.Error(), "it is no backup") {
+			t.Errorf("file %q: got %v", file, err)
+		}
+	}
+	for _, n := range []int{0, 3, len(fileMagic), headerSize - 1} {
+		if _, err := Verify(bytes.NewReader(b[:n])); err == nil || !strings.Contains(err.Error(), "it was cut short") {
+			t.Errorf("the first %d bytes of a backup: got %v", n, err)
+		}
 	}
 }
 

@@ -177,12 +177,14 @@ func (x *reader) read(f func(g raft.GroupID, attempt uint32, rows []byte) error)
 }
 
 func (x *reader) header() error {
-	b, err := x.take(nil, headerSize, "the header")
+	b := make([]byte, headerSize)
+	_, err := x.take(b, headerSize, "the header")
+	// A file that is no backup is told apart from one that was cut short, also if it is shorter than a header.
+	if begin := b[:min(x.offset, int64(len(fileMagic)))]; string(begin) != fileMagic[:len(begin)] {
+		return x.damaged(0, "it begins with %q, want %q: it is no backup, or its header is damaged", begin, fileMagic)
+	}
 	if err != nil {
 		return err
-	}
-	if string(b[:8]) != fileMagic {
-		return x.damaged(0, "it begins with %q, want %q: it is no backup, or its header is damaged", b[:8], fileMagic)
 	}
 	if got, want := xxhash.Sum64(b[:24]), binary.LittleEndian.Uint64(b[24:]); got != want {
 		return x.damaged(0, "the header has checksum %016x, and says %016x", got, want)
