@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -45,7 +44,7 @@ Prints: {"every":"off"|"24h","keep":N,"last":…,"file":…,"node":…,"next":�
 good backup and of the next one in RFC 3339, and without what there is not.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "every", DefaultText: "as it is", Usage: "take a backup `D` after the last good one: 1m to 720h, or off"},
-			&cli.StringFlag{Name: "keep", DefaultText: "as it is", Usage: "keep the newest `N` whole backups on all nodes together: 1 to 1000"},
+			&cli.IntFlag{Name: "keep", DefaultText: "as it is", Usage: "keep the newest `N` whole backups on all nodes together: 1 to 1000"},
 		},
 		Action: con.action(backupSchedule),
 	})
@@ -75,7 +74,7 @@ are an hour old. The plan names each file and its node, and wants --yes.
 
 With -o json one object for each file that was removed, as of "muster backup list".`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "keep", DefaultText: "that of the schedule", Usage: "keep the newest `N` whole backups on all nodes together: 1 to 1000"},
+			&cli.IntFlag{Name: "keep", DefaultText: "that of the schedule", Usage: "keep the newest `N` whole backups on all nodes together: 1 to 1000"},
 			yesFlag(),
 		},
 		Action: con.action(backupPrune),
@@ -113,8 +112,20 @@ type scheduleRow struct {
 	Next  string `json:"next,omitempty"` // RFC 3339
 }
 
+// wantKeep refuses a --keep that no cluster takes: before anything is asked, so that a command which sets more does
+// nothing then.
+func wantKeep(c *cli.Context) error {
+	if n := c.Int("keep"); c.IsSet("keep") && (n < 1 || n > 1000) {
+		return usagef("%s: --keep %d; want 1 to 1000", c.Command.HelpName, n)
+	}
+	return nil
+}
+
 func backupSchedule(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
+		return err
+	}
+	if err := wantKeep(c); err != nil {
 		return err
 	}
 	s, err := con.open(c, 1)
@@ -123,11 +134,11 @@ func backupSchedule(con *console, c *cli.Context) error {
 	}
 	defer s.close()
 	index := uint64(0)
-	for _, set := range []struct{ option, name string }{{"every", settingBackupEvery}, {"keep", settingBackupKeep}} {
+	for _, set := range []struct{ option, name, value string }{{"every", settingBackupEvery, c.String("every")}, {"keep", settingBackupKeep, number(c.Int("keep"))}} {
 		if !c.IsSet(set.option) {
 			continue
 		}
-		value := c.String(set.option)
+		value := set.value
 		if value == "" {
 			return usagef("%s: --%s is empty; want what muster setting list says of %s", c.Command.HelpName, set.option, set.name)
 		}
@@ -326,6 +337,9 @@ func backupPrune(con *console, c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
 	}
+	if err := wantKeep(c); err != nil {
+		return err
+	}
 	s, err := con.open(c, 1)
 	if err != nil {
 		return err
@@ -337,9 +351,7 @@ func backupPrune(con *console, c *cli.Context) error {
 	}
 	keep := t.BackupKeep()
 	if c.IsSet("keep") {
-		if keep, err = strconv.Atoi(c.String("keep")); err != nil || keep < 1 || keep > 1000 {
-			return usagef("%s: --keep %s; want 1 to 1000", c.Command.HelpName, shown([]byte(c.String("keep"))))
-		}
+		keep = c.Int("keep")
 	}
 	k, err := askBackups(c.Context, s, false)
 	if err != nil {

@@ -12,13 +12,13 @@ import (
 )
 
 const jobForm = `{"id":…,"kind":…,"state":"running"|"paused"|"done"|"cancelled"|"failed",
-"done":N,"total":N,"unit":"replicas"|"slots","bytes":N,"bytes_total":N,"node":NAME,"group":N,"why":…}`
+"done":N,"total":N,"unit":"replicas"|"slots"|"keys","bytes":N,"bytes_total":N,"node":NAME,"group":N,"file":…,"why":…}`
 
 func jobCommand(con *console) *cli.Command {
-	return noun(cli.Command{Name: "job", Usage: "look at the jobs, which move replicas and slots, and steer them"},
+	return noun(cli.Command{Name: "job", Usage: "look at the jobs, which move replicas and slots, delete keys and take backups, and steer them"},
 		verb(cli.Command{
 			Name: "list", Usage: "list the jobs: all that are unfinished, and the last ones that are finished",
-			Description: "A job survives its leader: its state is in the log of the meta group.\n\nWith -o json: [" + jobForm + "]; bytes, node, group and why are left out where there is none.",
+			Description: "A job survives its leader: its state is in the log of the meta group.\n\nWith -o json: [" + jobForm + "]; bytes, node, group, file and why are left out where there is none; file is that of a backup.",
 			Action:      con.action(jobList),
 		}),
 		verb(cli.Command{
