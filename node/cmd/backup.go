@@ -290,7 +290,7 @@ func backupShow(con *console, c *cli.Context) error {
 	if asJSON {
 		return con.printJSON(b)
 	}
-	if err := con.line("cluster %s (%s), by muster %s at %s: %d keys, %d services, %s", b.Cluster, b.ClusterID, b.Version, b.MadeAt.Format(time.RFC3339), b.Keys, b.Services, showBytes(b.Bytes)); err != nil {
+	if err := con.line("cluster %s (%s), by muster %s at %s: %s, %s, %s", b.Cluster, b.ClusterID, b.Version, b.MadeAt.Format(time.RFC3339), counted(int(b.Keys), "key"), counted(int(b.Services), "service"), showBytes(b.Bytes)); err != nil {
 		return err
 	}
 	t := newTable(con.out, "GROUP", "LOG ID", "SLOTS", "KEYS", "SERVICES", "BYTES")

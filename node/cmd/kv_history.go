@@ -114,7 +114,7 @@ func kvHistory(con *console, c *cli.Context) error {
 				return firstOnly(s, o.Local, err)
 			}
 			if count == 0 && v.Kept == 0 {
-				s.warnf("no versions are kept of key %s: no rule of the setting history fits it; see muster setting get history", shown(key))
+				s.warnf("no more versions are kept of key %s: no rule of the setting history fits it; see muster setting get history", shown(key))
 			}
 			count++
 			row := keyVersionRowOf(&v)
@@ -195,7 +195,7 @@ func versionAt(ctx context.Context, s *errand, key []byte, version uint64) (clie
 	if len(there) == 0 {
 		return client.Version{}, noVersions(key, 0)
 	}
-	return client.Version{}, withStatus(exitNotFound, "key %s: there is no version %d; there are %s; muster kv history lists them", shown(key), version, strings.Join(there, ", "))
+	return client.Version{}, withStatus(exitNotFound, "key %s: there is no version %d; want one of %s; muster kv history lists them", shown(key), version, strings.Join(there, ", "))
 }
 
 // versionsRow is what kv diff prints.

@@ -98,7 +98,7 @@ func TestHistoryOfAKey(t *testing.T) {
 		t.Errorf("a rollback to a delete says %s", r.Stderr)
 	}
 	r = run(4, "kv", "rollback", key, "999999999")
-	if !strings.Contains(r.Stderr, "there is no version 999999999; there are "+version(0)+", "+version(1)) {
+	if !strings.Contains(r.Stderr, "there is no version 999999999; want one of "+version(0)+", "+version(1)) {
 		t.Errorf("a rollback to no version says %s", r.Stderr)
 	}
 	run(clustertest.ExitDone, "kv", "rollback", key, version(2))
