@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// backupsWithin bounds how long a node reads files for one answer, below what a client waits. What it has not come to is
-	// told as not read, and read for a later one.
+	// backupsWithin bounds how long an answer waits for files to be read, below what a client waits. What was not read by then is
+	// told as not read; the reading goes on, and a later answer has it.
 	backupsWithin = 4 * time.Second
 	// pruneWithin bounds how long one node is asked for when files are pruned: it reads what it has not read yet.
 	pruneWithin = callTimeout
@@ -67,7 +67,7 @@ func (e *errandRunner) shelved(ctx context.Context, cluster string, q *wire.Back
 	ctx, cancel := context.WithTimeout(ctx, backupsWithin)
 	defer cancel()
 	var err error
-	a.Files, err = n.shelf.list(ctx, cluster, q.Verify)
+	a.Files, err = n.shelf.list(ctx, cluster, q.Verify, q.Only)
 	return a, err
 }
 

@@ -149,7 +149,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		ask: n.askFounder, askMember: n.askMember, invitations: make(chan struct{}, 1),
 	}
 	n.errands.wall = time.Now
-	n.shelf = shelf{fs: w.FS, dir: c.BackupDir, own: func() raft.NodeID { return n.self().Node }}
+	n.shelf = shelf{fs: w.FS, dir: c.BackupDir, own: func() raft.NodeID { return n.self().Node }, ctx: n.ctx, ended: &n.ended}
 	if n.shelf.dir == "" {
 		n.shelf.dir = path.Join(c.Data, "backups")
 	}

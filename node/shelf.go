@@ -30,10 +30,14 @@ type shelf struct {
 	fs  vfs.FS // not the watched one: a mount that hangs holds up backups alone
 	dir string
 	own func() raft.NodeID
+	// ctx ends with the node, and ended counts what it waits for.
+	ctx   context.Context
+	ended *sync.WaitGroup
 
 	mu      sync.Mutex
-	writing string          // guarded by mu: the name of the backup that is under way; empty: none is
-	read    map[string]read // guarded by mu: what was found when files were read last, by name
+	writing string                   // guarded by mu: the name of the backup that is under way; empty: none is
+	read    map[string]read          // guarded by mu: what was found when files were read last, by name
+	reading map[string]chan struct{} // guarded by mu: files that are read just now, by name; closed once that has ended
 }
 
 // read is what was found in a file when all of it was read.
@@ -159,6 +163,10 @@ func verifyFile(ctx context.Context, f vfs.File) (*backup.Manifest, error) {
 func (s *shelf) note(name string, r read) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteLocked(name, r)
+}
+
+func (s *shelf) noteLocked(name string, r read) {
 	if s.read == nil {
 		s.read = map[string]read{}
 	}
@@ -201,16 +209,24 @@ func (s *shelf) tidy(log *slog.Logger) {
 	}
 }
 
-// list tells of the backups of this cluster. verify reads all of each; without it that is done to those of which
-// nothing is known, and to none for longer than ctx.
-func (s *shelf) list(ctx context.Context, cluster string, verify bool) (rows []wire.BackupFile, err error) {
+// list tells of the backups of this cluster; of those of some names alone, if there are any. Those of which nothing is
+// known are read, but for no longer than ctx: one that takes longer is told as not read, and a later list has what was found. With verify
+// nothing is known of any when it begins.
+func (s *shelf) list(ctx context.Context, cluster string, verify bool, only []string) (rows []wire.BackupFile, err error) {
 	whole, rests, err := s.names(cluster)
 	if err != nil {
 		return nil, err
 	}
+	if len(only) > 0 {
+		others := func(name string) bool { return !slices.Contains(only, name) }
+		whole, rests = slices.DeleteFunc(whole, others), slices.DeleteFunc(rests, others)
+	}
+	if verify {
+		s.forget(whole)
+	}
 	slices.Reverse(whole) // the newest first: it counts most
 	for _, name := range whole {
-		row, err := s.look(ctx, name, verify)
+		row, err := s.look(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it went meanwhile
 		}
@@ -231,7 +247,7 @@ func (s *shelf) list(ctx context.Context, cluster string, verify bool) (rows []w
 }
 
 // look tells of one file.
-func (s *shelf) look(ctx context.Context, name string, verify bool) (row wire.BackupFile, err error) {
+func (s *shelf) look(ctx context.Context, name string) (row wire.BackupFile, err error) {
 	row.Name = name
 	made, _ := errands.FileTime(name)
 	row.Made = uint64(max(made, 0))
@@ -239,27 +255,19 @@ func (s *shelf) look(ctx context.Context, name string, verify bool) (row wire.Ba
 	if err != nil {
 		return row, err
 	}
-	defer f.Close()
 	size, err := f.Size()
+	f.Close()
 	if err != nil {
 		return row, err
 	}
 	row.Bytes = uint64(size)
-	s.mu.Lock()
-	known, ok := s.read[name]
-	s.mu.Unlock()
-	if !ok || known.size != size || verify {
-		m, err := verifyFile(ctx, f)
-		if ctx.Err() != nil {
-			if ok = ok && known.size == size && !verify; !ok {
-				return row, nil // nobody knows yet
-			}
-		} else {
-			if known = (read{size: size, manifest: m}); err != nil {
-				known.manifest, known.wrong = nil, err.Error()
-			}
-			s.note(name, known)
-		}
+	known, ok := s.known(name, size)
+	if !ok && ctx.Err() == nil {
+		s.readWhole(ctx, name)
+		known, ok = s.known(name, size)
+	}
+	if !ok {
+		return row, nil // nobody knows yet
 	}
 	if row.State = wire.BackupDamaged; known.manifest == nil {
 		row.Wrong = known.wrong
@@ -268,6 +276,68 @@ func (s *shelf) look(ctx context.Context, name string, verify bool) (row wire.Ba
 	row.State = wire.BackupWhole
 	row.Keys, row.Services, row.Groups = known.manifest.Keys(), known.manifest.Services(), uint64(len(known.manifest.Groups))
 	return row, nil
+}
+
+// known returns what was found in a file that has a size; false: nothing is known.
+func (s *shelf) known(name string, size int64) (r read, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok = s.read[name]
+	return r, ok && r.size == size
+}
+
+// forget forgets what was found in files, so that they are read again.
+func (s *shelf) forget(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		delete(s.read, name)
+	}
+}
+
+// readWhole has all of a file read and what is found noted, and waits for that for as long as ctx. The reading goes on
+// without it: a large file takes longer than an answer may, and would be begun again for each.
+func (s *shelf) readWhole(ctx context.Context, name string) {
+	s.mu.Lock()
+	done, under := s.reading[name]
+	if !under {
+		if s.reading == nil {
+			s.reading = map[string]chan struct{}{}
+		}
+		done = make(chan struct{})
+		s.reading[name] = done
+		s.ended.Go(func() {
+			found, ok := s.found(name)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if ok {
+				s.noteLocked(name, found)
+			}
+			delete(s.reading, name)
+			close(done)
+		})
+	}
+	s.mu.Unlock()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// found reads all of a file; false: it can't be opened, or the node ends.
+func (s *shelf) found(name string) (r read, ok bool) {
+	f, err := s.fs.Open(path.Join(s.dir, name))
+	if err != nil {
+		return r, false
+	}
+	defer f.Close()
+	if r.size, err = f.Size(); err != nil {
+		return r, false
+	}
+	if r.manifest, err = verifyFile(s.ctx, f); err != nil {
+		r.manifest, r.wrong = nil, err.Error()
+	}
+	return r, s.ctx.Err() == nil
 }
 
 // remove removes backups of this cluster, and rests that this node has left.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path"
 	"strings"
+	"sync"
 	"testing"
 
 	"muster/logstore/vfs"
@@ -21,7 +22,7 @@ const shelfDir = "/backups"
 
 // shelfOf is the shelf of a node on a disk.
 func shelfOf(disk vfs.FS, node raft.NodeID) *shelf {
-	return &shelf{fs: disk, dir: shelfDir, own: func() raft.NodeID { return node }}
+	return &shelf{fs: disk, dir: shelfDir, own: func() raft.NodeID { return node }, ctx: context.Background(), ended: new(sync.WaitGroup)}
 }
 
 // emptyBackup writes a backup of a cluster without keys.
@@ -126,7 +127,7 @@ func TestShelfListsAndRemoves(t *testing.T) {
 	}
 	list := func(s *shelf, verify bool) string {
 		t.Helper()
-		rows, err := s.list(t.Context(), "shop", verify)
+		rows, err := s.list(t.Context(), "shop", verify, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +169,93 @@ func TestShelfListsAndRemoves(t *testing.T) {
 	if names := shelfNames(t, disk); len(names) != 2 {
 		t.Errorf("after a start there are %q", names)
 	}
-	if rows, err := shelfOf(vfs.NewMem(), 3).list(t.Context(), "shop", true); err != nil || len(rows) != 0 {
+	if rows, err := shelfOf(vfs.NewMem(), 3).list(t.Context(), "shop", true, nil); err != nil || len(rows) != 0 {
 		t.Errorf("of no directory: %+v, %v", rows, err)
+	}
+}
+
+// heldDisk is a disk whose files can't be read before let is closed.
+type heldDisk struct {
+	vfs.FS
+	begun chan struct{} // has one for each file of which reading begins
+	let   chan struct{}
+}
+
+// Open implements [vfs.FS].
+func (d *heldDisk) Open(name string) (vfs.File, error) {
+	f, err := d.FS.Open(name)
+	return &heldFile{File: f, disk: d}, err
+}
+
+type heldFile struct {
+	vfs.File
+	disk *heldDisk
+	told bool
+}
+
+// ReadAt implements [io.ReaderAt].
+func (f *heldFile) ReadAt(b []byte, at int64) (int, error) {
+	if !f.told {
+		f.told = true
+		f.disk.begun <- struct{}{}
+	}
+	<-f.disk.let
+	return f.File.ReadAt(b, at)
+}
+
+// A file that takes longer to read than an answer may take is read once, and a later answer tells what was found: else no node would
+// ever know of a large backup whether it is whole. A node that was asked to read its files again tells of none from before.
+func TestShelfReadsOn(t *testing.T) {
+	disk := &heldDisk{FS: vfs.NewMem(), begun: make(chan struct{}, 9), let: make(chan struct{})}
+	name, other := errands.FileName("shop", 1796040000), errands.FileName("shop", 1796040001)
+	for _, name := range []string{name, other} {
+		if _, _, err := shelfOf(disk.FS, 3).write(t.Context(), name, emptyBackup); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := shelfOf(disk, 3)
+	states := func(ctx context.Context, verify bool, only ...string) (told []wire.BackupState) {
+		t.Helper()
+		rows, err := s.list(ctx, "shop", verify, only)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rows {
+			told = append(told, r.State)
+		}
+		return told
+	}
+	for range 3 {
+		short, end := context.WithCancel(t.Context())
+		answered := make(chan []wire.BackupState)
+		go func() { answered <- states(short, false, name) }()
+		if len(disk.begun) == 0 {
+			disk.begun <- <-disk.begun // once it reads
+		}
+		end()
+		if got := <-answered; len(got) != 1 || got[0] != wire.BackupUnread {
+			t.Fatalf("before it was read it is told as %v", got)
+		}
+	}
+	close(disk.let)
+	s.ended.Wait()
+	if got := states(t.Context(), false, name); got[0] != wire.BackupWhole || len(disk.begun) != 1 {
+		t.Errorf("it is told as %v, and was begun to be read %d times, want once", got, len(disk.begun))
+	}
+	f, err := disk.FS.Open(path.Join(shelfDir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{0}, 32); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	over, end := context.WithCancel(t.Context())
+	end()
+	if got := states(over, true, name); got[0] != wire.BackupUnread {
+		t.Errorf("asked to read it again, without the time for it, it is told as %v", got)
+	}
+	if got := states(t.Context(), false); len(got) != 2 || got[0] != wire.BackupWhole || got[1] != wire.BackupDamaged {
+		t.Errorf("after a flip they are told as %v", got)
 	}
 }

@@ -10,14 +10,16 @@ import (
 // BackupFilesMax bounds the files that one frame tells of, or has removed.
 const BackupFilesMax = 2048
 
-// Backups asks a node which backups of its cluster it has in its directory: [verify, [name, …]].
+// Backups asks a node which backups of its cluster it has in its directory: [verify, [name, …], [name, …]].
 type Backups struct {
-	// Verify has the node read all of each file again. Without it the node does that only to files that it has not
-	// read since it was started.
+	// Verify has the node forget what it has found in the files, and read all of each again. Without it the node does that only to
+	// files that it has not read since it was started, or since the last Verify.
 	Verify bool
 	// Remove are names of files that are removed before. Those which are no backups of the cluster stay, and absent ones
 	// are no error.
 	Remove []string
+	// Only are names of files of which alone it tells, and which alone it reads again; empty: all.
+	Only []string
 }
 
 // BackupState is what a node knows of a file. Numbers are for ever.
@@ -53,9 +55,10 @@ type BackupsAnswer struct {
 }
 
 func (m *Backups) fields(f *fields) {
-	f.exactly(2, func() {
+	f.exactly(3, func() {
 		f.flag("verify", &m.Verify)
 		list(f, "remove", &m.Remove, 1, func(f *fields, name *string) { f.text("name", name) })
+		list(f, "only", &m.Only, 1, func(f *fields, name *string) { f.text("name", name) })
 	})
 }
 
@@ -87,12 +90,20 @@ func (m *Backups) Read(body []byte) error {
 	if err := readFields(body, m); err != nil {
 		return err
 	}
-	if n := len(m.Remove); n > BackupFilesMax {
-		return fmt.Errorf("field remove: %d names; want %d at most", n, BackupFilesMax)
+	if err := checkBackupNames("remove", m.Remove); err != nil {
+		return err
 	}
-	for _, name := range m.Remove {
+	return checkBackupNames("only", m.Only)
+}
+
+// checkBackupNames checks the names in a field of a [Backups].
+func checkBackupNames(field string, names []string) error {
+	if n := len(names); n > BackupFilesMax {
+		return fmt.Errorf("field %s: %d names; want %d at most", field, n, BackupFilesMax)
+	}
+	for _, name := range names {
 		if n := len(name); n == 0 || n > shardmap.TableTextMax {
-			return fmt.Errorf("field remove: a name of %d bytes; want 1 to %d", n, shardmap.TableTextMax)
+			return fmt.Errorf("field %s: a name of %d bytes; want 1 to %d", field, n, shardmap.TableTextMax)
 		}
 	}
 	return nil

@@ -255,6 +255,9 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		for i := range q.Remove {
 			q.Remove[i] = fmt.Sprintf("f%.20x", q.Remove[i])
 		}
+		for i := range q.Only {
+			q.Only[i] = fmt.Sprintf("f%.20x", q.Only[i])
+		}
 	},
 	wire.TypeUsage: func(b wire.Body) {
 		u := b.(*wire.Usage)
