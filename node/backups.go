@@ -97,7 +97,7 @@ func (e *errandRunner) pruneBackups(keep int) {
 		if o.Role != shardmap.NodeServer {
 			continue
 		}
-		a, err := e.lookAtBackups(t, o.ID)
+		a, err := e.lookAtBackups(t, o.ID, wire.Backups{})
 		if err != nil {
 			n.log.Info("backups of a node not pruned", "node", o.Name, "err", err)
 			continue
@@ -105,7 +105,15 @@ func (e *errandRunner) pruneBackups(keep int) {
 		files = append(files, FilesOf(a)...)
 	}
 	gone := map[raft.NodeID][]string{}
-	for _, f := range errands.Superfluous(files, keep, now) {
+	again := func(f errands.File) errands.FileState {
+		a, err := e.lookAtBackups(t, f.Node, wire.Backups{Verify: true, Only: []string{f.Name}})
+		if err != nil {
+			n.log.Info("backup not read again", "node", f.Node, "file", f.Name, "err", err)
+			return errands.FileUnknown
+		}
+		return StateOf(a, f.Name)
+	}
+	for _, f := range errands.Prunable(files, keep, now, again) {
 		gone[f.Node] = append(gone[f.Node], f.Name)
 	}
 	for to, names := range gone {
@@ -120,13 +128,14 @@ func (e *errandRunner) pruneBackups(keep int) {
 	}
 }
 
-// lookAtBackups asks a server for its backups until it has read all of them.
-func (e *errandRunner) lookAtBackups(t *shardmap.Table, to raft.NodeID) (a *wire.BackupsAnswer, err error) {
+// lookAtBackups asks a server for its backups until it has read all that it was asked for.
+func (e *errandRunner) lookAtBackups(t *shardmap.Table, to raft.NodeID, q wire.Backups) (a *wire.BackupsAnswer, err error) {
 	n := e.node
 	for range pruneLooks {
 		ctx, cancel := context.WithTimeout(n.ctx, pruneWithin)
-		a, err = e.askBackups(ctx, t, to, &wire.Backups{})
+		a, err = e.askBackups(ctx, t, to, &q)
 		cancel()
+		q.Verify = false // it goes on with that
 		unread := err == nil && slices.ContainsFunc(a.Files, func(f wire.BackupFile) bool { return f.State == wire.BackupUnread })
 		if err != nil || !unread {
 			return a, err
@@ -135,7 +144,7 @@ func (e *errandRunner) lookAtBackups(t *shardmap.Table, to raft.NodeID) (a *wire
 	return a, nil
 }
 
-// FilesOf is what a node has answered, as [errands.Superfluous] takes it.
+// FilesOf is what a node has answered, as [errands.Prunable] takes it.
 func FilesOf(a *wire.BackupsAnswer) (files []errands.File) {
 	states := map[wire.BackupState]errands.FileState{wire.BackupWhole: errands.FileWhole, wire.BackupDamaged: errands.FileDamaged, wire.BackupTorn: errands.FileTorn}
 	for i := range a.Files {
@@ -143,4 +152,14 @@ func FilesOf(a *wire.BackupsAnswer) (files []errands.File) {
 		files = append(files, errands.File{Node: a.Node, Name: f.Name, State: states[f.State], Changed: int64(f.Made)})
 	}
 	return files
+}
+
+// StateOf is what a node has answered of one of its files; [errands.FileUnknown] if it has none of that name.
+func StateOf(a *wire.BackupsAnswer, name string) errands.FileState {
+	for _, f := range FilesOf(a) {
+		if f.Name == name {
+			return f.State
+		}
+	}
+	return errands.FileUnknown
 }

@@ -245,24 +245,50 @@ func askBackups(ctx context.Context, s *errand, verify bool) (*keptBackups, erro
 	return k, nil
 }
 
-// ask asks a server until it has read what it has.
+// ask asks a server for its files until it has read them.
 func (k *keptBackups) ask(ctx context.Context, n *shardmap.TableNode, q wire.Backups) error {
+	a, err := k.look(ctx, n, q)
+	if err == nil {
+		k.answers[n.ID] = a
+	}
+	return err
+}
+
+// look asks a server until it has read what it was asked for.
+func (k *keptBackups) look(ctx context.Context, n *shardmap.TableNode, q wire.Backups) (a *wire.BackupsAnswer, err error) {
 	ends := time.Now().Add(k.timeout)
 	for {
-		var a *wire.BackupsAnswer
-		err := k.with(ctx, func(ctx context.Context) (err error) {
+		err = k.with(ctx, func(ctx context.Context) (err error) {
 			a, err = k.client.Backups(ctx, n.Addr, q)
 			return err
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		k.answers[n.ID] = a
 		if !slices.ContainsFunc(a.Files, func(f wire.BackupFile) bool { return f.State == wire.BackupUnread }) || time.Now().After(ends) {
-			return nil
+			return a, nil
 		}
-		q = wire.Backups{} // what it has read it knows
+		q = wire.Backups{Only: q.Only} // it goes on with what it was to read
 	}
+}
+
+// again has a file read anew.
+func (k *keptBackups) again(ctx context.Context, f errands.File) errands.FileState {
+	i := slices.IndexFunc(k.servers, func(n shardmap.TableNode) bool { return n.ID == f.Node })
+	n := &k.servers[i]
+	a, err := k.look(ctx, n, wire.Backups{Verify: true, Only: []string{f.Name}})
+	if err != nil {
+		k.sayf("%s on %s counts for none: %s", f.Name, n.Name, oneLine(err))
+		return errands.FileUnknown
+	}
+	state := node.StateOf(a, f.Name)
+	switch state {
+	case errands.FileUnknown:
+		k.sayf("%s on %s counts for none: it is still being read; try again later", f.Name, n.Name)
+	case errands.FileDamaged:
+		k.sayf("%s on %s counts for none: %s", f.Name, n.Name, a.Files[0].Wrong)
+	}
+	return state
 }
 
 // rows are the files that are wanted, by node and then by name.
@@ -362,7 +388,7 @@ func backupPrune(con *console, c *cli.Context) error {
 		files = append(files, node.FilesOf(a)...)
 	}
 	gone := map[raft.NodeID][]string{}
-	for _, f := range errands.Superfluous(files, keep, time.Now().Unix()) {
+	for _, f := range errands.Prunable(files, keep, time.Now().Unix(), func(f errands.File) errands.FileState { return k.again(c.Context, f) }) {
 		gone[f.Node] = append(gone[f.Node], f.Name)
 	}
 	rows := k.rows(func(at raft.NodeID, name string) bool { return slices.Contains(gone[at], name) })

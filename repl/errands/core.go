@@ -47,7 +47,7 @@ const (
 	Start                         // do the errand of Job, under Number; of a delete learn the slots' last versions, and wait for its Send
 	Send                          // delete what the delete under Number found there, and nothing newer
 	Stop                          // end what was started under Number
-	Prune                         // remove the files that [Superfluous] names for Keep
+	Prune                         // remove the files that [Prunable] names for Keep
 )
 
 var actionNames = [...]string{Propose: "propose", Start: "start", Send: "send", Stop: "stop", Prune: "prune"}

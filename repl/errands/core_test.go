@@ -441,6 +441,48 @@ func TestSuperfluous(t *testing.T) {
 	}
 }
 
+// prunableWrong returns what is wrong with what goes where files that were whole are damaged by now, or "".
+func prunableWrong() string {
+	name := func(hour int64) string { return FileName("shop", hour*3600) }
+	files := []File{{1, name(7), FileWhole, 0}, {2, name(8), FileWhole, 0}, {3, name(9), FileWhole, 0}, {1, PartName(name(9), 1), FileTorn, 0}}
+	for damaged, want := range map[int64]string{
+		0: "7 8", 8: "7 8", 7: "7 8",
+		9: "7", // it counts for none, and is newer than what stays
+	} {
+		read := 0
+		var got []string
+		for _, f := range Prunable(files, 1, 99*3600, func(f File) FileState {
+			if read++; f.Name == name(damaged) {
+				return FileDamaged
+			}
+			return FileWhole
+		}) {
+			if at, ok := FileTime(f.Name); ok {
+				got = append(got, fmt.Sprint(at/3600))
+			}
+		}
+		if s := strings.Join(got, " "); s != want || read == 0 {
+			return fmt.Sprintf("with that of %d damaged after it was read, those of %q go, want %q; %d files were read again", damaged, s, want, read)
+		}
+	}
+	unreadable := func(File) FileState { return FileUnknown }
+	for _, f := range Prunable(files, 1, 99*3600, unreadable) {
+		if f.State != FileTorn {
+			return "where none can be read again " + f.Name + " goes"
+		}
+	}
+	if files[2].State != FileWhole {
+		return "the caller's files are changed"
+	}
+	return ""
+}
+
+func TestPrunable(t *testing.T) {
+	if wrong := prunableWrong(); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
 func TestFileNames(t *testing.T) {
 	for cluster, want := range map[string]string{
 		"shop": "muster-shop-20261130T120000Z.backup", "": "muster--20261130T120000Z.backup", "a/b c.ü": "muster-a_b_c__-20261130T120000Z.backup",

@@ -17,6 +17,7 @@ func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
 	for name, find := range map[string]func() string{
 		"errand by two leaders": worlds, bugSentUntaken: worlds, "damaged backup counted": pruneWrong, "prune of the last good backup": pruneWrong, "part of a running backup removed": pruneWrong,
+		"last good backup not read again": prunableWrong,
 	} {
 		SetBug(name)
 		wrong := find()

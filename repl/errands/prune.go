@@ -70,6 +70,28 @@ func Superfluous(files []File, keep int, now int64) (list []File) {
 	return list
 }
 
+// Prunable returns what [Superfluous] does, and makes sure first that a good one is left: a file that was whole when it was read
+// last may be damaged by now. Before it returns a backup it has again read the newest whole file anew; again returns what that found. One
+// that is not whole any more, or that could not be read, counts for none, and the next one is read.
+func Prunable(files []File, keep int, now int64, again func(File) FileState) []File {
+	files = slices.Clone(files)
+	for {
+		list := Superfluous(files, keep, now)
+		newest := -1
+		for i, f := range files {
+			if _, ok := FileTime(f.Name); ok && f.State == FileWhole && (newest < 0 || newestFirst(f.Name, files[newest].Name) < 0) {
+				newest = i
+			}
+		}
+		if newest < 0 || !slices.ContainsFunc(list, func(f File) bool { return f.State != FileTorn }) || bug("last good backup not read again") {
+			return list
+		}
+		if files[newest].State = again(files[newest]); files[newest].State == FileWhole {
+			return list
+		}
+	}
+}
+
 // isPart reports whether what stands before [PartEnd] is the name of a backup and the id of a node.
 func isPart(name string) bool {
 	whole, node, ok := strings.Cut(name, FileEnd+".")
