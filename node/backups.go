@@ -42,16 +42,22 @@ func takeBackups(c *connection, h wire.Header, r repl.Reply, body []byte) {
 		if len(q.Remove) > 0 {
 			e := (*wire.Error)(nil)
 			if err != nil {
-				e = wire.Unavailable("backups of node "+c.node.name, err.Error())
+				e = unreadable(c.node, err)
 			}
 			c.node.trail.done(c, wire.TypeBackups, fmt.Sprintf("remove %d files", len(q.Remove)), 0, e)
 		}
 		if err != nil {
-			c.refuse(r, wire.Unavailable("backups of node "+c.node.name, err.Error()))
+			c.refuse(r, unreadable(c.node, err))
 			return
 		}
 		c.answerNow(r, wire.TypeBackupsAnswer, a.Append(nil))
 	})
+}
+
+// unreadable refuses to tell of backups whose directory can't be used. Asking again does not help: a person has to
+// see to it first.
+func unreadable(n *Node, err error) *wire.Error {
+	return wire.BadRequest("backups of node "+n.name, err.Error(), "see to "+n.shelf.dir+" on its host, or have it name another directory with serve --backup-dir")
 }
 
 // shelved is what this node answers to a [wire.Backups].

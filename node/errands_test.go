@@ -15,6 +15,7 @@ import (
 
 	"muster/repl/client"
 	"muster/repl/client/home"
+	"muster/repl/errands"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -259,6 +260,25 @@ func TestJobTakesBackups(t *testing.T) {
 	for _, name := range backupFiles(nodes) {
 		if !strings.HasSuffix(name, ".backup") {
 			t.Errorf("left behind: %s", name)
+		}
+	}
+}
+
+// A node whose directory of backups can't be read says so and why, at once: asked again and again until the time is up, it would be
+// taken for one that does not answer.
+func TestUnreadableBackups(t *testing.T) {
+	t.Parallel()
+	nodes := founders(t, 1, defaultLimits())
+	cl := libraryOf(t, nodes)
+	r := nodes[0]
+	if err := os.WriteFile(r.node.shelf.dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, q := range map[string]wire.Backups{"list": {}, "remove": {Remove: []string{errands.FileName("shop", 1796040000)}}} {
+		_, err := cl.Backups(t.Context(), r.addr, q)
+		var refusal *wire.Error
+		if !errors.As(err, &refusal) || refusal.Retry() != wire.RetryNever || !strings.Contains(err.Error(), "see to "+r.node.shelf.dir) {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }
