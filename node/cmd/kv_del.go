@@ -42,6 +42,9 @@ func kvDel(con *console, c *cli.Context) error {
 	if c.IsSet("prefix") {
 		return kvDelPrefix(con, c)
 	}
+	if c.Bool("no-wait") {
+		return usagef("muster kv del: --%s and keys, which no job deletes; leave it out, or give --prefix", "no-wait")
+	}
 	keys, err := keysOf(c)
 	if err != nil {
 		return err
@@ -104,6 +107,14 @@ func counted(n int, one string) string {
 	return fmt.Sprintf("%d %ss", n, one)
 }
 
+// whichKeys names the keys that begin with a prefix. An empty one may be the slip of a script.
+func whichKeys(prefix []byte) string {
+	if len(prefix) == 0 {
+		return "every key of the cluster, for the prefix is empty"
+	}
+	return "all keys that begin with " + shown(prefix)
+}
+
 func kvDelPrefix(con *console, c *cli.Context) error {
 	prefix := []byte(c.String("prefix"))
 	if n := c.Args().Len(); n > 0 {
@@ -127,7 +138,7 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 		return d.print()
 	}
 	s.propose(&proposal{lines: []string{
-		fmt.Sprintf("plan to delete all keys that begin with %s: %s in %s of %s", shown(prefix), counted(p.keys, "key"), counted(len(p.slots), "slot"), counted(len(p.groups), "group")),
+		fmt.Sprintf("plan to delete %s: %s in %s of %s", whichKeys(prefix), counted(p.keys, "key"), counted(len(p.slots), "slot"), counted(len(p.groups), "group")),
 		fmt.Sprintf("  the first is %s, the last %s", shown(p.first), shown(p.last)),
 	}, binds: [][]byte{p.all.Sum(nil)}})
 	if consentOf(c) != consentGiven && !s.agrees(c.Context) {

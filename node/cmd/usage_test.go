@@ -82,6 +82,7 @@ func TestUsage(t *testing.T) {
 		{"kv get a --max-stale 2h", "muster kv get: --max-stale 2h0m0s; want 1ms to 1h"},
 		{"kv get a --max-stale 2s --read local", "muster kv get: --max-stale and --read contradict each other; give one"},
 		{"kv del", "muster kv del: an argument is missing; want muster kv del K… | --prefix P"},
+		{"kv del a --no-wait", "muster kv del: --no-wait and keys, which no job deletes; leave it out, or give --prefix"},
 		{"kv del a --prefix b", "muster kv del: --prefix and 1 keys; give the one or the other"},
 		{"kv incr", "muster kv incr: an argument is missing; want muster kv incr K [N]"},
 		{"kv incr a x", `muster kv incr: N is "x"; want a whole number of 64 bits`},
