@@ -63,7 +63,7 @@ func tableFindings(t *shardmap.Table) (list []wire.DoctorFinding) {
 	return list
 }
 
-// failedBackup tells of a backup of the schedule that has failed, until there is a good one.
+// failedBackup returns the failure of the last backup of the schedule, until there is a good one.
 func failedBackup(t *shardmap.Table) []wire.Problem {
 	_, last := t.LastBackup()
 	if last.State != shardmap.JobFailed || !last.Errand.Scheduled {

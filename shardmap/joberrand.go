@@ -21,7 +21,7 @@ type Errand struct {
 	// At is when Node began to write File, or took a JobDelete up, by its clock, in Unix seconds. Of a JobDelete it grows
 	// each time, if need be ahead of the clock, so that a Start knows its own note.
 	At int64
-	// Slot: a JobDelete has left no key with the prefix in the slots below it. Who takes it up goes on there.
+	// Slot: a JobDelete has left no key with the prefix in the slots below it. The next leader continues there.
 	Slot Slot // Slots at most
 	// Scheduled: the schedule wanted the backup, and no person.
 	Scheduled bool
@@ -32,14 +32,14 @@ type Errand struct {
 //	[prefix, keys, scheduled, after]
 type ErrandAsks struct {
 	Prefix string // of a JobDelete; at most KeyMax bytes, any
-	Keys   uint64 // how many it is about, as far as the one knows who asks
+	Keys   uint64 // how many it is about, as far as the sender knows
 	// Scheduled: the leader's schedule wants a JobBackup because it is due After that job, the last
 	// backup; 0: there was none. It is refused if there is a later one by now.
 	Scheduled bool
 	After     uint64
 }
 
-// NoteErrand says how far an unfinished errand is or, with a state that is finished, that it has
+// NoteErrand records how far an unfinished errand is or, with a state that is finished, that it has
 // ended:
 //
 //	[id, state, node, file, at, slot, done, total, bytes, why]
@@ -83,7 +83,7 @@ func (t *Table) LastBackup() (good, last Job) {
 	return good, last
 }
 
-// BareJobs returns jobs without what they tell of keys: the prefixes that are deleted.
+// BareJobs returns jobs without the prefixes that they delete, which tell what keys there are.
 func BareJobs(jobs []Job) []Job {
 	bare := slices.Clone(jobs)
 	for i := range bare {
@@ -166,7 +166,7 @@ func readErrand(r *tableReader) (e Errand) {
 	return e
 }
 
-// checkErrand says why what the job has of an errand can't stand in a table.
+// checkErrand returns why a table can't have what the job has of an errand.
 func (j *Job) checkErrand() error {
 	e := &j.Errand
 	switch {

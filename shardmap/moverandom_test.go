@@ -688,11 +688,8 @@ func TestMovesAreLikeModel(t *testing.T) {
 	}
 	// A run in which something never happens shows nothing about it.
 	for _, what := range []string{
-		"chunk done", "chunk marked", "chunk behind", "chunk unfit", "chunk known",
-		"seal done", "seal marked", "seal unfit", "seal not empty", "seal known",
-		"takeover done", "takeover marked", "takeover unfit", "takeover known",
-		"refuse done", "refuse marked", "refuse known", "cancel done", "cancel marked", "cancel unfit",
-		"unseal done", "unseal marked", "unseal unfit", "drop done", "drop marked", "drop unfit",
+		"chunk done", "chunk marked", "chunk behind", "chunk unfit", "chunk known", "seal done", "seal marked", "seal unfit", "seal not empty", "seal known",
+		"takeover done", "takeover marked", "takeover unfit", "takeover known", "refuse done", "refuse marked", "refuse known", "cancel done", "cancel marked", "cancel unfit", "unseal done", "unseal marked", "unseal unfit", "drop done", "drop marked", "drop unfit",
 		"forget done", "forget known", "forget unfit", "ended true", "versions",
 	} {
 		if all[what] < 10 {

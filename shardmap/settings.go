@@ -85,8 +85,10 @@ const (
 	// A backup reads all that the cluster has: more often than that it would do little else.
 	backupEveryMin = time.Minute
 	backupEveryMax = 720 * time.Hour
-	backupKeepMax  = 1000
 )
+
+// BackupKeepMax bounds how many whole backups are kept: each is read when old ones are removed.
+const BackupKeepMax = 1000
 
 // settingRows are the settings, in the order in which they are shown.
 var settingRows = [...]SettingRow{
@@ -396,7 +398,7 @@ func takesBackupEvery(value string) bool {
 
 func takesBackupKeep(value string) bool {
 	n, err := readCount(value)
-	return err == nil && n >= 1 && n <= backupKeepMax
+	return err == nil && n >= 1 && n <= BackupKeepMax
 }
 
 func takesBalance(value string) bool { return value == "on" || value == "off" }

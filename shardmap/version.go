@@ -35,8 +35,8 @@ import (
 //	52       the value
 //
 // The newest version of a key that is there has no value and no end: the key has the value. When the
-// key changes, the record gets the value that is replaced, and an end: a version grows old from the
-// time on at which it was replaced, and a delete from when it was made. So a key that was never
+// key changes, the record gets the value that is replaced, and an end: a version ages from the
+// moment at which it was replaced, and a delete from when it was made. So a key that was never
 // changed again keeps its newest version for ever, and nothing outlives a deleted key by more than the
 // rule's age.
 //
@@ -77,7 +77,7 @@ type VersionHow uint8
 const (
 	VersionSet     VersionHow = 1 // the key got the value
 	VersionDeleted VersionHow = 2 // a command deleted the key, or revoked its lease
-	VersionExpired VersionHow = 3 // its time was over, or that of its lease
+	VersionExpired VersionHow = 3 // its time had passed, or that of its lease
 )
 
 func (h VersionHow) String() string {
@@ -242,7 +242,7 @@ func (at *keyVersions) newest() record {
 	return c.previous()
 }
 
-// keepVersion takes note that a key changes, before it does: was is its record, nil if it is not there, and
+// keepVersion records that a key changes, before it does: was is its record, nil if it is not there, and
 // version the one that it gets.
 func keepVersion(s *slotState, m *Map, key []byte, was record, version uint64, how VersionHow) {
 	k := &m.keeping
@@ -260,7 +260,7 @@ func keepVersion(s *slotState, m *Map, key []byte, was record, version uint64, h
 	end := ending{endsAt, uint64(s.time(m.turn.now).after(uint64(rule.Age)))}
 	at, name := versionsOf(&o.view, key, k.name)
 	newest, before, n := at.newest(), uint64(0), at.count()
-	// What the same entry has made nobody has seen, so it is no version of its own.
+	// Nobody has seen a version that the same entry has made, so it is no version of its own.
 	if newest != nil {
 		newest = told(m, newest)
 		v := versionRecord(newest.value())
@@ -316,7 +316,7 @@ func notNil(b []byte) []byte {
 	return b
 }
 
-// putVersion puts the record of a version in its place.
+// putVersion writes the record of a version.
 func putVersion(s *slotState, m *Map, key []byte, version, before uint64, made *versionMade, value []byte, end ending) {
 	k := &m.keeping
 	k.name = appendVersionName(k.name[:0], key, version)
@@ -346,7 +346,7 @@ func unversioned(s *slotState, m *Map, o *store, key []byte) {
 type KeptVersion struct {
 	Version uint64
 	How     VersionHow
-	Value   []byte // nil if the key was deleted or has expired; good until the listing goes on
+	Value   []byte // nil if the key was deleted or has expired; good until f returns
 
 	// How it came about, if that is known: of a version from before the key had a rule it is not,
 	// and all of this is zero.
@@ -360,7 +360,7 @@ type KeptVersion struct {
 // VersionsOf calls f for the versions of a key that are older than before (0: all), the newest first:
 // at most so many, and no more than have so many bytes in their values, but one at least. It reports
 // whether there are more. A key that is there has its version shown, whether or not it has a rule. now
-// is the group's time. is says that the slot is not served here, else it is Present. The goroutine that
+// is the group's time. is reports whether the slot is served here: then it is Present. The goroutine that
 // applies calls it, between two entries.
 func VersionsOf(m *Map, key []byte, before uint64, now raft.GroupTime, most, size int, f func(v *KeptVersion)) (more bool, is Presence) {
 	s, hash := locate(key)
@@ -386,7 +386,7 @@ func VersionsOf(m *Map, key []byte, before uint64, now raft.GroupTime, most, siz
 	if o = st.kind(KindVersion); o == nil {
 		o = new(store)
 	}
-	at, name := versionsOf(&o.view, key, nil)
+	at, _ := versionsOf(&o.view, key, nil)
 	n := at.count()
 	if rec != nil && rec.version() < before {
 		newest := at.newest()
@@ -420,6 +420,5 @@ func VersionsOf(m *Map, key []byte, before uint64, now raft.GroupTime, most, siz
 			return more, Present
 		}
 	}
-	_ = name
 	return false, Present
 }

@@ -16,10 +16,10 @@ import (
 	"muster/shardmap/pack"
 )
 
-// Which keys keep their versions is a setting of the cluster, and what an entry does must not follow
+// A setting of the cluster says which keys keep their versions, but what an entry does must not follow
 // from the table, which each replica has at another moment. So the leader of each group puts the rules
 // into the group's log whenever they differ from those that the group has, as it does with a level
-// (raise.go), and a group goes by its own: they are part of its state.
+// (raise.go), and a group follows its own: they are part of its state.
 
 // Limits of the rules.
 const (
@@ -49,7 +49,7 @@ type VersionRules []VersionRule
 //	conf/=20/720h app/=5
 //
 // A prefix has a space, "=", "%" and whatever does not print as % and two hexadecimal digits. "off", or
-// no text, is no rule. An error names the rule and says what would be right.
+// no text, is no rule. An error names the rule and what would be right.
 func ReadVersionRules(text string) (VersionRules, error) {
 	if text == "" || text == "off" {
 		return nil, nil

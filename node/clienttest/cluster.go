@@ -210,7 +210,7 @@ func (c *Cluster) Options() client.Options {
 func (c *Cluster) Client() *client.Client { return c.client }
 
 // Ready waits until each node that was not stopped says that all is well. No node says so while another one is away,
-// but it takes a node a second or two to find that out. The error says what is not well.
+// but it takes a node a second or two to notice that. The error names what is not well.
 func (c *Cluster) Ready(ctx context.Context) error {
 	if c.user != nil { // the client would remember for a second that there is nothing to show
 		select {

@@ -221,7 +221,7 @@ func TestRefused(t *testing.T) {
 }
 
 // A node that is killed leaves no note of a clean stop, answers nothing any more, and is back with all that it had once it is
-// started again, while programs that write lose no acknowledged write. One would doubt it: it ends in a process that goes on.
+// started again, while programs that write lose no acknowledged write. One would doubt it: the process continues.
 func TestNodesDieAndStart(t *testing.T) {
 	c := clienttest.StartCluster(t, 3)
 	ctx := within(t)
@@ -253,18 +253,18 @@ func TestNodesDieAndStart(t *testing.T) {
 		defer mu.Unlock()
 		return len(acknowledged)
 	}
-	goOn := func() { // waits until more is acknowledged
+	writeMore := func() { // waits until more is acknowledged
 		t.Helper()
 		for due := count() + 200; count() < due; {
 			select {
 			case <-more:
 			case <-ctx.Done():
-				t.Fatal("writes do not go on")
+				t.Fatal("no write is acknowledged any more")
 			}
 		}
 	}
 	for i := range c.Endpoints() {
-		goOn()
+		writeMore()
 		if err := c.KillNode(i); err != nil {
 			t.Error(err)
 		}
@@ -278,7 +278,7 @@ func TestNodesDieAndStart(t *testing.T) {
 			conn.Close()
 			t.Errorf("node %d still listens", i+1)
 		}
-		goOn()
+		writeMore()
 		if err := c.StartNode(i); err != nil {
 			t.Fatal(err)
 		}

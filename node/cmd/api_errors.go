@@ -97,7 +97,7 @@ func (rt *apiRoute) apiErrorOf(err error) *apiError {
 func unknownUser(err error) *apiError {
 	rt := &apiRoute{apiRow: apiRow{command: "request"}}
 	e := rt.apiErrorOf(err)
-	if hasCode(err, wire.CodeUnauthorized) {
+	if isDenied(err) {
 		e.status = http.StatusUnauthorized
 	}
 	return e

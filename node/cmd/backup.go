@@ -89,7 +89,7 @@ func backupTake(con *console, c *cli.Context) error {
 	if c.Args().First() == toOutput {
 		return backupStream(con, c)
 	}
-	f, err := newBackupFile(c.Command.HelpName, c.Args().First(), c.Bool("force"))
+	f, err := newBackupFile(c)
 	if err != nil {
 		return err
 	}
@@ -117,11 +117,13 @@ type backupFile struct {
 // partialEnd is what a backup is called by that is not whole, behind its name.
 const partialEnd = ".partial"
 
-func newBackupFile(command, name string, force bool) (*backupFile, error) {
+// newBackupFile begins the file that backup take names.
+func newBackupFile(c *cli.Context) (*backupFile, error) {
+	name := c.Args().First()
 	if name == "" {
-		return nil, usagef("%s: FILE %q: want the name of a file, or - for standard output", command, name)
+		return nil, usagef("%s: FILE %q: want the name of a file, or - for standard output", c.Command.HelpName, name)
 	}
-	b := &backupFile{name: name, partial: name + partialEnd, force: force}
+	b := &backupFile{name: name, partial: name + partialEnd, force: c.Bool("force")}
 	if err := b.free(); err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func backupRunCommand(con *console) *cli.Command {
 		Name: "run", Usage: "have a node take a backup now, into its directory of backups",
 		Description: `A job takes it: of the same as "muster backup take", by the node that leads the meta group, into
 the directory that "serve --backup-dir" names there. The file has its name once it is synced and
-was read back. Afterwards the oldest go that "muster backup schedule" wants to go.
+was read back. Afterwards the oldest go, as "muster backup schedule" says how many stay.
 
 With -o json: ` + jobForm,
 		Flags:  []cli.Flag{noWaitFlag()},
@@ -54,9 +54,10 @@ func backupListCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "list", Usage: "list the backups that the nodes have in their directories",
 		Description: `Each node reads a file whole, once after its start: "whole" is one of which each byte is as it was
-written, "damaged" one that is not, "torn" the rest of one that was never whole. A directory that
-several nodes share is listed for each. A node that does not answer is told of on standard error,
-and the status is 8 then.
+written, "damaged" one that is not, "torn" the rest of one that was never whole, "unread" one that
+is still being read: list again. A directory that
+several nodes share is listed for each. If a node does not answer, standard error names it and
+the status is 8.
 
 With -o json one object for each: {"name":…,"node":…,"dir":…,"state":…,"made":…,"bytes":N,"groups":N,"keys":N,
 "services":N,"wrong":…}; wrong is there for a damaged one alone.`,
@@ -68,9 +69,8 @@ With -o json one object for each: {"name":…,"node":…,"dir":…,"state":…,"
 func backupPruneCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "prune", Usage: "remove backups from the nodes' directories, but the newest whole ones",
-		Description: `Every backup reads the others first: only files that are whole count, so one that is damaged takes
-the place of none, and the last whole one stays. Rests of backups that were never whole go once they
-are an hour old. The plan names each file and its node, and wants --yes.
+		Description: `The nodes read their files first. Only whole ones count, so a damaged one replaces none, and the last
+whole one stays. Rests of backups that were never whole go once they are an hour old. The plan names each file and its node, and wants --yes.
 
 With -o json one object for each file that was removed, as of "muster backup list".`,
 		Flags: []cli.Flag{
@@ -115,8 +115,8 @@ type scheduleRow struct {
 // wantKeep refuses a --keep that no cluster takes: before anything is asked, so that a command which sets more does
 // nothing then.
 func wantKeep(c *cli.Context) error {
-	if n := c.Int("keep"); c.IsSet("keep") && (n < 1 || n > 1000) {
-		return usagef("%s: --keep %d; want 1 to 1000", c.Command.HelpName, n)
+	if n := c.Int("keep"); c.IsSet("keep") && (n < 1 || n > shardmap.BackupKeepMax) {
+		return usagef("%s: --keep %d; want 1 to %d", c.Command.HelpName, n, shardmap.BackupKeepMax)
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func backupSchedule(con *console, c *cli.Context) error {
 		}
 		value := set.value
 		if value == "" {
-			return usagef("%s: --%s is empty; want what muster setting list says of %s", c.Command.HelpName, set.option, set.name)
+			return usagef("%s: --%s is empty; want a value that muster setting list shows for %s", c.Command.HelpName, set.option, set.name)
 		}
 		command, err := shardmap.AppendSetting(nil, &shardmap.Setting{Name: set.name, Value: value})
 		if err != nil {

@@ -14,8 +14,8 @@ import (
 // toOutput names standard output, where the name of a file is wanted.
 const toOutput = "-"
 
-// backupStream writes a backup to standard output, and tells on standard error, where people read it, what is in it:
-// there is no other place for that.
+// backupStream writes a backup to standard output, and a summary to standard error, for the backup takes the place
+// of the row that other commands print.
 func backupStream(con *console, c *cli.Context) error {
 	if con.terminal {
 		return usagef("%s: standard output is a terminal, which a backup would steer; give FILE, or send it elsewhere: muster backup - | ssh HOST 'cat > FILE'", c.Command.HelpName)

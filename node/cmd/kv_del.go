@@ -42,8 +42,8 @@ func kvDel(con *console, c *cli.Context) error {
 	if c.IsSet("prefix") {
 		return kvDelPrefix(con, c)
 	}
-	if c.Bool("no-wait") {
-		return usagef("muster kv del: --%s and keys, which no job deletes; leave it out, or give --prefix", "no-wait")
+	if c.Bool("no-wait") && con.call == nil { // a call over HTTP does not wait unless it says so
+		return usagef("muster kv del: --%s and keys, which no job deletes; leave it out, or give --prefix", optionNoWait)
 	}
 	keys, err := keysOf(c)
 	if err != nil {
@@ -132,7 +132,7 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 	}); err != nil {
 		return err
 	}
-	d := prefixDeleter{errand: s, last: map[raft.GroupID]raft.LogID{}}
+	d := prefixDeleter{orderly: orderly{errand: s, wait: !c.Bool("no-wait")}, last: map[raft.GroupID]raft.LogID{}}
 	if p.keys == 0 {
 		s.sayf("nothing to delete: no key begins with %s", shown(prefix))
 		return d.print()
@@ -153,7 +153,7 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 	case t.Level < shardmap.RangesLevel:
 		err = d.listed(c.Context, prefix)
 	default:
-		err = d.order(c.Context, prefix, uint64(p.keys), t.Index, !c.Bool("no-wait"))
+		err = d.order(c.Context, prefix, uint64(p.keys), t.Index)
 	}
 	if perr := d.print(); err == nil {
 		err = perr
@@ -166,8 +166,7 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 
 // prefixDeleter deletes the keys that begin with a prefix.
 type prefixDeleter struct {
-	*errand
-	job *jobRow // nil: none was ordered
+	orderly // its job, if one was ordered
 
 	// Of a cluster below [shardmap.RangesLevel]: up to prefixBatch keys, how many are deleted and could not
 	// be, and the newest delete in each group.
@@ -178,7 +177,7 @@ type prefixDeleter struct {
 }
 
 // order has a job delete the keys, of which there are some by a table of index after or later.
-func (d *prefixDeleter) order(ctx context.Context, prefix []byte, keys, after uint64, wait bool) error {
+func (d *prefixDeleter) order(ctx context.Context, prefix []byte, keys, after uint64) error {
 	asks := shardmap.ErrandAsks{Prefix: string(prefix), Keys: keys}
 	command, err := shardmap.AppendNewJob(nil, &shardmap.NewJob{Kind: shardmap.JobDelete, Asks: asks})
 	if err != nil {
@@ -189,18 +188,7 @@ func (d *prefixDeleter) order(ctx context.Context, prefix []byte, keys, after ui
 	if err != nil {
 		return err
 	}
-	var j shardmap.Job
-	if wait {
-		j, err = d.follow(ctx, a.Job, 0)
-	} else {
-		j, err = d.jobOnce(ctx, a.Job)
-	}
-	if err != nil {
-		return err
-	}
-	r := jobRowOf(&j)
-	d.job = &r
-	return endOf(&j)
+	return d.attend(ctx, a)
 }
 
 // listed deletes the keys by their names, in a cluster that has no such job.
@@ -249,20 +237,23 @@ func (d *prefixDeleter) flush(ctx context.Context) error {
 
 func (d *prefixDeleter) print() error {
 	switch {
-	case d.job != nil:
-		d.deleted = int(d.job.Done)
+	case len(d.jobs) > 0:
+		d.deleted = int(d.jobs[0].Done)
 	case d.call != nil:
 		d.call.begunNone = true
 	}
 	if d.json {
-		row := writtenRow{LogIDs: []string{}, Versions: map[string]uint64{}, Deleted: &d.deleted, JobRow: d.job}
+		row := writtenRow{LogIDs: []string{}, Versions: map[string]uint64{}, Deleted: &d.deleted}
+		if len(d.jobs) > 0 {
+			row.JobRow = &d.jobs[0]
+		}
 		for _, g := range slices.Sorted(maps.Keys(d.last)) {
 			row.LogIDs = append(row.LogIDs, raft.FormatLogID(g, d.last[g]))
 		}
 		return d.printJSON(row)
 	}
-	if d.job != nil {
-		return jobTable(d.errand, []jobRow{*d.job})
+	if len(d.jobs) > 0 {
+		return jobTable(d.errand, d.jobs)
 	}
 	t := newTable(d.out, "DELETED", "FAILED")
 	t.row(number(d.deleted), fmt.Sprint(d.failed))

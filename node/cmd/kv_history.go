@@ -17,18 +17,18 @@ import (
 func kvHistoryCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "history", Usage: "list the last versions of a key, with who made them and when", ArgsUsage: "K",
-		Description: `Lists the versions that the cluster has of K, the newest first: of a deleted key, too. Which
-keys keep their versions, how many and for how long, is the setting history:
+		Description: `Lists the versions that the cluster has of K, the newest first, also if K was deleted. The setting
+history says which keys keep their versions, how many and for how long:
 
     muster setting set history "conf/=20/720h app/=5"
 
-Other keys have their version of now alone. Of a version from before its key had a rule nothing
-but the value is known. A version without a value is a delete, or an expiry.
+Other keys have their current version alone. Only the value is known of a version from before its
+key had a rule. A version without a value is a delete, or an expiry.
 
 Ends with status 4 if there is no version.
 
 With -o json one object per line: {"version":17,"log_id":"g1/2.17","value":"V","by":"USER","at":"2026-11-30T12:00:00.000Z"}
-with "deleted":true, and "expired":true if time did it, in place of "value" where the key went.`,
+with "deleted":true, and "expired":true if time did it, instead of "value" where the key went.`,
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "before", DefaultText: "all", Usage: "only versions older than `V`"},
 			&cli.IntFlag{Name: "limit", Usage: "at most `N` versions; 0: all"},
@@ -42,10 +42,10 @@ func kvDiffCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "diff", Usage: "show what changed between two versions of a key", ArgsUsage: "K V1 V2",
 		Description: `Shows the lines that differ between versions V1 and V2 of K, as diff -u does. Of values that are
-not text it says where they begin to differ. A version in which the key was deleted has no line.
+not text it prints where they begin to differ. A version in which the key was deleted has no line.
 "muster kv history" lists the versions. Ends with status 0 whether or not they differ.
 
-With -o json: {"key":"K","from":17,"to":20,"equal":false,"diff":"…"}, or with "binary":true in place of "diff"`,
+With -o json: {"key":"K","from":17,"to":20,"equal":false,"diff":"…"}, or with "binary":true instead of "diff"`,
 		Action: con.action(kvDiff),
 	})
 }
@@ -53,8 +53,8 @@ With -o json: {"key":"K","from":17,"to":20,"equal":false,"diff":"…"}, or with 
 func kvRollbackCommand(con *console) *cli.Command {
 	return verb(cli.Command{
 		Name: "rollback", Usage: "give a key the value of an older version", ArgsUsage: "K V",
-		Description: `Gives K the value that it had in version V, as a new version, which lasts for ever: no version
-goes. If somebody changes K meanwhile nothing happens, and the command ends with status 5.
+		Description: `Gives K the value that it had in version V, as a new version that does not expire. No version is
+removed. If somebody changes K meanwhile nothing happens, and the command ends with status 5.
 "muster kv history" lists the versions.
 
 With -o json: {"log_ids":["g1/2.17"],"versions":{"K":17}}`,
@@ -157,7 +157,7 @@ func noVersions(key []byte, before uint64) error {
 	if before != 0 {
 		return withStatus(exitNotFound, "key %s: there is no version before %d; muster kv history lists those that there are", shown(key), before)
 	}
-	return withStatus(exitNotFound, "key %s: it does not exist, and no version of it is kept; which keys keep theirs is the setting history", shown(key))
+	return withStatus(exitNotFound, "key %s: it does not exist, and no version of it is kept; muster setting get history shows which keys keep theirs", shown(key))
 }
 
 // versionArg reads an argument that is a version.
@@ -262,7 +262,7 @@ func printVersionsDiff(s *errand, key []byte, from, to *client.Version) error {
 	return nil
 }
 
-// versionTitle is what stands above a side of a diff.
+// versionTitle is the line above a side of a diff.
 func versionTitle(key []byte, v *client.Version) string {
 	row := keyVersionRowOf(v)
 	title := fmt.Sprintf("%s version %d", shown(key), v.Version)
@@ -280,7 +280,7 @@ func versionTitle(key []byte, v *client.Version) string {
 	return title
 }
 
-// binaryDiff says how values differ that are not text.
+// binaryDiff describes how values differ that are not text.
 func binaryDiff(from, to *client.Version) string {
 	at := 0
 	for at < len(from.Value) && at < len(to.Value) && from.Value[at] == to.Value[at] {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/access"
 )
@@ -218,7 +217,7 @@ func (s *errand) withdraw(ctx context.Context, t *shardmap.Table, u *shardmap.Us
 			_, err := s.client.Whoami(ctx)
 			return err
 		})
-		if hasCode(refused, wire.CodeUnauthorized) {
+		if isDenied(refused) {
 			return nil
 		}
 	}

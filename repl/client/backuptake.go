@@ -27,19 +27,18 @@ const (
 	backupWriteBytes = 1 << 20
 )
 
-// BackupOptions say how a [TakeBackup] goes about it.
+// BackupOptions bound a [TakeBackup], and report its progress.
 type BackupOptions struct {
 	// Version is that of the build that takes it, for people to read.
 	Version string
 	// Within bounds how long the next piece may take, retries included; 0, or more than [RetryMax],
 	// means RetryMax.
 	Within time.Duration
-	// Progress, if not nil, is told after each piece what was taken so far of the group that it is of,
-	// by the goroutine that has called TakeBackup.
+	// Progress, if not nil, is called after each piece, by the goroutine that has called TakeBackup.
 	Progress func(BackupProgress)
 }
 
-// BackupProgress says how far a [TakeBackup] is.
+// BackupProgress is how far a [TakeBackup] has come.
 type BackupProgress struct {
 	Group raft.GroupID // of the last piece
 	Bytes int          // of the names and values of that piece
@@ -155,7 +154,7 @@ func (k *backupTaker) again(t *shardmap.Table, missing, twice []shardmap.SlotRan
 	return due
 }
 
-// group takes one group; one that is there no more has no slots.
+// group takes one group; one that no longer exists has no slots.
 func (k *backupTaker) group(ctx context.Context, id raft.GroupID) error {
 	delete(k.taken, id)
 	if id == 0 {
@@ -182,7 +181,7 @@ func (k *backupTaker) group(ctx context.Context, id raft.GroupID) error {
 			g = &backup.Group{ID: id, Term: p.At.Term, Index: p.At.Index, Incarnation: p.Incarnation, Attempt: k.begun[id]}
 			g.SetSlots(p.Slots)
 			if k.begun[id]++; k.begun[id] > backupBegunMax {
-				return unavailable("backup", fmt.Errorf("group %d was begun %d times, and lost each time; muster status shows how it is", id, backupBegunMax))
+				return unavailable("backup", fmt.Errorf("group %s was begun %d times, and lost each time; muster status shows how it is", id, backupBegunMax))
 			}
 		}
 		if err := k.piece(g, p); err != nil {
@@ -207,7 +206,7 @@ func (k *backupTaker) piece(g *backup.Group, p *wire.BackupPiece) error {
 		}
 	}
 	if p.Last && (p.Keys != g.Keys || p.Services != g.Services) {
-		return fmt.Errorf("back up group %d: %d keys and %d services came, the node says that there are %d and %d", g.ID, g.Keys, g.Services, p.Keys, p.Services)
+		return fmt.Errorf("back up group %s: %d keys and %d services came, and the node counts %d and %d", g.ID, g.Keys, g.Services, p.Keys, p.Services)
 	}
 	if k.progress != nil {
 		keys := g.Keys

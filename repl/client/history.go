@@ -46,9 +46,9 @@ type HistoryOptions struct {
 	Local, Follower bool
 }
 
-// History goes through the versions that the cluster has of a key, the newest first. Those of a key that
-// was deleted are there, too, for as long as its rule keeps them. A key that never had a rule (setting
-// history) has its version of now and no other; one that is not there has none.
+// History returns the versions that the cluster has of a key, the newest first. Those of a deleted key
+// remain for as long as its rule keeps them. A key that never had a rule (setting history) has its
+// current version alone; an absent one has none.
 //
 // Each page is of one moment; versions that are made while the caller takes more are newer than those that
 // it gets. Slots that move meanwhile are found where they went. An error ends it; its code is level in a
@@ -102,7 +102,7 @@ func (h *historyPager) run(yield func(Version, error) bool) error {
 			v := versionOf(&a.Rows[i])
 			v.Kept, v.KeptFor = int(a.Versions), time.Duration(a.Age)*time.Second
 			if before != 0 && v.Version >= before {
-				return fmt.Errorf("version %d comes behind version %d", v.Version, before)
+				return fmt.Errorf("the node answers with version %d after version %d", v.Version, before)
 			}
 			before = v.Version
 			if !yield(v, nil) {

@@ -9,11 +9,11 @@ import (
 	"muster/shardmap"
 )
 
-// bugRulesOfTable is planted to show that its test finds it: what an entry does follows from what the
-// table says on the day when it is applied.
+// bugRulesOfTable is planted to show that its test finds it: what an entry does follows from the table
+// at the moment at which a replica applies it.
 const bugRulesOfTable = "rules from the table at apply"
 
-// history makes the question which versions a key has and had a read of the group that it names.
+// history reads the versions of a key from the group that the request names.
 func (q *Requests) history(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
 	x := &historyQuery{of: q, security: table.Security, wall: now.Wall}
 	if !q.newer(shardmap.RangesLevel, h.Type, &x.request, body, r, table) { // which keeps nothing of body
@@ -49,7 +49,7 @@ func (x *historyQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply)
 	return q.answer(r, wire.TypeHistoryAnswer, a.Append(nil))
 }
 
-// row tells of one version.
+// row describes one version.
 func (x *historyQuery) row(v *shardmap.KeptVersion) wire.HistoryRow {
 	row := wire.HistoryRow{Version: v.Version, How: v.How, Group: v.Group, ID: v.ID, Principal: v.Principal, AtMs: v.Wall}
 	if v.Value != nil {

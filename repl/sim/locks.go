@@ -103,7 +103,7 @@ type contender struct {
 	err    error
 }
 
-// resumeIn has it go on after a time, or when its host does.
+// resumeIn has it continue after a time, or when its host does.
 func (k *contender) resumeIn(d time.Duration) {
 	c := k.x.c
 	c.order.call(d, func() {

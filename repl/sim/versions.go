@@ -80,7 +80,7 @@ type lifeVersion struct {
 	madeBy
 }
 
-// rule takes note of the rules that an entry gives to a group.
+// rule records the rules that an entry gives to a group.
 func (t *truth) rule(e raft.Entry, x *shardmap.Command) {
 	rules, err := shardmap.ReadVersionsCommand(x)
 	if err != nil {
@@ -91,7 +91,7 @@ func (t *truth) rule(e raft.Entry, x *shardmap.Command) {
 	}
 }
 
-// keepVersion takes note of a change of a key, by the rules of the group.
+// keepVersion records a change of a key, by the rules of the group.
 func keepVersion(l *slotLife, t *truth, kind shardmap.EventKind, version uint64, key string, before, after *state) {
 	if !before.there && !after.there {
 		return

@@ -57,7 +57,7 @@ func (m *History) Read(body []byte) error {
 	case m.Limit > HistoryRowsMax:
 		return fmt.Errorf("field limit: %d rows; want %d at most", m.Limit, HistoryRowsMax)
 	case m.MaxBytes > HistoryBytesMax:
-		return fmt.Errorf("field max bytes: %d; want %d at most", m.MaxBytes, HistoryBytesMax)
+		return fmt.Errorf("field max_bytes: %d; want %d at most", m.MaxBytes, HistoryBytesMax)
 	}
 	if m.Limit == 0 {
 		m.Limit = HistoryRowsMax
@@ -161,7 +161,7 @@ func (m *HistoryAnswer) Read(body []byte) error {
 		case row.Version == 0 || i > 0 && row.Version >= m.Rows[i-1].Version:
 			return fmt.Errorf("row %d: version %d; want one that is older than that of the row before", i, row.Version)
 		case (row.How == shardmap.VersionSet) != (row.Value != nil):
-			return fmt.Errorf("row %d: %s, with a value: %t; want a value of what was set alone", i, row.How, row.Value != nil)
+			return fmt.Errorf("row %d: %s, with a value: %t; want a value if it was set, and none else", i, row.How, row.Value != nil)
 		}
 		m.Rows[i] = row
 	}

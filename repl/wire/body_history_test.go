@@ -29,7 +29,7 @@ func TestHistoryBodies(t *testing.T) {
 		{"no key", wire.History{Group: 1}, "field key: 0 bytes; want 1 to 4096"},
 		{"a long key", wire.History{Group: 1, Key: long}, "field key: 4097 bytes"},
 		{"too many rows", wire.History{Group: 1, Key: key, Limit: wire.HistoryRowsMax + 1}, "field limit: 102 rows; want 101"},
-		{"too many bytes", wire.History{Group: 1, Key: key, MaxBytes: wire.HistoryBytesMax + 1}, "field max bytes: 262145; want 262144"},
+		{"too many bytes", wire.History{Group: 1, Key: key, MaxBytes: wire.HistoryBytesMax + 1}, "field max_bytes: 262145; want 262144"},
 	} {
 		var got wire.History
 		err := got.Read(c.ask.Append(nil))
