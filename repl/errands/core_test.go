@@ -339,6 +339,49 @@ func randomWorld(seed uint64) error {
 	return nil
 }
 
+// Backups may be begun within one second, and a name has whole seconds. One that met the file of the last would be
+// told as failed, and tried again.
+func TestBackupsOfOneSecond(t *testing.T) {
+	w, err := newWorld(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := w.cores[0]
+	c.Lead(true)
+	files := map[string]bool{}
+	const backups, turns = 3, 10
+	for range backups {
+		if err := w.order(shardmap.AppendNewJob(nil, &shardmap.NewJob{Kind: shardmap.JobBackup})); err != nil {
+			t.Fatal(err)
+		}
+		id := w.at.Index
+		for range turns { // the clock stands still
+			c.Table(w.table())
+			actions, _ := c.Turn(w.now)
+			for _, a := range actions {
+				switch a.Kind {
+				case Propose:
+					if err := w.apply(a.Payload); err != nil {
+						t.Fatal(err)
+					}
+				case Start:
+					if files[a.Job.Errand.File] {
+						t.Errorf("two backups are written to %s", a.Job.Errand.File)
+					}
+					files[a.Job.Errand.File] = true
+					c.Ended(a.Number, Outcome{Progress: Progress{Bytes: 1}})
+				}
+			}
+		}
+		if j, _ := w.table().Job(id); j.State != shardmap.JobDone {
+			t.Errorf("the backup is %+v", j)
+		}
+	}
+	if len(files) != backups {
+		t.Errorf("there are %d files, want %d: %v", len(files), backups, files)
+	}
+}
+
 const worldRuns = 40
 
 // Leaders come and go, what they propose is lost, and what they do fails: every job ends all the same, a backup that is
