@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"muster/logstore/vfs"
@@ -233,7 +235,12 @@ func lasting(err error) bool {
 	if errors.As(err, &refusal) {
 		return refusal.Code.Retry() == wire.RetryNever
 	}
-	return errors.Is(err, vfs.ErrFull)
+	for _, lasts := range [...]error{vfs.ErrFull, fs.ErrPermission, syscall.EROFS, syscall.ENOTDIR} {
+		if errors.Is(err, lasts) {
+			return true
+		}
+	}
+	return false
 }
 
 // open returns the client of what is under way.

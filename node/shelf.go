@@ -188,13 +188,16 @@ func (s *shelf) names(cluster string) (whole, rests []string, err error) {
 			whole = append(whole, name)
 			continue
 		}
-		base, ok := strings.CutSuffix(name, "."+s.own().String()+errands.PartEnd)
+		base, ok := strings.CutSuffix(name, s.restEnd())
 		if _, ours := errands.FileTime(base); ok && ours && base != writing {
 			rests = append(rests, name)
 		}
 	}
 	return whole, rests, nil
 }
+
+// restEnd is the end of the names of this node's rests, behind those that the backups would have had.
+func (s *shelf) restEnd() string { return "." + s.own().String() + errands.PartEnd }
 
 // tidy removes what this node has left of backups that its end has interrupted. It is called before there are others.
 func (s *shelf) tidy(log *slog.Logger) {
@@ -240,7 +243,8 @@ func (s *shelf) list(ctx context.Context, cluster string, verify bool, only []st
 	}
 	for _, name := range rests {
 		if len(rows) < wire.BackupFilesMax {
-			rows = append(rows, wire.BackupFile{Name: name, State: wire.BackupTorn})
+			made, _ := errands.FileTime(strings.TrimSuffix(name, s.restEnd()))
+			rows = append(rows, wire.BackupFile{Name: name, State: wire.BackupTorn, Made: uint64(max(made, 0))})
 		}
 	}
 	return rows, nil
