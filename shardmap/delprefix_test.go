@@ -104,8 +104,8 @@ func TestDelPrefixBounds(t *testing.T) {
 	}
 }
 
-// What was written after the bound stays, wherever it stands among the others, and a command that finds much
-// of it ends all the same: it says where the next one goes on. Followed to the end they delete every key of
+// Keys that were written after the bound stay, wherever they stand among the others, and a command that finds many
+// of them ends all the same: it says where the next one goes on. Followed to the end they delete every key of
 // before, though a writer puts new ones in front all the time.
 func TestDelPrefixSparesWhatIsNewer(t *testing.T) {
 	if wrong := prefixNewerWrong(t); wrong != "" {

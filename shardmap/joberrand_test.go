@@ -73,7 +73,7 @@ func TestErrandsInSnapshots(t *testing.T) {
 	}
 }
 
-// What can't be is refused with a reason, and what a note says stands in the table: a wrong count of
+// Notes that can't be meant are refused with a reason, and the table has what others say: a wrong count of
 // deleted keys would be told to the one who asked.
 func TestErrandsAreNoted(t *testing.T) {
 	m, apply := errandTable(t)

@@ -99,7 +99,7 @@ func TestReadVersionRules(t *testing.T) {
 	}
 }
 
-// What reaches a log may come from anybody's build, and what a state has from a disk: rules that none
+// Entries may come from anybody's build, and states from a disk: rules that none
 // can have meant are refused before anything changes.
 func TestVersionsCommandRefused(t *testing.T) {
 	rule := func(f func(r *VersionRule)) VersionRules {

@@ -12,7 +12,7 @@ import (
 	"muster/shardmap"
 )
 
-// What a history is asked for, and what it answers, comes from anybody: what no client or node of ours sends
+// Requests for histories and their answers come from anybody: what no client or node of ours sends
 // is refused with the field.
 func TestHistoryBodies(t *testing.T) {
 	key := []byte("k")
