@@ -305,7 +305,7 @@ func checkEnd(o *op, key []byte, l *slotLife, k int, at raft.LogID, is *keyVersi
 		return
 	}
 	checkLeft(o, strconv.Quote(string(key)), due, l, k, at, got.Remaining)
-	if o.local || o.stale > 0 || o.kind == opFollower {
+	if o.local || o.stale > 0 || o.kind == opFollower || o.call.Forward {
 		return // it goes by what the replica has heard of the time
 	}
 	now := told{version: is.version, left: time.Duration(milliseconds(got.Remaining)), began: o.began}
