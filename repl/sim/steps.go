@@ -202,7 +202,7 @@ func (m *model) view(t *truth, s shardmap.Slot) shardmap.SlotView {
 
 // bare is a view without what the model does not predict.
 func bare(v shardmap.SlotView) shardmap.SlotView {
-	v.Digest, v.Import.Digest, v.Keys, v.Bytes = 0, 0, 0, 0
+	v.Digest, v.Import.Digest, v.Keys, v.Bytes, v.Last = 0, 0, 0, 0, 0
 	return v
 }
 
@@ -210,7 +210,7 @@ func bare(v shardmap.SlotView) shardmap.SlotView {
 func sameView(a, b *shardmap.SlotView) bool {
 	return a.Slot == b.Slot && a.Holding == b.Holding &&
 		a.Number == b.Number && a.Target == b.Target && a.Sealed == b.Sealed && a.SealTime == b.SealTime && a.Digest == b.Digest &&
-		a.Mark == b.Mark && a.Import == b.Import && slices.Equal(a.Decisions, b.Decisions) && a.Keys == b.Keys && a.Bytes == b.Bytes
+		a.Mark == b.Mark && a.Import == b.Import && slices.Equal(a.Decisions, b.Decisions) && a.Keys == b.Keys && a.Bytes == b.Bytes && a.Last == b.Last
 }
 
 // moved checks what a replica has made of an entry that moves slots: each slot must be
@@ -275,7 +275,7 @@ func (t *truth) checkHolds(w *watched, at raft.LogID) {
 			continue // no step was about it yet
 		}
 		if want.Holding != shardmap.HoldsSealed { // others change by writes
-			want.Keys, want.Bytes, got.Keys, got.Bytes = 0, 0, 0, 0
+			want.Keys, want.Bytes, want.Last, got.Keys, got.Bytes, got.Last = 0, 0, 0, 0, 0, 0
 		}
 		if !sameView(&want, &got) {
 			t.c.fail("I10: the state of group %d at %s that n%d takes has slot %d as %+v; after the last step it was %+v", t.group, at, w.node.index, s, got, want)

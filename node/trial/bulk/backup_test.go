@@ -434,7 +434,6 @@ func TestBackupIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Run("backup", left).Refused(t, clustertest.ExitRefused, "another backup is being written")
-	c.Run("backup", "-").Refused(t, clustertest.ExitUsage, "want the name of a file")
 	c.Run("restore", "-").Refused(t, clustertest.ExitUsage, "want the name of a file")
 	c.Run("restore", c.Dir).Refused(t, clustertest.ExitRefused, "is a directory")
 	c.Run("backup", c.Dir).Refused(t, clustertest.ExitRefused, "is a directory")
