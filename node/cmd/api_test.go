@@ -369,8 +369,9 @@ func dialledForRequest(t *testing.T, a *apiCluster) string {
 	own := a.url
 	a.url = past.URL
 	defer func() { a.url = own }()
-	// Each fails either way. What was dialled for it has been by the time that it does.
-	r := a.get(t, "log/diff", "left", "n1", "right", l.Addr().String(), "timeout", "1s")
+	// Each fails either way. What was dialled for it has been by the time that it does: the left side, which a busy
+	// machine takes its time for, comes first.
+	r := a.get(t, "log/diff", "left", "n1", "right", l.Addr().String(), "timeout", "10s")
 	select {
 	case <-dialled:
 		return fmt.Sprintf("log/diff has dialled: %s", r.body)
