@@ -71,6 +71,13 @@ func serve(t *testing.T, leader string, secret string, shows *trust.Holder) *sma
 	return s
 }
 
+// plague has what comes next meet trouble.
+func (s *smallServer) plague(all []trouble) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trouble = all
+}
+
 func (s *smallServer) addr() string { return s.listener.Addr().String() }
 
 func (s *smallServer) answer(conn net.Conn) {
@@ -211,7 +218,7 @@ func TestPythonClient(t *testing.T) {
 	user := serve(t, "", "", ours.node(trust.Name{Cluster: 1, Kind: trust.KindUser, User: "eve"}))
 	plain, guarded := serve(t, "", "", nil), serve(t, "", "abc", nil)
 	troubled := serve(t, "", "", node(ours, 1))
-	troubled.trouble = []trouble{refusedBusy, hungUp, maybeApplied, refusedBusy, hungUp, 0, hungUp, refusedBusy}
+	troubled.plague([]trouble{refusedBusy, hungUp, maybeApplied, refusedBusy, hungUp, 0, hungUp, refusedBusy})
 	home := ours.home("ann")
 	for _, c := range []struct {
 		args string
@@ -279,7 +286,7 @@ func TestPythonClientInDoubt(t *testing.T) {
 		{"does not listen", nil, false},
 	} {
 		s := serve(t, "", "", nil)
-		s.trouble = c.trouble
+		s.plague(c.trouble)
 		if c.trouble == nil {
 			s.listener.Close()
 		}
