@@ -216,6 +216,10 @@ func (l *lull) still() {
 	}
 	c.run(stillFor)
 	for g := 1; g < len(c.truth); g++ {
+		// What was written before the last leadership may not be compared yet.
+		if t := c.truth[g]; len(t.entries) == ends[g]+1 && t.entries[ends[g]].kind == raft.EntryAudit && ends[g] > 0 && t.entries[ends[g]-1].kind != raft.EntryAudit {
+			continue
+		}
 		if t := c.truth[g]; len(t.entries) != ends[g] && !growOld(c, t.group) {
 			c.fail("group %d, in which nothing is due, has applied %d entries and goes on to %d (%s)", g, ends[g], len(t.entries), t.entries[ends[g]].kind)
 		}
