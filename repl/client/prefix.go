@@ -201,6 +201,13 @@ func (d *prefixDeleter) visit(ctx context.Context, slots []shardmap.Slot) (first
 		}
 	}
 	for len(slots) > 0 || open > 0 {
+		select {
+		case <-until: // first: beside an idle worker the choice below would fall on either
+			until = nil
+			stop()
+			continue
+		default:
+		}
 		give, slot := work, shardmap.Slot(0)
 		if len(slots) > 0 {
 			slot = slots[0]

@@ -184,6 +184,14 @@ func TestDeletePrefixUntil(t *testing.T) {
 	const keys = 2 * prefixProbe
 	f := prefixFake(t, keys, func(i int) string { return fmt.Sprint("a/", i) })
 	c := f.open(Options{})
+	ended := make(chan struct{})
+	close(ended)
+	const tries = 20 // a choice that falls on either would fall on the wrong one soon
+	for range tries {
+		if got, err := DeletePrefix(within(t, 20*time.Second), c, []byte("a/"), PrefixOptions{Until: ended}); err != nil || got.Keys != 0 {
+			t.Fatalf("one that was told before it began: %+v, %v; want no key deleted", got, err)
+		}
+	}
 	ends := make(chan struct{})
 	end := sync.OnceFunc(func() { close(ends) })
 	got, err := DeletePrefix(within(t, 30*time.Second), c, []byte("a/"), PrefixOptions{Until: ends, Progress: func(p PrefixDeleted) {
