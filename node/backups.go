@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// backupsWithin bounds how long an answer waits for files to be read, below what a client waits. What was not read by then is
-	// told as not read; the reading goes on, and a later answer has it.
+	// backupsWithin bounds how long an answer waits for files to be read, below what a client waits. Files that were not read by
+	// then are told as not read; the reading continues, and a later answer has them.
 	backupsWithin = 4 * time.Second
 	// pruneWithin bounds how long one node is asked for when files are pruned: it reads what it has not read yet.
 	pruneWithin = callTimeout
@@ -73,7 +73,7 @@ func (e *errandRunner) shelved(ctx context.Context, cluster string, q *wire.Back
 	ctx, cancel := context.WithTimeout(ctx, backupsWithin)
 	defer cancel()
 	var err error
-	a.Files, err = n.shelf.list(ctx, cluster, q.Verify, q.Only)
+	a.Files, err = n.shelf.list(ctx, cluster, q)
 	return a, err
 }
 
@@ -141,7 +141,7 @@ func (e *errandRunner) lookAtBackups(t *shardmap.Table, to raft.NodeID, q wire.B
 		ctx, cancel := context.WithTimeout(n.ctx, pruneWithin)
 		a, err = e.askBackups(ctx, t, to, &q)
 		cancel()
-		q.Verify = false // it goes on with that
+		q.Verify = false // the node reads on by itself
 		unread := err == nil && slices.ContainsFunc(a.Files, func(f wire.BackupFile) bool { return f.State == wire.BackupUnread })
 		if err != nil || !unread {
 			return a, err

@@ -212,19 +212,19 @@ func (s *shelf) tidy(log *slog.Logger) {
 	}
 }
 
-// list tells of the backups of this cluster; of those of some names alone, if there are any. Those of which nothing is
-// known are read, but for no longer than ctx: one that takes longer is told as not read, and a later list has what was found. With verify
-// nothing is known of any when it begins.
-func (s *shelf) list(ctx context.Context, cluster string, verify bool, only []string) (rows []wire.BackupFile, err error) {
+// list tells of the backups of this cluster that a request asks for. It reads files of which nothing is known, or all
+// with Verify, and waits for that no longer than ctx: one that takes longer is told as not read, and a later list has
+// what was found.
+func (s *shelf) list(ctx context.Context, cluster string, q *wire.Backups) (rows []wire.BackupFile, err error) {
 	whole, rests, err := s.names(cluster)
 	if err != nil {
 		return nil, err
 	}
-	if len(only) > 0 {
-		others := func(name string) bool { return !slices.Contains(only, name) }
+	if len(q.Only) > 0 {
+		others := func(name string) bool { return !slices.Contains(q.Only, name) }
 		whole, rests = slices.DeleteFunc(whole, others), slices.DeleteFunc(rests, others)
 	}
-	if verify {
+	if q.Verify {
 		s.forget(whole)
 	}
 	slices.Reverse(whole) // the newest first: it counts most

@@ -157,7 +157,7 @@ func TestShelfListsAndRemoves(t *testing.T) {
 	}
 	list := func(s *shelf, verify bool) string {
 		t.Helper()
-		rows, err := s.list(t.Context(), "shop", verify, nil)
+		rows, err := s.list(t.Context(), "shop", &wire.Backups{Verify: verify})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,7 +199,7 @@ func TestShelfListsAndRemoves(t *testing.T) {
 	if names := shelfNames(t, disk); len(names) != 2 {
 		t.Errorf("after a start there are %q", names)
 	}
-	if rows, err := shelfOf(vfs.NewMem(), 3).list(t.Context(), "shop", true, nil); err != nil || len(rows) != 0 {
+	if rows, err := shelfOf(vfs.NewMem(), 3).list(t.Context(), "shop", &wire.Backups{Verify: true}); err != nil || len(rows) != 0 {
 		t.Errorf("of no directory: %+v, %v", rows, err)
 	}
 }
@@ -246,7 +246,7 @@ func TestShelfReadsOn(t *testing.T) {
 	s := shelfOf(disk, 3)
 	states := func(ctx context.Context, verify bool, only ...string) (told []wire.BackupState) {
 		t.Helper()
-		rows, err := s.list(ctx, "shop", verify, only)
+		rows, err := s.list(ctx, "shop", &wire.Backups{Verify: verify, Only: only})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -215,12 +215,9 @@ type keptBackups struct {
 	failed  int // servers that have not answered
 }
 
-// askBackups asks all servers for their backups, until each has read what it has, or for as long as a call may take.
-func askBackups(ctx context.Context, s *errand, verify bool) (*keptBackups, error) {
-	t, err := s.table(ctx)
-	if err != nil {
-		return nil, err
-	}
+// askBackups asks all servers of a table the same about their backups, until each has read its files, or for as long as
+// a call may take.
+func askBackups(ctx context.Context, s *errand, t *shardmap.Table, q wire.Backups) (*keptBackups, error) {
 	k := &keptBackups{errand: s, answers: map[raft.NodeID]*wire.BackupsAnswer{}}
 	for i := range t.Nodes {
 		if n := t.Nodes[i]; n.Role == shardmap.NodeServer {
@@ -230,7 +227,7 @@ func askBackups(ctx context.Context, s *errand, verify bool) (*keptBackups, erro
 	var last error
 	for i := range k.servers {
 		n := &k.servers[i]
-		if err := k.ask(ctx, n, wire.Backups{Verify: verify}); err != nil {
+		if err := k.ask(ctx, n, q); err != nil {
 			if isDenied(err) {
 				return nil, err
 			}
@@ -268,7 +265,7 @@ func (k *keptBackups) look(ctx context.Context, n *shardmap.TableNode, q wire.Ba
 		if !slices.ContainsFunc(a.Files, func(f wire.BackupFile) bool { return f.State == wire.BackupUnread }) || time.Now().After(ends) {
 			return a, nil
 		}
-		q = wire.Backups{Only: q.Only} // it goes on with what it was to read
+		q = wire.Backups{Only: q.Only} // the node reads on by itself
 	}
 }
 
@@ -349,7 +346,11 @@ func backupList(con *console, c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	k, err := askBackups(c.Context, s, c.Bool("verify"))
+	t, err := s.table(c.Context)
+	if err != nil {
+		return err
+	}
+	k, err := askBackups(c.Context, s, t, wire.Backups{Verify: c.Bool("verify")})
 	if err != nil {
 		return err
 	}
@@ -379,7 +380,7 @@ func backupPrune(con *console, c *cli.Context) error {
 	if c.IsSet("keep") {
 		keep = c.Int("keep")
 	}
-	k, err := askBackups(c.Context, s, false)
+	k, err := askBackups(c.Context, s, t, wire.Backups{})
 	if err != nil {
 		return err
 	}
