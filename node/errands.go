@@ -163,8 +163,8 @@ func (e *errandRunner) do(ctx context.Context, c *client.Client, a *errands.Acti
 // bugUnbounded is planted to show that its test finds it.
 const bugUnbounded = "delete of a prefix without a bound"
 
-// delete deletes the keys with a prefix that are there when it begins. What is written later stays, so
-// it does no harm that this node goes on after it was paused, for as long as nobody has told it that another one leads.
+// delete deletes the keys with a prefix that exist when it begins, and none that is written later. So a
+// node that was suspended does no harm when it continues before it hears that another one leads.
 func (e *errandRunner) delete(ctx context.Context, c *client.Client, a *errands.Action, send <-chan struct{}) errands.Outcome {
 	begun := errands.Progress{Slot: a.Job.Errand.Slot}
 	prefix := []byte(a.Job.Errand.Prefix)
@@ -185,7 +185,7 @@ func (e *errandRunner) delete(ctx context.Context, c *client.Client, a *errands.
 		bounds = nil
 	}
 	last := time.Time{}
-	// What was sent is waited for: a person who has paused the job sees no key go afterwards.
+	// The client waits for commands that it has sent: no key goes after a person has seen the job paused.
 	done, err := client.DeletePrefix(e.node.ctx, c, prefix, client.PrefixOptions{From: begun.Slot, Bounds: bounds, Within: errandWithin, Until: ctx.Done(), Progress: func(p client.PrefixDeleted) {
 		if time.Since(last) >= errandTold {
 			last = time.Now()

@@ -68,8 +68,8 @@ func newJob(t *testing.T, j shardmap.NewJob) []byte {
 	return b
 }
 
-// jobEnds waits until a job has ended, by the table of a node that knows it, and returns it. What matters is that it goes
-// on: how long it takes depends on the machine.
+// jobEnds waits until a job has ended, by the table of a node that knows it, and returns it. It must get
+// further: how long it takes depends on the machine.
 func jobEnds(t *testing.T, nodes []*runningNode, id uint64) (j shardmap.Job) {
 	t.Helper()
 	advancing(t, fmt.Sprintf("job %d has ended", id), func() (int, error) {
@@ -91,8 +91,8 @@ func jobEnds(t *testing.T, nodes []*runningNode, id uint64) (j shardmap.Job) {
 	return j
 }
 
-// A delete of a prefix must go on without whoever asked for it, and count what it deletes, also where everybody has to
-// prove who he is: the nodes ask each other in their own name.
+// A job must delete a prefix after its caller has left, and count the keys that it deletes, even where every caller has to
+// prove an identity: the nodes ask each other in their own name.
 func TestJobDeletesPrefix(t *testing.T) {
 	t.Parallel()
 	nodes := founders(t, 3, defaultLimits())
@@ -453,8 +453,8 @@ func lateDelete(t *testing.T) string {
 	return ""
 }
 
-// A leader that was stopped continues with its delete when it goes on, until it hears that it leads no more. What users have
-// written since its successor finished the job must stay: nobody has asked for its end.
+// A leader that was stopped continues its delete when it wakes, until it hears that it no longer leads. Keys that users
+// have written since its successor finished the job must stay: nobody has asked to delete them.
 func TestLateDeleteSparesNewKeys(t *testing.T) {
 	t.Parallel()
 	if wrong := lateDelete(t); wrong != "" {

@@ -385,7 +385,7 @@ func (n *modelNode) labels() map[string]string {
 
 func isErrand(k JobKind) bool { return k == JobDelete || k == JobBackup }
 
-// errand takes note of how far one is.
+// errand notes how far an errand is.
 func (m *tableModel) errand(c *NoteErrand) modelOutcome {
 	j := m.jobs[c.ID]
 	if j == nil || j.State.Finished() || !isErrand(j.Kind) || m.level < RangesLevel || c.State == JobPaused || len(c.File) > TableTextMax && j.Kind == JobBackup {

@@ -268,8 +268,8 @@ func slotBytes(t *testing.T, m *Map, s Slot) []byte {
 	return b.Bytes()
 }
 
-// Nothing may stay for good that nobody keeps any more: old versions go by the group's time, also of
-// keys that never change again, also of deleted ones, and also where there is no rule any longer.
+// Old versions must not stay for good: they go by the group's time, even if their key never changes
+// again, is deleted, or has no rule any longer.
 func TestVersionsGrowOld(t *testing.T) {
 	const hour = raft.GroupTime(time.Hour)
 	m := versioned(t, "a=9/1h")

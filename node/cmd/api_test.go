@@ -369,8 +369,8 @@ func dialledForRequest(t *testing.T, a *apiCluster) string {
 	own := a.url
 	a.url = past.URL
 	defer func() { a.url = own }()
-	// Each fails either way. What was dialled for it has been by the time that it does: the left side, which a busy
-	// machine takes its time for, comes first.
+	// The request fails either way, after it has dialled if it does. The left side comes first, and may be slow on a
+	// busy machine.
 	r := a.get(t, "log/diff", "left", "n1", "right", l.Addr().String(), "timeout", "10s")
 	select {
 	case <-dialled:

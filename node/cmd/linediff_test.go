@@ -38,7 +38,7 @@ func TestDiffsAreBounded(t *testing.T) {
 	}
 }
 
-// What a person reads is what diff -u prints, so that patch takes it, too.
+// The text must be that of diff -u, so that patch takes it, too.
 func TestUnifiedDiff(t *testing.T) {
 	lines := func(from, to int, other ...int) string {
 		var b strings.Builder

@@ -95,7 +95,7 @@ func TestExportIsShownToPersons(t *testing.T) {
 	}
 }
 
-// An export whose keys can't be counted goes on without a total: a cluster below the level of counts has keys, too.
+// An export whose keys can't be counted continues without a total: a cluster below the level of counts has keys, too.
 func TestExportWithoutCount(t *testing.T) {
 	var errs bytes.Buffer
 	c, err := client.Open(client.Options{Endpoints: []string{"127.0.0.1:1"}, Insecure: true})

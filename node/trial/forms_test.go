@@ -90,7 +90,7 @@ func TestJSONForms(t *testing.T) {
 			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.Status, r.Stderr, got, tt.want)
 		}
 	}
-	// What waits for a job says on standard error how far it is.
+	// Commands that wait for a job report its progress on standard error.
 	for _, tt := range []struct{ line, want string }{
 		{"kv del --prefix {t}none/ --yes", `{"log_ids":[],"versions":{},"deleted":N}`},
 		{"kv del --prefix {t}d --yes", `{"log_ids":[],"versions":{},"deleted":N,"id":"ID","kind":"delete","state":"done","done":N,"total":N,"unit":"keys"}`},

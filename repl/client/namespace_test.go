@@ -395,7 +395,7 @@ var notOfNamespaces = map[string]string{
 	"In": "makes a namespace",
 }
 
-// Whatever a client can do with keys a namespace can do, too: a call that the client gains is either one of the namespace,
+// A namespace must have each call of a client that is about keys: a call that the client gains is either one of the namespace,
 // or is left out here, with the reason.
 func TestNamespaceHasCallsOfClient(t *testing.T) {
 	var calls []string

@@ -59,7 +59,7 @@ type PrefixDeleted struct {
 // every key that existed when it began, and perhaps some that are written meanwhile. The groups
 // delete up to [shardmap.DelPrefixMax] keys of a slot at once, in the order of keys: others see
 // these disappear together, and the keys of other slots sooner or later. It goes through each slot
-// once, so it ends also where others write such keys all the time.
+// once, so it ends even while others keep writing such keys.
 //
 // After an error some keys are deleted and others are not: the result says what is known of
 // that. The same call again deletes the rest. The error's code is level in a cluster below level

@@ -38,7 +38,7 @@ type SlotVersions [shardmap.Slots]uint64
 
 // SlotVersions returns the last version of each slot that can have keys with a prefix, as the leaders of their
 // groups say it; 0 for the others, and where a slot was never written. No key of the slot has a greater one by then, and each that is written after the
-// call returned does: versions of a slot rise, also where it moves to another group meanwhile. Those of different
+// call returned does: versions of a slot rise, even if it moves to another group meanwhile. Those of different
 // slots are not of one moment.
 //
 // The error's code is level in a cluster below level 9. A user without read or admin on the cluster gets zeros.

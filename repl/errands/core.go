@@ -231,7 +231,7 @@ func (c *Core) decide(now Now) (next time.Duration) {
 	return next
 }
 
-// settle goes on with what was started.
+// settle moves each errand that was started a step further.
 func (c *Core) settle(now Now, wake func(time.Duration)) {
 	c.runs = slices.DeleteFunc(c.runs, func(r *run) bool {
 		j, there := c.table.Job(r.job.ID)
@@ -285,7 +285,7 @@ func (c *Core) toldOf(r *run) string {
 	return short(fmt.Sprintf("%s on %s", r.job.Errand.File, n.Name))
 }
 
-// failed has an errand tried again after a while, or given up. It reports whether its run is over with.
+// failed has an errand tried again after a while, or given up. It reports whether its run has ended.
 func (c *Core) failed(now Now, r *run, j *shardmap.Job) bool {
 	w := c.rests[j.ID]
 	if w == nil || r.now.Slot > w.slot {
@@ -333,8 +333,8 @@ func (c *Core) begin(now Now, kind shardmap.JobKind, wake func(time.Duration)) {
 
 // send has a delete begin that knows its bounds, once the table says that this Start has taken it up.
 //
-// This leader may be one no longer, and not know it: it was paused, and its successor has finished the
-// job. What users have written since must stay, however late the commands of this one come. So the
+// This node may lead no longer without knowing it: it was paused, and its successor has finished the
+// job. Keys that users have written since must stay, however late its commands come. So the
 // order is: (1) learn the last version of each slot, (2) propose a note that nobody has proposed before,
 // (3) wait until it is in the table. An entry that was proposed after (1) and took effect is behind (1) in
 // time, and before the entry that ends the job in the log, because a job that has ended takes no note. Each

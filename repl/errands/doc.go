@@ -21,7 +21,7 @@
 // their end. No command can be called back, so each carries a bound: it spares the keys of its slot with a
 // greater version than the slot's last one at a moment which lies before the end of the job. Versions of a slot
 // rise with each write, also when the slot moves, so this spares all that is written after that end, however
-// late the command is carried out. That the moment lies before the end is the log's word and no clock's: the owner
+// late the command is carried out. The log, and no clock, shows that the moment lies before the end: the owner
 // learns the versions first, and only then this core has a note put into the log that takes the job up. The
 // table refuses notes of a job that has ended. Once the note is in the table the job was unfinished when the
 // note took effect, and the versions are older than that ([Core.send]).

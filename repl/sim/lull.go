@@ -216,7 +216,7 @@ func (l *lull) still() {
 	}
 	c.run(stillFor)
 	for g := 1; g < len(c.truth); g++ {
-		// What was written before the last leadership may not be compared yet.
+		// Replicas may still have to compare what was written before the last change of leader, once.
 		if t := c.truth[g]; len(t.entries) == ends[g]+1 && t.entries[ends[g]].kind == raft.EntryAudit && ends[g] > 0 && t.entries[ends[g]-1].kind != raft.EntryAudit {
 			continue
 		}

@@ -11,9 +11,9 @@ import (
 	"muster/shardmap"
 )
 
-// In some runs keys keep their last versions, by rules that change. What replicas then have must be what
-// the logs say, in the slowest and most obvious code. No version grows old in a run: the ages of rules are
-// longer than it.
+// In some runs keys keep their last versions, by rules that change. Replicas must then have the versions
+// that the logs make, as the slowest and most obvious code finds them. No version grows old in a run: the ages
+// of rules are longer than it.
 
 const (
 	// versionsEvery says in which seeds keys keep versions: all others are as they were before there were

@@ -11,7 +11,7 @@ import (
 	"muster/repl/client/lock"
 )
 
-// One candidate leads at a time, and the others wait. What followers are told of the leader must be what that knows of
+// One candidate leads at a time, and the others wait. Followers must be told of the leader as it knows
 // itself: they compare tokens to tell a former leader from today's.
 func TestElection(t *testing.T) {
 	cluster := clienttest.Start(t)
