@@ -56,7 +56,7 @@ func start(t testing.TB, c Config, l limits) *runningNode {
 	return startWith(t, c, l, func(*Node) {})
 }
 
-// startWith is start, and has a look at the node before it becomes a member.
+// startWith is start, and has a look at the node before it runs.
 func startWith(t testing.TB, c Config, l limits, look func(*Node)) *runningNode {
 	t.Helper()
 	return startLogging(t, c, l, slog.DiscardHandler, look)

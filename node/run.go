@@ -184,8 +184,10 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.log.Info("node starts", "id", id.Node, "start", id.Life().Number, "listen", bound, "advertise", n.addr, "data", c.Data)
 	n.trail.init(n)
 	n.trail.said("start", "node "+n.name, "")
-	n.ended.Go(n.trail.run)
 	n.door.web.begin(n, listener.Addr())
+	// Before anything runs: whoever looks at the node may change it. Who dials it meanwhile waits at its listener.
+	ready(n, bound)
+	n.ended.Go(n.trail.run)
 	n.ended.Go(n.door.web.Run)
 	n.ended.Go(n.door.web.envoys.run)
 	n.ended.Go(n.door.accept)
@@ -194,7 +196,6 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	for range listersMax() {
 		n.ended.Go(n.lister)
 	}
-	ready(n, bound)
 	if err := n.enrolment.becomeMember(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
