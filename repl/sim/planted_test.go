@@ -296,7 +296,7 @@ var firstSeed = map[string]int64{
 	"read before own commit":                       42,
 	"command above the level proposed":             312,
 	"allotment kept after the lead was lost":       50,
-	"watch event twice after resume":               42,
+	"watch event twice after resume":               190,
 	"group time lost at a leader change":           42,
 	"snapshot over newer state":                    150,
 }
