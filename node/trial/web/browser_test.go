@@ -29,6 +29,9 @@ import (
 type browser struct {
 	t   testing.TB
 	ctx context.Context
+
+	mu  sync.Mutex      // held while it goes to a node for the first time
+	met map[string]bool // guarded by mu: the addresses of the nodes it has been at
 }
 
 const (
@@ -64,7 +67,27 @@ func startBrowser(t testing.TB) *browser {
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start %s: %v", path, err)
 	}
-	return &browser{t, ctx}
+	return &browser{t: t, ctx: ctx, met: map[string]bool{}}
+}
+
+// meet has the browser decide that it shows a node no certificate. A node asks for one. Chromium decides for each request
+// that it makes before it knows that, and each time drops its connections to the node: of several tabs that
+// go there for the first time together, one may end with net::ERR_CONNECTION_CLOSED.
+func (b *browser) meet(t testing.TB, base string) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.met[base] {
+		return
+	}
+	ctx, stop := chromedp.NewContext(b.ctx)
+	defer stop()
+	ctx, stop = context.WithTimeout(ctx, tabMax)
+	defer stop()
+	if err := navigate(ctx, base+"/livez"); err != nil {
+		t.Fatalf("first visit to %s: %v", base, err)
+	}
+	b.met[base] = true
 }
 
 // tab is one page of a browser. It notes what a person would find in the console, and each
@@ -95,6 +118,7 @@ func (b *browser) open(t testing.TB, c *clustertest.Cluster, node int) *tab {
 		scheme = "http://"
 	}
 	p := &tab{t: t, ctx: ctx, base: scheme + c.Nodes[node].Addr, asked: map[string]string{}, open: map[string]bool{}}
+	b.meet(t, p.base)
 	for _, n := range c.Nodes {
 		p.hosts = append(p.hosts, n.Addr)
 	}
@@ -217,13 +241,18 @@ func (p *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 
 func (p *tab) goTo(path string) {
 	p.t.Helper()
-	err := chromedp.Do(p.ctx, chromedp.Navigate(p.base+path))
-	for tries := 1; tries < goToTries && err != nil && strings.Contains(err.Error(), networkChanged); tries++ {
-		err = chromedp.Do(p.ctx, chromedp.Navigate(p.base+path))
-	}
-	if err != nil {
+	if err := navigate(p.ctx, p.base+path); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// navigate has a tab go to an address, and again after networkChanged.
+func navigate(ctx context.Context, url string) error {
+	err := chromedp.Do(ctx, chromedp.Navigate(url))
+	for tries := 1; tries < goToTries && err != nil && strings.Contains(err.Error(), networkChanged); tries++ {
+		err = chromedp.Do(ctx, chromedp.Navigate(url))
+	}
+	return err
 }
 
 func (p *tab) size(width, height int64) {
