@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"io"
 	"net/http"
@@ -30,7 +31,7 @@ func (q *apiRequest) run(c *client.Client) error {
 	call := q.newCall(c)
 	defer call.answer.stop()
 	err := call.do()
-	if _, agreed := q.text(fieldToken); agreed && isConflict(err) && !call.answer.began {
+	if _, agreed := q.text(fieldToken); agreed && errors.Is(err, client.ErrConflict) && !call.answer.began {
 		// The plan has become another one between the last look at it and the order.
 		again := q.newCall(c)
 		again.agreement = agreement{only: true}

@@ -2,12 +2,13 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
 
 	"muster/raft"
-	"muster/repl/wire"
+	"muster/repl/client"
 	"muster/shardmap"
 )
 
@@ -94,7 +95,7 @@ func acknowledgeOne(ctx context.Context, s *errand, id uint64) error {
 		return err
 	}
 	_, err = s.give(ctx, &order{what: fmt.Sprintf("acknowledge incident %d", id), command: command}, 0)
-	if hasCode(err, wire.CodeNotFound) {
+	if errors.Is(err, client.ErrNotFound) {
 		return nil
 	}
 	return err

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -118,7 +119,7 @@ func (s *errand) with(ctx context.Context, f func(context.Context) error) error 
 }
 
 // isDenied reports whether a node has said that it does not permit something, or does not let us in.
-func isDenied(err error) bool { return hasCode(err, wire.CodeUnauthorized) }
+func isDenied(err error) bool { return errors.Is(err, client.ErrUnauthorized) }
 
 // noRight reports whether err, from the node at addr, means that this user lacks a right on the cluster. A node that has
 // not let us in says no such thing, and another one may let us in. To tell the two apart it asks for the status, which

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"muster/raft"
+	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -68,7 +70,7 @@ func groupCreate(con *console, c *cli.Context) error {
 		return err
 	}
 	a, err := s.give(c.Context, &order{what: what, command: command}, 0)
-	if err != nil && !isMaybeApplied(err) {
+	if err != nil && !errors.Is(err, client.ErrMaybeApplied) {
 		return err
 	}
 	made, found := s.groupMade(c.Context, before, id, a)
@@ -151,7 +153,7 @@ func groupRemove(con *console, c *cli.Context) error {
 		}
 	}
 	a, err := s.carryOut(c.Context, &o, s.agreed)
-	if isMaybeApplied(err) && s.groupGone(c.Context, id) {
+	if errors.Is(err, client.ErrMaybeApplied) && s.groupGone(c.Context, id) {
 		a, err = new(wire.OrderAnswer), nil
 	}
 	if err != nil {

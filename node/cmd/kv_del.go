@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 	"maps"
@@ -13,7 +14,6 @@ import (
 
 	"muster/raft"
 	"muster/repl/client"
-	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -146,7 +146,7 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 	}
 	t, err := s.table(c.Context)
 	switch {
-	case hasCode(err, wire.CodeBadRequest): // of a build that has no word for its table yet
+	case errors.Is(err, client.ErrBadRequest): // of a build that has no word for its table yet
 		err = d.listed(c.Context, prefix)
 	case err != nil:
 		return err

@@ -13,7 +13,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"muster/repl/client"
-	"muster/repl/wire"
 )
 
 const (
@@ -275,6 +274,5 @@ func (m *importer) refuse(text string) {
 
 // isItemsOwn reports whether err is about one item, so that the next may do well.
 func isItemsOwn(err error) bool {
-	var e *wire.Error
-	return errors.As(err, &e) && (e.Code == wire.CodeTooLarge || e.Code == wire.CodeBadRequest || e.Code == wire.CodeConflict)
+	return errors.Is(err, client.ErrTooLarge) || errors.Is(err, client.ErrBadRequest) || errors.Is(err, client.ErrConflict)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/plan"
@@ -93,7 +94,7 @@ func (s *errand) carryOut(ctx context.Context, o *order, agreed consent) (*wire.
 			return nil, notConfirmed()
 		}
 		a, err := s.give(ctx, o, p.Index)
-		if agreed == consentGiven && try < ordersMax && isConflict(err) {
+		if agreed == consentGiven && try < ordersMax && errors.Is(err, client.ErrConflict) {
 			continue // the plan is another by now, and --yes is meant for any; if it is not that, the plan is refused too
 		}
 		return a, err
@@ -184,7 +185,7 @@ func (s *errand) give(ctx context.Context, o *order, index uint64) (a *wire.Orde
 		a, err = s.client.Order(ctx, o.command, index)
 		return err
 	})
-	if isMaybeApplied(err) && o.made != nil {
+	if errors.Is(err, client.ErrMaybeApplied) && o.made != nil {
 		if id, found := s.begun(ctx, o, max(index, o.after)); found {
 			return &wire.OrderAnswer{Index: id, Job: id}, nil
 		}
@@ -207,14 +208,6 @@ func (s *errand) begun(ctx context.Context, o *order, index uint64) (id uint64, 
 		return glance{over: found}
 	}, waitAsLongAsACall)
 	return id, found && err == nil
-}
-
-func isConflict(err error) bool     { return hasCode(err, wire.CodeConflict) }
-func isMaybeApplied(err error) bool { return hasCode(err, wire.CodeMaybeApplied) }
-
-func hasCode(err error, code wire.Code) bool {
-	var remote *wire.Error
-	return errors.As(err, &remote) && remote.Code == code
 }
 
 // agrees reports whether somebody says yes to what was shown: a person or, over HTTP, a request that names it.

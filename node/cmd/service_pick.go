@@ -8,7 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"muster/repl/wire"
+	"muster/repl/client"
 	"muster/shardmap"
 	"muster/shardmap/registry"
 )
@@ -81,7 +81,7 @@ func servicePick(con *console, c *cli.Context) error {
 		}
 		if len(labels) > 0 {
 			near, err := s.client.Nearby(ctx, labels...)
-			if e := (*wire.Error)(nil); errors.As(err, &e) && e.Code == wire.CodeNotFound {
+			if errors.Is(err, client.ErrNotFound) {
 				return withStatus(exitRefused, "--near %s: %w", strings.Join(labels, ", "), err)
 			}
 			if err != nil {

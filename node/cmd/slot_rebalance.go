@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"muster/raft"
+	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/plan"
@@ -43,7 +45,7 @@ func slotRebalance(con *console, c *cli.Context) error {
 	defer s.close()
 	for try := 1; ; try++ {
 		a, err := s.rebalance(c.Context)
-		if s.agreed == consentGiven && try < ordersMax && isConflict(err) {
+		if s.agreed == consentGiven && try < ordersMax && errors.Is(err, client.ErrConflict) {
 			continue // slots have moved since they were counted, and --yes is meant for any plan
 		}
 		if err != nil || a == nil {

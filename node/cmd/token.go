@@ -2,12 +2,14 @@ package cmd
 
 import (
 	"crypto/rand"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"muster/repl/client"
 	"muster/repl/trust"
 	"muster/shardmap"
 )
@@ -115,7 +117,7 @@ func tokenCreate(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.give(c.Context, &order{what: "make a token", command: command}, 0); err != nil && !isMaybeApplied(err) {
+	if _, err := s.give(c.Context, &order{what: "make a token", command: command}, 0); err != nil && !errors.Is(err, client.ErrMaybeApplied) {
 		return err
 	}
 	var made shardmap.Token

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"muster/repl/client"
 	"muster/shardmap"
 	"muster/shardmap/access"
 )
@@ -210,7 +212,7 @@ func (s *errand) withdraw(ctx context.Context, t *shardmap.Table, u *shardmap.Us
 		return err
 	}
 	_, err = s.give(ctx, &order{what: "withdraw the certificates of " + u.Name, command: command}, 0)
-	if isMaybeApplied(err) {
+	if errors.Is(err, client.ErrMaybeApplied) {
 		// Where it is this command's own certificate, the connection may end before the answer is there. If
 		// it was let in a moment ago and is no longer, it was withdrawn.
 		refused := s.with(ctx, func(ctx context.Context) error {

@@ -9,6 +9,7 @@ import (
 
 	"muster/node/overview"
 	"muster/raft"
+	"muster/repl/client"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -95,12 +96,11 @@ func (r *rounds) node(ctx context.Context, n *wire.StatusNode) {
 	defer r.mu.Unlock()
 	r.told = r.told || a.Status != nil
 	// Every user may see a status. One that is refused it could not prove there who it is.
-	denied := &wire.Error{Code: wire.CodeUnauthorized}
-	a.Unasked = errors.Is(errs[0], denied) || errs[0] != nil && bug(bugUnnamed)
+	a.Unasked = errors.Is(errs[0], client.ErrUnauthorized) || errs[0] != nil && bug(bugUnnamed)
 	for _, err := range errs {
 		switch {
 		case err == nil:
-		case errors.Is(err, denied) && !a.Unasked:
+		case errors.Is(err, client.ErrUnauthorized) && !a.Unasked:
 			r.sample.Limited = err
 		case a.Err == nil:
 			a.Err = err
