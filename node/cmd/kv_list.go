@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"muster/repl/client"
+	"muster/shardmap"
 )
 
 func kvListCommand(con *console) *cli.Command {
@@ -60,11 +61,19 @@ func rangeFlags() []cli.Flag {
 	}
 }
 
-// rangeOf reads [rangeFlags] into o.
+// rangeOf reads [rangeFlags] into o. Bounds between which no key with the prefix can be are a mistake
+// of the command line, which a node would refuse.
 func rangeOf(c *cli.Context, o *client.ListOptions) error {
 	o.From, o.To = []byte(c.String("from")), []byte(c.String("to"))
-	if len(o.To) > 0 && bytes.Compare(o.To, o.From) <= 0 {
+	prefix := []byte(c.Args().First())
+	end := shardmap.EndOfPrefix(prefix)
+	switch {
+	case len(o.To) > 0 && bytes.Compare(o.To, o.From) <= 0:
 		return usagef("%s: --to %s, --from %s; want an end that comes behind the beginning", c.Command.HelpName, shown(o.To), shown(o.From))
+	case end != nil && bytes.Compare(o.From, end) >= 0:
+		return usagef("%s: --from %s with prefix %s; want a beginning below %s, where the keys with that prefix end", c.Command.HelpName, shown(o.From), shown(prefix), shown(end))
+	case len(o.To) > 0 && bytes.Compare(o.To, prefix) <= 0:
+		return usagef("%s: --to %s with prefix %s; want an end that comes behind the prefix", c.Command.HelpName, shown(o.To), shown(prefix))
 	}
 	if c.IsSet("after") {
 		o.After = []byte(c.String("after"))

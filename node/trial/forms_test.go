@@ -238,7 +238,7 @@ func TestTables(t *testing.T) {
 		{"kv list b", 0, "=", ""},
 		{"kv list --count", 0, "=1\n", ""},
 		{"kv list --count --from b", 0, "=0\n", ""},
-		{"kv list a/ --from b", 1, "=", "muster: list: bad-request: listing: not valid (field from: \"b\", want one that is not above all keys with prefix \"a/\"); give bounds between which keys with the prefix can be\n"},
+		{"kv list a/ --from b", 2, "=", "muster kv list: --from \"b\" with prefix \"a/\"; want a beginning below \"a0\", where the keys with that prefix end\n"},
 		{"kv locate a", 0, "KEY  SLOT  GROUP  LEADER\na    ", ""},
 		{"node list", 0, "n1    " + c.Nodes[0].Addr + "  server  alive", ""},
 		{"group list", 0, "GROUP  LEADER  TERM  COMMIT  SLOTS  REPLICA  NODE  ROLE   MATCH  STATE\n0      n1  ", ""},
