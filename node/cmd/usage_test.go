@@ -434,6 +434,7 @@ func TestNoCluster(t *testing.T) {
 		{"kv export --read local --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "--read local asks the first endpoint only, 127.0.0.1:1: "},
 		{"kv get k --read local --endpoints 127.0.0.1:1,127.0.0.1:2 --timeout 1s", exitNoEndpoint, "--read local asks the first endpoint only, 127.0.0.1:1: "},
 		{"status --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "no endpoint accepted a connection: 127.0.0.1:1"},
+		{"job list --endpoints 127.0.0.1:1 --timeout 1s", exitNoEndpoint, "muster: read the table of the cluster: no endpoint accepted a connection: 127.0.0.1:1 (connection refused); start a node there, or name other endpoints"},
 		{"kv get k --secret-file absent", exitRefused, "muster: secret file: open absent: no such file or directory"},
 		{"kv get k --secret-file " + short, exitRefused, "its first line has 8 bytes; want 16 to 4096"},
 		{"serve --secret-file absent", exitRefused, "muster: secret file: open absent: no such file or directory"},

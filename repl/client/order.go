@@ -41,10 +41,10 @@ func (c *Client) Plan(ctx context.Context, command []byte) (*wire.OrderAnswer, e
 func (c *Client) Table(ctx context.Context, endpoint string) (t *shardmap.Table, leader raft.NodeID, err error) {
 	a := new(wire.TableAnswer)
 	if err := c.question(ctx, wire.TypeTable, endpoint, &wire.Empty{}, a); err != nil {
-		return nil, 0, fmt.Errorf("table: %w", err)
+		return nil, 0, fmt.Errorf("read the table of the cluster: %w", err)
 	}
 	if t, err = shardmap.ReadTable(a.State); err != nil {
-		return nil, 0, fmt.Errorf("table: %w", err)
+		return nil, 0, fmt.Errorf("read the table of the cluster: %w", err)
 	}
 	return t, a.Leader, nil
 }
