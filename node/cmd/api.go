@@ -215,8 +215,8 @@ func (q *apiRequest) waits() bool {
 // planned reports whether the request is about a plan, or for a command that wants one.
 func (q *apiRequest) planned() bool {
 	_, token := q.text(fieldToken)
-	_, prefix := q.text("prefix")
-	return token || q.on(fieldPlan) || q.route.plans != plansNone && prefix
+	_, prefix := q.text(optionPrefix)
+	return token || q.on(fieldPlan) || q.route.plans != plansNone && (prefix || q.on(optionAll))
 }
 
 // timeout is how long one request to a node may take.

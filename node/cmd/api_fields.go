@@ -494,12 +494,13 @@ func (rt *apiRoute) complete(values []apiValue) error {
 // completePlan refuses fields about a plan that contradict each other.
 func (rt *apiRoute) completePlan(given func(string) bool, values []apiValue) error {
 	on := func(name string) bool { i := rt.field(name); return given(name) && isTrue(values[i].texts[0]) }
-	about := rt.planOf == "" || given(rt.planOf)
+	meant := func(name string) bool { return on(name) || given(name) && rt.fields[rt.field(name)].kind != kindSwitch }
+	about := rt.planOf == nil || slices.ContainsFunc(rt.planOf, meant)
 	switch {
 	case !about && given(fieldPlan):
-		return fieldErrorf(fieldPlan, "without %s there is no plan: it takes effect at once", rt.planOf)
+		return fieldErrorf(fieldPlan, "without %s there is no plan: it takes effect at once", strings.Join(rt.planOf, " or "))
 	case !about && given(fieldToken):
-		return fieldErrorf(fieldToken, "without %s there is no plan to agree to", rt.planOf)
+		return fieldErrorf(fieldToken, "without %s there is no plan to agree to", strings.Join(rt.planOf, " or "))
 	case given(fieldToken) && values[rt.field(fieldToken)].texts[0] == "":
 		// The token of a plan that has nothing to carry out. Taken for none, it would have an order that needs no consent
 		// given, whatever it does by now.

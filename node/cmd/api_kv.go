@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"muster/repl/client"
@@ -184,8 +185,11 @@ func (q *apiRequest) pairs() (pairs []client.Pair, err error) {
 
 func (a *apiServer) del(q *apiRequest) error {
 	keys := distinctKeys(q.value("key").texts)
-	if q.on(optionYes) {
-		return fieldErrorf(optionYes, "keys need no consent; want it with prefix alone")
+	switch {
+	case len(keys) == 0: // all is given, and false
+		return fieldErrorf("key", "it is missing; want one of the fields %s", strings.Join(q.route.oneOf, ", "))
+	case q.on(optionYes):
+		return fieldErrorf(optionYes, "keys need no consent; want it with %s or %s", optionPrefix, optionAll)
 	}
 	ctx, c, err := a.asks(q)
 	if err != nil {

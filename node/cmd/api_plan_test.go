@@ -82,11 +82,15 @@ func TestPlansChangeNothing(t *testing.T) {
 			t.Errorf("%s: nothing was changed", tt.route)
 		}
 	}
+	if p := a.plan(t, "kv/del", `{"all":true}`); p.Token != "" || len(p.Lines) != 1 || p.Lines[0] != "nothing to delete: the cluster has no key" {
+		t.Errorf("a plan for a cluster without keys: %+v", p)
+	}
 	if p := a.plan(t, "kv/del", `{"prefix":"none/"}`); p.Token != "" || len(p.Lines) != 1 || !strings.Contains(p.Lines[0], "nothing to delete") {
 		t.Errorf("a plan with nothing to do: %+v", p)
 	}
 	for _, x := range [][3]string{
 		{"kv/del?plan=1", `{"key":"p"}`, "plan"}, {"kv/del", `{"key":"p","plan_token":"x"}`, "plan_token"}, {"check?plan=1", `{}`, "plan"},
+		{"kv/del?plan=1", `{"key":"p","all":false}`, "plan"}, {"check?plan=1", `{"fix":false}`, "plan"},
 		{"slot/rebalance?plan=1", `{"plan_token":"x"}`, "plan"}, {"slot/rebalance?plan=1", `{"yes":true}`, "plan"}, {"slot/rebalance", `{"yes":true,"plan_token":"x"}`, "plan_token"},
 		{"slot/rebalance?plan=1", `{"plan":true}`, "plan"}, {"slot/rebalance?plan=perhaps", `{}`, "plan"},
 		{"slot/move", `{"slots":"0","group":8,"plan_token":""}`, "plan_token"}, {"node/drain", `{"node":"x","plan_token":""}`, "plan_token"},

@@ -31,8 +31,9 @@ type apiRow struct {
 	oneOf []string
 	lines bool // the command prints one object a line
 	plans apiPlans
-	// planOf is the field without which there is no plan; "": there is one in any case.
-	planOf string
+	// planOf are the fields of which a request has one at least where there is a plan; nil: there is one in any case. A
+	// switch counts where it is true.
+	planOf []string
 	// resumes is the field that a stream continues from; its values are the ids of server-sent events.
 	resumes string
 	native  func(*apiServer, *apiRequest) error
@@ -109,7 +110,7 @@ func apiTable() []apiRow {
 			file:  apiFile{name: "items", about: `several keys with their values, [{"key":…,"value":…}], instead of key and value`, kind: kindArray},
 			oneOf: []string{"key", "key_base64", "items"}, native: (*apiServer).set, answer: writtenRow{}},
 		{command: "kv del", method: changes, args: []apiArg{{name: "key", about: "the keys", many: true}}, bytes: []string{"key", "prefix"},
-			options: []string{"prefix", "yes", "no-wait"}, oneOf: []string{"key", "key_base64", "prefix", "prefix_base64"}, plans: plansOnAsked, planOf: "prefix", native: (*apiServer).del, answer: writtenRow{}},
+			options: []string{optionPrefix, optionAll, optionYes, optionNoWait}, oneOf: []string{"key", "key_base64", "prefix", "prefix_base64", optionAll}, plans: plansOnAsked, planOf: []string{optionPrefix, optionAll}, native: (*apiServer).del, answer: writtenRow{}},
 		{command: "kv incr", method: changes, args: []apiArg{{name: "key", about: "the key", need: true}, {name: "by", about: "what is added, 1 if it is not given", kind: kindNumeral}},
 			bytes: []string{"key"}, answer: writtenRow{}},
 		{command: "kv txn", method: changes, file: apiFile{name: "txn", about: `the transaction, {"if":[…],"then":[…],"else":[…]}, as in the file of the command`, kind: kindObject, need: true}, answer: txnRow{}},
@@ -201,7 +202,7 @@ func apiTable() []apiRow {
 		{command: "namespace del", method: changes, args: []apiArg{argPrefix}, bytes: []string{"prefix"}, answer: struct{}{}},
 
 		{command: "doctor", method: reads, answer: doctorRow{}},
-		{command: "check", method: changes, options: []string{"group", "fix", "trust", "acknowledge", "yes"}, plans: plansOnAsked, planOf: "fix"},
+		{command: "check", method: changes, options: []string{"group", "fix", "trust", "acknowledge", "yes"}, plans: plansOnAsked, planOf: []string{"fix"}},
 		{command: "log diff", method: reads, args: []apiArg{{name: "left", about: "the name or the id of a node", need: true}, {name: "right", about: "the name or the id of another", need: true}},
 			options: []string{"group", "limit"}, lines: true, answer: diffRow{}},
 		{command: "audit tail", method: reads, options: []string{"follow", "limit", "node"}, lines: true},

@@ -19,37 +19,68 @@ import (
 
 func kvDelCommand(con *console) *cli.Command {
 	return verb(cli.Command{
-		Name: "del", Usage: "delete keys", ArgsUsage: "K… | --prefix P",
+		Name: "del", Usage: "delete keys", ArgsUsage: "K… | --prefix P | --all",
 		Description: `Deletes each key K. A key that does not exist is no error.
 
---prefix deletes all keys that begin with P, by a job: muster job shows it, and can pause or
-cancel it. It shows its plan first, and wants --yes; off a terminal it ends with status 9
-without it. It deletes all keys that exist when it begins, up to 1024 of a slot at once; keys
+--prefix deletes all keys that begin with P, and --all every key of the cluster, by a job: muster
+job shows it, and can pause or cancel it. An empty P, as of a variable that is not set, is refused.
+The plan is shown first, and wants --yes; off a terminal it ends with status 9 without it. It deletes all keys that exist when it begins, up to 1024 of a slot at once; keys
 that are written meanwhile may be deleted too. The job goes on if this command is interrupted.
 
 With -o json: {"log_ids":["g1/2.18"],"versions":{"K":18},"deleted":N}, where N
-is how many existed. With --prefix there are no log ids and no versions, and the row of the job
+is how many existed. With --prefix or --all there are no log ids and no versions, and the row of the job
 is there beside "deleted", as of muster job show: {"id":…,"kind":"delete","state":…,"deleted":N,…}`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "prefix", DefaultText: "none", Usage: "delete all keys that begin with `P`"},
+			&cli.BoolFlag{Name: optionAll, Usage: "delete every key of the cluster"},
 			yesFlag(), noWaitFlag(),
 		},
 		Action: con.action(kvDel),
 	})
 }
 
+// Options of kv del, and fields of its route.
+const (
+	optionPrefix = "prefix"
+	optionAll    = "all"
+)
+
 func kvDel(con *console, c *cli.Context) error {
-	if c.IsSet("prefix") {
-		return kvDelPrefix(con, c)
-	}
-	if c.Bool("no-wait") && con.call == nil { // a call over HTTP does not wait unless it says so
-		return usagef("muster kv del: --%s and keys, which no job deletes; leave it out, or give --prefix", optionNoWait)
+	if c.IsSet(optionPrefix) || c.Bool(optionAll) {
+		prefix, err := prefixToDelete(c)
+		if err != nil {
+			return err
+		}
+		return kvDelPrefix(con, c, prefix)
 	}
 	keys, err := keysOf(c)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case c.Bool(optionYes):
+		return usagef("muster kv del: --%s and keys, which are deleted without a plan; leave it out, or give --%s or --%s", optionYes, optionPrefix, optionAll)
+	case c.Bool(optionNoWait) && con.call == nil: // a call over HTTP does not wait unless it says so
+		return usagef("muster kv del: --%s and keys, which no job deletes; leave it out, or give --%s or --%s", optionNoWait, optionPrefix, optionAll)
 	}
 	return con.request(c, func(ctx context.Context, s *errand) error { return delKeys(ctx, s, keys) })
+}
+
+// prefixToDelete reads which keys a job is to delete: those with a prefix or, by an empty one, all. A prefix that
+// a script has in a variable may be empty by mistake, so all keys have an option of their own.
+func prefixToDelete(c *cli.Context) ([]byte, error) {
+	which, prefix := "--"+optionPrefix, c.String(optionPrefix)
+	if c.Bool(optionAll) {
+		which = "--" + optionAll
+	}
+	switch n := c.Args().Len(); {
+	case c.Bool(optionAll) && c.IsSet(optionPrefix):
+		return nil, usagef("muster kv del: --%s and --%s contradict each other; give one", optionAll, optionPrefix)
+	case n > 0:
+		return nil, usagef("muster kv del: %s and %s; give the one or the other", which, counted(n, "key"))
+	case prefix == "" && !c.Bool(optionAll):
+		return nil, usagef("muster kv del: --%s: empty, and every key begins so; want what the keys begin with, or --%s to delete every key of the cluster", optionPrefix, optionAll)
+	}
+	return []byte(prefix), nil
 }
 
 // delKeys deletes keys, each slot's together. It prints what was deleted even if not all was.
@@ -107,19 +138,25 @@ func counted(n int, one string) string {
 	return fmt.Sprintf("%d %ss", n, one)
 }
 
-// whichKeys names the keys that begin with a prefix. An empty one may be the slip of a script.
+// whichKeys names the keys that begin with a prefix.
 func whichKeys(prefix []byte) string {
 	if len(prefix) == 0 {
-		return "every key of the cluster, for the prefix is empty"
+		return "all keys of the cluster"
 	}
 	return "all keys that begin with " + shown(prefix)
 }
 
-func kvDelPrefix(con *console, c *cli.Context) error {
-	prefix := []byte(c.String("prefix"))
-	if n := c.Args().Len(); n > 0 {
-		return usagef("muster kv del: --prefix and %d keys; give the one or the other", n)
+// lines are the plan as a person sees it.
+func (p *prefixPlan) lines(prefix []byte) []string {
+	where := fmt.Sprintf("in %s of %s", counted(len(p.slots), "slot"), counted(len(p.groups), "group"))
+	head := fmt.Sprintf("plan to delete %s: %s %s", whichKeys(prefix), counted(p.keys, "key"), where)
+	if len(prefix) == 0 {
+		head = fmt.Sprintf("plan to delete all %s of the cluster, %s", counted(p.keys, "key"), where)
 	}
+	return []string{head, fmt.Sprintf("  the first is %s, the last %s", shown(p.first), shown(p.last))}
+}
+
+func kvDelPrefix(con *console, c *cli.Context, prefix []byte) error {
 	s, err := con.open(c, 1)
 	if err != nil {
 		return err
@@ -132,15 +169,16 @@ func kvDelPrefix(con *console, c *cli.Context) error {
 	}); err != nil {
 		return err
 	}
-	d := prefixDeleter{orderly: orderly{errand: s, wait: !c.Bool("no-wait")}, last: map[raft.GroupID]raft.LogID{}}
+	d := prefixDeleter{orderly: orderly{errand: s, wait: !c.Bool(optionNoWait)}, last: map[raft.GroupID]raft.LogID{}}
 	if p.keys == 0 {
-		s.sayf("nothing to delete: no key begins with %s", shown(prefix))
+		none := "no key begins with " + shown(prefix)
+		if len(prefix) == 0 {
+			none = "the cluster has no key"
+		}
+		s.sayf("nothing to delete: %s", none)
 		return d.print()
 	}
-	s.propose(&proposal{lines: []string{
-		fmt.Sprintf("plan to delete %s: %s in %s of %s", whichKeys(prefix), counted(p.keys, "key"), counted(len(p.slots), "slot"), counted(len(p.groups), "group")),
-		fmt.Sprintf("  the first is %s, the last %s", shown(p.first), shown(p.last)),
-	}, binds: [][]byte{p.all.Sum(nil)}})
+	s.propose(&proposal{lines: p.lines(prefix), binds: [][]byte{p.all.Sum(nil)}})
 	if consentOf(c) != consentGiven && !s.agrees(c.Context) {
 		return notConfirmed()
 	}
@@ -183,7 +221,7 @@ func (d *prefixDeleter) order(ctx context.Context, prefix []byte, keys, after ui
 	if err != nil {
 		return err
 	}
-	a, err := d.give(ctx, &order{after: after, what: "delete all keys that begin with " + shown(prefix), command: command,
+	a, err := d.give(ctx, &order{after: after, what: "delete " + whichKeys(prefix), command: command,
 		made: func(j *shardmap.Job) bool { return j.Kind == shardmap.JobDelete && j.Errand.Prefix == asks.Prefix }}, 0)
 	if err != nil {
 		return err

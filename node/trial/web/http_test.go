@@ -103,7 +103,7 @@ func TestHTTPAtEachNode(t *testing.T) {
 			{ann, "check", "{}", 200}, {ann, "audit/tail?limit=1&node=n1", "", 200}, {ann, "log/diff?left=n1&right=n2&group=0", "", 200}, {ann, "service/list", "", 200},
 			{bob, "kv/get?key=" + key, "", 200}, {bob, "kv/set", `{"key":"app/bob","value":"v"}`, 200}, {bob, "kv/list?prefix=app/", "", 200},
 			{bob, "kv/list?from=app/a&to=app/c&desc=1", "", 200}, {bob, "kv/list?prefix=app/&count=1", "", 200}, {bob, "kv/list?from=app/a&to=b", "", 403}, {bob, "kv/list?count=1", "", 403},
-			{bob, "kv/get?key=other", "", 403}, {bob, "kv/set", `{"key":"other","value":"v"}`, 403}, {bob, "kv/del", `{"prefix":""}`, 403}, {bob, "kv/list", "", 403}, {bob, "kv/watch", "", 403},
+			{bob, "kv/get?key=other", "", 403}, {bob, "kv/set", `{"key":"other","value":"v"}`, 403}, {bob, "kv/del", `{"all":true}`, 403}, {bob, "kv/list", "", 403}, {bob, "kv/watch", "", 403},
 			{bob, "user/list", "", 403}, {bob, "setting/set", `{"name":"dead-after","value":"9m"}`, 403}, {bob, "slot/move", `{"slots":"0","group":2}`, 403}, {bob, "node/drain", `{"node":"n5"}`, 403}, {bob, "node/drain?plan=1", `{"node":"n5"}`, 403},
 			{bob, "user/create", `{"name":"eve"}`, 403}, {bob, "token/create", `{}`, 403}, {bob, "audit/tail", "", 403},
 		} {
