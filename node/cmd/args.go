@@ -17,7 +17,8 @@ import (
 //
 //   - An option may stand among the arguments; one that all commands share may
 //     also stand before the command and between its words. After "--" all are
-//     arguments; "-" is one too.
+//     arguments; "-" is one too. A command that runs a program has its own
+//     arguments before "--", and its options before the program.
 //   - A number below zero is an argument where the command takes one.
 //   - Long options have two dashes and one letter has one: --output, -o.
 //     Their value follows "=", or is the next word, whatever that looks like.
@@ -146,12 +147,14 @@ func (a *arranger) sort(words []string) error {
 	for i := 0; i < len(words); i++ {
 		word := words[i]
 		if word == "--" {
-			a.args = append(a.args, words[i+1:]...)
-			return nil
+			return a.take(words[i+1:])
 		}
 		if !isOption(word) || isNumber(word) && strings.HasSuffix(a.leaf.ArgsUsage, numberArg) {
 			a.args = append(a.args, word)
 			continue
+		}
+		if own, runs := a.beforeProgram(); runs && len(a.args) > own {
+			return usagef("%s: option %s behind CMD, whose option it may be; want %s %s", a.name(), optionName(word), a.name(), a.leaf.ArgsUsage)
 		}
 		f := findFlag(a.leaf.Flags, word)
 		if word == "--help" || word == "-h" {
@@ -175,6 +178,34 @@ func (a *arranger) sort(words []string) error {
 		a.options = append(a.options, option)
 	}
 	return nil
+}
+
+// dashes stand, in the usage of a command that runs a program, between its own arguments and the program's words.
+const dashes = " -- "
+
+// take takes all words behind "--" for arguments. A command that runs a program has its own arguments before them: if
+// one is missing, the first word of the program would be taken for it, and the second be run. An argument of its own
+// that begins with a dash, as no program's name does, stands behind the dashes, and the program behind it or behind
+// other dashes.
+func (a *arranger) take(words []string) error {
+	if own, runs := a.beforeProgram(); runs && len(a.args) < own {
+		if len(words) == 0 || !isOption(words[0]) {
+			missing := strings.Fields(a.leaf.ArgsUsage)[len(a.args)]
+			return usagef("%s: %s is missing before --; want %s %s", a.name(), missing, a.name(), a.leaf.ArgsUsage)
+		}
+		a.args = append(a.args, words[0])
+		if words = words[1:]; len(words) > 0 && words[0] == "--" {
+			words = words[1:]
+		}
+	}
+	a.args = append(a.args, words...)
+	return nil
+}
+
+// beforeProgram returns how many arguments a command that runs a program has of its own; false of another command.
+func (a *arranger) beforeProgram() (own int, runs bool) {
+	before, _, runs := strings.Cut(a.leaf.ArgsUsage, dashes)
+	return len(strings.Fields(before)), runs
 }
 
 func isOption(word string) bool { return len(word) > 1 && word[0] == '-' && word != "--" }

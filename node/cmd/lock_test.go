@@ -13,9 +13,10 @@ func TestLockUsage(t *testing.T) {
 		want string
 	}{
 		{[]string{"l"}, "an argument is missing; want muster lock NAME -- CMD…"},
+		{[]string{"--", "echo", "l"}, "NAME is missing before --; want muster lock NAME -- CMD…"},
 		{[]string{"", "--", "echo"}, "NAME is empty; want 1 to 4096 bytes"},
 		{[]string{strings.Repeat("n", 4097), "--", "echo"}, "NAME has 4097 bytes; want at most 4096"},
-		{[]string{"l", "echo", "-a"}, "unknown option -a; see muster lock --help, and put -- before an argument that begins with a dash"},
+		{[]string{"l", "echo", "-a"}, "option -a behind CMD, whose option it may be; want muster lock NAME -- CMD…"},
 		{[]string{"l", "--ttl", "10ms", "--", "echo"}, "--ttl 10ms; want 1s to 24h"},
 		{[]string{"l", "--ttl", "25h", "--", "echo"}, "--ttl 25h0m0s; want 1s to 24h"},
 		{[]string{"l", "--wait", "0s", "--", "echo"}, "--wait 0s; want more than 0, or --no-wait"},
