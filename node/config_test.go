@@ -173,8 +173,8 @@ func TestEverySetting(t *testing.T) {
 	// One value per setting and source, as the source writes it, with a way to
 	// see it in a Config.
 	file := map[string]string{
-		"name": `"x1"`, "listen": `"x1"`, "advertise": `"x1"`, "data": `"x1"`, "cluster": `"x1"`, "groups": `1`, "value_max": `1`,
-		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1`, "snapshot_rate": `1`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`, "core_dumps": `true`,
+		"name": `"x1"`, "listen": `"x1"`, "advertise": `"x1"`, "data": `"x1"`, "cluster": `"x1"`, "groups": `1`, "value_max": `"1KiB"`,
+		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1024`, "snapshot_rate": `"1KiB"`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`, "core_dumps": `true`,
 		"backup_dir": `"x1"`, "token_file": `"x1"`, "tls_cert": `"x1"`, "tls_key": `"x1"`, "tls_ca": `"x1"`, "standby": `true`, "role": `"client"`, "check": `{ a = "x1" }`, "check_range": `["10.0.0.1"]`, "http_host": `["x1", "y"]`,
 	}
 	for _, s := range Settings {
@@ -189,6 +189,8 @@ func TestEverySetting(t *testing.T) {
 				switch s.Kind {
 				case Number:
 					return n
+				case Bytes:
+					return n + "KiB"
 				case Switch:
 					return map[string]string{"1": "true", "2": "false", "3": "true"}[n]
 				case List:
@@ -258,6 +260,12 @@ func TestLoadRefuses(t *testing.T) {
 		{"text for a switch", `insecure = "yes"`, nil, nil, `config file PATH: insecure: want true or false, as in insecure = true`},
 		{"option", "", map[string]string{"groups": "many"}, nil, `--groups: "many" is not a whole number`},
 		{"variable", "", nil, map[string]string{"MUSTER_EXPECT": "3.5"}, `MUSTER_EXPECT: "3.5" is not a whole number`},
+		{"unit of a size", "", map[string]string{"value-max": "64kB"}, nil, `--value-max: "64kB" is no size; want a whole number of bytes, or one with KiB, MiB or GiB, as in 64KiB`},
+		{"negative size", "", map[string]string{"scrub": "-1"}, nil, `--scrub: "-1" is no size; want a whole number of bytes, or one with KiB, MiB or GiB, as in 64KiB`},
+		{"broken size", "", nil, map[string]string{"MUSTER_SNAPSHOT_RATE": "1.5MiB"}, `MUSTER_SNAPSHOT_RATE: "1.5MiB" is no size; want a whole number of bytes, or one with KiB, MiB or GiB, as in 64KiB`},
+		{"size over all numbers", "", map[string]string{"value-max": "9999999999GiB"}, nil, `--value-max: "9999999999GiB" is no size; want a whole number of bytes, or one with KiB, MiB or GiB, as in 64KiB`},
+		{"text that is no size", `scrub = "fast"`, nil, nil, `config file PATH: scrub: "fast" is no size; want a whole number of bytes, or one with KiB, MiB or GiB, as in 64KiB`},
+		{"size with a point", `value_max = 1.5`, nil, nil, `config file PATH: value_max: want a whole number of bytes, or a string with KiB, MiB or GiB, as in value_max = "1MiB"`},
 		{"switch", "", nil, map[string]string{"MUSTER_INSECURE": "maybe"}, `MUSTER_INSECURE: "maybe" is neither true nor false`},
 		{"label", "", map[string]string{"label": "a=1,b"}, nil, `--label: "b" is not a label; want K=V`},
 		{"program", "", map[string]string{"check": "lag"}, nil, `--check: "lag" is not a program; want NAME=PATH`},
@@ -282,6 +290,20 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	if _, err := Load(Sources{none, none, filepath.Join(t.TempDir(), "absent")}); err == nil {
 		t.Error("a file that is not there was taken")
+	}
+}
+
+// Sizes have units in the settings of the cluster, so people write them for a node too. A plain number stays bytes.
+func TestSizesTakeUnits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "muster.toml")
+	if err := os.WriteFile(path, []byte("scrub = \"2MiB\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]int{"64KiB": 64 << 10, "65536": 65536, "3MiB": 3 << 20, "0": 0} {
+		c, err := Load(Sources{from(map[string]string{"value-max": text}), from(map[string]string{"MUSTER_SNAPSHOT_RATE": text}), path})
+		if err != nil || c.ValueMax != want || c.SnapshotRate != want || c.Scrub != 2<<20 {
+			t.Errorf("%s: values of %d, snapshots at %d, scrub at %d, %v; want %d twice, and 2 MiB", text, c.ValueMax, c.SnapshotRate, c.Scrub, err, want)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"slices"
@@ -21,6 +22,7 @@ type SettingKind uint8
 const (
 	Text   SettingKind = iota // one word or path
 	Number                    // a decimal number
+	Bytes                     // a size, with or without KiB, MiB or GiB; in the file a number, or a text
 	Switch                    // true or false; as an option it needs no value
 	List                      // several, with commas between them; an array in the file
 	Pairs                     // several K=V, with commas between them; a table in the file
@@ -32,7 +34,7 @@ type Setting struct {
 	Kind    SettingKind
 	Default string // empty: none, or what Help says
 	Help    string // the word in backquotes stands for the value
-	// set puts values, of which Text, Number and Switch have one, into c.
+	// set puts values, of which Text, Number, Bytes and Switch have one, into c.
 	set func(c *Config, values []string) error
 }
 
@@ -58,8 +60,8 @@ var Settings = []Setting{
 		func(c *Config, v []string) error { c.Cluster, c.AnyCluster = v[0], false; return nil }},
 	{"groups", Number, "8", "`N` data groups, 1 to 4096, in a new cluster; an existing one keeps its own",
 		func(c *Config, v []string) (err error) { c.Groups, err = number(v[0]); return }},
-	{"value-max", Number, "1048576", "a new cluster takes values of up to `BYTES`, at most 16777216; an existing one keeps its own limit",
-		func(c *Config, v []string) (err error) { c.ValueMax, err = number(v[0]); return }},
+	{"value-max", Bytes, "1MiB", "a new cluster takes values of up to `BYTES`, with or without KiB or MiB, at most 16MiB; an existing one keeps its own limit",
+		func(c *Config, v []string) (err error) { c.ValueMax, err = size(v[0]); return }},
 	{"join", List, "", "with --expect, the addresses `H:P,…` of the hosts that found a cluster together, including this one's; without it, those of members, which are asked to take this host in; a member also looks for other members there",
 		func(c *Config, v []string) error { c.Join = v; return nil }},
 	{"expect", Number, "", "the number `N` of hosts that found the cluster, exactly as many as --join has; a member ignores it",
@@ -70,10 +72,10 @@ var Settings = []Setting{
 		func(c *Config, v []string) (err error) { c.Role, err = role(v[0]); return }},
 	{"label", Pairs, "", "a label `K=V` of this node, shown by node list; replicas are spread over the values of the label zone; may be given several times",
 		func(c *Config, v []string) (err error) { c.Labels, err = labels(v); return }},
-	{"scrub", Number, "1048576", "read the disk again at `BYTES` per second, to find rot while there are copies; 0 turns it off",
-		func(c *Config, v []string) (err error) { c.Scrub, err = number(v[0]); return }},
-	{"snapshot-rate", Number, "33554432", "write snapshots at `BYTES` per second, and send them to each node at the same rate; 0 is as fast as possible",
-		func(c *Config, v []string) (err error) { c.SnapshotRate, err = number(v[0]); return }},
+	{"scrub", Bytes, "1MiB", "read the disk again at `BYTES` per second, with or without KiB, MiB or GiB, to find rot while there are copies; 0 turns it off",
+		func(c *Config, v []string) (err error) { c.Scrub, err = size(v[0]); return }},
+	{"snapshot-rate", Bytes, "32MiB", "write snapshots at `BYTES` per second, with or without KiB, MiB or GiB, and send them to each node at the same rate; 0 is as fast as possible",
+		func(c *Config, v []string) (err error) { c.SnapshotRate, err = size(v[0]); return }},
 	{"backup-dir", Text, "", "the directory `DIR` for the backups that jobs take here: best on another disk, or a mount that all nodes share; by default backups in the data directory",
 		func(c *Config, v []string) error { c.BackupDir = v[0]; return nil }},
 	{"secret-file", Text, "", "a `FILE` whose first line is the secret that the hosts share which found a cluster together, 16 bytes or more",
@@ -104,6 +106,11 @@ func number(s string) (int, error) {
 		return 0, fmt.Errorf("%q is not a whole number", s)
 	}
 	return n, nil
+}
+
+func size(s string) (int, error) {
+	n, err := shardmap.ParseBytes(s)
+	return int(min(n, math.MaxInt)), err // what is more than an int holds is over every limit
 }
 
 func truth(s string) (bool, error) {
@@ -289,6 +296,14 @@ func (s Setting) fromFile(v any) ([]string, error) {
 			return []string{strconv.FormatInt(n, 10)}, nil
 		}
 		return nil, fmt.Errorf("want a whole number, as in %s = %s", s.Key(), cmp.Or(s.Default, "3"))
+	case Bytes:
+		switch n := v.(type) {
+		case int64:
+			return []string{strconv.FormatInt(n, 10)}, nil
+		case string:
+			return []string{n}, nil
+		}
+		return nil, fmt.Errorf("want a whole number of bytes, or a string with KiB, MiB or GiB, as in %s = %q", s.Key(), s.Default)
 	case Switch:
 		if b, ok := v.(bool); ok {
 			return []string{strconv.FormatBool(b)}, nil

@@ -221,7 +221,7 @@ func (t *tableSettings) DeadAfter() time.Duration {
 // MoveRate is the rate at which a node sends replicas that move, in bytes per second; 0 if
 // it is each node's own rate of snapshots.
 func (t *tableSettings) MoveRate() int64 {
-	return settingList(t.Settings).number(settingMoveRate, readBytes)
+	return settingList(t.Settings).number(settingMoveRate, ParseBytes)
 }
 
 // MoveParallel is how many groups change their replicas at a time, 1 to 64.
@@ -232,7 +232,7 @@ func (t *tableSettings) MoveParallel() int {
 // SlotRate is the rate at which a node sends slots that move to other groups, in bytes per
 // second; 0 if nothing limits it.
 func (t *tableSettings) SlotRate() int64 {
-	return settingList(t.Settings).number(settingSlotRate, readBytes)
+	return settingList(t.Settings).number(settingSlotRate, ParseBytes)
 }
 
 // SlotParallel is how many slots move to other groups at a time, 1 to 4,096.
@@ -260,7 +260,7 @@ func (t *tableSettings) TrailPolicy() TrailPolicy {
 
 // TrailBudget is how many bytes the trail of a node may take, 8 MiB to 10 GiB.
 func (t *tableSettings) TrailBudget() int64 {
-	return settingList(t.Settings).number(settingTrailBudget, readBytes)
+	return settingList(t.Settings).number(settingTrailBudget, ParseBytes)
 }
 
 // VersionRules are the rules that say which keys keep their versions.
@@ -329,8 +329,9 @@ func readPace(s string) (int64, error) {
 	return readDuration(s)
 }
 
-// readBytes reads a whole number of bytes, KiB, MiB or GiB, as bytes.
-func readBytes(s string) (int64, error) {
+// ParseBytes reads a size, 64KiB or 65536, as bytes: a whole number, 0 or more, with or without KiB, MiB or GiB. The
+// error quotes the text, and names these forms.
+func ParseBytes(s string) (int64, error) {
 	digits, size := s, int64(1)
 	for _, u := range [...]unit{{"KiB", kibibyte}, {"MiB", mebibyte}, {"GiB", gibibyte}} {
 		if d, ok := strings.CutSuffix(s, u.suffix); ok {
@@ -339,7 +340,7 @@ func readBytes(s string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || strconv.FormatInt(n, 10) != digits || n < 0 || n > math.MaxInt64/size {
-		return 0, fmt.Errorf("%s is not a whole number of bytes, KiB, MiB or GiB", describeText(s))
+		return 0, fmt.Errorf("%s is no size; want a whole number of bytes, or one with KiB, MiB or GiB, as in 64KiB", describeText(s))
 	}
 	return n * size, nil
 }
@@ -360,7 +361,7 @@ func takesPace(value string) bool {
 }
 
 func takesMoveRate(value string) bool {
-	n, err := readBytes(value)
+	n, err := ParseBytes(value)
 	return err == nil && (n == 0 || n >= moveRateMin && n <= moveRateMax)
 }
 
@@ -370,7 +371,7 @@ func takesMoveParallel(value string) bool {
 }
 
 func takesSlotRate(value string) bool {
-	n, err := readBytes(value)
+	n, err := ParseBytes(value)
 	return err == nil && (n == 0 || n >= slotRateMin && n <= slotRateMax)
 }
 
@@ -382,7 +383,7 @@ func takesSlotParallel(value string) bool {
 func takesTrailPolicy(value string) bool { return slices.Contains(trailPolicyNames[:], value) }
 
 func takesTrailBudget(value string) bool {
-	n, err := readBytes(value)
+	n, err := ParseBytes(value)
 	return err == nil && n >= trailBudgetMin && n <= trailBudgetMax
 }
 

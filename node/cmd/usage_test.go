@@ -373,6 +373,8 @@ func TestServeUsage(t *testing.T) {
 			want: "muster serve: --insecure: means without a secret, but --secret-file is given"},
 		{name: "no cluster name", args: []string{"--cluster", ""}, want: "muster serve: --cluster: empty; want 1 to 63 letters"},
 		{name: "groups", args: []string{"--groups", "10000"}, want: "muster serve: --groups 10000: want 1 to 4096"},
+		{name: "value over its limit", args: []string{"--value-max", "17MiB"}, want: "muster serve: --value-max 17825792: want 1 to 16777216 bytes"},
+		{name: "not a size", args: []string{"--value-max", "64kB"}, want: `muster serve: --value-max: "64kB" is no size; want a whole number of bytes, or one with KiB, MiB or GiB, as in 64KiB`},
 		{name: "not a number", args: []string{"--groups", "x"}, want: `muster serve: --groups: "x" is not a whole number`},
 		{name: "variable", env: "MUSTER_GROUPS=0x", want: `muster serve: MUSTER_GROUPS: "0x" is not a whole number`},
 		{name: "switch in a variable", env: "MUSTER_INSECURE=perhaps", want: `muster serve: MUSTER_INSECURE: "perhaps" is neither true nor false`},
