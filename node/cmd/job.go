@@ -18,7 +18,7 @@ func jobCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "job", Usage: "look at the jobs, which move replicas and slots, delete keys and take backups, and steer them"},
 		verb(cli.Command{
 			Name: "list", Usage: "list the jobs: all that are unfinished, and the last ones that are finished",
-			Description: "A job survives its leader: its state is in the log of the meta group.\n\nWith -o json: [" + jobForm + "]; bytes, node, group, file and why are left out where there is none; file is that of a backup.",
+			Description: "A job survives its leader: its state is in the log of the meta group.\n\nWith -o json: [" + jobForm + "]; bytes, node, group, file and why are left out where there is none; file is that of a backup.\nOf a delete that was cancelled or has failed, done is a lower bound, which the table shows as \"at least N\".",
 			Action:      con.action(jobList),
 		}),
 		verb(cli.Command{
@@ -107,7 +107,7 @@ func jobTable(s *errand, rows []jobRow) error {
 		if r.BytesTotal != nil {
 			bytes += " of " + showBytes(*r.BytesTotal)
 		}
-		t.row(r.ID, r.Kind, orDash(r.Node), group, r.State, number(r.Done), number(r.Total), r.Unit, bytes, orDash(r.Why))
+		t.row(r.ID, r.Kind, orDash(r.Node), group, r.State, r.DoneText(), number(r.Total), r.Unit, bytes, orDash(r.Why))
 	}
 	return t.Flush()
 }

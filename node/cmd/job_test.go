@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -126,6 +127,46 @@ func TestProgressOfSlots(t *testing.T) {
 	} {
 		if got := progressLine(&tt.job, 0); got != tt.want {
 			t.Errorf("got  %s\nwant %s", got, tt.want)
+		}
+	}
+}
+
+// A leader may die, or a person cancel, before the table has noted all that a delete has done: the number that is left is
+// a lower bound, which people read as all. Programs get the number.
+func TestDoneOfUnfinishedDelete(t *testing.T) {
+	job := func(k shardmap.JobKind, s shardmap.JobState) shardmap.Job {
+		return shardmap.Job{ID: 147, Kind: k, State: s, Done: 46, Total: 200000}
+	}
+	for _, tt := range []struct {
+		job  shardmap.Job
+		want string
+	}{
+		{job(shardmap.JobDelete, shardmap.JobCancelled), "at least 46"},
+		{job(shardmap.JobDelete, shardmap.JobFailed), "at least 46"},
+		{job(shardmap.JobDelete, shardmap.JobRunning), "46"},
+		{job(shardmap.JobDelete, shardmap.JobPaused), "46"},
+		{job(shardmap.JobDelete, shardmap.JobDone), "46"},
+		{job(shardmap.JobBackup, shardmap.JobFailed), "46"},
+		{job(shardmap.JobMove, shardmap.JobCancelled), "46"},
+	} {
+		var out bytes.Buffer
+		con := &console{out: newOutput(&out)}
+		row := jobRowOf(&tt.job)
+		if err := jobTable(&errand{console: con}, []jobRow{row}); err != nil {
+			t.Fatal(err)
+		}
+		if err := con.out.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		_, line, _ := strings.Cut(out.String(), "\n")
+		if cells := regexp.MustCompile(" {2,}").Split(line, -1); len(cells) < 7 || cells[5] != tt.want {
+			t.Errorf("%s %s: the table has %q, want %q done", tt.job.Kind, tt.job.State, line, tt.want)
+		}
+		if got := progressLine(&tt.job, 0); !strings.Contains(got, "] "+tt.want+" of 200000 ") {
+			t.Errorf("%s %s: the line of progress is %q, want %q done", tt.job.Kind, tt.job.State, got, tt.want)
+		}
+		if got, err := json.Marshal(row); err != nil || !strings.Contains(string(got), `"done":46,`) {
+			t.Errorf("%s %s: got %s, %v; want the number", tt.job.Kind, tt.job.State, got, err)
 		}
 	}
 }

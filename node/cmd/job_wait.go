@@ -92,7 +92,7 @@ func progressLine(j *shardmap.Job, bytes uint64) string {
 	if j.BytesTotal > 0 {
 		done, total = j.Bytes, j.BytesTotal // slots differ in size
 	}
-	line := fmt.Sprintf("%s %s %d of %d %s", r.What(), bar(uint64(done), uint64(total)), j.Done, j.Total, r.Unit)
+	line := fmt.Sprintf("%s %s %s of %d %s", r.What(), bar(uint64(done), uint64(total)), r.DoneText(), j.Total, r.Unit)
 	switch {
 	case r.BytesTotal != nil && *r.BytesTotal > 0:
 		line += fmt.Sprintf(", %s of %s", showBytes(*r.Bytes), showBytes(*r.BytesTotal))

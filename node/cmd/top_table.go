@@ -222,7 +222,7 @@ func jobContent(o *overview.Overview) topContent {
 		if j.LeftS != nil {
 			left = topCell{(time.Duration(*j.LeftS) * time.Second).String(), float64(*j.LeftS)}
 		}
-		lines := []string{j.What(), fmt.Sprintf("%s, %d of %d %s", j.State, j.Done, j.Total, j.Unit)}
+		lines := []string{j.What(), fmt.Sprintf("%s, %s of %d %s", j.State, j.DoneText(), j.Total, j.Unit)}
 		if j.Bytes != nil {
 			bytes = topCell{overview.ByteSize(*j.Bytes), float64(*j.Bytes)}
 			text := overview.ByteSize(*j.Bytes)
@@ -241,7 +241,7 @@ func jobContent(o *overview.Overview) topContent {
 		}
 		lines = append(lines, "", "muster job show "+j.ID)
 		c.rows = append(c.rows, topRow{key: j.ID, bad: j.State == "failed", cells: []topCell{
-			{j.ID, jobNumber(j.ID)}, topText(j.Kind), topText(j.State), {fmt.Sprintf("%d/%d", j.Done, j.Total), float64(j.Done)}, bytes, rate, left, topText(orDash(about)), topText(orDash(j.Why)),
+			{j.ID, jobNumber(j.ID)}, topText(j.Kind), topText(j.State), {fmt.Sprintf("%s/%d", j.DoneText(), j.Total), float64(j.Done)}, bytes, rate, left, topText(orDash(about)), topText(orDash(j.Why)),
 		}, more: lines})
 	}
 	return c

@@ -110,6 +110,16 @@ func JobRowOf(j *shardmap.Job) JobRow {
 	return r
 }
 
+// DoneText is Done for a person. Of a delete that was cancelled or has failed it is "at least N": its leader deletes keys
+// before the table notes how many, and a job that has ended takes no note.
+func (r *JobRow) DoneText() string {
+	short := r.State == shardmap.JobCancelled.String() || r.State == shardmap.JobFailed.String()
+	if r.Kind == shardmap.JobDelete.String() && short {
+		return fmt.Sprintf("at least %d", r.Done)
+	}
+	return fmt.Sprint(r.Done)
+}
+
 // What names a job for a sentence: "job 12 (drain n4)".
 func (r *JobRow) What() string {
 	s := "job " + r.ID + " (" + r.Kind

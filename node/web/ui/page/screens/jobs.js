@@ -29,11 +29,14 @@ export function Jobs() {
 
 const pacing = (j) => (j.state !== "running" ? "–" : j.bytes_per_s ? bytes(j.bytes_per_s) + "/s" : j.per_s ? `${j.per_s.toFixed(1)} ${j.unit}/s` : "–");
 
+// A leader deletes keys before the table notes how many, and a job that has ended takes no note.
+const done = (j) => (j.kind === "delete" && ["cancelled", "failed"].includes(j.state) ? "at least " : "") + count(j.done);
+
 const columns = [
   { key: "id", name: "job", width: 6, num: true, value: (j) => Number(j.id), cell: (j) => j.id },
   { key: "kind", name: "kind", width: 10, value: (j) => j.kind },
   { key: "state", name: "state", width: 11, value: (j) => j.state, cell: (j) => html`<${Status} is=${j.state} testid=${"job-state-" + j.id} />` },
-  { key: "done", name: "done", width: 24, value: (j) => (j.total ? j.done / j.total : 0), cell: (j) => html`<${Meter} value=${j.done} max=${j.total} label=${`${j.done} of ${j.total}`} /> ${count(j.done)}/${count(j.total)} ${j.unit}` },
+  { key: "done", name: "done", width: 24, value: (j) => (j.total ? j.done / j.total : 0), cell: (j) => html`<${Meter} value=${j.done} max=${j.total} label=${`${done(j)} of ${j.total}`} /> ${done(j)}/${count(j.total)} ${j.unit}` },
   { key: "bytes", name: "bytes", width: 18, num: true, wide: true, value: (j) => j.bytes, cell: (j) => (j.bytes_total ? `${bytes(j.bytes || 0)} of ${bytes(j.bytes_total)}` : html`<span class="muted">–</span>`) },
   { key: "rate", name: "rate", width: 12, num: true, wide: true, value: (j) => j.bytes_per_s ?? j.per_s, cell: pacing },
   { key: "left", name: "left", width: 10, num: true, value: (j) => j.left_s, cell: (j) => (j.left_s == null ? html`<span class="muted">–</span>` : seconds(j.left_s)) },
@@ -45,11 +48,11 @@ function One({ j, close, again }) {
   const over = !["running", "paused"].includes(j.state);
   return html`<${Panel} title=${`Job ${j.id}`} close=${close} testid="job-one">
     <${Facts} of=${[
-      ["kind", j.kind], ["state", html`<${Status} is=${j.state} testid="job-state" />`], ["done", `${count(j.done)} of ${count(j.total)} ${j.unit}`],
+      ["kind", j.kind], ["state", html`<${Status} is=${j.state} testid="job-state" />`], ["done", `${done(j)} of ${count(j.total)} ${j.unit}`],
       ["bytes", j.bytes_total ? `${bytes(j.bytes || 0)} of ${bytes(j.bytes_total)}` : null], ["rate", pacing(j)], ["left", j.left_s == null ? null : seconds(j.left_s)],
       ["node", j.node], ["group", j.group], ["why", j.why],
     ]} />
-    <${Meter} value=${j.done} max=${j.total} label=${`${j.done} of ${j.total}`} />
+    <${Meter} value=${j.done} max=${j.total} label=${`${done(j)} of ${j.total}`} />
     <div class="actions">
       ${j.state === "running" && html`<button data-testid="job-pause" onClick=${() => act({ title: `Pause job ${j.id}`, command: "job pause", args, done: again, about: "What is under way is finished; nothing new is begun." })}>Pause</button>`}
       ${j.state === "paused" && html`<button data-testid="job-resume" onClick=${() => act({ title: `Resume job ${j.id}`, command: "job resume", args, done: again })}>Resume</button>`}
