@@ -45,6 +45,10 @@ func (con *console) openAs(c *cli.Context, connections int, with func(*client.Op
 	if s.endpoints, err = endpointsOf(c); err != nil {
 		return nil, err
 	}
+	cluster, err := clusterOf(c)
+	if err != nil {
+		return nil, err
+	}
 	secret, err := secretOf(c)
 	if err != nil {
 		return nil, err
@@ -58,7 +62,7 @@ func (con *console) openAs(c *cli.Context, connections int, with func(*client.Op
 		return nil, err
 	}
 	o := client.Options{
-		Endpoints: s.endpoints, Cluster: optionText(c, "cluster"), Secret: secret, Insecure: insecure, CA: ca, ConnectionsPerNode: connections,
+		Endpoints: s.endpoints, Cluster: cluster, Secret: secret, Insecure: insecure, CA: ca, ConnectionsPerNode: connections,
 	}
 	with(&o)
 	if s.client, err = client.Open(o); err != nil {

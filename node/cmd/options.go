@@ -243,6 +243,16 @@ func companyOf(c *cli.Context, insecure bool) ([]byte, error) {
 	return b, nil
 }
 
+// clusterOf returns the name that the cluster must have, "" for any. An empty option is refused, most often a variable
+// of a shell that is not set: any cluster would do, while one was meant.
+func clusterOf(c *cli.Context) (string, error) {
+	const option = "cluster"
+	if c.IsSet(option) && c.String(option) == "" {
+		return "", usagef("%s: --cluster: empty; want the NAME of the cluster, or leave the option out for any", c.Command.HelpName)
+	}
+	return optionText(c, option), nil
+}
+
 // secretOf reads the secret; nil where no file is named.
 func secretOf(c *cli.Context) ([]byte, error) {
 	if err := checkSecretFile(c); err != nil {

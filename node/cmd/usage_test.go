@@ -35,6 +35,7 @@ func TestUsage(t *testing.T) {
 		{"kv get k --endpoints 127.0.0.1:1,foo:bar", `muster kv get: --endpoints: "foo:bar" has port "bar"; want a number, 1 to 65535`},
 		{"kv get k --endpoints 127.0.0.1:0", `muster kv get: --endpoints: "127.0.0.1:0" has port "0"; want a number, 1 to 65535`},
 		{"kv get k --secret-file=", "muster kv get: --secret-file: empty; want a FILE, or leave the option out"},
+		{"kv del k --cluster=", "muster kv del: --cluster: empty; want the NAME of the cluster, or leave the option out for any"},
 		{"kv get k --after=", `muster kv get: --after: log id "": want gGROUP/TERM.INDEX, as in g3/7.10432`},
 		{"kv get k --endpoints ,", "muster kv get: --endpoints: empty; want HOST:PORT,…"},
 		{"kv watch a b", `muster kv watch: argument "b" is one too many; want muster kv watch [PREFIX | --key K | --from-key K --to-key K]`},
