@@ -24,8 +24,9 @@ func kvDelCommand(con *console) *cli.Command {
 
 --prefix deletes all keys that begin with P, and --all every key of the cluster, by a job: muster
 job shows it, and can pause or cancel it. An empty P, as of a variable that is not set, is refused.
-The plan is shown first, and wants --yes; off a terminal it ends with status 9 without it. It deletes all keys that exist when it begins, up to 1024 of a slot at once; keys
-that are written meanwhile may be deleted too. The job goes on if this command is interrupted.
+The plan is shown first, and wants --yes; off a terminal the command ends with status 9 without it.
+The job deletes all keys that exist when it begins, up to 1024 of a slot at once; keys that are
+written meanwhile may be deleted too. It goes on if this command is interrupted.
 
 With -o json: {"log_ids":["g1/2.18"],"versions":{"K":18},"deleted":N}, where N
 is how many existed. With --prefix or --all there are no log ids and no versions, and the row of the job
@@ -138,7 +139,7 @@ func counted(n int, one string) string {
 	return fmt.Sprintf("%d %ss", n, one)
 }
 
-// whichKeys names the keys that begin with a prefix.
+// whichKeys names the keys that begin with a prefix: with an empty one all.
 func whichKeys(prefix []byte) string {
 	if len(prefix) == 0 {
 		return "all keys of the cluster"
