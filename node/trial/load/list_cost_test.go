@@ -17,7 +17,7 @@ var listKeys = flag.Int("listcost", 0, "with how many `KEYS` TestListCost lists;
 const (
 	listRounds = 5
 	// listMemory is what a listing of any length may take of the memory of a command, in bytes.
-	listMemory = 64 << 20
+	listMemory = 64_000_000
 )
 
 // A listing of all keys must not become slower. A cluster of another commit's build and one of this build hold the same
