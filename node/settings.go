@@ -228,14 +228,14 @@ const fileSizeMax = 1 << 20
 func (c *Config) loadFile(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
-		return fmt.Errorf("config file: %w", err)
+		return fmt.Errorf("config file: %w; name a file that this user can read with --config", err)
 	}
 	if info.Size() > fileSizeMax {
 		return fmt.Errorf("config file %s: %d bytes; at most %d are read", path, info.Size(), fileSizeMax)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("config file: %w", err)
+		return fmt.Errorf("config file: %w; name a file that this user can read with --config", err)
 	}
 	values := map[string]any{}
 	if _, err := toml.Decode(string(text), &values); err != nil {

@@ -33,9 +33,9 @@ func runnable(name, path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return fmt.Errorf("program %s: %w", name, err)
+		return fmt.Errorf("program %s: %w; name one of this host by its absolute path", name, err)
 	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
-		return fmt.Errorf("program %s: %s is not a program", name, path)
+		return fmt.Errorf("program %s: %s is not a program; want a file that may be executed", name, path)
 	}
 	return nil
 }
