@@ -6,13 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"muster/logstore/vfs"
 	"muster/repl"
 	"muster/repl/client"
 	"muster/repl/errands"
@@ -235,12 +232,8 @@ func lasting(err error) bool {
 	if errors.As(err, &refusal) {
 		return refusal.Code.Retry() == wire.RetryNever
 	}
-	for _, lasts := range [...]error{vfs.ErrFull, fs.ErrPermission, syscall.EROFS, syscall.ENOTDIR} {
-		if errors.Is(err, lasts) {
-			return true
-		}
-	}
-	return false
+	unusable := (*unusableError)(nil)
+	return errors.As(err, &unusable)
 }
 
 // open returns the client of what is under way.

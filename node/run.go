@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path"
 	"slices"
 	"time"
 
@@ -149,10 +148,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		ask: n.askFounder, askMember: n.askMember, invitations: make(chan struct{}, 1),
 	}
 	n.errands.wall = time.Now
-	n.shelf = shelf{fs: w.FS, dir: c.BackupDir, own: func() raft.NodeID { return n.self().Node }, ctx: n.ctx, ended: &n.ended}
-	if n.shelf.dir == "" {
-		n.shelf.dir = path.Join(c.Data, "backups")
-	}
+	n.shelf.init(n)
 	defer n.close()
 	defer func() {
 		if wasKilled(ctx) {
@@ -160,6 +156,9 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		}
 	}()
 	defer close(ending)
+	if err := n.shelf.begin(ctx, n); err != nil {
+		return err
+	}
 	if err := n.enrolment.identify(); err != nil {
 		return err
 	}

@@ -67,7 +67,9 @@ func (s *shelf) write(ctx context.Context, name string, fill func(io.Writer) err
 	}()
 	whole, part := path.Join(s.dir, name), path.Join(s.dir, errands.PartName(name, s.own()))
 	defer func() {
-		if err != nil {
+		if unusable := (*unusableError)(nil); errors.As(err, &unusable) {
+			err = unusable // alone: what to do must fit into the job
+		} else if err != nil {
 			err = fmt.Errorf("backup to %s: %w", whole, err)
 		}
 	}()
@@ -75,11 +77,11 @@ func (s *shelf) write(ctx context.Context, name string, fill func(io.Writer) err
 		return 0, nil, errors.New("that is no name of a backup")
 	}
 	if err := s.fs.MkdirAll(s.dir); err != nil {
-		return 0, nil, err
+		return 0, nil, s.unusable(err)
 	}
 	f, err := s.fs.Create(part)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, s.unusable(err)
 	}
 	defer func() {
 		f.Close()
@@ -87,12 +89,12 @@ func (s *shelf) write(ctx context.Context, name string, fill func(io.Writer) err
 			err = errors.Join(err, s.fs.Remove(part))
 		}
 	}()
-	w := &shelfWriter{ctx: ctx, f: f}
+	w := &shelfWriter{ctx: ctx, f: f, failed: s.unusable}
 	if err := fill(w); err != nil {
 		return 0, nil, err
 	}
 	if err := f.Sync(); err != nil {
-		return 0, nil, err
+		return 0, nil, s.unusable(err)
 	}
 	if !bug(bugUnread) {
 		if m, err = verifyFile(ctx, f); err != nil {
@@ -105,16 +107,16 @@ func (s *shelf) write(ctx context.Context, name string, fill func(io.Writer) err
 	case err == nil:
 		return 0, nil, errors.New("there is a file of that name, which stays")
 	case !errors.Is(err, fs.ErrNotExist):
-		return 0, nil, err
+		return 0, nil, s.unusable(err)
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, nil, err // another node takes it by now
 	}
 	if err := s.fs.Rename(part, whole); err != nil {
-		return 0, nil, err
+		return 0, nil, s.unusable(err)
 	}
 	if err := s.fs.SyncDir(s.dir); err != nil {
-		return 0, nil, errors.Join(err, s.fs.Remove(whole))
+		return 0, nil, errors.Join(s.unusable(err), s.fs.Remove(whole))
 	}
 	s.note(name, read{size: w.size, manifest: m})
 	return w.size, m, nil
@@ -122,9 +124,10 @@ func (s *shelf) write(ctx context.Context, name string, fill func(io.Writer) err
 
 // shelfWriter writes to a file from its beginning, until ctx ends.
 type shelfWriter struct {
-	ctx  context.Context
-	f    vfs.File
-	size int64
+	ctx    context.Context
+	f      vfs.File
+	failed func(error) error // what it makes of an error of the file
+	size   int64
 }
 
 // Write implements [io.Writer].
@@ -134,7 +137,7 @@ func (w *shelfWriter) Write(p []byte) (int, error) {
 	}
 	n, err := w.f.WriteAt(p, w.size)
 	w.size += int64(n)
-	return n, err
+	return n, w.failed(err)
 }
 
 // shelfReader reads a file from its beginning, until ctx ends.

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -114,21 +111,13 @@ func TestShelfKeepsWholeBackups(t *testing.T) {
 // An error that a person has to see to ends a job at once: tried again for a minute it would only be told later. A cluster
 // that does not answer comes back by itself.
 func TestErrorsThatLast(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	for what, c := range map[string]struct {
 		err   error
 		lasts bool
 	}{
-		"a file where the directory should be": {vfs.OS{}.MkdirAll(filepath.Join(file, "backups")), true},
-		"a directory of somebody else":         {&fs.PathError{Op: "create", Path: "/backups", Err: syscall.EACCES}, true},
-		"a mount that is read-only":            {fmt.Errorf("backup: %w", &fs.PathError{Op: "create", Path: "/backups", Err: syscall.EROFS}), true},
-		"a full disk":                          {&fs.PathError{Op: "write", Path: "/backups/x", Err: vfs.ErrFull}, true},
-		"a disk that can't write":              {&fs.PathError{Op: "write", Path: "/backups/x", Err: syscall.EIO}, false},
-		"a cluster that does not answer":       {wire.Unavailable("group 3", "it has no leader"), false},
-		"nobody may":                           {wire.Unauthorized("backup", "it needs admin", "ask an administrator"), true},
+		"a directory that needs a person": {fmt.Errorf("backup: %w", shelfOf(vfs.NewMem(), 3).unusable(syscall.EROFS)), true},
+		"a cluster that does not answer":  {wire.Unavailable("group 3", "it has no leader"), false},
+		"nobody may":                      {wire.Unauthorized("backup", "it needs admin", "ask an administrator"), true},
 	} {
 		if c.err == nil || lasting(c.err) != c.lasts {
 			t.Errorf("%s: %v lasts: %t, want %t", what, c.err, lasting(c.err), c.lasts)

@@ -112,7 +112,7 @@ func (o OS) MkdirAll(dir string) error {
 	case err == nil && info.IsDir():
 		return nil
 	case err == nil:
-		return fmt.Errorf("make directory %s: a file has that name", dir)
+		return fmt.Errorf("make directory %s: a file has that name: %w", dir, syscall.ENOTDIR)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
