@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/xrash/smetrics"
 )
 
 // urfave/cli v2 stops looking for options at the first argument and takes all
@@ -25,14 +26,16 @@ import (
 //   - What is no option of the command is an error, and so is a word that is
 //     no command.
 //   - "help X Y" and "X help Y" are "X Y --help", and "--version" is "version".
-//   - A noun of [usualVerbs] may stand without its verb.
+//   - A noun of [usualVerbs] may stand without its verb, unless what stands there is nearly one.
 //
 // The error is a [usageError].
 func arrange(commands []*cli.Command, args []string) ([]string, error) {
 	a := arranger{commands: commands}
 	for len(args) > 0 && a.leaf == nil {
 		word := args[0]
-		if a.usual(word) {
+		if usual, err := a.usual(word); err != nil {
+			return nil, err
+		} else if usual {
 			continue
 		}
 		args = args[1:]
@@ -60,12 +63,37 @@ func arrange(commands []*cli.Command, args []string) ([]string, error) {
 var usualVerbs = map[string]string{"backup": "take"}
 
 // usual descends to the usual verb of a noun, if it has one and word is none of its verbs and no option
-// that all commands share.
-func (a *arranger) usual(word string) bool {
+// that all commands share. A word that is probably a verb with a slip in it is an error: as the first argument of the usual
+// verb it would do something else than what its writer means.
+func (a *arranger) usual(word string) (bool, error) {
 	verb := usualVerbs[strings.Join(a.path, " ")]
 	isVerb := word == "help" || slices.ContainsFunc(a.commands, func(c *cli.Command) bool { return c.Name == word })
 	shared := word == "--help" || word == "-h" || isOption(word) && findFlag(commonFlags(), word) != nil
-	return verb != "" && !isVerb && !shared && a.descend(verb) == nil
+	if verb == "" || isVerb || shared {
+		return false, nil
+	}
+	if meant, ok := verbMeant(a.commands, word); ok {
+		return false, usagef("%s: %q is no verb; want %s %s, or %s ./%s for a file of that name", a.name(), word, a.name(), meant, a.name(), word)
+	}
+	return true, a.descend(verb)
+}
+
+// slipsMax is how many characters a mistyped verb has more, less or other than the verb.
+const slipsMax = 2
+
+// verbMeant returns the verb that word is probably meant to be, the nearest one. What has a dot, a slash or a dash in front is a
+// path or an option.
+func verbMeant(verbs []*cli.Command, word string) (verb string, ok bool) {
+	if isOption(word) || strings.ContainsAny(word, "./\\") {
+		return "", false
+	}
+	least := slipsMax + 1
+	for _, c := range verbs {
+		if n := smetrics.WagnerFischer(strings.ToLower(word), c.Name, 1, 1, 1); n < least {
+			verb, least = c.Name, n
+		}
+	}
+	return verb, least <= slipsMax
 }
 
 type arranger struct {

@@ -84,6 +84,18 @@ func TestArrange(t *testing.T) {
 		{"backup help", "backup --help"},
 		{"backup help show", "backup show --help"},
 		{"backup f --help", "backup take --help"},
+		{"backup lst", `!muster backup: "lst" is no verb; want muster backup list, or muster backup ./lst for a file of that name`},
+		{"backup LIST -o json", `!muster backup: "LIST" is no verb; want muster backup list, or muster backup ./LIST for a file of that name`},
+		{"backup ls", `!muster backup: "ls" is no verb; want muster backup list, or muster backup ./ls for a file of that name`},
+		{"backup -o json shedule", `!muster backup: "shedule" is no verb; want muster backup schedule, or muster backup ./shedule for a file of that name`},
+		{"backup prnue --keep 3", `!muster backup: "prnue" is no verb; want muster backup prune, or muster backup ./prnue for a file of that name`},
+		{"backup tkae f", `!muster backup: "tkae" is no verb; want muster backup take, or muster backup ./tkae for a file of that name`},
+		{"backup ./lst", "backup take -- ./lst"},
+		{"backup lst.backup", "backup take -- lst.backup"},
+		{"backup -- lst", "backup take -- lst"},
+		{"backup take lst", "backup take -- lst"},
+		{"backup prod", "backup take -- prod"},
+		{"backup -", "backup take -- -"},
 
 		// Help and version.
 		{"--help", "--help"},
