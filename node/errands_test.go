@@ -232,20 +232,7 @@ func TestJobTakesBackups(t *testing.T) {
 	if files = ask(wire.Backups{Verify: true}); len(files) != 1 || files[0].State != wire.BackupDamaged || !strings.Contains(files[0].Wrong, "damaged at byte") {
 		t.Fatalf("after a flip: %+v", files)
 	}
-	next := func() shardmap.Job {
-		t.Helper()
-		last := first.Errand.At
-		until(t, "a second has passed", func() error { // names have no more than that
-			if time.Now().Unix() <= last {
-				return errors.New("not yet")
-			}
-			return nil
-		})
-		j := take()
-		first = j
-		return j
-	}
-	second, third := next(), next()
+	second, third := take(), take()
 	until(t, "the damaged one has gone, and no other", func() error {
 		var got []string
 		for _, f := range ask(wire.Backups{}) {
@@ -273,7 +260,7 @@ func TestUnreadableBackups(t *testing.T) {
 	if err := os.WriteFile(r.node.shelf.dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for what, q := range map[string]wire.Backups{"list": {}, "remove": {Remove: []string{errands.FileName("shop", 1796040000)}}} {
+	for what, q := range map[string]wire.Backups{"list": {}, "remove": {Remove: []string{errands.FileName("shop", 1796040000, 7)}}} {
 		_, err := cl.Backups(t.Context(), r.addr, q)
 		var refusal *wire.Error
 		if !errors.As(err, &refusal) || refusal.Retry() != wire.RetryNever || !strings.Contains(err.Error(), "see to "+r.node.shelf.dir) {

@@ -187,7 +187,7 @@ func (s *shelf) names(cluster string) (whole, rests []string, err error) {
 	writing := s.writing
 	s.mu.Unlock()
 	for _, name := range all {
-		if at, ok := errands.FileTime(name); ok && errands.FileName(cluster, at) == name {
+		if errands.IsFileOf(cluster, name) {
 			whole = append(whole, name)
 			continue
 		}

@@ -76,7 +76,7 @@ func TestUnusableDirectoryEndsABackup(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, err = s.write(t.Context(), errands.FileName("shop", 1796040000), emptyBackup)
+		_, _, err = s.write(t.Context(), errands.FileName("shop", 1796040000, 7), emptyBackup)
 		unusable := (*unusableError)(nil)
 		if !errors.As(err, &unusable) || !lasting(err) {
 			t.Errorf("%s: %v is tried again", what, err)
@@ -97,12 +97,12 @@ func TestUnusableDirectoryEndsABackup(t *testing.T) {
 	// Of these nobody knows how they are a moment later.
 	for _, passes := range []error{syscall.EIO, syscall.EMFILE, syscall.ENOMEM, syscall.ESTALE, syscall.EINTR} {
 		s := shelfOf(failingDisk("create", passes), 3)
-		if _, _, err := s.write(t.Context(), errands.FileName("shop", 1796040000), emptyBackup); !errors.Is(err, passes) || lasting(err) {
+		if _, _, err := s.write(t.Context(), errands.FileName("shop", 1796040000, 7), emptyBackup); !errors.Is(err, passes) || lasting(err) {
 			t.Errorf("%v: %v lasts", passes, err)
 		}
 	}
 	// An error that the cluster answers is the same as one of the disk by chance alone.
-	_, _, err := shelfOf(vfs.NewMem(), 3).write(t.Context(), errands.FileName("shop", 1796040000), func(io.Writer) error {
+	_, _, err := shelfOf(vfs.NewMem(), 3).write(t.Context(), errands.FileName("shop", 1796040000, 7), func(io.Writer) error {
 		return &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES)}
 	})
 	if err == nil || lasting(err) {

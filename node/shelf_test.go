@@ -52,7 +52,7 @@ func shelfNames(t *testing.T, disk vfs.FS) []string {
 func unreadWrong() string {
 	disk := vfs.NewMem()
 	s := shelfOf(disk, 3)
-	name := errands.FileName("shop", 1796040000)
+	name := errands.FileName("shop", 1796040000, 7)
 	if _, _, err := s.write(context.Background(), name, func(w io.Writer) error {
 		_, err := w.Write([]byte("no backup at all, but long enough for a header"))
 		return err
@@ -73,7 +73,7 @@ func TestShelfKeepsWholeBackups(t *testing.T) {
 	}
 	disk := vfs.NewMem()
 	s := shelfOf(disk, 3)
-	name := errands.FileName("shop", 1796040000)
+	name := errands.FileName("shop", 1796040000, 7)
 	size, m, err := s.write(t.Context(), name, emptyBackup)
 	if err != nil || m.Cluster != "shop" || size == 0 {
 		t.Fatalf("%d bytes of %+v, %v", size, m, err)
@@ -88,7 +88,7 @@ func TestShelfKeepsWholeBackups(t *testing.T) {
 		t.Errorf("another name: %v", err)
 	}
 	stopped, cancel := context.WithCancel(t.Context())
-	if _, _, err := s.write(stopped, errands.FileName("shop", 1796040001), func(w io.Writer) error {
+	if _, _, err := s.write(stopped, errands.FileName("shop", 1796040001, 7), func(w io.Writer) error {
 		if err := emptyBackup(w); err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func TestShelfKeepsWholeBackups(t *testing.T) {
 		t.Errorf("one that is stopped: %v", err)
 	}
 	disk.Limit(disk.Used() + 1)
-	_, _, err = s.write(t.Context(), errands.FileName("shop", 1796040002), emptyBackup)
+	_, _, err = s.write(t.Context(), errands.FileName("shop", 1796040002, 7), emptyBackup)
 	if !errors.Is(err, vfs.ErrFull) || !lasting(err) || !strings.Contains(err.Error(), shelfDir) {
 		t.Errorf("on a full disk: %v", err)
 	}
@@ -130,13 +130,13 @@ func TestErrorsThatLast(t *testing.T) {
 func TestShelfListsAndRemoves(t *testing.T) {
 	disk := vfs.NewMem()
 	s, other := shelfOf(disk, 3), shelfOf(disk, 4)
-	ours, theirs := errands.FileName("shop", 1796040000), errands.FileName("bank", 1796040000)
+	ours, theirs := errands.FileName("shop", 1796040000, 7), errands.FileName("bank", 1796040000, 7)
 	for _, name := range []string{ours, theirs} {
 		if _, _, err := s.write(t.Context(), name, emptyBackup); err != nil {
 			t.Fatal(err)
 		}
 	}
-	rest, otherRest := errands.PartName(errands.FileName("shop", 1796040009), 3), errands.PartName(errands.FileName("shop", 1796040009), 4)
+	rest, otherRest := errands.PartName(errands.FileName("shop", 1796040009, 7), 3), errands.PartName(errands.FileName("shop", 1796040009, 7), 4)
 	for _, name := range []string{rest, otherRest, "notes.txt"} {
 		f, err := disk.Create(path.Join(shelfDir, name))
 		if err != nil {
@@ -226,7 +226,7 @@ func (f *heldFile) ReadAt(b []byte, at int64) (int, error) {
 // ever know of a large backup whether it is whole. A node that was asked to read its files again tells of none from before.
 func TestShelfReadsOn(t *testing.T) {
 	disk := &heldDisk{FS: vfs.NewMem(), begun: make(chan struct{}, 9), let: make(chan struct{})}
-	name, other := errands.FileName("shop", 1796040000), errands.FileName("shop", 1796040001)
+	name, other := "muster-shop-20261130T120000Z.backup", errands.FileName("shop", 1796040001, 7) // the one as it was named before names had an index
 	for _, name := range []string{name, other} {
 		if _, _, err := shelfOf(disk.FS, 3).write(t.Context(), name, emptyBackup); err != nil {
 			t.Fatal(err)

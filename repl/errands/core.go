@@ -25,9 +25,6 @@ const (
 	// than a group lacks a leader, or a node takes to start.
 	restMin = 500 * time.Millisecond
 	restMax = 15 * time.Second
-	// nameAheadMax is by how many seconds the name of a backup may be ahead of the clock because others of the same
-	// second have the names before it. A clock that is further behind has been put back.
-	nameAheadMax = 60
 )
 
 // errUnfinished is the error of a Start that has ended by itself, without one, before its end.
@@ -372,13 +369,7 @@ func (c *Core) taken(now Now, j *shardmap.Job) bool {
 	if f, ok := c.takes[j.ID]; ok && j.Errand.Node == c.self && j.Errand.File == f {
 		return true
 	}
-	at := now.Wall
-	// A name has whole seconds: that of another backup of this second is taken.
-	good, _ := c.table.LastBackup()
-	if last, ok := FileTime(good.Errand.File); ok && last >= at && last-at < nameAheadMax {
-		at = last + 1
-	}
-	n := shardmap.NoteErrand{ID: j.ID, State: shardmap.JobRunning, Node: c.self, File: FileName(c.table.Cluster, at), At: now.Wall, Total: j.Total}
+	n := shardmap.NoteErrand{ID: j.ID, State: shardmap.JobRunning, Node: c.self, File: FileName(c.table.Cluster, now.Wall, c.table.Index), At: now.Wall, Total: j.Total}
 	if c.propose(now, takeKey(j.ID), append1(shardmap.AppendNoteErrand(nil, &n))) {
 		c.takes[j.ID] = n.File
 	}

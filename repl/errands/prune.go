@@ -103,9 +103,9 @@ func isPart(name string) bool {
 // directory.
 func PartName(name string, node raft.NodeID) string { return name + "." + node.String() + PartEnd }
 
-// newestFirst compares the names of two backups by when they were begun.
+// newestFirst compares the names of two backups by when they were begun, within a second by their index.
 func newestFirst(a, b string) int {
-	at, _ := FileTime(a)
-	bt, _ := FileTime(b)
-	return cmp.Or(cmp.Compare(bt, at), cmp.Compare(b, a))
+	x, _ := parseName(a)
+	y, _ := parseName(b)
+	return cmp.Or(cmp.Compare(y.at, x.at), cmp.Compare(y.index, x.index), cmp.Compare(b, a))
 }

@@ -2,6 +2,7 @@ package errands
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,27 +77,64 @@ const (
 	clusterMax = 64
 )
 
-// FileName is the name of a backup that is begun at a time, in Unix seconds.
-func FileName(cluster string, at int64) string {
-	safe := strings.Map(func(r rune) rune {
+// FileName is the name of a backup that is begun at a time, in Unix seconds, by a table with an index. No two of a cluster
+// have the same: the note that gives a backup its name raises the index, however often it is begun in one second, and
+// whatever the clocks show. Names of one cluster are in the order of their times, but within a second.
+func FileName(cluster string, at int64, index uint64) string {
+	return fileBegin + safe(cluster) + "-" + time.Unix(at, 0).UTC().Format(stamp) + "-" + strconv.FormatUint(index, 10) + FileEnd
+}
+
+// safe is what stands of a cluster's name in the names of its files.
+func safe(cluster string) string {
+	s := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
 			return r
 		}
 		return '_'
 	}, cluster)
-	return fileBegin + safe[:min(len(safe), clusterMax)] + "-" + time.Unix(at, 0).UTC().Format(stamp) + FileEnd
+	return s[:min(len(s), clusterMax)]
 }
 
 // FileTime returns when a backup of that name was begun, in Unix seconds; false: it is not the name of one,
 // or of one that is not whole.
 func FileTime(name string) (at int64, ok bool) {
+	f, ok := parseName(name)
+	return f.at, ok
+}
+
+// IsFileOf reports whether a backup of that name is one of a cluster.
+func IsFileOf(cluster, name string) bool {
+	f, ok := parseName(name)
+	return ok && f.cluster == safe(cluster)
+}
+
+// fileName is what the name of a backup tells.
+type fileName struct {
+	cluster string // as it stands in names
+	at      int64  // Unix seconds
+	index   uint64 // 0: the name is of before names had one
+}
+
+func parseName(name string) (f fileName, ok bool) {
 	base, whole := strings.CutSuffix(name, FileEnd)
-	if !whole || !strings.HasPrefix(base, fileBegin) || strings.ContainsAny(base, "/\\\x00") || len(base) < len(fileBegin)+1+len(stamp) {
-		return 0, false
+	base, begun := strings.CutPrefix(base, fileBegin)
+	if !whole || !begun || strings.ContainsAny(base, "/\\\x00") {
+		return f, false
 	}
-	t, err := time.Parse(stamp, base[len(base)-len(stamp):])
-	if err != nil || base[len(base)-len(stamp)-1] != '-' {
-		return 0, false
+	// A time ends with a letter, so what ends with a digit has an index.
+	if at := strings.LastIndexByte(base, '-'); at >= 0 {
+		if n, err := strconv.ParseUint(base[at+1:], 10, 64); err == nil && n > 0 && strconv.FormatUint(n, 10) == base[at+1:] {
+			f.index, base = n, base[:at]
+		}
 	}
-	return t.Unix(), true
+	at := len(base) - len(stamp)
+	if at < 1 || base[at-1] != '-' {
+		return f, false
+	}
+	t, err := time.Parse(stamp, base[at:])
+	if err != nil {
+		return f, false
+	}
+	f.cluster, f.at = base[:at-1], t.Unix()
+	return f, true
 }

@@ -314,10 +314,10 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeWhoamiAnswer: &wire.WhoamiAnswer{User: "ann", Principal: 41, Roles: []string{"readers", "writers"}},
 	wire.TypeCanI:         &wire.CanI{User: "ann", Verbs: access.Read | access.List, Kind: access.Keys, Name: []byte("app/")},
 	wire.TypeCanIAnswer:   &wire.CanIAnswer{Allowed: true, By: "role readers"},
-	wire.TypeBackups:      &wire.Backups{Remove: []string{"muster-shop-20261129T120000Z.backup"}, Only: []string{"muster-shop-20261130T120000Z.backup"}},
+	wire.TypeBackups:      &wire.Backups{Remove: []string{"muster-shop-20261129T120000Z-1210.backup"}, Only: []string{"muster-shop-20261130T120000Z-1334.backup"}},
 	wire.TypeBackupsAnswer: &wire.BackupsAnswer{Node: 0x51, Name: "n1", Dir: "/mnt/backups", Files: []wire.BackupFile{
-		{Name: "muster-shop-20261130T120000Z.backup", State: wire.BackupWhole, Made: 1796040000, Bytes: 4096, Groups: 3, Keys: 40, Services: 2},
-		{Name: "muster-shop-20261130T110000Z.backup", State: wire.BackupDamaged, Made: 1796036400, Bytes: 4096, Wrong: "the backup is damaged at byte 77, in block 0, of group 1: its body is not what its checksum says"}}},
+		{Name: "muster-shop-20261130T120000Z-1334.backup", State: wire.BackupWhole, Made: 1796040000, Bytes: 4096, Groups: 3, Keys: 40, Services: 2},
+		{Name: "muster-shop-20261130T110000Z-1329.backup", State: wire.BackupDamaged, Made: 1796036400, Bytes: 4096, Wrong: "the backup is damaged at byte 77, in block 0, of group 1: its body is not what its checksum says"}}},
 	wire.TypeUsage: &wire.Usage{Term: 4, Round: 31, Limits: []wire.UsageLimit{exampleLimit},
 		Orders: []wire.UsageOrder{{Group: 1, Term: 7, Given: []wire.UsageAmount{{2500, 1<<64 - 4096, 12500}}}}},
 	wire.TypeUsageAnswer: &wire.UsageAnswer{Term: 4, Round: 31, Reports: []wire.UsageReport{{Group: 1, Term: 7, Rows: []wire.UsageRow{{Counted: true,
