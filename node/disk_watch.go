@@ -177,6 +177,16 @@ func (w *diskWatch) Open(name string) (vfs.File, error) {
 	return w.file(name)(w.FS.Open(name))
 }
 
+// OpenRead implements [vfs.FS].
+func (w *diskWatch) OpenRead(name string) (vfs.Reader, error) {
+	defer w.end(w.begin("open", name))
+	f, err := w.FS.OpenRead(name)
+	if err != nil {
+		return nil, err
+	}
+	return watchedReader{f, w, name}, nil
+}
+
 // Create implements [vfs.FS].
 func (w *diskWatch) Create(name string) (vfs.File, error) {
 	if w.dead.Load() {
@@ -262,7 +272,7 @@ func (w *diskWatch) file(name string) func(vfs.File, error) (vfs.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		watched := &watchedFile{File: f, w: w, name: name}
+		watched := &watchedFile{watchedReader{f, w, name}, f}
 		if s, ok := f.(vfs.SyncWriter); ok {
 			return &watchedSyncFile{watched, s}, nil
 		}
@@ -270,16 +280,32 @@ func (w *diskWatch) file(name string) func(vfs.File, error) (vfs.File, error) {
 	}
 }
 
-// watchedFile is a file behind a [diskWatch].
-type watchedFile struct {
-	vfs.File
-	w    *diskWatch
-	name string
+// watchedReader is a file behind a [diskWatch] that is read.
+type watchedReader struct {
+	reads vfs.Reader
+	w     *diskWatch
+	name  string
 }
 
-func (f *watchedFile) ReadAt(p []byte, off int64) (int, error) {
+func (f watchedReader) ReadAt(p []byte, off int64) (int, error) {
 	defer f.w.end(f.w.begin("read", f.name))
-	return f.File.ReadAt(p, off)
+	return f.reads.ReadAt(p, off)
+}
+
+func (f watchedReader) Size() (int64, error) {
+	defer f.w.end(f.w.begin("size", f.name))
+	return f.reads.Size()
+}
+
+func (f watchedReader) Close() error {
+	defer f.w.end(f.w.begin("close", f.name))
+	return f.reads.Close()
+}
+
+// watchedFile is one that is read and written.
+type watchedFile struct {
+	watchedReader
+	writes vfs.File // the same
 }
 
 func (f *watchedFile) WriteAt(p []byte, off int64) (int, error) {
@@ -287,7 +313,7 @@ func (f *watchedFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, errDead
 	}
 	defer f.w.end(f.w.begin("write", f.name))
-	return f.File.WriteAt(p, off)
+	return f.writes.WriteAt(p, off)
 }
 
 func (f *watchedFile) Sync() error {
@@ -295,7 +321,7 @@ func (f *watchedFile) Sync() error {
 		return errDead
 	}
 	defer f.w.end(f.w.begin("sync", f.name))
-	return f.File.Sync()
+	return f.writes.Sync()
 }
 
 func (f *watchedFile) Truncate(size int64) error {
@@ -303,17 +329,7 @@ func (f *watchedFile) Truncate(size int64) error {
 		return errDead
 	}
 	defer f.w.end(f.w.begin("truncate", f.name))
-	return f.File.Truncate(size)
-}
-
-func (f *watchedFile) Size() (int64, error) {
-	defer f.w.end(f.w.begin("size", f.name))
-	return f.File.Size()
-}
-
-func (f *watchedFile) Close() error {
-	defer f.w.end(f.w.begin("close", f.name))
-	return f.File.Close()
+	return f.writes.Truncate(size)
 }
 
 // watchedSyncFile is a watchedFile that writes and syncs in one step.

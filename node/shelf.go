@@ -155,7 +155,7 @@ func (r *shelfReader) Read(p []byte) (int, error) {
 }
 
 // verifyFile reads all of a backup.
-func verifyFile(ctx context.Context, f vfs.File) (*backup.Manifest, error) {
+func verifyFile(ctx context.Context, f vfs.Reader) (*backup.Manifest, error) {
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -258,7 +258,7 @@ func (s *shelf) look(ctx context.Context, name string) (row wire.BackupFile, err
 	row.Name = name
 	made, _ := errands.FileTime(name)
 	row.Made = uint64(max(made, 0))
-	f, err := s.fs.Open(path.Join(s.dir, name))
+	f, err := s.fs.OpenRead(path.Join(s.dir, name))
 	if err != nil {
 		return row, err
 	}
@@ -333,7 +333,7 @@ func (s *shelf) readWhole(ctx context.Context, name string) {
 
 // found reads all of a file; false: it can't be opened, or the node ends.
 func (s *shelf) found(name string) (r read, ok bool) {
-	f, err := s.fs.Open(path.Join(s.dir, name))
+	f, err := s.fs.OpenRead(path.Join(s.dir, name))
 	if err != nil {
 		return r, false
 	}

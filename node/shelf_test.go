@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"path"
 	"strings"
@@ -193,6 +194,38 @@ func TestShelfListsAndRemoves(t *testing.T) {
 	}
 }
 
+// readOnlyDisk is a disk that has been mounted to be read alone, as the system answers then.
+type readOnlyDisk struct{ vfs.FS }
+
+// Open implements [vfs.FS].
+func (readOnlyDisk) Open(name string) (vfs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EROFS}
+}
+
+// Remove implements [vfs.FS].
+func (readOnlyDisk) Remove(name string) error {
+	return &fs.PathError{Op: "remove", Path: name, Err: syscall.EROFS}
+}
+
+// Backups are wanted when something has gone wrong: a disk that the system has made read-only meanwhile, as it does after
+// errors, still shows which there are and whether they are whole.
+func TestShelfReadsReadOnlyDisks(t *testing.T) {
+	disk := vfs.NewMem()
+	name := errands.FileName("shop", 1796040000, 7)
+	if _, _, err := shelfOf(disk, 3).write(t.Context(), name, emptyBackup); err != nil {
+		t.Fatal(err)
+	}
+	s := shelfOf(readOnlyDisk{disk}, 3)
+	for _, q := range []wire.Backups{{}, {Verify: true}} {
+		if rows, err := s.list(t.Context(), "shop", &q); err != nil || len(rows) != 1 || rows[0].Name != name || rows[0].State != wire.BackupWhole {
+			t.Errorf("%+v: %+v, %v", q, rows, err)
+		}
+	}
+	if err := s.remove("shop", []string{name}); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("remove: %v", err)
+	}
+}
+
 // heldDisk is a disk whose files can't be read before let is closed.
 type heldDisk struct {
 	vfs.FS
@@ -200,14 +233,14 @@ type heldDisk struct {
 	let   chan struct{}
 }
 
-// Open implements [vfs.FS].
-func (d *heldDisk) Open(name string) (vfs.File, error) {
-	f, err := d.FS.Open(name)
-	return &heldFile{File: f, disk: d}, err
+// OpenRead implements [vfs.FS].
+func (d *heldDisk) OpenRead(name string) (vfs.Reader, error) {
+	f, err := d.FS.OpenRead(name)
+	return &heldFile{Reader: f, disk: d}, err
 }
 
 type heldFile struct {
-	vfs.File
+	vfs.Reader
 	disk *heldDisk
 	told bool
 }
@@ -219,7 +252,7 @@ func (f *heldFile) ReadAt(b []byte, at int64) (int, error) {
 		f.disk.begun <- struct{}{}
 	}
 	<-f.disk.let
-	return f.File.ReadAt(b, at)
+	return f.Reader.ReadAt(b, at)
 }
 
 // A file that takes longer to read than an answer may take is read once, and a later answer tells what was found: else no node would

@@ -247,6 +247,9 @@ func (f *Faulty) Open(name string) (File, error) {
 	return f.opened(name)(f.under.Open(name))
 }
 
+// OpenRead implements [FS]. To rules it is an Open.
+func (f *Faulty) OpenRead(name string) (Reader, error) { return f.Open(name) }
+
 // Create implements [FS].
 func (f *Faulty) Create(name string) (File, error) {
 	if _, err := f.begin("create", name); err != nil {

@@ -139,6 +139,9 @@ func (m *Mem) Open(name string) (File, error) {
 	return &memFile{m: m, d: d, name: name, life: m.life}, nil
 }
 
+// OpenRead implements [FS].
+func (m *Mem) OpenRead(name string) (Reader, error) { return m.Open(name) }
+
 // Create implements [FS].
 func (m *Mem) Create(name string) (File, error) {
 	m.mu.Lock()

@@ -76,6 +76,15 @@ func (OS) Open(name string) (File, error) {
 	return &osFile{File: f}, nil
 }
 
+// OpenRead implements [FS].
+func (OS) OpenRead(name string) (Reader, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &osFile{File: f}, nil
+}
+
 // Create implements [FS]. Only the owner may read the file: its content may be secret.
 func (OS) Create(name string) (File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)

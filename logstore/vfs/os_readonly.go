@@ -26,6 +26,9 @@ func (OSReadOnly) Open(name string) (File, error) {
 	return &osFile{File: f}, nil // the system refuses to write to it
 }
 
+// OpenRead implements [FS].
+func (d OSReadOnly) OpenRead(name string) (Reader, error) { return d.disk.OpenRead(name) }
+
 // Create implements [FS].
 func (OSReadOnly) Create(name string) (File, error) { return nil, readOnly("create", name) }
 

@@ -48,3 +48,26 @@ func TestOSReadOnly(t *testing.T) {
 		t.Errorf("got %d, %v", free, err)
 	}
 }
+
+// A backup on a disk that has become read-only must still be found whole: the system lets it be opened for reading alone.
+func TestOpenReadWritesNothing(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, disk := range map[string]FS{"to be written": OS{}, "to be read": OSReadOnly{}} {
+		r, err := disk.OpenRead(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		// What it is below the interface decides what the system must allow.
+		if _, err := r.(File).WriteAt([]byte("x"), 0); err == nil {
+			t.Errorf("%s: the file could be written", what)
+		}
+		b := make([]byte, 7)
+		if _, err := r.ReadAt(b, 0); err != nil || string(b) != "content" {
+			t.Errorf("%s: got %q, %v", what, b, err)
+		}
+	}
+}

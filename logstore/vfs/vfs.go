@@ -28,6 +28,8 @@ var ErrFull = errors.New("no space on the disk")
 type FS interface {
 	// Open opens an existing file for reading and writing.
 	Open(name string) (File, error)
+	// OpenRead opens an existing file for reading alone, also where nobody may write, as on a disk that is read-only.
+	OpenRead(name string) (Reader, error)
 	// Create makes an empty file, replacing one of that name. The
 	// file's name is durable only after SyncDir of its directory, its bytes
 	// only after its Sync.
@@ -71,10 +73,17 @@ type FileID struct {
 	Birth int64 // when it was made, ns since 1970; 0 if the system does not say, and then a later file may have the same inode
 }
 
-// File is one open file. ReadAt may run concurrently with every other call; the
+// Reader is one open file that is read. ReadAt may run concurrently with every other call; the
 // others are for one goroutine at a time.
-type File interface {
+type Reader interface {
 	io.ReaderAt
+	Size() (int64, error)
+	Close() error
+}
+
+// File is one open file that is read and written, under the same rules.
+type File interface {
+	Reader
 	// WriteAt writes all of p or returns an error, after which nothing is
 	// promised about the bytes in its range.
 	io.WriterAt
@@ -83,8 +92,6 @@ type File interface {
 	// dropped what it could not write.
 	Sync() error
 	Truncate(size int64) error
-	Size() (int64, error)
-	Close() error
 }
 
 // SyncWriter is a [File] that writes and syncs in one step. It is for overwriting

@@ -40,6 +40,7 @@ func TestBothDisksAlike(t *testing.T) {
 				err  error
 			}{
 				{"open", func() error { _, err := disk.Open(dir + "/x"); return err }()},
+				{"open to read", func() error { _, err := disk.OpenRead(dir + "/x"); return err }()},
 				{"rename", disk.Rename(dir+"/x", dir+"/y")},
 				{"remove", disk.Remove(dir + "/x")},
 				{"create", func() error { _, err := disk.Create(dir + "/none/x"); return err }()},
@@ -67,6 +68,15 @@ func TestBothDisksAlike(t *testing.T) {
 			if size, err := f.Size(); size != 6 || err != nil {
 				t.Errorf("size: got %d, %v", size, err)
 			}
+			r, err := disk.OpenRead(dir + "/y")
+			must(t, err)
+			if n, err := r.ReadAt(b[:6], 0); n != 6 || string(b[:6]) != "\x00\x00\x00h\x00\x00" {
+				t.Errorf("opened to read: got %q, %v", b[:n], err)
+			}
+			if size, err := r.Size(); size != 6 || err != nil {
+				t.Errorf("opened to read: size: got %d, %v", size, err)
+			}
+			must(t, r.Close())
 			must(t, f.Close())
 			for _, err := range []error{f.Close(), f.Sync(), func() error { _, err := f.ReadAt(b, 0); return err }()} {
 				if !errors.Is(err, fs.ErrClosed) {
