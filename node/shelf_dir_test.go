@@ -160,6 +160,28 @@ func TestStartRefusesUnusableBackupDir(t *testing.T) {
 	}
 }
 
+// The path of a backup is shown to people on other hosts, to whom one that begins where the node was started tells
+// nothing.
+func TestBackupDirIsAbsolute(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for given, want := range map[string]string{"": "data/backups", "kept": "kept", "../" + filepath.Base(dir) + "/up": "up", filepath.Join(dir, "whole"): "whole"} {
+		c := testConfig(t)
+		c.Data, c.BackupDir = "data", given
+		ctx, cancel := context.WithCancel(t.Context())
+		var got string
+		if err := run(ctx, c, slog.New(slog.DiscardHandler), defaultLimits(), func(n *Node, _ string) {
+			got = n.shelf.dir
+			cancel()
+		}); err != nil {
+			t.Errorf("--backup-dir %q: %v", given, err)
+		}
+		if got != filepath.Join(dir, want) {
+			t.Errorf("--backup-dir %q: it is %s, want %s", given, got, filepath.Join(dir, want))
+		}
+	}
+}
+
 // backupDisk is a disk that can't make files in one directory.
 type backupDisk struct {
 	vfs.FS

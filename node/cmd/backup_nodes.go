@@ -56,11 +56,11 @@ func backupListCommand(con *console) *cli.Command {
 		Description: `Each node reads a file whole, once after its start: "whole" is one of which each byte is as it was
 written, "damaged" one that is not, "torn" the rest of one that was never whole, "unread" one that
 is still being read: list again. A directory that
-several nodes share is listed for each. If a node does not answer, standard error names it and
+several nodes share is listed for each. DIR is where it is on the node's own host. If a node does not answer, standard error names it and
 the status is 8.
 
 With -o json one object for each: {"name":…,"node":…,"dir":…,"state":…,"made":…,"bytes":N,"groups":N,"keys":N,
-"services":N,"wrong":…}; wrong is there for a damaged one alone.`,
+"services":N,"wrong":…}; dir is an absolute path, wrong is there for a damaged one alone.`,
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "verify", Usage: "have each node read all of its files again, now"}},
 		Action: con.action(backupList),
 	})
@@ -322,9 +322,9 @@ func (k *keptBackups) print(rows []keptBackup) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	t := newTable(k.out, "NAME", "NODE", "STATE", "BYTES", "GROUPS", "KEYS", "SERVICES", "WRONG")
+	t := newTable(k.out, "NAME", "NODE", "DIR", "STATE", "BYTES", "GROUPS", "KEYS", "SERVICES", "WRONG")
 	for _, r := range rows {
-		t.row(r.Name, r.Node, r.State, number(r.Bytes), number(r.Groups), number(r.Keys), number(r.Services), orDash(r.Wrong))
+		t.row(r.Name, r.Node, r.Dir, r.State, number(r.Bytes), number(r.Groups), number(r.Keys), number(r.Services), orDash(r.Wrong))
 	}
 	return t.Flush()
 }
@@ -354,7 +354,11 @@ func backupList(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := k.print(k.rows(func(raft.NodeID, string) bool { return true })); err != nil {
+	rows := k.rows(func(raft.NodeID, string) bool { return true })
+	if len(rows) == 0 && !s.json {
+		s.sayf("no node that answered has a backup: muster backup run takes one now, muster backup schedule --every 24h one each day")
+	}
+	if err := k.print(rows); err != nil {
 		return err
 	}
 	return k.end()

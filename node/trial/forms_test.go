@@ -90,6 +90,9 @@ func TestJSONForms(t *testing.T) {
 			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.Status, r.Stderr, got, tt.want)
 		}
 	}
+	if r := c.Run("backup", "list"); r.Status != 0 || r.Stdout != "" || r.Stderr != "no node that answered has a backup: muster backup run takes one now, muster backup schedule --every 24h one each day\n" {
+		t.Errorf("without a backup: status %d, %q, standard error %q", r.Status, r.Stdout, r.Stderr)
+	}
 	// Commands that wait for a job report its progress on standard error.
 	for _, tt := range []struct{ line, want string }{
 		{"kv del --prefix {t}none/ --yes", `{"log_ids":[],"versions":{},"deleted":N}`},
@@ -104,6 +107,13 @@ func TestJSONForms(t *testing.T) {
 		if got := backupForm(form(r.Stdout, c.Nodes[0].Addr)); got != tt.want || r.Status != 0 {
 			t.Errorf("%s: status %d, standard error %q\ngot  %s\nwant %s", tt.line, r.Status, r.Stderr, got, tt.want)
 		}
+	}
+	// For people the table says where each file is.
+	rows := strings.Split(c.Run("backup", "list").Done(t), "\n")
+	if head, row := strings.Fields(rows[0]), strings.Fields(rows[1]); len(head) < 3 || len(row) < 3 || head[2] != "DIR" || row[2] != filepath.Join(c.Nodes[0].Data, "backups") {
+		t.Errorf("the table of backups is %q", rows)
+	} else if _, err := os.Stat(filepath.Join(row[2], row[0])); err != nil {
+		t.Error(err)
 	}
 	var counted statusRow
 	c.JSON(&counted, "status", "--counters")
