@@ -29,7 +29,9 @@ type shelf struct {
 	// Set once.
 	fs  vfs.FS // not the watched one: a mount that hangs holds up backups alone
 	dir string
-	own func() raft.NodeID
+	// node is the name of this node, for errors, and own its id.
+	node string
+	own  func() raft.NodeID
 	// ctx ends with the node, and ended counts what it waits for.
 	ctx   context.Context
 	ended *sync.WaitGroup
@@ -230,7 +232,7 @@ func (s *shelf) list(ctx context.Context, cluster string, q *wire.Backups) (rows
 	if q.Verify {
 		s.forget(whole)
 	}
-	slices.Reverse(whole) // the newest first: it counts most
+	slices.SortFunc(whole, errands.NewestFirst) // the newest counts most
 	for _, name := range whole {
 		row, err := s.look(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) {

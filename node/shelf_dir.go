@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,18 +21,18 @@ const shelfTrialStalls = 5
 
 // dirShownMax is how much of the name of a directory an error of a job shows, in bytes: the table keeps
 // [shardmap.TableTextMax] of the error, and what to do stands at its end.
-const dirShownMax = 100
+const dirShownMax = 60
 
 // unusableError is the error of a directory of backups that a person has to see to. It is the same a moment later.
 type unusableError struct {
-	dir string
-	err error
+	dir, node string
+	err       error
 }
 
 func (e *unusableError) Error() string {
-	dir, why, next := e.dir, e.err.Error(), "see to it on the node's host, or name another directory with serve --backup-dir"
+	dir, why, next := e.dir, e.err.Error(), "see to it there, or name another directory with serve --backup-dir"
 	if len(dir) > dirShownMax {
-		dir = "…" + dir[len(dir)-dirShownMax:]
+		dir = "…" + strings.ToValidUTF8(dir[len(dir)-dirShownMax:], "")
 	}
 	// The operation and the file in it tell no more than the directory does.
 	if errno := syscall.Errno(0); errors.As(e.err, &errno) {
@@ -40,7 +41,7 @@ func (e *unusableError) Error() string {
 	if errors.Is(e.err, vfs.ErrFull) {
 		why, next = vfs.ErrFull.Error(), "make room there, or name another directory with serve --backup-dir"
 	}
-	return fmt.Sprintf("directory of backups %s: %s; %s", dir, why, next)
+	return fmt.Sprintf("backups in %s on %s: %s; %s", dir, e.node, why, next)
 }
 
 func (e *unusableError) Unwrap() error { return e.err }
@@ -54,7 +55,7 @@ func (s *shelf) unusable(err error) error {
 		syscall.EROFS, syscall.ENOTDIR, syscall.EISDIR, syscall.ENAMETOOLONG, syscall.ELOOP, syscall.EINVAL,
 	} {
 		if errors.Is(err, lasts) {
-			return &unusableError{s.dir, err}
+			return &unusableError{s.dir, s.node, err}
 		}
 	}
 	return err
@@ -66,7 +67,7 @@ func backupsIn(data string) string { return path.Join(data, "backups") }
 // init has the shelf of a node ready: it makes no directory. Its name is absolute, because people read it on other
 // hosts.
 func (s *shelf) init(n *Node) {
-	s.fs, s.dir, s.own, s.ctx, s.ended = n.fs.FS, n.cfg.BackupDir, func() raft.NodeID { return n.self().Node }, n.ctx, &n.ended
+	s.fs, s.dir, s.node, s.own, s.ctx, s.ended = n.fs.FS, n.cfg.BackupDir, n.name, func() raft.NodeID { return n.self().Node }, n.ctx, &n.ended
 	if s.dir == "" {
 		s.dir = backupsIn(n.cfg.Data)
 	}

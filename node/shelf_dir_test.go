@@ -17,6 +17,7 @@ import (
 
 	"muster/logstore/vfs"
 	"muster/repl/errands"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -48,7 +49,7 @@ func unusableDirs(t *testing.T, dir string) map[string]*shelf {
 	}
 	on := func(disk vfs.FS, at string) *shelf {
 		s := shelfOf(disk, 3)
-		s.dir = at
+		s.dir, s.node = at, strings.Repeat("n", wire.ClusterNameMax) // no node has a longer name
 		return s
 	}
 	return map[string]*shelf{
@@ -67,6 +68,13 @@ func unusableDirs(t *testing.T, dir string) map[string]*shelf {
 	}
 }
 
+// syscallText is what the system says of an error.
+func syscallText(err error) string {
+	errno := syscall.Errno(0)
+	errors.As(err, &errno)
+	return errno.Error()
+}
+
 // A directory that a person has to see to ends a backup at once, in words that fit into the table and end with what to
 // do: tried again for a minute, the backup would only fail later, and what is cut off helps nobody.
 func TestUnusableDirectoryEndsABackup(t *testing.T) {
@@ -82,7 +90,7 @@ func TestUnusableDirectoryEndsABackup(t *testing.T) {
 			t.Errorf("%s: %v is tried again", what, err)
 			continue
 		}
-		if text := err.Error(); len(text) > shardmap.TableTextMax || !strings.HasSuffix(text, "; see to it on the node's host, or name another directory with serve --backup-dir") || strings.Contains(text, "\n") {
+		if text := err.Error(); len(text) > shardmap.TableTextMax || !strings.HasSuffix(text, " on "+s.node+": "+syscallText(unusable.err)+"; see to it there, or name another directory with serve --backup-dir") || strings.Contains(text, "\n") {
 			t.Errorf("%s: %s", what, text)
 		}
 		if after, err := os.ReadDir(dir); err != nil || len(after) != len(before) {
@@ -249,7 +257,11 @@ func TestJobTellsOfUnusableDirectory(t *testing.T) {
 	}
 	a := ordered(t, nodes, "a backup is ordered", newJob(t, shardmap.NewJob{Kind: shardmap.JobBackup}))
 	j := jobEnds(t, nodes, a.Job)
-	want := "directory of backups " + r.node.shelf.dir + ": not a directory; see to it on the node's host, or name another directory with serve --backup-dir"
+	dir := r.node.shelf.dir
+	if len(dir) > dirShownMax {
+		dir = "…" + dir[len(dir)-dirShownMax:]
+	}
+	want := "backups in " + dir + " on " + r.node.name + ": not a directory; see to it there, or name another directory with serve --backup-dir"
 	if j.State != shardmap.JobFailed || j.Why != want {
 		t.Errorf("it is %s: %s, want %s", j.State, j.Why, want)
 	}

@@ -25,7 +25,7 @@ const shelfDir = "/backups"
 
 // shelfOf is the shelf of a node on a disk.
 func shelfOf(disk vfs.FS, node raft.NodeID) *shelf {
-	return &shelf{fs: disk, dir: shelfDir, own: func() raft.NodeID { return node }, ctx: context.Background(), ended: new(sync.WaitGroup)}
+	return &shelf{fs: disk, dir: shelfDir, node: "n3", own: func() raft.NodeID { return node }, ctx: context.Background(), ended: new(sync.WaitGroup)}
 }
 
 // emptyBackup writes a backup of a cluster without keys.
@@ -188,6 +188,18 @@ func TestShelfListsAndRemoves(t *testing.T) {
 	other.tidy(slog.New(slog.DiscardHandler))
 	if names := shelfNames(t, disk); len(names) != 2 {
 		t.Errorf("after a start there are %q", names)
+	}
+	// The newest is the first, also of one second.
+	disk = vfs.NewMem()
+	s = shelfOf(disk, 3)
+	want := []string{errands.FileName("shop", 1796040001, 3), errands.FileName("shop", 1796040000, 10), errands.FileName("shop", 1796040000, 9)}
+	for _, name := range want {
+		if _, _, err := s.write(t.Context(), name, emptyBackup); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := list(s, false), strings.Join(want, " whole, ")+" whole"; got != want {
+		t.Errorf("listed %s, want %s", got, want)
 	}
 	if rows, err := shelfOf(vfs.NewMem(), 3).list(t.Context(), "shop", &wire.Backups{Verify: true}); err != nil || len(rows) != 0 {
 		t.Errorf("of no directory: %+v, %v", rows, err)

@@ -288,7 +288,7 @@ func (k *keptBackups) again(ctx context.Context, f errands.File) errands.FileSta
 	return state
 }
 
-// rows are the files that are wanted, by node and then by name.
+// rows are the files that are wanted, by node, and of each as it has told of them: the newest first.
 func (k *keptBackups) rows(wanted func(node raft.NodeID, name string) bool) (rows []keptBackup) {
 	for i := range k.servers {
 		n := &k.servers[i]

@@ -613,7 +613,7 @@ func TestFileNames(t *testing.T) {
 	}
 	// The newest first: by time, and within a second in the order in which they were begun.
 	sorted := []string{FileName("shop", at+1, 7), FileName("shop", at, 1000), FileName("shop", at, 999), "muster-shop-20261130T120000Z.backup", FileName("shop", at-1, 2000)}
-	if got := slices.SortedFunc(slices.Values(sorted), newestFirst); !slices.Equal(got, sorted) {
+	if got := slices.SortedFunc(slices.Values(sorted), NewestFirst); !slices.Equal(got, sorted) {
 		t.Errorf("sorted they are %q", got)
 	}
 }

@@ -46,7 +46,7 @@ func Superfluous(files []File, keep int, now int64) (list []File) {
 	for name := range whole {
 		names = append(names, name)
 	}
-	slices.SortFunc(names, newestFirst)
+	slices.SortFunc(names, NewestFirst)
 	stays := names[:min(keep, len(names))]
 	if bug("prune of the last good backup") {
 		stays = stays[:max(len(stays)-1, 0)]
@@ -55,7 +55,7 @@ func Superfluous(files []File, keep int, now int64) (list []File) {
 		if len(stays) < keep && !bug("prune of the last good backup") {
 			return false
 		}
-		return len(stays) == 0 || newestFirst(stays[len(stays)-1], name) < 0
+		return len(stays) == 0 || NewestFirst(stays[len(stays)-1], name) < 0
 	}
 	for _, f := range files {
 		part, torn := strings.CutSuffix(f.Name, PartEnd)
@@ -79,7 +79,7 @@ func Prunable(files []File, keep int, now int64, again func(File) FileState) []F
 		list := Superfluous(files, keep, now)
 		newest := -1
 		for i, f := range files {
-			if _, ok := FileTime(f.Name); ok && f.State == FileWhole && (newest < 0 || newestFirst(f.Name, files[newest].Name) < 0) {
+			if _, ok := FileTime(f.Name); ok && f.State == FileWhole && (newest < 0 || NewestFirst(f.Name, files[newest].Name) < 0) {
 				newest = i
 			}
 		}
@@ -103,8 +103,8 @@ func isPart(name string) bool {
 // directory.
 func PartName(name string, node raft.NodeID) string { return name + "." + node.String() + PartEnd }
 
-// newestFirst compares the names of two backups by when they were begun, within a second by their index.
-func newestFirst(a, b string) int {
+// NewestFirst compares the names of two backups of a cluster by when they were begun, within a second by their index.
+func NewestFirst(a, b string) int {
 	x, _ := parseName(a)
 	y, _ := parseName(b)
 	return cmp.Or(cmp.Compare(y.at, x.at), cmp.Compare(y.index, x.index), cmp.Compare(b, a))
