@@ -78,8 +78,8 @@ func (s *shelf) init(n *Node) {
 
 // begin returns why this node can't write backups into the directory that --backup-dir names, if that needs a person: of a
 // start a person sees the error at once, and of a backup in the night nobody does. It makes the directory, and leaves no
-// file in it. What may go away by itself, a full disk too, ends no start, and nor does a mount whose server is down, which
-// may hang for hours: the node is needed without its backups.
+// file in it. A fault that a directory has which was good before ends no start, because the node is needed without its
+// backups: a full disk, a mount that the system has made read-only, one whose server is down and which may hang for hours.
 func (s *shelf) begin(ctx context.Context, n *Node) error {
 	if n.cfg.BackupDir == "" {
 		return nil // it is on the disk of the data, and made with the first backup
@@ -93,7 +93,7 @@ func (s *shelf) begin(ctx context.Context, n *Node) error {
 	case err := <-tried:
 		unusable := (*unusableError)(nil)
 		switch {
-		case errors.As(err, &unusable) && !errors.Is(err, vfs.ErrFull):
+		case errors.As(err, &unusable) && !errors.Is(err, vfs.ErrFull) && !errors.Is(err, syscall.EROFS):
 			return fmt.Errorf("--backup-dir: %w; name a directory that this node can write to, or leave it out for %s", unusable.err, backupsIn(n.cfg.Data))
 		case err != nil:
 			n.log.Warn("no backup can be written", "dir", s.dir, "err", err)

@@ -217,6 +217,7 @@ func TestStartGoesOnWithoutBackups(t *testing.T) {
 		want   string
 	}{
 		"a full disk":        {func() error { return vfs.ErrFull }, time.Minute, `msg="no backup can be written"`},
+		"a read-only disk":   {func() error { return syscall.EROFS }, time.Minute, `msg="no backup can be written"`},
 		"an error of it":     {func() error { return syscall.EIO }, time.Minute, `msg="no backup can be written"`},
 		"a mount that hangs": {func() error { <-let; return nil }, time.Millisecond, `msg="directory of backups does not answer"`},
 	} {
