@@ -12,7 +12,10 @@ import (
 	"muster/repl/client"
 )
 
-var listKeys = flag.Int("listcost", 0, "with how many `KEYS` TestListCost lists; the figures of docs/performance.md are of 1000000")
+var (
+	listKeys  = flag.Int("listcost", 0, "with how many `KEYS` TestListCost lists; the figures of docs/performance.md are of 1000000")
+	listClear = flag.Bool("listclear", false, "TestListCost compares with a build that knows no TLS, both without")
+)
 
 const (
 	listRounds = 5
@@ -26,7 +29,12 @@ func TestListCost(t *testing.T) {
 	clustertest.OnDemand(t, *listKeys > 0 && *sinceCommit != "", "./node/trial/load -run TestListCost -since COMMIT -listcost 1000000 -timeout 20m")
 	sides := []*listSide{{what: "before", binary: clustertest.OlderBinary(t, *sinceCommit)}, {what: "this build", binary: clustertest.Binary()}}
 	for _, s := range sides {
-		s.cluster = clustertest.New(t, 3)
+		var clear []string
+		if *listClear && s.binary == clustertest.Binary() {
+			clear = []string{"--insecure"}
+		}
+		s.cluster = clustertest.New(t, 3, clear...)
+		s.cluster.Clear = *listClear
 		for i, p := range s.cluster.Nodes {
 			p.Binary = s.binary
 			s.cluster.Start(i)
@@ -80,6 +88,9 @@ const listPrefix = "bench/"
 func (s *listSide) command(t *testing.T, options ...string) (keys, memory int) {
 	cmd := s.cluster.CommandOf(s.binary, append([]string{"kv", "list", listPrefix, "--endpoints", s.cluster.Endpoints()}, options...)...)
 	cmd.Env = append(cmd.Env, "MUSTER_SECRET_FILE="+s.cluster.Secret)
+	if s.cluster.Clear {
+		cmd.Env = append(cmd.Env, "MUSTER_INSECURE=true") // a build without TLS passes it over
+	}
 	out := &listReader{t: t, process: clustertest.Process{Cmd: cmd}}
 	cmd.Stdout = out
 	if err := cmd.Run(); err != nil {

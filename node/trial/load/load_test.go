@@ -23,6 +23,9 @@ func runBench(c *clustertest.Cluster, args string, values ...any) (r bench.Resul
 	c.T.Helper()
 	cmd := clustertest.Command(strings.Fields(fmt.Sprintf("bench --warm-up 1s -o json --endpoints "+c.Endpoints()+" "+args, values...))...)
 	cmd.Stderr = os.Stderr
+	if c.Clear {
+		cmd.Env = append(cmd.Environ(), "MUSTER_INSECURE=true")
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.Output()
 	if err == nil {
