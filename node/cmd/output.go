@@ -110,28 +110,29 @@ func cell(b []byte) string { return string(appendCell(nil, b)) }
 // appendCell appends the cell of b.
 func appendCell(to, b []byte) []byte {
 	shown := b[:min(len(b), cellMax)]
+	asItIs := len(shown) > 0
 	for _, c := range shown {
 		if c >= utf8.RuneSelf {
 			return appendRunes(to, b)
 		}
+		if c < ' ' || c == 0x7f {
+			asItIs = false
+		}
 	}
-	to = appendShown(to, shown)
+	if asItIs {
+		to = append(to, shown...)
+	} else {
+		to = appendQuotedASCII(to, shown)
+	}
 	if len(shown) < len(b) {
 		to = append(to, "…"...)
 	}
 	return to
 }
 
-// appendShown appends text of ASCII, as [strconv.Quote] has it where it is empty or not plain. Quote is slower: it looks
-// each character up among those of all languages.
-func appendShown(to, text []byte) []byte {
-	asItIs := len(text) > 0
-	for _, c := range text {
-		asItIs = asItIs && c >= ' ' && c < 0x7f
-	}
-	if asItIs {
-		return append(to, text...)
-	}
+// appendQuotedASCII appends text of ASCII as [strconv.Quote] has it, which is slower: it looks each character up among those
+// of all languages.
+func appendQuotedASCII(to, text []byte) []byte {
 	const letters = "abtnvfr" // of the characters from \a on
 	to = append(to, '"')
 	for _, c := range text {

@@ -163,7 +163,7 @@ type table struct {
 
 type tableCell struct {
 	end     int // in text
-	columns int
+	columns int // of a cell that has others behind it, once Flush has counted
 }
 
 func newTable(out *output, head ...string) *table {
@@ -181,32 +181,33 @@ func (t *table) row(cells ...string) {
 }
 
 // endCell makes what was put behind the cell before a cell. It is plain.
-func (t *table) endCell() {
-	from := 0
-	if n := len(t.cells); n > 0 {
-		from = t.cells[n-1].end
-	}
-	t.cells = append(t.cells, tableCell{len(t.text), columnsOf(t.text[from:])})
-}
+func (t *table) endCell() { t.cells = append(t.cells, tableCell{end: len(t.text)}) }
 
 func (t *table) endRow() { t.ends = append(t.ends, len(t.cells)) }
 
 // Flush prints the rows that there are. Further ones are aligned anew.
 func (t *table) Flush() error {
 	var widths []int
-	begin := 0
+	begin, from := 0, 0
 	for _, end := range t.ends {
-		// The last cell of a row needs no room behind it, and may be long.
-		for i, c := range t.cells[begin:max(end-1, begin)] {
+		// The last cell of a row needs no room behind it, and may be long: nobody counts its columns.
+		cells := t.cells[begin:end]
+		for i := range cells[:max(len(cells)-1, 0)] {
+			c := &cells[i]
+			c.columns = columnsOf(t.text[from:c.end])
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
 			widths[i] = max(widths[i], c.columns)
+			from = c.end
+		}
+		if len(cells) > 0 {
+			from = cells[len(cells)-1].end
 		}
 		begin = end
 	}
 	var line []byte
-	begin, from := 0, 0
+	begin, from = 0, 0
 	for _, end := range t.ends {
 		line = line[:0]
 		for i, c := range t.cells[begin:end] {
