@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -225,10 +224,10 @@ func TestStartGoesOnWithoutBackups(t *testing.T) {
 		c.BackupDir, l.stallAfter = t.TempDir(), tt.stalls
 		disk := &backupDisk{FS: vfs.OS{}, dir: c.BackupDir, create: tt.create}
 		ctx, cancel := context.WithCancel(t.Context())
-		var log bytes.Buffer
+		log := &logLines{} // the watch of the disk may write to it after the end
 		ready, ended := make(chan struct{}), make(chan error, 1)
 		go func() {
-			ended <- runOn(ctx, disk, c, slog.New(slog.NewTextHandler(&log, nil)), l, func(*Node, string) { close(ready) })
+			ended <- runOn(ctx, disk, c, slog.New(slog.NewTextHandler(log, nil)), l, func(*Node, string) { close(ready) })
 		}()
 		select {
 		case <-ready:
