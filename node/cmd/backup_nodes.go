@@ -55,12 +55,12 @@ func backupListCommand(con *console) *cli.Command {
 		Name: "list", Usage: "list the backups that the nodes have in their directories",
 		Description: `Each node reads a file whole, once after its start: "whole" is one of which each byte is as it was
 written, "damaged" one that is not, "torn" the rest of one that was never whole, "unread" one that
-is still being read: list again. A directory that
-several nodes share is listed for each. DIR is where it is on the node's own host. If a node does not answer, standard error names it and
-the status is 8.
+is still being read: list again. A directory that several nodes share is listed for each. DIR is
+where it is on the node's own host. If a node does not answer, standard error names it and the
+status is 8.
 
-With -o json one object for each: {"name":…,"node":…,"dir":…,"state":…,"made":…,"bytes":N,"groups":N,"keys":N,
-"services":N,"wrong":…}; dir is an absolute path, wrong is there for a damaged one alone.`,
+With -o json one object for each: {"name":…,"node":…,"dir":…,"state":…,"made":…,"bytes":N,
+"groups":N,"keys":N,"services":N,"wrong":…}; dir is an absolute path, wrong is there for a damaged one alone.`,
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "verify", Usage: "have each node read all of its files again, now"}},
 		Action: con.action(backupList),
 	})

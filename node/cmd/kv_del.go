@@ -29,8 +29,9 @@ The job deletes all keys that exist when it begins, up to 1024 of a slot at once
 written meanwhile may be deleted too. It goes on if this command is interrupted.
 
 With -o json: {"log_ids":["g1/2.18"],"versions":{"K":18},"deleted":N}, where N
-is how many existed. With --prefix or --all there are no log ids and no versions, and the row of the job
-is there beside "deleted", as of muster job show: {"id":…,"kind":"delete","state":…,"deleted":N,…}`,
+is how many existed. With --prefix or --all there are no log ids and no versions, and the row of
+the job is there beside "deleted", as of muster job show:
+{"id":…,"kind":"delete","state":…,"deleted":N,…}`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "prefix", DefaultText: "none", Usage: "delete all keys that begin with `P`"},
 			&cli.BoolFlag{Name: optionAll, Usage: "delete every key of the cluster"},
@@ -149,12 +150,10 @@ func whichKeys(prefix []byte) string {
 
 // lines are the plan as a person sees it.
 func (p *prefixPlan) lines(prefix []byte) []string {
-	where := fmt.Sprintf("in %s of %s", counted(len(p.slots), "slot"), counted(len(p.groups), "group"))
-	head := fmt.Sprintf("plan to delete %s: %s %s", whichKeys(prefix), counted(p.keys, "key"), where)
-	if len(prefix) == 0 {
-		head = fmt.Sprintf("plan to delete all %s of the cluster, %s", counted(p.keys, "key"), where)
+	return []string{
+		fmt.Sprintf("plan to delete %s: %s in %s of %s", whichKeys(prefix), counted(p.keys, "key"), counted(len(p.slots), "slot"), counted(len(p.groups), "group")),
+		fmt.Sprintf("  the first is %s, the last %s", shown(p.first), shown(p.last)),
 	}
-	return []string{head, fmt.Sprintf("  the first is %s, the last %s", shown(p.first), shown(p.last))}
 }
 
 func kvDelPrefix(con *console, c *cli.Context, prefix []byte) error {

@@ -21,7 +21,7 @@ func TestAllKeysAreDeletedByTheirOwnOption(t *testing.T) {
 	}
 
 	muster(t, "kv", "del", "--prefix", "", "--yes").refused(t, exitUsage, "or --all to delete every key of the cluster")
-	const plan = "plan to delete all 3 keys of the cluster, in "
+	const plan = "plan to delete all keys of the cluster: 3 keys in "
 	if r := muster(t, "kv", "del", "--all"); r.status != exitNotConfirmed || !strings.Contains(r.stderr, plan) {
 		t.Errorf("without consent: status %d, %q", r.status, r.stderr)
 	}
@@ -36,7 +36,7 @@ func TestAllKeysAreDeletedByTheirOwnOption(t *testing.T) {
 		t.Errorf("a prefix: status %d, %q", r.status, r.stderr)
 	}
 	count("1")
-	if r := muster(t, "kv", "del", "--all", "--yes"); r.status != exitDone || !strings.Contains(r.stderr, "plan to delete all 1 key of the cluster, in 1 slot of 1 group") {
+	if r := muster(t, "kv", "del", "--all", "--yes"); r.status != exitDone || !strings.Contains(r.stderr, "plan to delete all keys of the cluster: 1 key in 1 slot of 1 group") {
 		t.Errorf("all: status %d, %q", r.status, r.stderr)
 	}
 	count("0")
