@@ -23,6 +23,8 @@
 //	moves.act          1 per action of the mover    Node   the action ends
 //	errandRunner.run   1                            Node   Node.close
 //	errandRunner.act   1 per action of its core     Node   the action ends, or Node.close
+//	shelf.try          1, at the start              Node   the disk of the backups has answered
+//	shelf.readWhole    1 per file that is read      Node   the file was read, or Node.close
 //	incidents.run      1                            Node   Node.close
 //	trailing.run       1                            Node   Node.close
 //	incidents.act      1 at most                    Node   the meta group has answered, or callTimeout

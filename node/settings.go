@@ -110,7 +110,7 @@ func number(s string) (int, error) {
 
 func size(s string) (int, error) {
 	n, err := shardmap.ParseBytes(s)
-	return int(min(n, math.MaxInt)), err // what is more than an int holds is over every limit
+	return int(min(n, math.MaxInt)), err // every limit is below what an int holds
 }
 
 func truth(s string) (bool, error) {

@@ -46,8 +46,7 @@ func (e *unusableError) Error() string {
 
 func (e *unusableError) Unwrap() error { return e.err }
 
-// unusable returns what an operation in the directory has returned, as an [unusableError] if it is of a kind that
-// lasts. An operation that fails for want of memory or descriptors, or for an error of the disk or of the network
+// unusable returns err, of an operation in the directory, as an [unusableError] if it is of a kind that lasts. An operation that fails for want of memory or descriptors, or for an error of the disk or of the network
 // below it, may be done a moment later.
 func (s *shelf) unusable(err error) error {
 	for _, lasts := range [...]error{
@@ -64,8 +63,8 @@ func (s *shelf) unusable(err error) error {
 // backupsIn is the directory of backups of a node that was given none.
 func backupsIn(data string) string { return path.Join(data, "backups") }
 
-// init has the shelf of a node ready: it makes no directory. Its name is absolute, because people read it on other
-// hosts.
+// init prepares the shelf of a node, and makes no directory. The directory's name is absolute, because people read it on
+// other hosts.
 func (s *shelf) init(n *Node) {
 	s.fs, s.dir, s.node, s.own, s.ctx, s.ended = n.fs.FS, n.cfg.BackupDir, n.name, func() raft.NodeID { return n.self().Node }, n.ctx, &n.ended
 	if s.dir == "" {
@@ -76,10 +75,10 @@ func (s *shelf) init(n *Node) {
 	}
 }
 
-// begin returns why this node can't write backups into the directory that --backup-dir names, if that needs a person: of a
-// start a person sees the error at once, and of a backup in the night nobody does. It makes the directory, and leaves no
-// file in it. A fault that a directory has which was good before ends no start, because the node is needed without its
-// backups: a full disk, a mount that the system has made read-only, one whose server is down and which may hang for hours.
+// begin makes the directory that --backup-dir names, and leaves no file in it. It returns why this node can't write backups
+// there, if a person has to see to that: a person sees the error of a start at once, and nobody sees that of a backup in
+// the night. Faults of a directory that was good before end no start, because the node is needed without its backups: a
+// full disk, a mount that the system has made read-only, one whose server is down and which may hang for hours.
 func (s *shelf) begin(ctx context.Context, n *Node) error {
 	if n.cfg.BackupDir == "" {
 		return nil // it is on the disk of the data, and made with the first backup

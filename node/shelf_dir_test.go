@@ -101,7 +101,7 @@ func TestUnusableDirectoryEndsABackup(t *testing.T) {
 			}
 		}
 	}
-	// Of these nobody knows how they are a moment later.
+	// These errors may be gone a moment later.
 	for _, passes := range []error{syscall.EIO, syscall.EMFILE, syscall.ENOMEM, syscall.ESTALE, syscall.EINTR} {
 		s := shelfOf(failingDisk("create", passes), 3)
 		if _, _, err := s.write(t.Context(), errands.FileName("shop", 1796040000, 7), emptyBackup); !errors.Is(err, passes) || lasting(err) {
@@ -132,7 +132,7 @@ func startsWith(t *testing.T, c Config) error {
 	})
 }
 
-// Whoever names a directory of backups that can't be used learns that from the start, and not from a backup that is
+// A person who names a directory of backups that can't be used learns that from the start, and not from a backup that is
 // missing when it is needed: the node does not run, and has become no node.
 func TestStartRefusesUnusableBackupDir(t *testing.T) {
 	for what, s := range unusableDirs(t, t.TempDir()) {
@@ -206,7 +206,7 @@ func (d *backupDisk) Create(name string) (vfs.File, error) {
 	return d.FS.Create(name)
 }
 
-// What keeps backups from being written may be so for a while alone: a node that is needed starts all the same, and
+// A fault that keeps backups from being written may pass: a node that is needed starts all the same, and
 // tells of it.
 func TestStartGoesOnWithoutBackups(t *testing.T) {
 	let := make(chan struct{})

@@ -81,8 +81,8 @@ func (a *arranger) usual(word string) (bool, error) {
 // slipsMax is how many characters a mistyped verb has more, less or other than the verb.
 const slipsMax = 2
 
-// verbMeant returns the verb that word is probably meant to be, the nearest one. What has a dot, a slash or a dash in front is a
-// path or an option.
+// verbMeant returns the verb that word is probably meant to be, the nearest one. A word with a dot or a slash in it is a path,
+// and one that begins with a dash an option.
 func verbMeant(verbs []*cli.Command, word string) (verb string, ok bool) {
 	if isOption(word) || strings.ContainsAny(word, "./\\") {
 		return "", false

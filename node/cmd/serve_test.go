@@ -56,7 +56,7 @@ func TestLibrariesAreSilent(t *testing.T) {
 	}
 }
 
-// Whoever names a file or a directory that a node can't use learns that when it starts, in one line with the option and
+// A person who names a file or a directory that a node can't use learns that when it starts, in one line with the option and
 // what would be right, and not when the node needs it.
 func TestServeRefusesFilesThatItCanNotUse(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
