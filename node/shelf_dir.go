@@ -46,8 +46,9 @@ func (e *unusableError) Error() string {
 
 func (e *unusableError) Unwrap() error { return e.err }
 
-// unusable returns err, of an operation in the directory, as an [unusableError] if it is of a kind that lasts. An operation that fails for want of memory or descriptors, or for an error of the disk or of the network
-// below it, may be done a moment later.
+// unusable returns err, of an operation in the directory, as an [unusableError] if it is of a kind that lasts. An
+// operation that fails for want of memory or descriptors, or for an error of the disk or of the network below it, may be
+// done a moment later.
 func (s *shelf) unusable(err error) error {
 	for _, lasts := range [...]error{
 		vfs.ErrFull, fs.ErrPermission, fs.ErrNotExist,

@@ -271,7 +271,7 @@ func (f *heldFile) ReadAt(b []byte, at int64) (int, error) {
 // ever know of a large backup whether it is whole. A node that was asked to read its files again tells of none from before.
 func TestShelfReadsOn(t *testing.T) {
 	disk := &heldDisk{FS: vfs.NewMem(), begun: make(chan struct{}, 9), let: make(chan struct{})}
-	name, other := "muster-shop-20261130T120000Z.backup", errands.FileName("shop", 1796040001, 7) // the one as it was named before names had an index
+	name, other := errands.FileName("shop", 1796040000, 6), errands.FileName("shop", 1796040001, 7)
 	for _, name := range []string{name, other} {
 		if _, _, err := shelfOf(disk.FS, 3).write(t.Context(), name, emptyBackup); err != nil {
 			t.Fatal(err)

@@ -112,7 +112,7 @@ func IsFileOf(cluster, name string) bool {
 type fileName struct {
 	cluster string // as it stands in names
 	at      int64  // Unix seconds
-	index   uint64 // 0: the name is of before names had one
+	index   uint64 // of the table by which it was begun
 }
 
 func parseName(name string) (f fileName, ok bool) {
@@ -121,12 +121,12 @@ func parseName(name string) (f fileName, ok bool) {
 	if !whole || !begun || strings.ContainsAny(base, "/\\\x00") {
 		return f, false
 	}
-	// A time ends with a letter, so what ends with a digit has an index.
-	if at := strings.LastIndexByte(base, '-'); at >= 0 {
-		if n, err := strconv.ParseUint(base[at+1:], 10, 64); err == nil && n > 0 && strconv.FormatUint(n, 10) == base[at+1:] {
-			f.index, base = n, base[:at]
-		}
+	last := strings.LastIndexByte(base, '-') + 1
+	index, err := strconv.ParseUint(base[last:], 10, 64)
+	if err != nil || last == 0 || strconv.FormatUint(index, 10) != base[last:] {
+		return f, false
 	}
+	f.index, base = index, base[:last-1]
 	at := len(base) - len(stamp)
 	if at < 1 || base[at-1] != '-' {
 		return f, false
