@@ -78,7 +78,8 @@ func (a *arranger) usual(word string) (bool, error) {
 	return true, a.descend(verb)
 }
 
-// slipsMax is how many characters a mistyped verb has more, less or other than the verb.
+// slipsMax is how many characters a mistyped verb has more or less than the verb; one in the place of another counts for two,
+// and so do two that have changed places.
 const slipsMax = 2
 
 // verbMeant returns the verb that word is probably meant to be, the nearest one. A word with a dot or a slash in it is a path,
@@ -89,7 +90,7 @@ func verbMeant(verbs []*cli.Command, word string) (verb string, ok bool) {
 	}
 	least := slipsMax + 1
 	for _, c := range verbs {
-		if n := smetrics.WagnerFischer(strings.ToLower(word), c.Name, 1, 1, 1); n < least {
+		if n := smetrics.WagnerFischer(strings.ToLower(word), c.Name, 1, 1, 2); n < least {
 			verb, least = c.Name, n
 		}
 	}
