@@ -1,0 +1,59 @@
+package points
+
+import "math"
+
+// Value is one value of a field. Values are equal, as == has it, if they have the same kind and the
+// same bits: -0 and 0 are two floats.
+type Value struct {
+	Kind Kind
+	bits uint64
+	text string
+}
+
+// FloatValue returns a value of kind [Float].
+func FloatValue(v float64) Value { return Value{Kind: Float, bits: math.Float64bits(v)} }
+
+// IntegerValue returns a value of kind [Integer].
+func IntegerValue(v int64) Value { return Value{Kind: Integer, bits: uint64(v)} }
+
+// UnsignedValue returns a value of kind [Unsigned].
+func UnsignedValue(v uint64) Value { return Value{Kind: Unsigned, bits: v} }
+
+// StringValue returns a value of kind [String].
+func StringValue(v string) Value { return Value{Kind: String, text: v} }
+
+// BooleanValue returns a value of kind [Boolean].
+func BooleanValue(v bool) Value {
+	if v {
+		return Value{Kind: Boolean, bits: 1}
+	}
+	return Value{Kind: Boolean}
+}
+
+// Float returns a value of kind [Float]; of another the number means nothing, as with the other methods.
+func (v Value) Float() float64 { return math.Float64frombits(v.bits) }
+
+// Integer returns a value of kind [Integer].
+func (v Value) Integer() int64 { return int64(v.bits) }
+
+// Unsigned returns a value of kind [Unsigned].
+func (v Value) Unsigned() uint64 { return v.bits }
+
+// Text returns a value of kind [String].
+func (v Value) Text() string { return v.text }
+
+// Boolean returns a value of kind [Boolean].
+func (v Value) Boolean() bool { return v.bits != 0 }
+
+// Point is what one line of line protocol writes.
+type Point struct {
+	Series Series
+	Fields []Field // at least one; of several with one name the last counts
+	Time   int64   // in nanoseconds since 1970 UTC
+}
+
+// Field is a field of a point, by its name as it is, with its value.
+type Field struct {
+	Name  string
+	Value Value
+}
