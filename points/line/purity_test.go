@@ -1,0 +1,13 @@
+package line
+
+import (
+	"testing"
+
+	"muster/repl/puretest"
+)
+
+// What a line says must follow from the line, and from the time that is handed in.
+func TestImportsArePure(t *testing.T) {
+	puretest.Check(t, []string{"bytes", "fmt", "math", "strconv", "unicode/utf8", "muster/points"},
+		map[string][]string{"time": {"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"}})
+}
