@@ -379,6 +379,41 @@ func TestBatchIsDeterministic(t *testing.T) {
 	}
 }
 
+// Series stand in a share as they do in the whole, however many there are: sorting by shard must not mix them.
+func TestSharesKeepTheOrder(t *testing.T) {
+	b := NewBuilder()
+	for i := range int64(500) {
+		write(b, fmt.Sprint("m", i*7919%500), i%3, f("w", IntegerValue(i)), f("v", IntegerValue(i)))
+	}
+	batch := b.Batch()
+	var want []string
+	for s := range batch.Series() {
+		want = append(want, string(s.Key()))
+	}
+	const shards = 3
+	for _, p := range Split(batch, 10, shards) {
+		var got, here []string
+		for s := range p.Batch.Series() {
+			got = append(got, string(s.Key()))
+			var names []string
+			for c := range s.Columns() {
+				names = append(names, string(c.Name))
+			}
+			if !slices.Equal(names, []string{"w", "v"}) {
+				t.Errorf("fields of %s: %v", s.Key(), names)
+			}
+		}
+		for _, key := range want {
+			if HashOf([]byte(key)).Shard(shards) == p.Shard {
+				here = append(here, key)
+			}
+		}
+		if !slices.Equal(got, here) || len(got) < 100 {
+			t.Errorf("shard %d has %v\nwant %v", p.Shard, got, here)
+		}
+	}
+}
+
 // Many points in the wrong order are sorted, not put in place one by one: a history that is written
 // backwards must not take the square of its length.
 func TestBackwards(t *testing.T) {

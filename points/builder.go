@@ -59,11 +59,12 @@ type point struct {
 // noParent is the parent of measurements; a field's is the number of its measurement + 1.
 const noParent = 0
 
-// keptValues and keptText are up to how many values and bytes a builder keeps its memory for the next batch.
-// One large batch would otherwise hold a hundred megabytes for ever.
+// Up to how many points, values and bytes of text a builder keeps its memory for the next batch: some 16 MB.
+// One large batch would otherwise hold hundreds for ever.
 const (
-	keptValues = 1 << 20
-	keptText   = 8 << 20
+	keptPoints = 1 << 16
+	keptValues = 1 << 18
+	keptText   = 4 << 20
 )
 
 // NewBuilder returns a builder without points.
@@ -74,7 +75,7 @@ func NewBuilder() *Builder {
 
 // Reset takes out all points. A batch that the builder made is no longer valid.
 func (b *Builder) Reset() {
-	if cap(b.bits) > keptValues || cap(b.text) > keptText {
+	if cap(b.points) > keptPoints || cap(b.bits) > keptValues || cap(b.text) > keptText {
 		*b = *NewBuilder()
 		return
 	}

@@ -57,3 +57,24 @@ func TestDictionaryAgainstMap(t *testing.T) {
 		}
 	})
 }
+
+// One name of many parents that all begin to look in one slot: each must be told from the others.
+func TestDictionaryTellsParentsApart(t *testing.T) {
+	text := []byte("name")
+	d := dictionary{seed: maphash.MakeSeed()}
+	for n := range uint32(slotsMin / 2) {
+		parent := n * slotsMin // the lowest bits of the hash are those of parent 0
+		hash := d.hash(parent, text)
+		if got, ok := d.find(text, hash, parent, text); ok {
+			t.Fatalf("parent %d is taken for that of name %d", parent, got)
+		}
+		if got := d.add(text, hash, entry{parent: parent, length: uint16(len(text))}); got != n {
+			t.Fatalf("parent %d: number %d, want %d", parent, got, n)
+		}
+	}
+	for n := range uint32(slotsMin / 2) {
+		if got, ok := d.find(text, d.hash(n*slotsMin, text), n*slotsMin, text); !ok || got != n {
+			t.Fatalf("parent %d: got %d, %t, want %d", n*slotsMin, got, ok, n)
+		}
+	}
+}

@@ -187,3 +187,32 @@ func TestWarmParserAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations for %d lines, want none", n, benchLines)
 	}
 }
+
+// One large text must not hold its memory for ever: a node has a parser for each connection that writes.
+func TestLargeTextIsForgotten(t *testing.T) {
+	const kept, small = 16 << 20, "m v=1 1\n"
+	for name, text := range map[string]string{
+		"points":  strings.Repeat("\n", 10<<20),
+		"values":  strings.Repeat("m "+strings.Repeat("v=1,", 1000)+"v=1 1\n", 2500),
+		"strings": strings.Repeat(`m s="`+strings.Repeat("x", points.StringMax)+"\"\n", 300),
+	} {
+		p := NewParser()
+		before := inUse()
+		if _, _, err := p.Parse([]byte(text), Nanosecond, now); err != nil {
+			t.Fatal(name, err)
+		}
+		p.Parse([]byte(small), Nanosecond, now)
+		if held := inUse() - before; held > kept {
+			t.Errorf("%s: a parser holds %d bytes after a text of %d, want %d at most", name, held, len(text), kept)
+		}
+		runtime.KeepAlive(p)
+	}
+}
+
+// inUse returns how many bytes are in use after a collection.
+func inUse() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
