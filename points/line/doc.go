@@ -3,7 +3,7 @@
 // [Parser.Parse] makes a [points.Batch] of the text of one write: a good line becomes a point, a bad one
 // is named by its number and its reason, and leaves nothing behind. [Append] writes a point as a line.
 // InfluxDB 1.8 is the measure of both; docs/points.md lists where they differ, and decision
-// 44 says why this is not the library github.com/influxdata/line-protocol.
+// 45 says why this is not the library github.com/influxdata/line-protocol.
 //
 // The package sees no clock: the time of points without one is handed in. What a batch means, and whether
 // its measurements and fields may be written, is not known here.

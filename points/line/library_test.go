@@ -185,7 +185,7 @@ func decodeLine(d *lineprotocol.Decoder) error {
 	return err
 }
 
-// Decision 44 rests on these; a version of the library for which one of them no longer holds would be worth
+// Decision 45 rests on these; a version of the library for which one of them no longer holds would be worth
 // another look.
 func TestWhyNotTheLibrary(t *testing.T) {
 	// A line that is refused before its string begins leaves what stands in the string.
