@@ -3,6 +3,8 @@ package points
 import (
 	"iter"
 	"math"
+
+	"muster/points/column"
 )
 
 // Batch is the points of one write as columns: for each series its fields, for each field its times,
@@ -100,7 +102,7 @@ func (b *Batch) column(x extent) Column {
 // Column is the values of one field of one series. All of it is the batch's, and not to be changed.
 type Column struct {
 	Name  []byte // of the field, as it is written; [ParseName] takes out the escapes
-	Kind  Kind
+	Kind  column.Kind
 	Times []int64 // in nanoseconds since 1970 UTC; Invariant: each is larger than the one before
 
 	// bits has a value for each time: of a float its bits, of an integer its two's complement, of a
@@ -112,36 +114,36 @@ type Column struct {
 // Len returns how many values there are.
 func (c Column) Len() int { return len(c.Times) }
 
-// AppendFloats appends the values of a column of kind [Float].
+// AppendFloats appends the values of a column of kind [column.Float].
 func (c Column) AppendFloats(dst []float64) []float64 {
-	for _, v := range c.of(Float) {
+	for _, v := range c.of(column.Float) {
 		dst = append(dst, math.Float64frombits(v))
 	}
 	return dst
 }
 
-// AppendIntegers appends the values of a column of kind [Integer].
+// AppendIntegers appends the values of a column of kind [column.Integer].
 func (c Column) AppendIntegers(dst []int64) []int64 {
-	for _, v := range c.of(Integer) {
+	for _, v := range c.of(column.Integer) {
 		dst = append(dst, int64(v))
 	}
 	return dst
 }
 
-// AppendUnsigned appends the values of a column of kind [Unsigned].
-func (c Column) AppendUnsigned(dst []uint64) []uint64 { return append(dst, c.of(Unsigned)...) }
+// AppendUnsigned appends the values of a column of kind [column.Unsigned].
+func (c Column) AppendUnsigned(dst []uint64) []uint64 { return append(dst, c.of(column.Unsigned)...) }
 
-// AppendBooleans appends the values of a column of kind [Boolean].
+// AppendBooleans appends the values of a column of kind [column.Boolean].
 func (c Column) AppendBooleans(dst []bool) []bool {
-	for _, v := range c.of(Boolean) {
+	for _, v := range c.of(column.Boolean) {
 		dst = append(dst, v != 0)
 	}
 	return dst
 }
 
-// AppendStrings appends the values of a column of kind [String], each a copy.
+// AppendStrings appends the values of a column of kind [column.String], each a copy.
 func (c Column) AppendStrings(dst []string) []string {
-	for _, v := range c.of(String) {
+	for _, v := range c.of(column.String) {
 		dst = append(dst, string(textAt(c.text, v)))
 	}
 	return dst
@@ -149,7 +151,7 @@ func (c Column) AppendStrings(dst []string) []string {
 
 // of returns the values of a column that the caller knows to be of a kind; of another they would be
 // read as what they are not.
-func (c Column) of(k Kind) []uint64 {
+func (c Column) of(k column.Kind) []uint64 {
 	if c.Kind != k {
 		panic("points: a column of kind " + c.Kind.String() + " read as " + k.String())
 	}
@@ -163,7 +165,7 @@ func textAt(text []byte, bits uint64) []byte {
 // Value returns the i-th value.
 func (c Column) Value(i int) Value {
 	v := Value{Kind: c.Kind, bits: c.bits[i]}
-	if c.Kind == String {
+	if c.Kind == column.String {
 		v.text, v.bits = string(textAt(c.text, v.bits)), 0
 	}
 	return v

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"muster/points/column"
 )
 
 // write hands a point to a builder as a caller does, and takes it back if it is refused.
@@ -41,13 +43,13 @@ func write(b *Builder, key string, at int64, fields ...Field) Error {
 
 func put(b *Builder, n uint32, v Value) Error {
 	switch v.Kind {
-	case Float:
+	case column.Float:
 		return b.Float(n, v.Float())
-	case Integer:
+	case column.Integer:
 		return b.Integer(n, v.Integer())
-	case Unsigned:
+	case column.Unsigned:
 		return b.Unsigned(n, v.Unsigned())
-	case String:
+	case column.String:
 		return b.String(n, []byte(v.Text()))
 	}
 	return b.Boolean(n, v.Boolean())
@@ -108,15 +110,15 @@ func TestBatchColumns(t *testing.T) {
 		for c := range s.Columns() {
 			var values any
 			switch c.Kind {
-			case Float:
+			case column.Float:
 				values = c.AppendFloats(nil)
-			case Integer:
+			case column.Integer:
 				values = c.AppendIntegers(nil)
-			case Unsigned:
+			case column.Unsigned:
 				values = c.AppendUnsigned(nil)
-			case String:
+			case column.String:
 				values = c.AppendStrings(nil)
-			case Boolean:
+			case column.Boolean:
 				values = c.AppendBooleans(nil)
 			}
 			got = append(got, fmt.Sprintf("%s %s %s %v %v", s.Key(), c.Name, c.Kind, c.Times, values))
@@ -170,8 +172,8 @@ func TestRefusedPointsLeaveNothing(t *testing.T) {
 		fields []Field
 		want   Error
 	}{
-		{"conflict", "m,new=1", 1, []Field{f("x", IntegerValue(1)), f("v", IntegerValue(1))}, Error{FieldTypeConflict, "v", Integer, Float}},
-		{"conflict in itself", "m", 1, []Field{f("x", IntegerValue(1)), f("x", StringValue("1"))}, Error{FieldTypeConflict, "x", String, Integer}},
+		{"conflict", "m,new=1", 1, []Field{f("x", IntegerValue(1)), f("v", IntegerValue(1))}, Error{FieldTypeConflict, "v", column.Integer, column.Float}},
+		{"conflict in itself", "m", 1, []Field{f("x", IntegerValue(1)), f("x", StringValue("1"))}, Error{FieldTypeConflict, "x", column.String, column.Integer}},
 		{"no fields", "other", 1, nil, Error{Reason: MissingFields}},
 		{"too early", "m,new=1", TimeMin - 1, []Field{f("x", IntegerValue(1))}, Error{Reason: TimeOutOfRange}},
 		{"too late", "m,new=1", TimeMax + 1, []Field{f("x", IntegerValue(1))}, Error{Reason: TimeOutOfRange}},
@@ -250,7 +252,7 @@ func modelPoint(t *rapid.T) (key string, at int64, fields []Field) {
 
 // model is what points come to, kept the slow and obvious way.
 type model struct {
-	kinds map[string]Kind // by measurement and field
+	kinds map[string]column.Kind // by measurement and field
 	cells map[cell]Value
 	lines []cell // series and time of each point that was kept
 }
@@ -291,7 +293,7 @@ func TestBatchAndSplitAgainstMap(t *testing.T) {
 	b := NewBuilder()
 	rapid.Check(t, func(t *rapid.T) {
 		b.Reset()
-		m := model{kinds: map[string]Kind{}, cells: map[cell]Value{}}
+		m := model{kinds: map[string]column.Kind{}, cells: map[cell]Value{}}
 		for range rapid.IntRange(0, 30).Draw(t, "points") {
 			key, at, fields := modelPoint(t)
 			want := m.write(t, key, at, fields)

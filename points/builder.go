@@ -3,6 +3,8 @@ package points
 import (
 	"hash/maphash"
 	"math"
+
+	"muster/points/column"
 )
 
 // Builder takes points one after the other, and makes columns of them. It is for one goroutine, and can
@@ -202,7 +204,7 @@ func (b *Builder) Field(name []byte) (uint32, Error) {
 
 // put gives the point a value. A field that had none before is of this kind from now on; if the point
 // is taken back the field is, too, since only this point can have brought it.
-func (b *Builder) put(f uint32, k Kind, bits uint64) Error {
+func (b *Builder) put(f uint32, k column.Kind, bits uint64) Error {
 	x := &b.names.names[f]
 	switch {
 	case x.kind == 0:
@@ -226,21 +228,23 @@ func (b *Builder) Float(field uint32, v float64) Error {
 	if v-v != 0 {
 		return Refuse(InvalidNumber, b.names.names[field].in(b.text))
 	}
-	return b.put(field, Float, math.Float64bits(v))
+	return b.put(field, column.Float, math.Float64bits(v))
 }
 
 // Integer gives a field of the point a number.
-func (b *Builder) Integer(field uint32, v int64) Error { return b.put(field, Integer, uint64(v)) }
+func (b *Builder) Integer(field uint32, v int64) Error {
+	return b.put(field, column.Integer, uint64(v))
+}
 
 // Unsigned gives a field of the point a number.
-func (b *Builder) Unsigned(field uint32, v uint64) Error { return b.put(field, Unsigned, v) }
+func (b *Builder) Unsigned(field uint32, v uint64) Error { return b.put(field, column.Unsigned, v) }
 
 // Boolean gives a field of the point a truth value.
 func (b *Builder) Boolean(field uint32, v bool) Error {
 	if v {
-		return b.put(field, Boolean, 1)
+		return b.put(field, column.Boolean, 1)
 	}
-	return b.put(field, Boolean, 0)
+	return b.put(field, column.Boolean, 0)
 }
 
 // String gives a field of the point a text.
@@ -250,7 +254,7 @@ func (b *Builder) String(field uint32, v []byte) Error {
 	}
 	from := uint64(len(b.text))
 	b.text = append(b.grown(len(v)), v...)
-	return b.put(field, String, from<<32|uint64(len(v)))
+	return b.put(field, column.String, from<<32|uint64(len(v)))
 }
 
 // Commit ends the point. Of points of one series and time the last one's values win, field by field.

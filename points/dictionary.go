@@ -3,6 +3,8 @@ package points
 import (
 	"bytes"
 	"hash/maphash"
+
+	"muster/points/column"
 )
 
 // dictionary numbers names from 0, in the order in which they were added. The names themselves are in
@@ -20,8 +22,8 @@ type dictionary struct {
 type entry struct {
 	parent uint32 // what the name belongs to; equal names of two parents are two
 	from   uint32
-	length uint16 // KeyMax at most
-	kind   Kind   // of a field's values; 0 before the first, and for what is no field
+	length uint16      // KeyMax at most
+	kind   column.Kind // of a field's values; 0 before the first, and for what is no field
 }
 
 func (e entry) in(text []byte) []byte { return text[e.from:][:e.length:e.length] }

@@ -1,7 +1,7 @@
 // Package points says what a time series is made of.
 //
-// It has the words of the subsystem: the kinds of field values, the key of a series with its hash and
-// its shard, windows of time, and the columns in which one write brings its points. A [Builder] takes
+// It has the words of the subsystem: the value of a field, the key of a series with its hash and its shard,
+// windows of time, and the columns in which one write brings its points. A [Builder] takes
 // points one after the other, refuses those that can't be kept, and makes a [Batch] of the rest; [Split]
 // takes a batch apart by window and shard.
 //
@@ -17,6 +17,6 @@
 //
 // # Where to look
 //
-// Start with kind.go and key.go; error.go has all reasons for which a point is refused, limits.go the
+// Start with value.go and key.go; error.go has all reasons for which a point is refused, limits.go the
 // limits, builder.go how points become columns, split.go how columns find their shards.
 package points

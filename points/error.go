@@ -3,6 +3,8 @@ package points
 import (
 	"fmt"
 	"strconv"
+
+	"muster/points/column"
 )
 
 // Reason says why a point was refused. The numbers are for programs of this version alone; people
@@ -90,9 +92,9 @@ func (r Reason) String() string {
 // Go.
 type Error struct {
 	Reason Reason
-	Name   string // what the reason is about, as it was written, cut to nameShown bytes; "" for none
-	Kind   Kind   // of FieldTypeConflict: that of the refused value
-	Had    Kind   // of FieldTypeConflict: that which the field had before
+	Name   string      // what the reason is about, as it was written, cut to nameShown bytes; "" for none
+	Kind   column.Kind // of FieldTypeConflict: that of the refused value
+	Had    column.Kind // of FieldTypeConflict: that which the field had before
 }
 
 // nameShown is how many bytes of a name stand in an error: enough to find it.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"muster/points/column"
 )
 
 // A client learns from these words alone what to change: each reason must have them, and no two the same.
@@ -34,7 +36,7 @@ func TestErrors(t *testing.T) {
 	}{
 		{Refuse(DuplicateTag, []byte("host")), `tag "host": duplicate tags; want each tag once`},
 		{Refuse(MissingFields, nil), "missing fields; want a space and FIELD=VALUE after measurement and tags"},
-		{Error{FieldTypeConflict, "v", Integer, Float}, `field "v": field type conflict: it is integer here, and was float before; write the field as what it is, or under another name`},
+		{Error{FieldTypeConflict, "v", column.Integer, column.Float}, `field "v": field type conflict: it is integer here, and was float before; write the field as what it is, or under another name`},
 		{Refuse(InvalidName, []byte("a\x1b[2J")), `name "a\x1b[2J": invalid characters; want UTF-8 without control characters`},
 	} {
 		if got := c.err.Error(); got != c.want {
@@ -48,13 +50,5 @@ func TestErrors(t *testing.T) {
 	wrapped := fmt.Errorf("line 3: %w", Refuse(DuplicateTag, []byte("host")))
 	if !errors.Is(wrapped, Error{Reason: DuplicateTag}) || errors.Is(wrapped, Error{Reason: InvalidTag}) || errors.Is(wrapped, Error{Reason: DuplicateTag, Name: "other"}) {
 		t.Error("errors.Is does not go by the reason")
-	}
-}
-
-func TestKinds(t *testing.T) {
-	for k, want := range map[Kind]string{0: "unknown", Float: "float", Integer: "integer", Unsigned: "unsigned", String: "string", Boolean: "boolean", kindEnd: "unknown", 255: "unknown"} {
-		if k.String() != want || k.Known() != (want != "unknown") {
-			t.Errorf("kind %d: got %s, %t, want %s", uint8(k), k, k.Known(), want)
-		}
 	}
 }

@@ -11,7 +11,7 @@ const (
 	TagsMax = 256
 	// NameMax bounds the name of a field as it is written, in bytes. The name stands in each column's head.
 	NameMax = 1024
-	// StringMax bounds a value of kind [String], in bytes: what InfluxDB documents.
+	// StringMax bounds a value of kind string, in bytes: what InfluxDB documents.
 	StringMax = 65_536
 	// PointsMax, ValuesMax and TextMax bound what one [Builder] takes: points, values, bytes of names and
 	// strings. With all three reached a batch takes some 400 MB.

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"muster/points"
+	"muster/points/column"
 )
 
 // fields reads the fields that begin at a place of the text, and returns where they end.
@@ -71,9 +72,9 @@ func (p *Parser) value(text []byte, at int, field uint32, name []byte) (int, poi
 			return at, points.Refuse(reason, name)
 		}
 		switch x.kind {
-		case points.Integer:
+		case column.Integer:
 			return at + n, p.b.Integer(field, x.integer())
-		case points.Unsigned:
+		case column.Unsigned:
 			return at + n, p.b.Unsigned(field, x.whole)
 		}
 		return at + n, p.b.Float(field, x.float)

@@ -124,7 +124,7 @@ func checkParse(t *testing.T, text []byte) {
 					t.Errorf("%s %s: time %d", s.Key(), c.Name, at)
 				}
 			}
-			if !utf8.Valid(c.Name) || !c.Kind.Known() {
+			if !utf8.Valid(c.Name) || !c.Kind.Valid() {
 				t.Errorf("field %q of kind %d", c.Name, c.Kind)
 			}
 		}

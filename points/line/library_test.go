@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"muster/points"
+	"muster/points/column"
 )
 
 // The two differ in what a backslash before n, r or t in a string means: for the library, as for
@@ -46,15 +47,15 @@ func TestLibraryWritesWeRead(t *testing.T) {
 		for _, f := range want.Fields {
 			var v any
 			switch f.Value.Kind {
-			case points.Float:
+			case column.Float:
 				v = f.Value.Float()
-			case points.Integer:
+			case column.Integer:
 				v = f.Value.Integer()
-			case points.Unsigned:
+			case column.Unsigned:
 				v = f.Value.Unsigned()
-			case points.String:
+			case column.String:
 				v = f.Value.Text()
-			case points.Boolean:
+			case column.Boolean:
 				v = f.Value.Boolean()
 			}
 			made, ok := lineprotocol.NewValue(v)
@@ -114,15 +115,15 @@ func TestLibraryReadsWhatWeWrite(t *testing.T) {
 			}
 			ok := false
 			switch f.Value.Kind {
-			case points.Float:
+			case column.Float:
 				ok = v.Kind() == lineprotocol.Float && v.FloatV() == f.Value.Float()
-			case points.Integer:
+			case column.Integer:
 				ok = v.Kind() == lineprotocol.Int && v.IntV() == f.Value.Integer()
-			case points.Unsigned:
+			case column.Unsigned:
 				ok = v.Kind() == lineprotocol.Uint && v.UintV() == f.Value.Unsigned()
-			case points.String:
+			case column.String:
 				ok = v.Kind() == lineprotocol.String && v.StringV() == f.Value.Text()
-			case points.Boolean:
+			case column.Boolean:
 				ok = v.Kind() == lineprotocol.Bool && v.BoolV() == f.Value.Boolean()
 			}
 			if !ok {

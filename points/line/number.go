@@ -5,11 +5,12 @@ import (
 	"strconv"
 
 	"muster/points"
+	"muster/points/column"
 )
 
 // number is a number as it was read.
 type number struct {
-	kind     points.Kind
+	kind     column.Kind
 	negative bool
 	whole    uint64 // of an integer or unsigned: without its sign
 	float    float64
@@ -48,7 +49,7 @@ loop:
 	if digits == 0 {
 		return x, n, points.InvalidNumber
 	}
-	x.kind = points.Float
+	x.kind = column.Float
 	switch {
 	case n == len(text) || ends(text[n]):
 		if digits > exactDigits {
@@ -64,13 +65,13 @@ loop:
 		}
 		return x, n, 0
 	case text[n] == 'i' || text[n] == 'u':
-		if x.kind = points.Integer; text[n] == 'u' {
-			x.kind = points.Unsigned
+		if x.kind = column.Integer; text[n] == 'u' {
+			x.kind = column.Unsigned
 		}
-		if n++; point >= 0 || n < len(text) && !ends(text[n]) || x.negative && x.kind == points.Unsigned {
+		if n++; point >= 0 || n < len(text) && !ends(text[n]) || x.negative && x.kind == column.Unsigned {
 			return x, n, points.InvalidNumber
 		}
-		if overflow || x.kind == points.Integer && x.whole > magnitudeMax(x.negative) {
+		if overflow || x.kind == column.Integer && x.whole > magnitudeMax(x.negative) {
 			return x, n, points.NumberOutOfRange
 		}
 		return x, n, 0

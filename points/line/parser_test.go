@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"muster/points"
+	"muster/points/column"
 )
 
 const now = 1_700_000_000_123_456_789 // of points without a time
@@ -28,13 +29,13 @@ func shown(b *points.Batch) (all []string) {
 
 func textOf(v points.Value) string {
 	switch v.Kind {
-	case points.Float:
+	case column.Float:
 		return fmt.Sprint(v.Float())
-	case points.Integer:
+	case column.Integer:
 		return fmt.Sprint(v.Integer())
-	case points.Unsigned:
+	case column.Unsigned:
 		return fmt.Sprint(v.Unsigned())
-	case points.String:
+	case column.String:
 		return fmt.Sprintf("%q", v.Text())
 	}
 	return fmt.Sprint(v.Boolean())
@@ -168,9 +169,9 @@ func TestLinesRefused(t *testing.T) {
 		{"m v=1 -9223372036854775808", e(points.TimeOutOfRange, "")},
 		{"m v=1 9223372036854775808", e(points.TimeOutOfRange, "")},
 		{"m v=1 99999999999999999999999", e(points.TimeOutOfRange, "")},
-		{"m w=1", points.Error{Reason: points.FieldTypeConflict, Name: "w", Kind: points.Float, Had: points.Integer}},
-		{"m new=1,w=t 5", points.Error{Reason: points.FieldTypeConflict, Name: "w", Kind: points.Boolean, Had: points.Integer}},
-		{`m,a=1 new=1,new="s" 5`, points.Error{Reason: points.FieldTypeConflict, Name: "new", Kind: points.String, Had: points.Float}},
+		{"m w=1", points.Error{Reason: points.FieldTypeConflict, Name: "w", Kind: column.Float, Had: column.Integer}},
+		{"m new=1,w=t 5", points.Error{Reason: points.FieldTypeConflict, Name: "w", Kind: column.Boolean, Had: column.Integer}},
+		{`m,a=1 new=1,new="s" 5`, points.Error{Reason: points.FieldTypeConflict, Name: "new", Kind: column.String, Had: column.Float}},
 		{"m " + strings.Repeat("v=1,", LineMax/4) + "v=1", e(points.LineTooLong, "")},
 		{"m s=\"" + strings.Repeat("\n", 10) + "\"," + strings.Repeat("v=1,", LineMax/4) + "v=1", e(points.LineTooLong, "")},
 	} {

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"muster/points"
+	"muster/points/column"
 )
 
 // Append appends a point as a line of nanosecond precision, without a newline at its end. It refuses what
@@ -43,18 +44,18 @@ func Append(dst []byte, x points.Point) ([]byte, error) {
 func appendValue(dst []byte, f points.Field) ([]byte, error) {
 	v := f.Value
 	switch v.Kind {
-	case points.Float:
+	case column.Float:
 		if math.IsNaN(v.Float()) || math.IsInf(v.Float(), 0) {
 			return dst, points.Refuse(points.InvalidNumber, []byte(f.Name))
 		}
 		return strconv.AppendFloat(dst, v.Float(), 'g', -1, 64), nil
-	case points.Integer:
+	case column.Integer:
 		return append(strconv.AppendInt(dst, v.Integer(), 10), 'i'), nil
-	case points.Unsigned:
+	case column.Unsigned:
 		return append(strconv.AppendUint(dst, v.Unsigned(), 10), 'u'), nil
-	case points.Boolean:
+	case column.Boolean:
 		return strconv.AppendBool(dst, v.Boolean()), nil
-	case points.String:
+	case column.String:
 		switch text := v.Text(); {
 		case len(text) > points.StringMax:
 			return dst, points.Refuse(points.StringTooLong, []byte(f.Name))
