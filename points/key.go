@@ -21,7 +21,7 @@ import (
 // Escapes of a measurement, and of the names of tags and fields and the values of tags.
 const (
 	measurementEscapes = ", "
-	nameEscapes        = ", ="
+	nameEscapes        = ", =" // the equals sign is the largest of them
 )
 
 // Tag is a name and a value that tell a series from others of its measurement. Neither is empty.
@@ -85,6 +85,19 @@ func AppendName(dst []byte, name string) ([]byte, error) {
 	}
 	return written, nil
 }
+
+// AppendMeasurement appends a measurement as it is written, at the beginning of a key. It checks nothing:
+// [Builder.Begin] does.
+func AppendMeasurement(dst, name []byte) []byte { return appendEscaped(dst, name, measurementEscapes) }
+
+// AppendTag appends a tag as it is written, with the comma before it. It checks nothing: [Builder.Begin] does.
+func AppendTag(dst, name, value []byte) []byte {
+	dst = appendEscaped(append(dst, ','), name, nameEscapes)
+	return appendEscaped(append(dst, '='), value, nameEscapes)
+}
+
+// AppendFieldName appends the name of a field as it is written. It checks nothing: [Builder.Field] does.
+func AppendFieldName(dst, name []byte) []byte { return appendEscaped(dst, name, nameEscapes) }
 
 // ParseName returns the name of a field from what is written: it takes out the escapes.
 func ParseName(written []byte) string { return unescape(written, nameEscapes) }
@@ -260,14 +273,15 @@ func compareWritten(a, b []byte) int {
 }
 
 // appendEscaped appends s with a backslash before each of the characters in escapes.
-func appendEscaped(dst []byte, s, escapes string) []byte {
+func appendEscaped[T string | []byte](dst []byte, s T, escapes string) []byte {
+	from := 0 // most names have nothing to escape, and are appended at once
 	for i := range len(s) {
-		if strings.IndexByte(escapes, s[i]) >= 0 {
-			dst = append(dst, '\\')
+		if c := s[i]; c <= '=' && strings.IndexByte(escapes, c) >= 0 {
+			dst = append(append(dst, s[from:i]...), '\\')
+			from = i
 		}
-		dst = append(dst, s[i])
 	}
-	return dst
+	return append(dst, s[from:]...)
 }
 
 // unescape takes out each backslash that stands before one of the characters in escapes.

@@ -2,8 +2,8 @@
 //
 // [Parser.Parse] makes a [points.Batch] of the text of one write: a good line becomes a point, a bad one
 // is named by its number and its reason, and leaves nothing behind. [Append] writes a point as a line.
-// InfluxDB 1.8 is the measure of both; docs/points.md lists where they differ, and decision
-// 45 says why this is not the library github.com/influxdata/line-protocol.
+// InfluxData's library does both, line by line; docs/points.md lists where that differs from InfluxDB 1.8, and
+// decision 45 says why the library does not get a text as a whole.
 //
 // The package sees no clock: the time of points without one is handed in. What a batch means, and whether
 // its measurements and fields may be written, is not known here.
@@ -12,11 +12,12 @@
 //
 //	measurement,tag=value,tag=value field=value,field=value time
 //
-// A line ends at a newline that stands in no string. Since that is for the fields to say, a bad line could
-// hide a good one in its string; so the end of a bad line is looked for apart, by [lineEnd], and nothing of
-// it is read as another.
+// A line ends at a newline that stands in no string. The library finds that out while it reads fields, and so does not
+// know it of a line that it has refused before: it would read on in the string. So the text is cut into lines
+// first, and each is read by itself.
 //
 // # Where to look
 //
-// Start with parser.go; field.go reads values, number.go numbers, print.go writes lines.
+// Start with parser.go; lines.go cuts a text into lines, point.go reads one, error.go says what is wrong with it,
+// print.go writes lines.
 package line

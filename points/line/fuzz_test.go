@@ -10,6 +10,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/influxdata/line-protocol/v2/lineprotocol"
+
 	"muster/points"
 )
 
@@ -77,24 +79,45 @@ func hostile() map[string][]byte {
 		"conflicts":        append([]byte("m v=1i\n"), repeat("m v=1\n", 30_000)...),
 		"nul":              repeat("\x00", 1000),
 		"one long string":  append(append([]byte(`m s="`), repeat("x", points.StringMax)...), '"'),
+		"bad long tag":     append([]byte(`m,a=\,`), append(repeat("\xff", LineMax-20), " v=1"...)...),
+		"bad long string":  append([]byte(`m s="\"`), append(repeat("\xff", LineMax-20), '"')...),
+		"bad long name":    append([]byte(`m a\,`), append(repeat("\x80", LineMax-20), "=1"...)...),
+		"bad escapes":      append([]byte(`m,a=`), append(repeat("\\,\xff\xff\xff\xff", LineMax/6-5), " v=1"...)...),
+		"escaped tag":      append([]byte(`m,a=`), append(repeat(`\,`, LineMax/2-5), " v=1"...)...),
+		"long name":        append([]byte(`m a\,`), append(repeat("x", LineMax-20), "=1"...)...),
+		"long tag":         append([]byte(`m,\,=`), append(repeat("x", LineMax-20), " v=1"...)...),
+		"long time":        append([]byte(`m v=1 `), append(repeat("1", LineMax-20), "x"...)...),
+		"long other time":  append([]byte(`m v=1 1 `), repeat("\xff", LineMax-20)...),
+		"long number":      append([]byte(`m v=`), append(repeat("1", LineMax-20), "x"...)...),
+		"long boolean":     append([]byte(`m v=t`), repeat("\xff", LineMax-20)...),
 		"long line":        append(append([]byte("m "), repeat("a=1,", LineMax/4)...), "a=1\nm v=1"...),
 	}
 }
 
-// perByte is how many bytes of memory a byte of text may cost. Other readers of muster have 16. Here seven bytes,
-// "ab c=1" and a newline, can bring five things that columns need apart: a series, a measurement, a field, a point
-// and a value. Texts of nothing else cost 23 per byte; all other texts above stay below 16.
-const perByte = 24
+// What a text may cost, in bytes of memory.
+const (
+	// heldPerByte is for what is made of a byte, and stays in use. Other readers of muster have 16. Here seven bytes,
+	// "ab c=1" and a newline, can bring five things that columns need apart: a series, a measurement, a field, a
+	// point and a value. Texts of nothing else cost 23 per byte; all other texts above stay below 16.
+	heldPerByte = 24
+	// allocatedPerByte and allocatedPerLine are for all that is allocated on the way. The library has 512 bytes for the
+	// escapes of each decoder, and puts into the words of an error the rest of the line, as Go would quote it.
+	allocatedPerByte = 36
+	allocatedPerLine = 768
+)
 
 // checkParse reads a text as a stranger may send it, and holds the parser to what it promises of any: bounded
 // memory, typed errors, batches in order, and that a second reading makes the same.
 func checkParse(t *testing.T, text []byte) {
-	var batch *points.Batch
-	var report Report
-	var err error
-	used := allocated(func() { batch, report, err = NewParser().Parse(text, Nanosecond, now) })
-	if limit := perByte*len(text) + 4<<10; used > limit {
-		t.Errorf("%d bytes of memory for %d, the limit is %d", used, len(text), limit)
+	p := NewParser()
+	idle := inUse()
+	batch, report, err := p.Parse(text, Nanosecond, now)
+	if held, limit := inUse()-idle, heldPerByte*len(text)+64<<10; held > limit {
+		t.Errorf("%d bytes of memory are in use for %d, the limit is %d", held, len(text), limit)
+	}
+	used := allocated(func() { NewParser().Parse(text, Nanosecond, now) })
+	if limit := allocatedPerByte*len(text) + allocatedPerLine*linesOf(text) + 4<<10; used > limit {
+		t.Errorf("%d bytes of memory are allocated for %d, the limit is %d", used, len(text), limit)
 	}
 	var typed points.Error
 	if err != nil && !errors.As(err, &typed) {
@@ -132,26 +155,45 @@ func checkParse(t *testing.T, text []byte) {
 	if t.Failed() {
 		return
 	}
-	p := NewParser()
 	p.Parse([]byte("m,a=1 b=1i,v=t,s=\"x\" 5\nbad\n"), Second, 7) // what was before is forgotten
 	if batch, _, _ := p.Parse(text, Nanosecond, now); strings.Join(shown(batch), "\n") != strings.Join(before, "\n") {
 		t.Errorf("read again it makes\n%q\nand before\n%q", shown(batch), before)
 	}
 }
 
-// checkLineEnds reads each line that is taken by itself, up to where a bad line would end there: it must be the
-// same line.
+// linesOf returns how many lines of a text are neither blank nor comments.
+func linesOf(text []byte) (n int) {
+	for at := 0; at < len(text); {
+		begin, end := cut(text[at:])
+		if at += end + 1; begin < end {
+			n++
+		}
+	}
+	return n
+}
+
+// checkLineEnds reads each line that is taken with the library once more, with all of the text behind it: it must be
+// the same point. So a line is cut off where the library would have found its end.
 func checkLineEnds(t *testing.T, text []byte) {
 	p := NewParser()
 	for at := 0; at < len(text); {
+		begin, end := cut(text[at:])
+		line, rest := text[at+begin:at+end:at+end], text[at+begin:]
+		at += end + 1
 		p.b.Reset()
-		p.text, p.precision = text, Nanosecond
-		next, why := p.line(at, now)
-		if end := at + lineEnd(text[at:]); why.None() && p.b.Len() > 0 && next != end+1 {
-			t.Errorf("a good line from %d ends at %d, and would end at %d if it were bad", at, next-1, end)
-			return
+		if p.precision = Nanosecond; begin == end || len(line) > LineMax || !p.point(line, now).None() {
+			continue
 		}
-		at = next
+		want, err := decoded(lineprotocol.NewDecoderWithBytes(line))
+		if err != nil {
+			t.Fatalf("%.80q is taken, and the library refuses it: %v", line, err)
+		}
+		// More of the text than this the library would read again for each of its lines.
+		const behind = 100
+		got, err := decoded(lineprotocol.NewDecoderWithBytes(rest[:min(len(rest), len(line)+behind)]))
+		if got != want || err != nil {
+			t.Fatalf("%.80q reads as %.80q, and as %.80q, %v, before the rest of the text", line, want, got, err)
+		}
 	}
 }
 
@@ -174,17 +216,17 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(checkParse)
 }
 
-// Once it has read a text like it, a parser needs no memory for another: a node that takes a million
-// lines a second must not make a collector's work of each.
-func TestWarmParserAllocatesNothing(t *testing.T) {
+// Once it has read a text like it, a parser needs no memory for another but that of the library's decoders: a
+// node that takes many lines must not make a collector's work of each value.
+func TestWarmParserAllocatesForDecodersAlone(t *testing.T) {
 	p := NewParser()
 	text := realistic(benchLines, 100)
 	if n := testing.AllocsPerRun(20, func() {
 		if _, report, err := p.Parse(text, Nanosecond, 0); err != nil || report.Points != benchLines {
 			t.Fatal(report, err)
 		}
-	}); n != 0 {
-		t.Errorf("%v allocations for %d lines, want none", n, benchLines)
+	}); n > benchLines {
+		t.Errorf("%v allocations for %d lines, want one for each at most", n, benchLines)
 	}
 }
 

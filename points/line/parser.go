@@ -28,7 +28,7 @@ type Parser struct {
 	precision Precision
 	report    Report
 	numbered  struct{ at, line int } // at this place begins this line
-	unescaped []byte                 // a string without its escapes
+	written   []byte                 // the key or the name of a field, with its escapes
 }
 
 // NewParser returns a parser.
@@ -104,7 +104,15 @@ func (p *Parser) Parse(text []byte, precision Precision, now int64) (*points.Bat
 	p.reserve()
 	now = precision.floor(now)
 	for at := 0; at < len(text); {
-		next, why := p.line(at, now)
+		begin, end := cut(text[at:])
+		why := points.Error{}
+		switch {
+		case begin == end:
+		case end > LineMax:
+			why = points.Refuse(points.LineTooLong, nil)
+		default:
+			why = p.point(text[at+begin:at+end:at+end], now)
+		}
 		if why.Reason == points.BatchFull {
 			p.b.Reset()
 			return p.b.Batch(), Report{}, why
@@ -113,7 +121,7 @@ func (p *Parser) Parse(text []byte, precision Precision, now int64) (*points.Bat
 			p.b.Rollback()
 			p.refuse(at, why)
 		}
-		at = next
+		at += end + 1
 	}
 	p.report.Points = p.b.Len()
 	return p.b.Batch(), p.report, nil
@@ -142,156 +150,4 @@ func (p *Parser) refuse(at int, why points.Error) {
 	p.numbered.line += bytes.Count(p.text[p.numbered.at:at], []byte{'\n'})
 	p.numbered.at = at
 	p.report.Listed = append(p.report.Listed, RefusedLine{Line: p.numbered.line, Why: why})
-}
-
-// line reads the line that begins at a place of the text, and returns where the next one begins. If it says
-// why the line is refused, what the builder has of it must be taken back.
-func (p *Parser) line(at int, now int64) (next int, why points.Error) {
-	text := p.text[at:]
-	// Nothing but a string reaches over a newline, so all that is looked for before the fields is looked
-	// for up to there. Without that bound a text of short bad lines would be read once for each.
-	first := text
-	if n := bytes.IndexByte(text, '\n'); n >= 0 {
-		first = text[:n]
-	}
-	begin := blank(first, 0)
-	if begin == len(first) || first[begin] == '#' || string(first[begin:]) == "\r" {
-		return at + len(first) + 1, points.Error{}
-	}
-	if len(first) > LineMax {
-		return at + lineEnd(text) + 1, points.Refuse(points.LineTooLong, nil)
-	}
-	t, end, why := p.point(text, begin, keyEnd(first, begin), now)
-	if why.None() && end > LineMax {
-		why = points.Refuse(points.LineTooLong, nil)
-	}
-	if why.None() {
-		why = p.b.Commit(t)
-	}
-	if !why.None() {
-		end = lineEnd(text)
-	}
-	return at + end + 1, why
-}
-
-// blank returns the first place from i on that is neither a space nor a tab.
-func blank(b []byte, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\t') {
-		i++
-	}
-	return i
-}
-
-// keyEnd returns where the key that begins at i ends: at the first space that no backslash precedes, or
-// at the end of the line.
-func keyEnd(line []byte, i int) int {
-	for at := i; ; {
-		n := bytes.IndexByte(line[at:], ' ')
-		if n < 0 {
-			if end := len(line); end > i && line[end-1] == '\r' {
-				return end - 1
-			}
-			return len(line)
-		}
-		if at += n; at > i && line[at-1] == '\\' {
-			at++
-			continue
-		}
-		return at
-	}
-}
-
-// point reads the point whose key stands from begin to end, and returns its time and where its line ends.
-func (p *Parser) point(text []byte, begin, end int, now int64) (t int64, at int, why points.Error) {
-	if why = p.b.Begin(text[begin:end]); !why.None() {
-		return 0, 0, why
-	}
-	if at, why = p.fields(text, blank(text, end)); !why.None() {
-		return 0, 0, why
-	}
-	at = blank(text, at)
-	t = now
-	if at < len(text) && text[at] != '\n' && text[at] != '\r' {
-		if t, at, why = p.time(text, at); !why.None() {
-			return 0, 0, why
-		}
-		for at < len(text) && text[at] == ' ' {
-			at++
-		}
-	}
-	if at < len(text) && text[at] == '\r' { // CRLF
-		at++
-	}
-	if at < len(text) && text[at] != '\n' {
-		return 0, 0, points.Refuse(points.TextAfterTime, nil)
-	}
-	return t, at, points.Error{}
-}
-
-// time reads the time that begins at a place of the text, and returns where it ends.
-func (p *Parser) time(text []byte, at int) (int64, int, points.Error) {
-	begin, negative := at, text[at] == '-'
-	if negative {
-		at++
-	}
-	// It is added up below zero, where there is one number more.
-	t, fits := int64(0), true
-	for ; at < len(text) && '0' <= text[at] && text[at] <= '9'; at++ {
-		digit := int64(text[at] - '0')
-		fits = fits && t >= (points.TimeMin+digit)/10
-		t = t*10 - digit
-	}
-	switch {
-	case at == begin || negative && at == begin+1:
-		return 0, at, points.Refuse(points.InvalidTime, nil)
-	case at < len(text) && (!ends(text[at]) || text[at] == ','):
-		return 0, at, points.Refuse(points.InvalidTime, nil)
-	}
-	if !negative {
-		t = -t
-	}
-	t, ok := p.precision.nanoseconds(t)
-	if !fits || !ok {
-		return 0, at, points.Refuse(points.TimeOutOfRange, nil)
-	}
-	return t, at, points.Error{}
-}
-
-// lineEnd returns where the line that text begins with ends, whatever is wrong with it: at the first
-// newline that stands in no string, or at the end of the text. A string begins at a quote in the fields that
-// stands behind an equals sign, or behind more equals signs than commas, and ends at the next quote. In it a
-// backslash takes the meaning from a quote or a backslash, and outside from all but a newline. For good lines it is
-// where [Parser.line] ends.
-//
-// InfluxDB counts equals signs and commas alone, and so finds no string behind v=1,,s=.
-func lineEnd(text []byte) int {
-	equals, commas, behind := 0, 0, 0 // behind the last equals sign
-	fields, quoted := false, false
-	for at := blank(text, 0); at < len(text); at++ {
-		c := text[at]
-		if quoted {
-			if c == '\\' && at+1 < len(text) && (text[at+1] == '"' || text[at+1] == '\\') {
-				at++
-			}
-			quoted = c != '"'
-			continue
-		}
-		if c == '\n' {
-			return at
-		}
-		if at > 0 && text[at-1] == '\\' {
-			continue
-		}
-		switch {
-		case c == ' ':
-			fields = true
-		case fields && c == '=':
-			equals, behind = equals+1, at+1
-		case fields && c == ',':
-			commas++
-		case fields && c == '"':
-			quoted = equals > commas || at == behind
-		}
-	}
-	return len(text)
 }

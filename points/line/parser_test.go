@@ -53,7 +53,7 @@ func parse(t *testing.T, text string) ([]string, Report) {
 	return shown(batch), report
 }
 
-// Each form of a line that InfluxDB 1.8 takes, and what it reads there.
+// Each form of a line that is taken, and what it says.
 func TestLinesTaken(t *testing.T) {
 	for _, c := range []struct {
 		text string
@@ -77,7 +77,8 @@ func TestLinesTaken(t *testing.T) {
 		{"m a=t,b=T,c=true,d=True,e=TRUE 5", []string{"m a boolean=true@5", "m b boolean=true@5", "m c boolean=true@5", "m d boolean=true@5", "m e boolean=true@5"}},
 		{"m a=f,b=F,c=false,d=False,e=FALSE 5", []string{"m a boolean=false@5", "m b boolean=false@5", "m c boolean=false@5", "m d boolean=false@5", "m e boolean=false@5"}},
 		{`m s="a b,c=d" 5`, []string{`m s string="a b,c=d"@5`}},
-		{`m s="",u="\"\\\n" 5`, []string{`m s string=""@5`, `m u string="\"\\\\n"@5`}}, // \n is a backslash and an n
+		{`m s="",u="\"\\\n" 5`, []string{`m s string=""@5`, `m u string="\"\\\n"@5`}}, // \n is a newline, for the library
+		{`m s="\r\t\x\\n" 5`, []string{`m s string="\r\t\\x\\n"@5`}},
 		{"m s=\"one\ntwo\r\nthree\",v=1 5\nm v=2 6", []string{`m s string="one\ntwo\r\nthree"@5`, "m v float=1@5", "m v float=2@6"}},
 		{"m s=\"\tø\" 5", []string{`m s string="\tø"@5`}},
 		// Lines that are none.
@@ -120,15 +121,30 @@ func TestLinesRefused(t *testing.T) {
 		{"m,a= v=1", e(points.MissingTagValue, "a")},
 		{"m,a=,b=1 v=1", e(points.MissingTagValue, "a")},
 		{"m,a=1=2 v=1", e(points.InvalidTag, "a")},
+		{"m,a==2 v=1", e(points.InvalidTag, "a")},
+		{"m,b=1,a=\\,=2 v=1", e(points.InvalidTag, "a")},
+		{"m=n,=2 v=1", e(points.MissingTagKey, "m=n")},
+		{"m,a=1,,b=1 v=1", e(points.MissingTagKey, "a")},
+		{"m,a=1,b", e(points.MissingTagValue, "b")},
 		{"m,a=1,a=2 v=1", e(points.DuplicateTag, "a")},
 		{"m,a=1,b=1,a=1 v=1", e(points.DuplicateTag, "a")},
 		{"m,a=\xff v=1", e(points.InvalidName, "\xff")},
 		{"m,a=\t v=1", e(points.InvalidName, "\t")},
-		{"m\x00 v=1", e(points.InvalidName, "m\x00")},
+		{"m\x00 v=1", e(points.InvalidName, "\x00")},
 		{"m \xff=1", e(points.InvalidName, "\xff")},
+		{"\rm v=1", e(points.InvalidName, "\r")},
+		{"m,a=1\r v=1", e(points.InvalidName, "\r")},
+		{"m v\x7f=1", e(points.InvalidName, "v\x7f")},
+		{"m \tv=1", e(points.InvalidName, "\t")},
+		{"m v=1,\x00w=1", e(points.InvalidName, "\x00")},
+		{"m\xff v=1", e(points.InvalidName, "m\xff")},
+		{"m,\xff=1 v=1", e(points.InvalidName, "\xff")},
+		{"m,a\x00=1 v=1", e(points.InvalidName, "a\x00")},
 		{"m,a=" + strings.Repeat("k", points.KeyMax) + " v=1", e(points.KeyTooLong, "")},
 		{"m =1", e(points.MissingFieldKey, "")},
 		{"m v=1,", e(points.MissingFieldKey, "v")},
+		{"m v=1,\r", e(points.MissingFieldKey, "v")},
+		{"m ,v=1", e(points.MissingFieldKey, "")},
 		{"m v=1, 5", e(points.MissingFieldKey, "v")},
 		{"m v=1,=2", e(points.MissingFieldKey, "v")},
 		{"m v=1,,w=2", e(points.MissingFieldKey, "v")},
@@ -153,8 +169,12 @@ func TestLinesRefused(t *testing.T) {
 		{"m v=9223372036854775808i", e(points.NumberOutOfRange, "v")},
 		{`m s="`, e(points.UnbalancedQuotes, "s")},
 		{`m s="a"b`, e(points.UnbalancedQuotes, "s")},
+		{`m v=1,s="="b`, e(points.UnbalancedQuotes, "s")},
+		{`m v=1,a"`, e(points.MissingFieldValue, `a"`)},
+		{`m  v=1,w"  5`, e(points.MissingFieldValue, `w"`)},
 		{`m s="a"b" 5`, e(points.UnbalancedQuotes, "s")},
 		{"m s=\"\xff\"", e(points.InvalidString, "s")},
+		{"m s=\"\na=\n\xff\",v=1", e(points.InvalidString, "s")},
 		{"m s=\"" + long + "\"", e(points.StringTooLong, "s")},
 		{"m v=1 x", e(points.InvalidTime, "")},
 		{"m v=1 -", e(points.InvalidTime, "")},

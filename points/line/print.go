@@ -1,9 +1,10 @@
 package line
 
 import (
-	"math"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/influxdata/line-protocol/v2/lineprotocol"
 
 	"muster/points"
 	"muster/points/column"
@@ -42,33 +43,38 @@ func Append(dst []byte, x points.Point) ([]byte, error) {
 }
 
 func appendValue(dst []byte, f points.Field) ([]byte, error) {
-	v := f.Value
-	switch v.Kind {
+	var v lineprotocol.Value
+	ok := true
+	switch f.Value.Kind {
 	case column.Float:
-		if math.IsNaN(v.Float()) || math.IsInf(v.Float(), 0) {
-			return dst, points.Refuse(points.InvalidNumber, []byte(f.Name))
-		}
-		return strconv.AppendFloat(dst, v.Float(), 'g', -1, 64), nil
+		v, ok = lineprotocol.FloatValue(f.Value.Float())
 	case column.Integer:
-		return append(strconv.AppendInt(dst, v.Integer(), 10), 'i'), nil
+		v = lineprotocol.IntValue(f.Value.Integer())
 	case column.Unsigned:
-		return append(strconv.AppendUint(dst, v.Unsigned(), 10), 'u'), nil
+		v = lineprotocol.UintValue(f.Value.Unsigned())
 	case column.Boolean:
-		return strconv.AppendBool(dst, v.Boolean()), nil
+		v = lineprotocol.BoolValue(f.Value.Boolean())
 	case column.String:
-		switch text := v.Text(); {
-		case len(text) > points.StringMax:
-			return dst, points.Refuse(points.StringTooLong, []byte(f.Name))
-		case !utf8.ValidString(text):
-			return dst, points.Refuse(points.InvalidString, []byte(f.Name))
-		default:
-			return appendString(dst, text), nil
-		}
+		return appendString(dst, f)
+	default:
+		return dst, points.Refuse(points.InvalidValue, []byte(f.Name))
 	}
-	return dst, points.Refuse(points.InvalidValue, []byte(f.Name))
+	if !ok {
+		return dst, points.Refuse(points.InvalidNumber, []byte(f.Name))
+	}
+	return v.AppendBytes(dst), nil
 }
 
-func appendString(dst []byte, text string) []byte {
+// appendString appends a string with newlines as they are, which all that read line protocol take for such. The
+// library would write \n, which InfluxDB 1.8 takes for two characters.
+func appendString(dst []byte, f points.Field) ([]byte, error) {
+	text := f.Value.Text()
+	switch {
+	case len(text) > points.StringMax:
+		return dst, points.Refuse(points.StringTooLong, []byte(f.Name))
+	case !utf8.ValidString(text):
+		return dst, points.Refuse(points.InvalidString, []byte(f.Name))
+	}
 	dst = append(dst, '"')
 	for i := range len(text) {
 		if text[i] == '"' || text[i] == '\\' {
@@ -76,5 +82,5 @@ func appendString(dst []byte, text string) []byte {
 		}
 		dst = append(dst, text[i])
 	}
-	return append(dst, '"')
+	return append(dst, '"'), nil
 }

@@ -142,24 +142,22 @@ func TestLineRoundTrip(t *testing.T) {
 	})
 }
 
-// Each line that is taken ends where the search for the end of a bad line would find it: else a bad line
-// would take a good one with it, or leave a part of itself.
-func TestLineEndAgrees(t *testing.T) {
+// Each line that is written is cut off where it ends, whatever stands behind it.
+func TestLinesAreCutWhereTheyEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text, err := Append(nil, point().Draw(t, "point"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := lineEnd(text); got != len(text) {
-			t.Fatalf("%q ends at %d, want %d", text, got, len(text))
-		}
-		if got := lineEnd(append(text, "\nm s=\""...)); got != len(text) {
-			t.Fatalf("%q ends at %d before another line, want %d", text, got, len(text))
+		for _, behind := range []string{"", "\nm s=\"", "\n\"", "\n"} {
+			if begin, end := cut(append(text[:len(text):len(text)], behind...)); begin > 0 || end != len(text) {
+				t.Fatalf("%q is cut from %d to %d before %q, want all of its %d bytes", text, begin, end, behind, len(text))
+			}
 		}
 	})
 }
 
-// Numbers are read by an own way where they are short; each must be what strconv makes of it, to the last bit.
+// A number must be what strconv makes of it, to the last bit.
 func TestFloatsAsStrconv(t *testing.T) {
 	p := NewParser()
 	rapid.Check(t, func(t *rapid.T) {

@@ -8,6 +8,6 @@ import (
 
 // What a line says must follow from the line, and from the time that is handed in.
 func TestImportsArePure(t *testing.T) {
-	puretest.Check(t, []string{"bytes", "fmt", "math", "strconv", "unicode/utf8", "muster/points", "muster/points/column"},
+	puretest.Check(t, []string{"bytes", "errors", "fmt", "strconv", "unicode/utf8", "github.com/influxdata/line-protocol/v2/lineprotocol", "muster/points", "muster/points/column"},
 		map[string][]string{"time": {"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"}})
 }
