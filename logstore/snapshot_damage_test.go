@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"testing"
 
 	"muster/logstore/vfs"
 	"muster/raft"
+	"muster/repl/memtest"
 )
 
 // testSnapshot returns a Store with a snapshot of a state of that size, of which
@@ -443,7 +443,7 @@ func FuzzSnapshot(f *testing.F) {
 	name := "d/snap/" + snapshotName(id, raft.LogID{Term: 1, Index: 7})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		check := snapshotCheck{file: "x", of: id}
-		used := allocated(func() {
+		used := memtest.Allocated(func() {
 			check = snapshotCheck{file: "x", of: id}
 			err := check.feed(b)
 			if err == nil {
@@ -465,7 +465,7 @@ func FuzzSnapshot(f *testing.F) {
 			t.Fatalf("by the piece: %v", err)
 		}
 		put(t, fs, name, b)
-		used = allocated(func() { err = VerifySnapshot(fs, name) })
+		used = memtest.Allocated(func() { err = VerifySnapshot(fs, name) })
 		whole := check.whole && check.header.base.ID == raft.LogID{Term: 1, Index: 7}
 		if (err == nil) != whole {
 			t.Fatalf("received: %v, read: %v", whole, err)
@@ -474,20 +474,6 @@ func FuzzSnapshot(f *testing.F) {
 			t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
 		}
 	})
-}
-
-// allocated returns the bytes that f allocates. The runtime counts for all
-// goroutines, so the least of three goes counts.
-func allocated(f func()) int {
-	least := int(^uint(0) >> 1)
-	for range 3 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		least = min(least, int(after.TotalAlloc-before.TotalAlloc))
-	}
-	return least
 }
 
 // A state that was lost is there again once the log begins at a snapshot that

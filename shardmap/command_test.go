@@ -11,6 +11,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 	"pgregory.net/rapid"
 
+	"muster/repl/memtest"
 	"muster/shardmap/pack"
 )
 
@@ -208,7 +209,7 @@ func FuzzReadCommand(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var c Command
 		var err error
-		used := allocated(func() {
+		used := memtest.Allocated(func() {
 			c = Command{}
 			err = ReadCommand(b, &c)
 		})
@@ -249,7 +250,7 @@ func FuzzReadTableCommand(f *testing.F) {
 	f.Add([]byte{0x92, 1, 0x96, 0xa1, 'c', 1, 1, 1, 1, 0xdd, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var err error
-		used := allocated(func() { _, _, err = readTableCommand(b) })
+		used := memtest.Allocated(func() { _, _, err = readTableCommand(b) })
 		if limit := 16*len(b) + 4<<10; used > limit {
 			t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"muster/raft"
+	"muster/repl/memtest"
 )
 
 // contentExample is what docs/storage.md shows of the content of a piece.
@@ -199,7 +200,7 @@ func FuzzContent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, more bool, b []byte) {
 		p := Piece{Slot: slot, Number: 7, Source: 1, To: at(1, 1), More: more, Content: b}
 		var err error
-		used := allocated(func() { _, err = checkContent(&p) })
+		used := memtest.Allocated(func() { _, err = checkContent(&p) })
 		if limit := 16*len(b) + 4<<10; used > limit {
 			t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
 		}

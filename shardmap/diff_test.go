@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"muster/raft"
+	"muster/repl/memtest"
 )
 
 // sharedState is what a copy's leaves and blocks say, by their addresses, as of the time
@@ -186,7 +187,7 @@ func TestLargestRecordMoves(t *testing.T) {
 	c := copyOf(m, slot)
 	defer c.Release()
 	var pieces [][]byte
-	used := allocated(func() { pieces = contentOf(t, nil, c, ChunkSize) })
+	used := memtest.Allocated(func() { pieces = contentOf(t, nil, c, ChunkSize) })
 	if len(pieces) != 2 || used > 3*(ValueMaxLimit+KeyMax) {
 		t.Errorf("%d pieces, made with %d bytes of memory", len(pieces), used)
 	}

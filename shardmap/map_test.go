@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"muster/raft"
+	"muster/repl/memtest"
 )
 
 // testGroup owns what the maps of tests own.
@@ -286,15 +287,15 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 // nearly so.
 func TestSmallSlotsAreSmall(t *testing.T) {
 	var m *Map
-	empty := allocated(func() { m = owning(allSlots()) }) / Slots
+	empty := memtest.Allocated(func() { m = owning(allSlots()) }) / Slots
 	if empty > 512 {
 		t.Errorf("an empty slot takes %d bytes", empty)
 	}
 	c := Command{Kind: CommandSet, Slot: SlotByServer, Items: items("k", "v")}
-	one := allocated(func() {
+	one := memtest.Allocated(func() {
 		m = owning([]Slot{SlotOf([]byte("k"))})
 		apply(t, m, 1, 0, &c)
-	}) - allocated(func() { m = owning([]Slot{SlotOf([]byte("k"))}) }) + empty
+	}) - memtest.Allocated(func() { m = owning([]Slot{SlotOf([]byte("k"))}) }) + empty
 	if one > 4<<10 && !raceDetector {
 		t.Errorf("a slot with one key takes %d bytes", one)
 	}

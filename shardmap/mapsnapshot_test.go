@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 
 	"muster/raft"
+	"muster/repl/memtest"
 )
 
 // testMap returns a map that owns three slots, one of them empty, and the bytes
@@ -199,7 +200,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add(mapBytes(f, moves))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		used := allocated(func() {
+		used := memtest.Allocated(func() {
 			m := NewMap(testGroup)
 			err := m.Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 1}, 1)
 			if (err == nil) != (m.Applied().Index == 1) {

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"muster/raft"
+	"muster/repl/memtest"
 )
 
 // snapshotInto moves a slot through its bytes into m, and demands that the bytes
@@ -156,7 +156,7 @@ func FuzzReadSnapshot(f *testing.F) {
 	copy(huge[56:], "\xff\xff\xff\x00\x10\x00\x01\x00")
 	f.Add(huge)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		used := allocated(func() {
+		used := memtest.Allocated(func() {
 			s, err := ReadSnapshot(bytes.NewReader(b))
 			if (s == nil) == (err == nil) {
 				t.Fatalf("snapshot %v, error %v", s, err)
@@ -166,18 +166,4 @@ func FuzzReadSnapshot(f *testing.F) {
 			t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
 		}
 	})
-}
-
-// allocated returns the bytes that f allocates. The runtime counts for all
-// goroutines, so the least of three goes counts.
-func allocated(f func()) int {
-	least := int(^uint(0) >> 1)
-	for range 3 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		least = min(least, int(after.TotalAlloc-before.TotalAlloc))
-	}
-	return least
 }

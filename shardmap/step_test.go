@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"muster/raft"
+	"muster/repl/memtest"
 	"muster/shardmap/pack"
 )
 
@@ -185,7 +186,7 @@ func FuzzReadSteps(f *testing.F) {
 		var steps []Step
 		var pieces []Piece
 		var err error
-		used := allocated(func() {
+		used := memtest.Allocated(func() {
 			if c.Kind == CommandChunk {
 				pieces, err = ReadPieces(&c)
 			} else {
@@ -226,7 +227,7 @@ func FuzzReadView(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var v SlotView
 		r := pack.NewReader(b)
-		used := allocated(func() { v = ReadView(&r) })
+		used := memtest.Allocated(func() { v = ReadView(&r) })
 		if limit := 16*len(b) + 4<<10; used > limit {
 			t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
 		}

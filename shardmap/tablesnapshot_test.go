@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"muster/raft"
+	"muster/repl/memtest"
 	"muster/shardmap/pack"
 )
 
@@ -244,7 +245,7 @@ func FuzzLoadTable(f *testing.F) {
 	f.Add(good)
 	f.Add(good[:40])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		used := allocated(func() {
+		used := memtest.Allocated(func() {
 			m := NewTableMachine()
 			if err := m.Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 1}); err == nil && !bytes.Equal(tableBytes(t, m), b) {
 				t.Fatal("taken for what it does not say")

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"reflect"
 	"testing"
+
+	"muster/repl/memtest"
 )
 
 func key(name string) []byte { return []byte(name) }
@@ -106,7 +108,7 @@ func FuzzReadBodies(f *testing.F) {
 			c := Command{Kind: kind, Slot: txnSlot, Items: [][]byte{b}}
 			var x *Txn
 			var err error
-			used := allocated(func() {
+			used := memtest.Allocated(func() {
 				if kind == CommandTxn {
 					x, err = ReadTxn(&c)
 				} else {

@@ -5,30 +5,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"math"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
 
+	"muster/repl/memtest"
 	"muster/repl/trust"
 )
-
-// allocated is the least that f allocates in a few runs: other goroutines of the
-// test binary allocate as well.
-func allocated(f func()) int {
-	least := uint64(math.MaxUint64)
-	for range 3 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		least = min(least, after.TotalAlloc-before.TotalAlloc)
-	}
-	return int(least)
-}
 
 // Bounds of what a stranger's bytes may cost. The house's bound, 16 × input + 4 KiB, holds for what
 // this package reads by itself. The library's parser of certificates and requests makes a structure
@@ -41,7 +26,7 @@ const (
 
 func checkBound(t testing.TB, what string, input, factor, fixed int, f func()) {
 	t.Helper()
-	if got, bound := allocated(f), factor*input+fixed; got > bound {
+	if got, bound := memtest.Allocated(f), factor*input+fixed; got > bound {
 		t.Errorf("%s: %d bytes of input cost %d bytes, the bound is %d", what, input, got, bound)
 	}
 }

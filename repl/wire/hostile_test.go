@@ -3,34 +3,19 @@ package wire_test
 import (
 	"bytes"
 	"io"
-	"math"
 	"runtime"
 	"testing"
 
+	"muster/repl/memtest"
 	"muster/repl/wire"
 	"muster/shardmap/pack"
 )
-
-// allocated runs f and returns how many bytes it made the program allocate. The
-// test binary's other goroutines allocate as well, so the least of a few runs
-// counts.
-func allocated(f func()) uint64 {
-	least := uint64(math.MaxUint64)
-	for range 3 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		least = min(least, after.TotalAlloc-before.TotalAlloc)
-	}
-	return least
-}
 
 // checkBound holds f, which reads so many bytes of somebody else's, to what
 // that may cost.
 func checkBound(t testing.TB, what string, input int, f func()) {
 	t.Helper()
-	if got, bound := allocated(f), uint64(16*input+4096); got > bound {
+	if got, bound := memtest.Allocated(f), 16*input+4096; got > bound {
 		t.Errorf("%s: %d bytes of input cost %d bytes, the bound is %d", what, input, got, bound)
 	}
 }

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"math"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/vmihailenco/msgpack/v5"
 
+	"muster/repl/memtest"
 	"muster/shardmap/pack"
 )
 
@@ -111,20 +111,6 @@ func TestCheckAllocatesNothing(t *testing.T) {
 	}
 }
 
-// allocated is the least that f allocated in a few runs: the process may do
-// other things meanwhile.
-func allocated(f func()) uint64 {
-	least := uint64(math.MaxUint64)
-	for range 3 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		least = min(least, after.TotalAlloc-before.TotalAlloc)
-	}
-	return least
-}
-
 func seeds(f *testing.F) {
 	for _, s := range []string{"", "\xc0", "\x92\x01\xa1x", "\xc6\xff\xff\xff\xff", "\xdb\xff\xff\xff\xff", "\xdd\xff\xff\xff\xff", "\xdf\xff\xff\xff\xff",
 		"\xc9\xff\xff\xff\xff", "\x81\xa1k\xc4\x01v", string(nested(40, "\x91")), "\xcf\xff\xff\xff\xff\xff\xff\xff\xff", "\xd3\x80\x00\x00\x00\x00\x00\x00\x00"} {
@@ -138,7 +124,7 @@ func FuzzCheck(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var err error
-		if got := allocated(func() { err = pack.Check(b, 1<<16) }); got > uint64(16*len(b)+4096) {
+		if got := memtest.Allocated(func() { err = pack.Check(b, 1<<16) }); got > 16*len(b)+4096 {
 			t.Errorf("%d bytes cost %d", len(b), got)
 		}
 		var bad *pack.Error
@@ -173,7 +159,7 @@ func FuzzReader(f *testing.F) {
 		if len(ops) > len(b)+1 {
 			return
 		}
-		if got := allocated(func() {
+		if got := memtest.Allocated(func() {
 			r := pack.NewReader(b)
 			for _, op := range ops {
 				before := r.Offset()
@@ -210,7 +196,7 @@ func FuzzReader(f *testing.F) {
 			if r.Err() == nil && r.Offset()+len(r.Rest()) != len(b) {
 				t.Errorf("%d read, %d left of %d", r.Offset(), len(r.Rest()), len(b))
 			}
-		}); got > uint64(16*len(b)+4096) {
+		}); got > 16*len(b)+4096 {
 			t.Errorf("%d bytes cost %d", len(b), got)
 		}
 	})

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"math"
 	"reflect"
-	"runtime"
 	"strings"
 	"testing"
 
+	"muster/repl/memtest"
 	"muster/shardmap/pack"
 )
 
@@ -300,7 +300,7 @@ func FuzzReadSpec(f *testing.F) {
 func readHostile[T any](t *testing.T, b []byte, read func([]byte) (T, error)) (v T, ok bool) {
 	t.Helper()
 	var err error
-	used := allocated(func() { v, err = read(b) })
+	used := memtest.Allocated(func() { v, err = read(b) })
 	if limit := 16*len(b) + 4<<10; used > limit {
 		t.Fatalf("%d bytes of memory for %d, the limit is %d", used, len(b), limit)
 	}
@@ -308,18 +308,4 @@ func readHostile[T any](t *testing.T, b []byte, read func([]byte) (T, error)) (v
 		t.Fatalf("untyped error %v", err)
 	}
 	return v, err == nil
-}
-
-// allocated is the least that f allocated in a few runs: the process may do other things
-// meanwhile.
-func allocated(f func()) int {
-	least := uint64(math.MaxUint64)
-	for range 3 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		least = min(least, after.TotalAlloc-before.TotalAlloc)
-	}
-	return int(least)
 }

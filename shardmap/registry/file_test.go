@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"muster/repl/memtest"
 )
 
 // dister's own files, with each of its types and fields, are taken as they are.
@@ -380,7 +382,7 @@ func FuzzParseFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var list []Service
 		var err error
-		used := allocated(func() { list, err = ParseFile(b) })
+		used := memtest.Allocated(func() { list, err = ParseFile(b) })
 		said := 0 // what is said of problems has a limit of its own
 		var wrong *InvalidError
 		if errors.As(err, &wrong) {
