@@ -457,7 +457,7 @@ func startedRules(t *testing.T) string {
 		}
 	})
 	// The first try has had its effect when the second begins.
-	until(t, "it runs, and has tried twice to hear of the meta group", func() error {
+	until(t, "it runs, and has asked for the meta group twice", func() error {
 		if n := tries.Load(); r.node.running() == nil || n < 2 {
 			return fmt.Errorf("%d tries", n)
 		}

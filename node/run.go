@@ -184,7 +184,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.trail.init(n)
 	n.trail.said("start", "node "+n.name, "")
 	n.door.web.begin(n, listener.Addr())
-	// Before anything runs: whoever looks at the node may change it. Who dials it meanwhile waits at its listener.
+	// It comes before anything runs, because a test may change the node here. Connections wait at the listener meanwhile.
 	ready(n, bound)
 	n.ended.Go(n.trail.run)
 	n.ended.Go(n.door.web.Run)

@@ -189,7 +189,7 @@ func TestShelfListsAndRemoves(t *testing.T) {
 	if names := shelfNames(t, disk); len(names) != 2 {
 		t.Errorf("after a start there are %q", names)
 	}
-	// The newest is the first, also of one second.
+	// The newest comes first, even among those of one second.
 	disk = vfs.NewMem()
 	s = shelfOf(disk, 3)
 	want := []string{errands.FileName("shop", 1796040001, 3), errands.FileName("shop", 1796040000, 10), errands.FileName("shop", 1796040000, 9)}

@@ -61,7 +61,7 @@ func TestOpenReadWritesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		// What it is below the interface decides what the system must allow.
+		// The file below the interface must be one that the system lets nobody write to.
 		if _, err := r.(File).WriteAt([]byte("x"), 0); err == nil {
 			t.Errorf("%s: the file could be written", what)
 		}

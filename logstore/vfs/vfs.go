@@ -28,7 +28,7 @@ var ErrFull = errors.New("no space on the disk")
 type FS interface {
 	// Open opens an existing file for reading and writing.
 	Open(name string) (File, error)
-	// OpenRead opens an existing file for reading alone, also where nobody may write, as on a disk that is read-only.
+	// OpenRead opens an existing file for reading only. It works on a read-only disk.
 	OpenRead(name string) (Reader, error)
 	// Create makes an empty file, replacing one of that name. The
 	// file's name is durable only after SyncDir of its directory, its bytes

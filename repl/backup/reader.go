@@ -179,7 +179,7 @@ func (x *reader) read(f func(g raft.GroupID, attempt uint32, rows []byte) error)
 func (x *reader) header() error {
 	b := make([]byte, headerSize)
 	_, err := x.take(b, headerSize, "the header")
-	// A file that is no backup is told apart from one that was cut short, also if it is shorter than a header.
+	// A file that is no backup is told apart from one that was cut short, even if it is shorter than a header.
 	if begin := b[:min(x.offset, int64(len(fileMagic)))]; string(begin) != fileMagic[:len(begin)] {
 		return x.damaged(0, "it begins with %q, want %q: it is no backup, or its header is damaged", begin, fileMagic)
 	}
