@@ -8,7 +8,7 @@ import (
 // Level is the newest level of commands that this code understands. It rises by
 // one whenever a row or a field is added that an older build would not
 // understand.
-const Level = 9
+const Level = 10
 
 // MovesLevel is the level of a cluster from which on slots move: below it some member does
 // not know the commands.
@@ -31,6 +31,10 @@ const SecurityLevel = 8
 // RangesLevel is the level of a cluster from which on nodes answer for ranges of keys: listings
 // that descend or have an end, deletes of a prefix, backups.
 const RangesLevel = 9
+
+// PointsLevel is the level of a cluster from which on it has time series: databases with their
+// policies and windows in its table, and shards in its data groups.
+const PointsLevel = 10
 
 // Shape says how the items of a command lie. It decides which of them are keys.
 type Shape uint8

@@ -25,7 +25,7 @@ func TestDescribeTable(t *testing.T) {
 		{announce, `announce node 0000000000000007 name "` + strings.Repeat("n", describedBytes) + `"… at "10.0.0.1:4166" version "0.1.0" start 3 level 2`},
 	}
 	for i, want := range []string{
-		`join node 0000000000000007 name "n7" at "10.0.0.7:4166" role server version "0.1.0" start 1 level 9`,
+		`join node 0000000000000007 name "n7" at "10.0.0.7:4166" role server version "0.1.0" start 1 level 10`,
 		`members g1 incarnation 3 seen 2.9 next 5 replicas 2: voter 1 on 0000000000000061, learner 4 on 0000000000000062`,
 		`leave node 0000000000000061`,
 		`drain node 0000000000000061 on`,
