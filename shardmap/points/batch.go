@@ -36,7 +36,13 @@ type row struct {
 // extent is a column: where its times and values are in the lists.
 type extent struct {
 	name     uint32 // the number of its field among the names
-	from, to uint32
+	from, to uint32 // of its values
+	times    uint32 // where its times begin; columns that a [ShareReader] read may share them
+}
+
+func (b *Batch) timesOf(x extent) []int64 {
+	to := x.times + x.to - x.from
+	return b.times[x.times:to:to]
 }
 
 // Points returns how many points were written. Points of one series and time count one by one, though
@@ -93,7 +99,7 @@ func (b *Batch) column(x extent) Column {
 	return Column{
 		Name:  name.in(b.text),
 		Kind:  name.kind,
-		Times: b.times[x.from:x.to:x.to],
+		Times: b.timesOf(x),
 		bits:  b.bits[x.from:x.to:x.to],
 		text:  b.text,
 	}

@@ -93,7 +93,7 @@ func (m *maker) layOut(b *Builder, points []uint32, first int, filled uint32) ui
 	}
 	for i := first; i < len(extents); i++ {
 		x := &extents[i]
-		x.from, x.to, filled = filled, filled, filled+x.to
+		x.from, x.to, x.times, filled = filled, filled, filled, filled+x.to
 	}
 	m.batch.extents = extents
 	return filled

@@ -60,16 +60,17 @@ func (b *Batch) stretches(d time.Duration, shards uint32) []stretch {
 		shard := HashOf(s.Key()).Shard(shards)
 		for _, x := range s.extents {
 			for x.from < x.to {
-				w := WindowOf(b.times[x.from], d)
+				times := b.timesOf(x)
+				w := WindowOf(times[0], d)
 				cut := x
-				if b.times[x.to-1] > w.Last {
-					n, found := slices.BinarySearch(b.times[x.from:x.to], w.Last)
+				if times[len(times)-1] > w.Last {
+					n, found := slices.BinarySearch(times, w.Last)
 					if cut.to = x.from + uint32(n); found {
 						cut.to++
 					}
 				}
 				stretches = append(stretches, stretch{w, shard, s.key, cut})
-				x.from = cut.to
+				x.from, x.times = cut.to, x.times+cut.to-cut.from
 			}
 		}
 	}
