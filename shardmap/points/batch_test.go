@@ -310,19 +310,46 @@ func TestBatchAndSplitAgainstMap(t *testing.T) {
 		}
 		d := time.Duration(rapid.OneOf(rapid.Int64Range(1, 4), rapid.Just(int64(time.Hour)), rapid.Just(int64(math.MaxInt64))).Draw(t, "d"))
 		shards := rapid.Uint32Range(1, 5).Draw(t, "shards")
-		checkShares(t, Split(batch, d, shards), m, d, shards)
+		checkShares(t, Split(batch, Every(d, shards)), m, Every(d, shards))
+		placed := uneven(t, d)
+		checkShares(t, Split(batch, placed), m, placed)
 	})
 }
 
+// uneven draws windows of a policy whose windows were once shorter, of which one was cut off, and which has none
+// for some times: those in which nobody takes points.
+func uneven(t *rapid.T, d time.Duration) Placing {
+	from := rapid.Int64Range(-5, 5).Draw(t, "from when on windows are longer")
+	old, long := rapid.Uint32Range(0, 3).Draw(t, "shards of short windows"), rapid.Uint32Range(0, 3).Draw(t, "shards of long windows")
+	return func(at int64) (Window, uint32) {
+		if at < from {
+			w := WindowOf(at, 2)
+			w.Last = min(w.Last, from-1)
+			return w, old
+		}
+		w := WindowOf(at, d)
+		w.First = max(w.First, from)
+		return w, long
+	}
+}
+
 // checkShares holds shares against what was written.
-func checkShares(t *rapid.T, shares []Share, m model, d time.Duration, shards uint32) {
+func checkShares(t *rapid.T, shares []Share, m model, at Placing) {
 	type place struct {
 		w Window
 		s Shard
 	}
+	placeOf := func(c cell) (place, uint32) {
+		w, shards := at(c.time)
+		if shards == 0 {
+			return place{w, 0}, 0
+		}
+		return place{w, HashOf([]byte(c.key)).Shard(shards)}, shards
+	}
 	lines := map[place]int{}
 	for _, l := range m.lines {
-		lines[place{WindowOf(l.time, d), HashOf([]byte(l.key)).Shard(shards)}]++
+		p, _ := placeOf(l)
+		lines[p]++
 	}
 	all := map[cell]Value{}
 	for i, p := range shares {
@@ -333,7 +360,7 @@ func checkShares(t *rapid.T, shares []Share, m model, d time.Duration, shards ui
 			}
 		}
 		for c, v := range cells(t, &p.Batch) {
-			if !p.Window.Contains(c.time) || p.Window != WindowOf(c.time, d) || HashOf([]byte(c.key)).Shard(shards) != p.Shard {
+			if want, shards := placeOf(c); !p.Window.Contains(c.time) || want != (place{p.Window, p.Shard}) || p.Shards != shards {
 				t.Fatalf("%v is in %v of shard %d", c, p.Window, p.Shard)
 			}
 			if _, ok := all[c]; ok {
@@ -362,7 +389,7 @@ func TestBatchIsDeterministic(t *testing.T) {
 			write(b, fmt.Sprintf("m,host=%d", i%17), i*i%31, f(fmt.Sprint("v", i%5), FloatValue(float64(i))), f("w", IntegerValue(i)))
 		}
 		var shown []string
-		for _, p := range Split(b.Batch(), 10, 3) {
+		for _, p := range Split(b.Batch(), Every(10, 3)) {
 			for s := range p.Batch.Series() {
 				for c := range s.Columns() {
 					shown = append(shown, fmt.Sprint(p.Window, p.Shard, string(s.Key()), string(c.Name), c.Kind, c.Times, c.bits))
@@ -393,7 +420,7 @@ func TestSharesKeepTheOrder(t *testing.T) {
 		want = append(want, string(s.Key()))
 	}
 	const shards = 3
-	for _, p := range Split(batch, 10, shards) {
+	for _, p := range Split(batch, Every(10, shards)) {
 		var got, here []string
 		for s := range p.Batch.Series() {
 			got = append(got, string(s.Key()))

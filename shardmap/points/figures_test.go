@@ -52,7 +52,7 @@ func shareOf(t testing.TB, text []byte) points.Share {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return points.Split(batch, 7*24*time.Hour, 1)[0]
+	return points.Split(batch, points.Every(7*24*time.Hour, 1))[0]
 }
 
 // A share takes much fewer bytes than its lines, and not more even if it is one line.

@@ -27,7 +27,7 @@ func shareOf(t testing.TB, write func(b *Builder)) Share {
 	t.Helper()
 	b := NewBuilder()
 	write(b)
-	shares := Split(b.Batch(), math.MaxInt64, 1)
+	shares := Split(b.Batch(), Every(math.MaxInt64, 1))
 	if len(shares) == 0 {
 		t.Fatal("no points")
 	}
@@ -67,7 +67,7 @@ func TestShareComesBack(t *testing.T) {
 			}
 		}
 		d := time.Duration(rapid.SampledFrom([]int64{1, 3, math.MaxInt64}).Draw(t, "d"))
-		shares := Split(b.Batch(), d, 2)
+		shares := Split(b.Batch(), Every(d, 2))
 		for i := range shares {
 			s := &shares[i]
 			written := s.Append([]byte("before"))[len("before"):]
@@ -99,7 +99,7 @@ func TestShareComesBack(t *testing.T) {
 				return // a conflict of kinds, which the order decides
 			}
 		}
-		for i, s := range Split(turned.Batch(), d, 2) {
+		for i, s := range Split(turned.Batch(), Every(d, 2)) {
 			if want := cells(t, &shares[i].Batch); maps.Equal(cells(t, &s.Batch), want) && !bytes.Equal(s.Append(nil), shares[i].Append(nil)) {
 				t.Fatalf("another order of the series makes other bytes of %v", want)
 			}

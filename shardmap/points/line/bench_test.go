@@ -45,7 +45,7 @@ func BenchmarkSplit(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		points.Split(batch, 24*time.Hour, 2)
+		points.Split(batch, points.Every(24*time.Hour, 2))
 	}
 	b.ReportMetric(float64(b.N)*benchLines/b.Elapsed().Seconds(), "lines/s")
 }
