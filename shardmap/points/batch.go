@@ -23,7 +23,8 @@ type Batch struct {
 	times   []int64
 	bits    []uint64
 	points  int
-	// written are the points as they came, for Split to count. A share has none.
+	// written are the points as they came, to be counted where the batch is taken apart. One that a [ShareReader] read
+	// has none.
 	written []point
 }
 

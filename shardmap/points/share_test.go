@@ -347,3 +347,55 @@ func FuzzShare(f *testing.F) {
 		}
 	})
 }
+
+// A share that is too large for one entry is taken apart: by series, by times, and by fields. Nothing is lost or
+// doubled, and each point counts once.
+func TestPiecesAreTheShare(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := NewBuilder()
+		for range rapid.IntRange(1, 60).Draw(t, "points") {
+			key, at, fields := modelPoint(t)
+			write(b, key, at, fields...)
+		}
+		if b.Len() == 0 {
+			return
+		}
+		most := rapid.SampledFrom([]int{1, 60, 90, 200, 1 << 20}).Draw(t, "most")
+		for _, s := range Split(b.Batch(), Every(3, 2)) {
+			var r ShareReader
+			all, total, values := map[cell]Value{}, 0, 0
+			for p := range s.Pieces(most) {
+				got, err := r.Read(p.Bytes, s.Window)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(p.Bytes) > most && got.Values() > 1 || p.Values != got.Values() {
+					t.Fatalf("a piece of %d bytes with %d values, it says %d; want at most %d bytes", len(p.Bytes), got.Values(), p.Values, most)
+				}
+				maps.Copy(all, cells(t, got))
+				total, values = total+p.Points, values+p.Values
+			}
+			if want := cells(t, &s.Batch); !maps.Equal(all, want) || total != s.Batch.Points() || values != s.Batch.Values() {
+				t.Fatalf("the pieces have %v of %d points, %d values\nwant %v of %d, %d", all, total, values, want, s.Batch.Points(), s.Batch.Values())
+			}
+		}
+	})
+}
+
+// Whoever wants no more pieces gets none.
+func TestPiecesStop(t *testing.T) {
+	s := shareOf(t, func(b *Builder) {
+		for i := range int64(100) {
+			write(b, fmt.Sprint("m", i), i, f("v", IntegerValue(i)))
+		}
+	})
+	n := 0
+	for range s.Pieces(100) {
+		if n++; n == 3 {
+			break
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d pieces, want 3", n)
+	}
+}

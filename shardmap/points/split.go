@@ -127,15 +127,16 @@ func (b *Batch) share(stretches []stretch) Share {
 	return s
 }
 
-// count tells each share how many of the points as they were written are in it. Neighbours are often in
-// one share, so the last one is tried before the others are searched.
+// count tells each share which of the points as they were written are in it. Neighbours are often in one share, so
+// the last one is tried before the others are searched.
 func (b *Batch) count(shares []Share, places *places) {
 	hashes := make([]SeriesHash, len(b.keys))
 	for i, key := range b.keys {
 		hashes[i] = HashOf(key.in(b.text))
 	}
+	of := make([]uint32, len(b.written)) // the share of each point
 	at := 0
-	for _, x := range b.written {
+	for i, x := range b.written {
 		w, shards := places.of(x.time)
 		shard := hashes[x.series].shard(shards)
 		if p := &shares[at]; p.Shard != shard || p.Window != w {
@@ -145,5 +146,15 @@ func (b *Batch) count(shares []Share, places *places) {
 			})
 		}
 		shares[at].Batch.points++
+		of[i] = uint32(at)
+	}
+	written := make([]point, len(b.written))
+	for i := range shares {
+		n := shares[i].Batch.points
+		shares[i].Batch.written, written = written[:0:n], written[n:]
+	}
+	for i, x := range b.written {
+		p := &shares[of[i]].Batch
+		p.written = append(p.written, x)
 	}
 }
