@@ -50,6 +50,9 @@ func (b *Batch) timesOf(x extent) []int64 {
 // only the last of them is in the columns.
 func (b *Batch) Points() int { return b.points }
 
+// Names returns how many names there are: the numbers of fields are below it.
+func (b *Batch) Names() int { return len(b.names) }
+
 // SeriesLen returns how many series there are.
 func (b *Batch) SeriesLen() int { return len(b.rows) }
 
@@ -98,6 +101,7 @@ func (s SeriesColumns) Columns() iter.Seq[Column] {
 func (b *Batch) column(x extent) Column {
 	name := b.names[x.name]
 	return Column{
+		Field: x.name,
 		Name:  name.in(b.text),
 		Kind:  name.kind,
 		Times: b.timesOf(x),
@@ -108,6 +112,7 @@ func (b *Batch) column(x extent) Column {
 
 // Column is the values of one field of one series. All of it is the batch's, and not to be changed.
 type Column struct {
+	Field uint32 // the number of its field: columns of a measurement that are of one field have one number
 	Name  []byte // of the field, as it is written; [ParseName] takes out the escapes
 	Kind  column.Kind
 	Times []int64 // in nanoseconds since 1970 UTC; Invariant: each is larger than the one before
@@ -155,6 +160,13 @@ func (c Column) AppendStrings(dst []string) []string {
 	}
 	return dst
 }
+
+// Bits returns the values as 64 bits each: of a float its bits, of an integer its two's complement, of a boolean 0
+// or 1, and of a string what Text reads.
+func (c Column) Bits() []uint64 { return c.bits }
+
+// Text returns the string of which bits are in a column of kind [column.String].
+func (c Column) Text(bits uint64) []byte { return textAt(c.text, bits) }
 
 // of returns the values of a column that the caller knows to be of a kind; of another they would be
 // read as what they are not.

@@ -102,6 +102,12 @@ func AppendFieldName(dst, name []byte) []byte { return appendEscaped(dst, name, 
 // ParseName returns the name of a field from what is written: it takes out the escapes.
 func ParseName(written []byte) string { return unescape(written, nameEscapes) }
 
+// MeasurementOf returns the part of a key that is its measurement, as it is written.
+func MeasurementOf(key []byte) []byte { return key[:unescaped(key, 0, ',', ',')] }
+
+// ParseMeasurement returns a measurement from what is written: it takes out the escapes.
+func ParseMeasurement(written []byte) string { return unescape(written, measurementEscapes) }
+
 // SeriesHash is the xxhash64, with seed 0, of the key of a series.
 type SeriesHash uint64
 
