@@ -1,0 +1,151 @@
+package shard
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Tombstone is what a DELETE, DROP SERIES or DROP MEASUREMENT takes away: the points of some series in a span of time.
+// What is written later stays.
+type Tombstone struct {
+	Measurement []byte   // as keys have it
+	Series      [][]byte // keys, in order, each once; none: all series of the measurement
+	First, Last int64    // the span, both ends included
+}
+
+// Limits of tombstones. Reading a column compares its series with each.
+const (
+	// TombstonesMax is how many a shard has; each goes when what is older than it was sealed or merged.
+	TombstonesMax = 1024
+	// TombstoneSeriesMax and TombstoneBytesMax bound what one names.
+	TombstoneSeriesMax = 1 << 16
+	TombstoneBytesMax  = 1 << 20
+)
+
+// LimitError refuses a tombstone.
+type LimitError struct {
+	What        string
+	Found, Most int
+	Remedy      string
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%s: %d, at most %d: %s", e.What, e.Found, e.Most, e.Remedy)
+}
+
+// buried is a tombstone with when it came.
+type buried struct {
+	Tombstone
+	generation uint64 // of the head into which it came: all older ones, and files of them, are older than it
+	entry      uint64 // rows of that head up to this one are, too
+}
+
+// whole reports whether nothing of a measurement is left.
+func (t *Tombstone) whole() bool {
+	return len(t.Series) == 0 && t.First == math.MinInt64 && t.Last == math.MaxInt64
+}
+
+// of reports whether a series is one of those that it names.
+func (t *Tombstone) of(key []byte) bool {
+	if !contains(t.Measurement, key) {
+		return false
+	}
+	if len(t.Series) == 0 {
+		return true
+	}
+	_, found := slices.BinarySearchFunc(t.Series, key, bytes.Compare)
+	return found
+}
+
+// check refuses a tombstone that is beyond the limits.
+func (t *Tombstone) check() error {
+	size := len(t.Measurement)
+	for _, k := range t.Series {
+		size += len(k)
+	}
+	switch {
+	case len(t.Series) > TombstoneSeriesMax:
+		return &LimitError{"series of a delete", len(t.Series), TombstoneSeriesMax, "delete them in parts"}
+	case size > TombstoneBytesMax:
+		return &LimitError{"bytes of the keys of a delete", size, TombstoneBytesMax, "delete them in parts"}
+	}
+	return nil
+}
+
+// Delete takes away what a tombstone names. Of a measurement of which all is taken away the fields go as well: they may
+// come back with other kinds. The error is a [LimitError]; nothing has changed then.
+func (s *Shard) Delete(t Tombstone) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.tombstones) == TombstonesMax {
+		return &LimitError{"deletes since the last seal", len(s.tombstones) + 1, TombstonesMax, "try again after the next seal"}
+	}
+	kept := Tombstone{Measurement: bytes.Clone(t.Measurement), First: t.First, Last: t.Last}
+	for _, k := range t.Series {
+		kept.Series = append(kept.Series, bytes.Clone(k))
+	}
+	s.entry++
+	s.tombstones = append(s.tombstones, buried{kept, s.head.generation, s.entry})
+	if m := s.schema.measurement(t.Measurement); m != 0 && t.whole() {
+		s.schema.drop(m, s.entry)
+	}
+	return nil
+}
+
+// span is what a tombstone hides of a series.
+type span struct {
+	from, to int64
+	entry    uint64 // of rows of a head: those up to this one
+}
+
+// layerKind says how a tombstone of the same generation sees a layer.
+type layerKind uint8
+
+const (
+	ofHead layerKind = iota + 1 // its rows tell whether they are older
+	ofFile                      // it was sealed without what the tombstone hides
+)
+
+// bugTombstone is planted to show that its test finds it: a tombstone hides what was written after it.
+const bugTombstone = "tombstone eats newer points"
+
+// hides appends what tombstones hide of a series in a layer.
+func hides(dst []span, all []buried, key []byte, generation uint64, kind layerKind) []span {
+	for i := range all {
+		t := &all[i]
+		if t.generation < generation || t.generation == generation && kind == ofFile || !t.of(key) {
+			continue
+		}
+		x := span{t.First, t.Last, forever}
+		if t.generation == generation && !bug(bugTombstone) {
+			x.entry = t.entry
+		}
+		dst = append(dst, x)
+	}
+	return dst
+}
+
+// hidden reports whether a value is hidden. entry is of its row; that of a file is 0.
+func hidden(spans []span, time int64, entry uint64) bool {
+	for _, s := range spans {
+		if s.from <= time && time <= s.to && entry <= s.entry {
+			return true
+		}
+	}
+	return false
+}
+
+// covered reports whether all times from one to another are hidden by one of the spans.
+func covered(spans []span, from, to int64) bool {
+	for _, s := range spans {
+		if s.from <= from && to <= s.to && s.entry == forever {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,201 @@
+package shard
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"sort"
+)
+
+// cells are values of one field of one series in one head, in order of time; each time is there once.
+type cells struct {
+	times []int64
+	bits  []uint64
+	fill  []bool // whether nothing but fills is there; as long as times, or nil if none is
+	rows  []rowCell
+}
+
+func (c *cells) reset() { c.times, c.bits, c.fill = c.times[:0], c.bits[:0], nil }
+
+// rowCell is a value before it is known whether it counts.
+type rowCell struct {
+	time       int64
+	mark, bits uint64
+}
+
+// ref is where values of a field are in a head: a band, and which of its fields it is.
+type ref struct {
+	last       uint32
+	used       int // rows of the last chunk
+	field      int
+	disordered bool
+	fills      bool
+}
+
+// refs appends where the values of a field of a series are. The shard must be locked, for reading at least.
+func (h *head) refs(dst []ref, key []byte, field uint32) []ref {
+	number := h.find(h.hash(key), key)
+	if number == 0 {
+		return dst
+	}
+	return h.refsOf(dst, number, field)
+}
+
+// refsOf does what refs does, for the series of a number.
+func (h *head) refsOf(dst []ref, number, field uint32) []ref {
+	s := h.series.at(number)
+	for n := s.first; n != 0; n = h.bands.at(n).next {
+		dst = h.ref(dst, h.bands.at(n), field)
+	}
+	if s.more != 0 {
+		fields := []uint32{field}
+		if layout := h.byFields.find(hashFields(fields), func(n uint32) bool { return equal(h.fieldsOf(n), fields) }); layout != 0 {
+			if n := h.single(number, layout); n != 0 {
+				dst = h.ref(dst, h.bands.at(n), field)
+			}
+		}
+	}
+	return dst
+}
+
+func (h *head) ref(dst []ref, b *band, field uint32) []ref {
+	i := slices.Index(h.fieldsOf(b.layout), field)
+	if i < 0 || b.last == 0 {
+		return dst
+	}
+	return append(dst, ref{b.last, int(b.used), i, b.flags&disorder != 0, b.flags&fills != 0})
+}
+
+// selection is what is wanted of a field of a series in a head.
+type selection struct {
+	entry    uint64 // rows up to this one
+	from, to int64  // times, both included
+	spans    []span // what is hidden
+}
+
+// resolve appends to c what is selected of the values at some places. It needs no lock: rows do not change.
+func (h *head) resolve(c *cells, refs []ref, s selection) {
+	var room [32]uint32
+	if len(refs) == 1 && !refs[0].disordered && !refs[0].fills {
+		h.inOrder(c, refs[0], s, room[:0])
+		return
+	}
+	c.rows = c.rows[:0]
+	for _, r := range refs {
+		for _, k := range h.chunks(room[:0], r) {
+			x := h.chunk(k)
+			for i := range h.filled(k, r) {
+				row := rowCell{int64(x.words[i]), x.words[x.rows+i], x.words[(2+r.field)*x.rows+i]}
+				if row.mark>>1 > s.entry {
+					break
+				}
+				if s.from <= row.time && row.time <= s.to && !hidden(s.spans, row.time, row.mark>>1) {
+					c.rows = append(c.rows, row)
+				}
+			}
+		}
+	}
+	// An entry has a time of a field once, so no two rows are equal.
+	slices.SortFunc(c.rows, func(a, b rowCell) int {
+		if o := cmp.Compare(a.time, b.time); o != 0 {
+			return o
+		}
+		return cmp.Compare(a.mark, b.mark)
+	})
+	c.take()
+}
+
+// take takes of the rows of each time the last that is no fill, or the first that is one.
+func (c *cells) take() {
+	for from := 0; from < len(c.rows); {
+		to := from + 1
+		best := c.rows[from]
+		for ; to < len(c.rows) && c.rows[to].time == best.time; to++ {
+			if r := c.rows[to]; r.mark&1 == 0 || bug(bugFill) {
+				best = r
+			}
+		}
+		c.times, c.bits = append(c.times, best.time), append(c.bits, best.bits)
+		if best.mark&1 != 0 && c.fill == nil {
+			c.fill = make([]bool, len(c.times)-1, len(c.rows))
+		}
+		if c.fill != nil {
+			c.fill = append(c.fill, best.mark&1 != 0)
+		}
+		from = to
+	}
+}
+
+// bugFill is planted to show that its test finds it.
+const bugFill = "fill replaces a point"
+
+// chunks appends the chunks of a place, the first one first.
+func (h *head) chunks(dst []uint32, r ref) []uint32 {
+	for at := r.last; at != 0; at = h.chunk(at).before {
+		dst = append(dst, at)
+	}
+	slices.Reverse(dst)
+	return dst
+}
+
+// filled returns how many rows a chunk has.
+func (h *head) filled(at uint32, r ref) int {
+	if at == r.last {
+		return r.used
+	}
+	return h.chunk(at).rows
+}
+
+// inOrder appends values whose rows stand in order of time, without fills.
+func (h *head) inOrder(c *cells, r ref, s selection, room []uint32) {
+	for _, k := range h.chunks(room, r) {
+		x := h.chunk(k)
+		n := h.filled(k, r)
+		marks := x.words[x.rows : x.rows+n]
+		if n > 0 && marks[n-1]>>1 > s.entry { // marks ascend
+			n = sort.Search(n, func(i int) bool { return marks[i]>>1 > s.entry })
+		}
+		times, values := x.words[:n], x.words[(2+r.field)*x.rows:]
+		from := sort.Search(n, func(i int) bool { return int64(times[i]) >= s.from })
+		for i := from; i < n && int64(times[i]) <= s.to; i++ {
+			if s.spans != nil && hidden(s.spans, int64(times[i]), marks[i]>>1) {
+				continue
+			}
+			c.times, c.bits = append(c.times, int64(times[i])), append(c.bits, values[i])
+		}
+	}
+}
+
+// seriesOf returns the series of a measurement that are there after an entry, in order of their keys; measurement 0: of
+// all measurements. The shard must be locked, for reading at least.
+func (h *head) seriesOf(measurement uint32, entry uint64) (numbers []uint32) {
+	for m, last := range h.chains {
+		if measurement != 0 && uint32(m) != measurement {
+			continue
+		}
+		for n := last; n != 0; n = h.series.at(n).next {
+			if h.series.at(n).born <= entry {
+				numbers = append(numbers, n)
+			}
+		}
+	}
+	return numbers
+}
+
+// fieldsOfSeries appends the numbers of the fields that a series has rows of, each once. The shard must be locked, for
+// reading at least.
+func (h *head) fieldsOfSeries(dst []uint32, number uint32) []uint32 {
+	s := h.series.at(number)
+	for _, first := range [...]uint32{s.first, s.more} {
+		for n := first; n != 0; n = h.bands.at(n).next {
+			dst = append(dst, h.fieldsOf(h.bands.at(n).layout)...)
+		}
+	}
+	slices.Sort(dst)
+	return slices.Compact(dst)
+}
+
+// all selects all that a frozen head has.
+func (h *head) all(spans []span) selection {
+	return selection{entry: h.frozenAt, from: math.MinInt64, to: math.MaxInt64, spans: spans}
+}
