@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -193,8 +194,8 @@ func toldAsFounder(t *testing.T) string {
 	return ""
 }
 
-// The table lists all users' rights with their prefixes. A user with no right on the cluster must see none of
-// them; an administrator sees them all.
+// The table lists all users' rights with their prefixes, and the names of databases. A user with no right on the
+// cluster must see none of the rights, and only the databases that it has a right to; an administrator sees all.
 func TestTableOfAUser(t *testing.T) {
 	if wrong := rulesTold(t); wrong != "" {
 		t.Error(wrong)
@@ -215,7 +216,25 @@ func lookers(t *testing.T, n int) (p *people, may map[string]*client.Client, may
 
 // rulesTold tells what a user without rights sees of the rules.
 func rulesTold(t *testing.T) string {
-	_, may, mayNot := lookers(t, 1)
+	p, may, mayNot := lookers(t, 1)
+	for _, name := range []string{"app", "secret"} {
+		p.give(shardmap.AppendChangeDatabase(nil, &shardmap.ChangeDatabase{Action: shardmap.DatabaseCreate, Name: name}))
+	}
+	p.role(shardmap.RoleCreate, "writer", grant("write", "db:app"))
+	p.roles("rob", []string{"writer"}, nil)
+	databases := func(c *client.Client) (names []string) {
+		a, _, err := c.Table(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range a.Catalog.Databases {
+			names = append(names, d.Name)
+		}
+		return names
+	}
+	if names := databases(mayNot); !slices.Equal(names, []string{"app"}) {
+		return fmt.Sprintf("a user with a right to app sees the databases %q", names)
+	}
 	seen := func(c *client.Client) int {
 		a, _, err := c.Table(t.Context(), "")
 		if err != nil {
@@ -227,8 +246,11 @@ func rulesTold(t *testing.T) string {
 		return len(a.Security.Users) + len(a.Security.Roles)
 	}
 	for who, c := range may {
-		if n := seen(c); n != 5 {
-			t.Errorf("%s sees %d users and roles, want 5", who, n)
+		if n := seen(c); n != 6 {
+			t.Errorf("%s sees %d users and roles, want 6", who, n)
+		}
+		if names := databases(c); len(names) != 2 {
+			t.Errorf("%s sees the databases %q, want both", who, names)
 		}
 	}
 	if n := seen(mayNot); n != 0 {

@@ -70,6 +70,23 @@ func (l *laws) hides(p rights.Principal) bool {
 	return !p.Open && p.Node == 0 && !l.counts(p.User)
 }
 
+// sees returns what reports whether a user is told of a database: it has some right to it, or looks after the cluster.
+func (l *laws) sees(p rights.Principal) func(database string) bool {
+	now := l.now.Load()
+	if now == nil || !l.hides(p) {
+		return func(string) bool { return true }
+	}
+	its := now.Rules.Of(p.User)
+	return func(database string) bool {
+		for _, v := range [...]access.Verbs{access.Read, access.Write, access.List, access.Watch, access.Admin} {
+			if its.May(v, access.Databases, []byte(database)) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
 // counts reports whether a user is told what is in the cluster, in numbers and names: it runs the cluster, or looks
 // after it. Before there is a table there is nothing to tell.
 func (l *laws) counts(user shardmap.Principal) bool {

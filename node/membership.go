@@ -31,6 +31,7 @@ func answerTable(c *connection, r repl.Reply) {
 		if !bug(bugRulesTold) && c.node.laws.hides(c.who) {
 			shown.Security = shown.Security.Bare()
 			shown.Jobs = shardmap.BareJobs(table.Jobs)
+			shown.Catalog = table.Catalog.Only(c.node.laws.sees(c.who))
 		}
 		table = &shown
 	}

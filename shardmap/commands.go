@@ -158,6 +158,13 @@ var tableRows = [...]CommandRow{
 	TableLimit:       {Name: "limit", Level: SecurityLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readSetLimit},
 	TableTrailHead:   {Name: "trail", Level: SecurityLevel, Shape: ShapeBody, Frees: true, read: readNoteTrail},
 	TableErrand:      {Name: "errand", Level: RangesLevel, Shape: ShapeBody, Frees: true, read: readNoteErrand},
+	TableDatabase:    {Name: "database", Level: PointsLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readChangeDatabase},
+	TablePolicy:      {Name: "policy", Level: PointsLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readChangePolicy},
+	TableWindow:      {Name: "window", Level: PointsLevel, Shape: ShapeBody, Frees: true, read: readNewWindow},
+
+	TableWindowTruncate: {Name: "window truncate", Level: PointsLevel, Shape: ShapeBody, Frees: true, Asked: true, read: readTruncateWindows},
+	TableWindowHide:     {Name: "window hide", Level: PointsLevel, Shape: ShapeBody, Frees: true, read: readHideWindows},
+	TableWindowDrop:     {Name: "window drop", Level: PointsLevel, Shape: ShapeBody, Frees: true, read: readDropWindows},
 }
 
 // Row returns the row of k; nil if this level has none.

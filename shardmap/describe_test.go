@@ -77,6 +77,23 @@ func TestDescribeTable(t *testing.T) {
 		`limit "app/" keys 1000 bytes 1048576 rate 50`,
 		`trail node 0000000000000061 lines 12 hash 0500000000000000 at 3000 after 0`,
 		`role delete "reader"`,
+		`database create "metrics" policy "autogen" duration 0s windows 168h0m0s`,
+		`database create "lab" policy "week" duration 168h0m0s windows 24h0m0s shards 2`,
+		`policy create of "metrics" policy "day" duration 24h0m0s windows 1h0m0s`,
+		`policy create of "lab" policy "long" duration 0s windows 24h0m0s shards 1 default`,
+		`window policy 8 at 18000000000000 shards 2: g1, g2`,
+		`window policy 8 at 21600000000000 shards 1: g3`,
+		`window policy 6 at 1 shards 3: g1, g2, g3`,
+		`window truncate of "metrics" at 23400000000000`,
+		`window hide 1: 10 at 108000`,
+		`policy create of "lab" policy "brief" duration 1h0m0s windows 1h0m0s`,
+		`policy drop of "lab" policy "brief"`,
+		`database create "gone" policy "autogen" duration 0s windows 168h0m0s`,
+		`database drop "gone"`,
+		`policy alter of "lab" policy "week" duration 336h0m0s shards 3`,
+		`policy default of "lab" policy "week"`,
+		`window truncate of all databases at 5`,
+		`window drop 2: 10, 11 at 144000`,
 	} {
 		lines = append(lines, struct {
 			payload []byte

@@ -17,7 +17,7 @@ type formats struct {
 var (
 	mapFormats   = formats{what: "state", oldest: 2, newest: 5}
 	slotFormats  = formats{what: "snapshot of a slot", oldest: 2, newest: 4}
-	tableFormats = formats{what: "table", oldest: 3, newest: 8}
+	tableFormats = formats{what: "table", oldest: 3, newest: 9}
 )
 
 func (f formats) String() string {

@@ -36,7 +36,10 @@ const (
 	PartLimits Part = 8202 // of prefixes
 	PartTrails Part = 8203 // how far each node's trail is
 
-	partsOfTable = PartTrails + 1 - PartNodes // Invariant: they are numbered without a gap
+	PartDatabases Part = 8204 // databases and policies, and those that were dropped; from level 10 on, as are windows
+	PartWindows   Part = 8205 // of all policies
+
+	partsOfTable = PartWindows + 1 - PartNodes // Invariant: they are numbered without a gap
 )
 
 func (p Part) String() string {
@@ -77,6 +80,10 @@ func (p Part) String() string {
 		return "limits"
 	case PartTrails:
 		return "trails"
+	case PartDatabases:
+		return "databases"
+	case PartWindows:
+		return "windows"
 	}
 	if p < Slots {
 		return fmt.Sprintf("slot %d", uint32(p))

@@ -33,6 +33,8 @@ func TestRandomTableFindsPlantedBugs(t *testing.T) {
 		"TLS mode goes back",
 		"trail told by an old table",
 		"backup twice in its time",
+		bugWindowTwice,
+		bugLiveWindow,
 	} {
 		SetBug(name)
 		var err error

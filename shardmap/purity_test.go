@@ -27,6 +27,7 @@ func TestImportsArePure(t *testing.T) {
 		"github.com/cespare/xxhash/v2", "muster/shardmap/pack", "muster/raft",
 		"muster/shardmap", "muster/raft/quorum", // of plan
 		"encoding/json", "net/netip", "net/url", "sort", "unicode", "unicode/utf16", "unicode/utf8", "muster/shardmap/registry", // of registry
+		"muster/shardmap/points", // where windows begin, and which times a point can have
 		"muster/shardmap/access", // what the table holds of users and roles
 	}
 	units := []string{"Duration", "Millisecond", "Second", "Minute", "Hour", "UnixMilli", "RFC3339Nano"}

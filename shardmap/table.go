@@ -151,6 +151,8 @@ type Table struct {
 	IncidentCount uint64
 	// Security is who may connect and do what. From level 8 on.
 	Security Security
+	// Catalog has databases, their policies and windows. From level 10 on.
+	Catalog Catalog
 }
 
 // Founded reports whether the table describes a cluster.

@@ -47,6 +47,13 @@ const (
 	TableLimit       TableCommandKind = 33 // keys that begin with a prefix are bounded; body: SetLimit
 	TableTrailHead   TableCommandKind = 34 // how far the trail of a node is; body: NoteTrail
 	TableErrand      TableCommandKind = 35 // how far an errand is, or that it has ended; body: NoteErrand
+	TableDatabase    TableCommandKind = 36 // a database comes or goes; body: ChangeDatabase
+	TablePolicy      TableCommandKind = 37 // a policy comes, changes or goes; body: ChangePolicy
+	TableWindow      TableCommandKind = 38 // a window is made; body: NewWindow
+
+	TableWindowTruncate TableCommandKind = 39 // windows take no later points; body: TruncateWindows
+	TableWindowHide     TableCommandKind = 40 // windows are over; body: HideWindows
+	TableWindowDrop     TableCommandKind = 41 // windows go; body: DropWindows
 )
 
 // Limits of the table. They are checked when a command is applied: one that is

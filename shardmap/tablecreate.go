@@ -269,6 +269,9 @@ func (c *GroupRemove) apply(t *Table, id raft.LogID) (*Table, error) {
 	if j := jobs.unfinished(func(j *Job) bool { return j.aboutGroup(c.Group) }); j != nil {
 		return t, refused(fmt.Sprintf("muster job wait %d, or muster job cancel %d", j.ID, j.ID), "job %d (%s) is %s", j.ID, j.Kind, j.standing())
 	}
+	if n := t.Catalog.windowsOn(c.Group); n > 0 {
+		return t, refused("wait until retention drops them, or drop their databases: muster window list", "it has shards of %d windows", n)
+	}
 	at, _ := t.group(c.Group)
 	made := t.draft(id)
 	made.Groups = slices.Delete(slices.Clone(t.Groups), at, at+1)

@@ -15,8 +15,11 @@ func (m *TableMachine) Digests(out []DigestRow) []DigestRow {
 	t := m.Table()
 	format := t.format() // other builds write the table in that one too
 	parts := Part(partsOfTable)
-	if t.Level < SecurityLevel {
-		parts = PartTrust - PartNodes // an older build has no others
+	switch { // an older build has no others
+	case t.Level < SecurityLevel:
+		parts = PartTrust - PartNodes
+	case t.Level < PointsLevel:
+		parts = PartDatabases - PartNodes
 	}
 	for p := PartNodes; p < PartNodes+parts; p++ {
 		sum, _ := t.digest(p, format, &m.scratch)
@@ -108,6 +111,13 @@ func (t *Table) digest(p Part, format uint16, d *summer) (sum uint64, bytes int)
 			d.b = t.Security.Trails[i].append(d.b)
 			d.next()
 		}
+	case PartDatabases:
+		d.addDatabases(&t.Catalog)
+	case PartWindows:
+		for i := range t.Catalog.Windows {
+			d.b = t.Catalog.Windows[i].append(d.b)
+			d.next()
+		}
 	}
 	return d.sum, d.bytes
 }
@@ -145,6 +155,22 @@ func (d *summer) addRules(s *Security) {
 	}
 	for i := range s.Roles {
 		d.b = appendRole(d.b, &s.Roles[i])
+		d.next()
+	}
+}
+
+// addDatabases adds what PartDatabases is about.
+func (d *summer) addDatabases(c *Catalog) {
+	for i := range c.Databases {
+		d.b = c.Databases[i].append(d.b)
+		d.next()
+	}
+	for i := range c.Policies {
+		d.b = c.Policies[i].append(d.b)
+		d.next()
+	}
+	for i := range c.Dropped {
+		d.b = c.Dropped[i].append(d.b)
 		d.next()
 	}
 }

@@ -58,5 +58,8 @@ func tableExamples(t testing.TB) (all [][]byte) {
 	add(AppendAcknowledge(nil, &Acknowledge{}))
 	all = append(all, secure()...)
 	add(AppendChangeRole(nil, &ChangeRole{Action: RoleDelete, Name: "reader"}))
+	all = append(all, catalogued()...)
+	add(AppendTruncateWindows(nil, &TruncateWindows{Time: 5}))
+	add(AppendDropWindows(nil, &DropWindows{[]WindowID{10, 11}, 40 * 3600}))
 	return all
 }

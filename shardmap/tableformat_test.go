@@ -47,6 +47,8 @@ func TestTableOfOlderFormat(t *testing.T) {
 			Node: 98, Found: FoundByWalk, State: IncidentRebuilt, What: "one part differs"}})),
 		first(AppendAcknowledge(nil, &Acknowledge{22})),
 	)
+	// And what one of level 9.
+	security := append(append(slices.Clone(incidents), secure()...), first(AppendNewJob(nil, &NewJob{Kind: JobDelete, Asks: ErrandAsks{Prefix: "cart/", Keys: 1_000_000}})))
 	for _, c := range []struct {
 		level    uint32
 		format   byte
@@ -58,6 +60,7 @@ func TestTableOfOlderFormat(t *testing.T) {
 		{LeasesLevel - 1, tableFormatMoves, "testdata/table_format_5.hex", moves},
 		{AuditLevel - 1, tableFormatGone, "testdata/table_format_6.hex", moves},
 		{SecurityLevel - 1, tableFormatIncidents, "testdata/table_format_7.hex", incidents},
+		{PointsLevel - 1, tableFormatSecurity, "testdata/table_format_8.hex", security},
 	} {
 		text, err := os.ReadFile(c.file)
 		if err != nil {

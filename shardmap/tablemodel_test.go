@@ -27,6 +27,7 @@ type tableModel struct {
 	incidentN uint64               // that there ever were
 
 	security *modelSecurity
+	catalog  *modelCatalog
 }
 
 type modelNode struct {
@@ -61,7 +62,7 @@ const (
 func modelOf(t *Table) *tableModel {
 	m := &tableModel{level: t.Level, nodes: map[raft.NodeID]*modelNode{}, removed: map[raft.NodeID]bool{}, groups: map[raft.GroupID]*modelGroup{}, had: map[raft.GroupID]bool{},
 		settings: map[string]string{}, jobs: map[uint64]*Job{}, slots: t.Slots, epoch: t.Epoch, moves: map[modelMove]*modelMoving{}, incidents: map[string]*Incident{},
-		security: newModelSecurity(t.Security.Mode)}
+		security: newModelSecurity(t.Security.Mode), catalog: newModelCatalog()}
 	for _, n := range t.Nodes {
 		m.nodes[n.ID] = &modelNode{name: n.Name, addr: n.Addr, role: n.Role, level: n.Level, start: n.Start, announced: labelMap(n.Labels), given: map[string]string{}, weight: 100}
 	}
@@ -225,6 +226,8 @@ func (m *tableModel) apply(index uint64, c tableCommand) modelOutcome {
 		return m.acknowledge(c)
 	case *SetTLSMode, *SetRoot, *SetPin, *Deny, *NewToken, *UseToken, *RevokeToken, *ChangeUser, *ChangeUserRoles, *ChangeRole, *SetLimit, *NoteTrail:
 		return m.applySecurity(index, c)
+	case *ChangeDatabase, *ChangePolicy, *NewWindow, *TruncateWindows, *HideWindows, *DropWindows:
+		return m.applyCatalog(index, c)
 	default:
 		return m.applySlots(index, c)
 	}
@@ -656,6 +659,9 @@ func (m *tableModel) differs(t *Table) error {
 		}
 	}
 	if err := m.security.differs(&t.Security); err != nil {
+		return err
+	}
+	if err := m.catalog.differs(&t.Catalog); err != nil {
 		return err
 	}
 	return m.slotsDiffer(t)

@@ -296,7 +296,7 @@ func (m *tableModel) groupCreate(index uint64, c *GroupCreate) modelOutcome {
 }
 
 func (m *tableModel) groupRemove(c *GroupRemove) modelOutcome {
-	if c.Group == 0 || m.groups[c.Group] == nil || len(m.groups) == 2 || slices.Contains(m.slots[:], c.Group) {
+	if c.Group == 0 || m.groups[c.Group] == nil || len(m.groups) == 2 || slices.Contains(m.slots[:], c.Group) || m.catalog.uses(c.Group) {
 		return outcomeRefused
 	}
 	for _, one := range m.moves {

@@ -14,7 +14,7 @@ import (
 // table's own bytes have, by format.
 const nodeFields = 8
 
-var nodeFieldsKept = perFormat{nodeFields, 10, 11, 11, 11, 11}
+var nodeFieldsKept = perFormat{nodeFields, 10, 11, 11, 11, 11, 11}
 
 // appendTableNode appends a node as commands have it, with these labels.
 func appendTableNode(b []byte, n *TableNode, labels []Label) []byte {

@@ -160,6 +160,9 @@ func tableIs(model *tableModel, t *Table) error {
 	if t.Level >= AuditLevel {
 		format = uint16(min(t.Level, SecurityLevel)) // RangesLevel has not changed it either
 	}
+	if t.Level >= PointsLevel {
+		format = 9
+	}
 	b := t.AppendTo(nil)
 	if got := uint16(b[8]); got != format {
 		return fmt.Errorf("a table of level %d is written in format %d, want %d", t.Level, got, format)
@@ -190,10 +193,11 @@ type randomCommands struct {
 	*rand.Rand
 	slots bool // most are about slots, and those few: a slot then moves again and again
 	trust bool // most are about security
+	times bool // most are about time series
 }
 
 func newRandomCommands(seed uint64) randomCommands {
-	return randomCommands{rand.New(rand.NewPCG(seed, 12)), seed%2 == 1, seed%4 == 2}
+	return randomCommands{rand.New(rand.NewPCG(seed, 12)), seed%2 == 1, seed%4 == 2, seed%8 == 4}
 }
 
 func (r randomCommands) one(of int) bool { return r.IntN(of) == 0 }
@@ -206,6 +210,9 @@ func (r randomCommands) kind() TableCommandKind {
 	}
 	if r.trust && !r.one(5) {
 		return TableTLSMode + TableCommandKind(r.IntN(int(TableTrailHead-TableTLSMode)+1))
+	}
+	if r.times && !r.one(8) {
+		return drawn(r, TableWindow, TableWindow, TableDatabase+TableCommandKind(r.IntN(int(TableWindowDrop-TableDatabase)+1)))
 	}
 	return TableCommandKind(2 + r.IntN(len(tableRows)-2))
 }
@@ -412,6 +419,8 @@ func (r randomCommands) command(t *Table) []byte {
 			a.ID = t.Incidents[r.IntN(n)].ID
 		}
 		b, _ = AppendAcknowledge(nil, a)
+	case TableDatabase, TablePolicy, TableWindow, TableWindowTruncate, TableWindowHide, TableWindowDrop:
+		b = r.catalog(t, k)
 	default:
 		b = r.security(t, k)
 	}

@@ -16,7 +16,7 @@ import (
 // little-endian:
 //
 //	 0  8    "mustmeta"
-//	 8  u16  format: 8; 7 while the table's level is 7, 6 while it is 5 or 6, 5 while it is 4, 4 while it is 3,
+//	 8  u16  format: 9; 8 while the table's level is 8 or 9, 7 while it is 7, 6 while it is 5 or 6, 5 while it is 4, 4 while it is 3,
 //	         and 3 while it is lower, because members of that level must be able to read it
 //	10  u16  zero
 //	12  u32  length of what follows, in bytes
@@ -29,7 +29,8 @@ import (
 //	          [move, …],
 //	          [removed group, …],
 //	          [incident, …], number of incidents that there ever were,
-//	          security]
+//	          security,
+//	          catalog]
 //	node:    [id, name, addr, role, [announced label, …], version, start, level,
 //	          draining, [given label, …],
 //	          weight]
@@ -61,13 +62,18 @@ import (
 //	grant:   [verbs, kind of object, prefix]
 //	limit:   [prefix, keys, bytes, writes per second]
 //	trail:   [node, lines, hash, when]
+//	catalog: [[database, …], [policy, …], [window, …], [dropped, …]]
+//	database: [id, name, default policy]
+//	policy:  [id, database, name, duration, window duration, shards]
+//	window:  [id, policy, start, end, truncated, hidden, [group of a shard, …]]
+//	dropped: [kind, id, at]
 //
 // Ids of roots and keys, certificates, serials, salts and hashes are binary; times are in Unix
-// seconds.
+// seconds, but for durations and the span of a window, which are in nanoseconds.
 //
 // Each line of an array came with a format of its own: the last of the table's with format
-// 8, the one before it with format 7, the one before that with format 6, the one before that,
-// and the last of the node's and the one before the last of the job's, with format 5. Older
+// 9, the one before it with format 8, the one before that with format 7, the one before that with format 6,
+// the one before that, and the last of the node's and the one before the last of the job's, with format 5. Older
 // formats end before it. A job ends with its errand if its kind is delete or backup, of which there is none below
 // level 9; all others end before that. A node of formats 4 and 3 weighs [WeightDefault]. Format 3 has no setting and no job, ends each array with its first
 // line, and a node's labels there are those that it announces; what a group allots next
@@ -84,8 +90,8 @@ const (
 	// labels, and all groups, can take.
 	tableBytesMax = 128 << 20
 	// tableElementsMax bounds the msgpack elements: 400 for each node, 20 and the
-	// founders for each group, four for each of [TableReplicasMax] replicas; and 200,000 of
-	// security.
+	// founders for each group, four for each of [TableReplicasMax] replicas; 200,000 of
+	// security, and 270,000 of the catalog.
 	tableElementsMax = 1 << 21
 )
 
@@ -99,6 +105,7 @@ const (
 
 	tableFormatIncidents = 7 // of incidents, from AuditLevel on
 	tableFormatSecurity  = 8 // of security, from SecurityLevel on
+	tableFormatCatalog   = 9 // of databases, from PointsLevel on
 
 	tableJobsLevel = 3
 )
@@ -107,7 +114,9 @@ const (
 // that equal tables have equal bytes.
 func (t *Table) format() uint16 {
 	switch {
-	case t.Level >= SecurityLevel || bug("newest format below its level"):
+	case t.Level >= PointsLevel || bug("newest format below its level"):
+		return tableFormatCatalog
+	case t.Level >= SecurityLevel:
 		return tableFormatSecurity
 	case t.Level >= AuditLevel:
 		return tableFormatIncidents
@@ -122,7 +131,7 @@ func (t *Table) format() uint16 {
 }
 
 // perFormat is how many fields an array has in each format, from the first on.
-type perFormat [tableFormatSecurity - tableFormatFirst + 1]int
+type perFormat [tableFormatCatalog - tableFormatFirst + 1]int
 
 func (n perFormat) of(format uint16) int { return n[format-tableFormatFirst] }
 
@@ -206,6 +215,9 @@ func (t *Table) appendSnapshot(b []byte) []byte {
 	if format >= tableFormatSecurity {
 		b = t.Security.append(b)
 	}
+	if format >= tableFormatCatalog {
+		b = t.Catalog.append(b)
+	}
 	binary.LittleEndian.PutUint32(b[from-4:], uint32(len(b)-from))
 	return b
 }
@@ -261,9 +273,9 @@ func (m *Move) append(b []byte) []byte {
 }
 
 var (
-	tableFields = perFormat{10, 13, 14, 15, 17, 18}
-	groupFields = perFormat{6, 10, 10, 10, 10, 10}
-	jobFields   = perFormat{0, 11, 16, 16, 16, 16} // the first has none
+	tableFields = perFormat{10, 13, 14, 15, 17, 18, 19}
+	groupFields = perFormat{6, 10, 10, 10, 10, 10, 10}
+	jobFields   = perFormat{0, 11, 16, 16, 16, 16, 16} // the first has none
 )
 
 const moveFields = 9
@@ -421,6 +433,10 @@ func (r *tableReader) table(format uint16) *Table {
 		return t
 	}
 	t.Security = readSecurity(r)
+	if format < tableFormatCatalog {
+		return t
+	}
+	t.Catalog = readCatalog(r)
 	return t
 }
 
@@ -518,6 +534,9 @@ func (t *Table) check() error {
 		return err
 	}
 	if err := t.Security.check(t); err != nil {
+		return err
+	}
+	if err := t.Catalog.check(t); err != nil {
 		return err
 	}
 	for _, r := range t.Ranges() {

@@ -99,6 +99,10 @@ func (t *Table) shares(o *Table, p Part) bool {
 		return sameList(t.Incidents, o.Incidents) && t.IncidentCount == o.IncidentCount
 	case PartTrust, PartRules, PartLimits, PartTrails:
 		return t.Security.shares(&o.Security, p)
+	case PartDatabases:
+		return sameList(t.Catalog.Databases, o.Catalog.Databases) && sameList(t.Catalog.Policies, o.Catalog.Policies) && sameList(t.Catalog.Dropped, o.Catalog.Dropped)
+	case PartWindows:
+		return sameList(t.Catalog.Windows, o.Catalog.Windows)
 	}
 	return t == o
 }

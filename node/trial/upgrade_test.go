@@ -10,7 +10,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/wire"
+	"muster/shardmap"
 )
 
 // upgradeFrom is the commit whose binary is upgraded from: the last one that changed
@@ -31,7 +31,7 @@ const upgradeFrom = "14f21b2ed4183f278b504ebcacc215ba6710d14f"
 
 // levelFrom is the last published commit of a level below this build's: a cluster of it
 // rises to this level with the last node that is upgraded.
-const levelFrom = "0de733346ab4c0b0805934b2a1cc830826713330"
+const levelFrom = "67bba16116203c4bf6b2cfe38e9d9ed19ee2fa9f"
 
 // clearFrom is the last published commit that knows no TLS.
 const clearFrom = "1003f5a4fa66177edd26f55f733040abe353564b"
@@ -338,25 +338,25 @@ func (l *upgradeLoad) refusesNewer(newer int) {
 	cl := c.Client()
 	ctx, cancel := context.WithTimeout(context.Background(), upgradeWait)
 	defer cancel()
-	shown, err := l.listNewer(ctx, cl)
+	err := l.orderNewer(ctx, cl)
 	var e *wire.Error
-	if !errors.As(err, &e) || e.Code != wire.CodeLevel || len(shown) > 0 {
-		c.T.Errorf("a descending listing with %d nodes replaced: %d keys, %v; want it refused for the level", newer, len(shown), err)
+	if !errors.As(err, &e) || e.Code != wire.CodeLevel {
+		c.T.Errorf("a database with %d nodes replaced: %v; want it refused for the level", newer, err)
 	}
 	l.agree(cl, fmt.Sprintf("all groups are compared with %d nodes replaced", newer))
 }
 
-// listNewer lists the shared keys in descending order: such listings came with this build's level.
-func (l *upgradeLoad) listNewer(ctx context.Context, cl *client.Client) (shown []string, err error) {
-	o := client.ListOptions{To: []byte("upgrade/own/"), Descending: true, KeysOnly: true}
-	for item, err := range cl.List(ctx, []byte("upgrade/"), o) {
-		if err != nil {
-			return shown, err
-		}
-		shown = append(shown, string(item.Key))
+// orderNewer creates a database: such came with this build's level.
+func (l *upgradeLoad) orderNewer(ctx context.Context, cl *client.Client) error {
+	command, err := shardmap.AppendChangeDatabase(nil, &shardmap.ChangeDatabase{Action: shardmap.DatabaseCreate, Name: newerDatabase})
+	if err != nil {
+		return err
 	}
-	return shown, nil
+	_, err = cl.Order(ctx, command, 0)
+	return err
 }
+
+const newerDatabase = "upgrade"
 
 // takesNewer does what came with this build's level, once all nodes understand it; and replicas
 // are equal whatever builds have applied what they hold.
@@ -366,14 +366,19 @@ func (l *upgradeLoad) takesNewer() {
 	ctx, cancel := context.WithTimeout(context.Background(), clustertest.ReadyMax)
 	defer cancel()
 	cl := c.Client()
-	shown, err := l.listNewer(ctx, cl)
-	var want []string
-	for i := range l.keys {
-		want = append(want, fmt.Sprintf("upgrade/%d", l.keys-1-i))
+	if err := l.orderNewer(ctx, cl); err != nil {
+		c.T.Errorf("a database at the new level: %v", err)
 	}
-	if err != nil || !slices.Equal(shown, want) {
-		c.T.Errorf("a descending listing at the new level: %q, %v; want %q", shown, err, want)
-	}
+	c.Until("the database is in the table", func(ctx context.Context) error {
+		t, _, err := cl.Table(ctx, "")
+		if err != nil {
+			return err
+		}
+		if _, ok := t.Catalog.DatabaseNamed(newerDatabase); !ok {
+			return fmt.Errorf("there is no database %s yet", newerDatabase)
+		}
+		return nil
+	})
 	l.agree(cl, "all groups are compared at the new level")
 }
 

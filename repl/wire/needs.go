@@ -55,8 +55,8 @@ var needs = [...]need{
 	TypeDoctor:   {"`read` on the cluster", looking},
 	TypeCheck:    {"`read` on the cluster; `admin` to have something done about what it finds", eachOfCheck},
 
-	TypeTable:    {"nothing; what the table has of passwords and keys is left out, and without `read` or `admin` on the cluster also users, roles, tokens and limits", nothing},
-	TypeOrder:    {"`admin` on the cluster; `read` to see the plan; for a job that deletes the keys with a prefix, `write` on that prefix in their place", eachOfOrder},
+	TypeTable:    {"nothing; what the table has of passwords and keys is left out, and without `read` or `admin` on the cluster also users, roles, tokens and limits, and each database that one has no right to", nothing},
+	TypeOrder:    {"`admin` on the cluster; `read` to see the plan; for a job that deletes the keys with a prefix, `write` on that prefix in their place; for an order about one database, `admin` on it, and `read` to see the plan", eachOfOrder},
 	TypeAddNodes: {"`admin` on the cluster", changing},
 
 	TypeRenew:     {"nothing for one's own certificate, unless that is of a login, which is not renewed; `admin` on the cluster for another user's", eachOfRenew},
@@ -293,11 +293,23 @@ func eachOfOrder(body []byte, yield func(access.Need) bool) error {
 		yield(access.Need{Verbs: access.Write, Kind: access.Keys, Extent: access.Under, Name: prefix})
 		return nil
 	}
+	if name, ok := shardmap.OrderDatabase(o.Command); ok && !bug(bugDatabaseUnasked) {
+		verb := access.Admin
+		if o.Plan {
+			verb = access.Read
+		}
+		yield(access.Need{Verbs: verb, Kind: access.Databases, Name: []byte(name)})
+		return nil
+	}
 	if o.Plan {
 		return looking(nil, yield)
 	}
 	return changing(nil, yield)
 }
+
+// bugDatabaseUnasked is planted to show that its test finds it: an order about a database needs what other
+// orders need, and nothing on the database.
+const bugDatabaseUnasked = "order without a right to its database"
 
 // bugDeleteUnasked is planted to show that its test finds it: a job that deletes keys needs what other
 // jobs need, and nothing on the keys.

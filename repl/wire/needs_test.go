@@ -84,6 +84,12 @@ var requestNeeds = []struct {
 	{wire.TypeOrder, &wire.Order{Command: jobOrder(shardmap.JobDelete, ""), Plan: true}, "write on key:…"},
 	{wire.TypeOrder, &wire.Order{Command: jobOrder(shardmap.JobDelete, "app/")[:12]}, "admin on cluster"},
 	{wire.TypeOrder, &wire.Order{Command: jobOrder(shardmap.JobBackup, "")}, "admin on cluster"},
+	{wire.TypeOrder, &wire.Order{Command: databaseOrder("metrics")}, "admin on db:metrics"},
+	{wire.TypeOrder, &wire.Order{Command: databaseOrder("metrics"), Plan: true}, "read on db:metrics"},
+	{wire.TypeOrder, &wire.Order{Command: databaseOrder("metrics")[:9]}, "admin on cluster"},
+	{wire.TypeOrder, &wire.Order{Command: policyOrder("metrics")}, "admin on db:metrics"},
+	{wire.TypeOrder, &wire.Order{Command: truncateOrder("metrics")}, "admin on db:metrics"},
+	{wire.TypeOrder, &wire.Order{Command: truncateOrder("")}, "admin on cluster"},
 	{wire.TypeAddNodes, &wire.AddNodes{}, "admin on cluster"},
 	{wire.TypeRenew, &wire.Renew{Request: []byte{1}}, ""},
 	{wire.TypeRenew, &wire.Renew{User: "ann", Request: []byte{1}}, "admin on cluster"},
@@ -98,6 +104,30 @@ var requestNeeds = []struct {
 // jobOrder is the bytes of an order for an errand.
 func jobOrder(k shardmap.JobKind, prefix string) []byte {
 	b, err := shardmap.AppendNewJob(nil, &shardmap.NewJob{Kind: k, Asks: shardmap.ErrandAsks{Prefix: prefix}})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func databaseOrder(name string) []byte {
+	b, err := shardmap.AppendChangeDatabase(nil, &shardmap.ChangeDatabase{Action: shardmap.DatabaseDrop, Name: name})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func policyOrder(database string) []byte {
+	b, err := shardmap.AppendChangePolicy(nil, &shardmap.ChangePolicy{Action: shardmap.PolicyDrop, Database: database, Policy: shardmap.PolicySpec{Name: "p"}})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func truncateOrder(database string) []byte {
+	b, err := shardmap.AppendTruncateWindows(nil, &shardmap.TruncateWindows{Database: database, Time: 1})
 	if err != nil {
 		panic(err)
 	}

@@ -44,6 +44,15 @@ func TestPlantedDeleteUnasked(t *testing.T) {
 	}
 }
 
+// So must it find an order about a database of somebody who has no right to it.
+func TestPlantedDatabaseUnasked(t *testing.T) {
+	defer wire.SetBug("")
+	wire.SetBug("order without a right to its database")
+	if got := needsOf(wire.TypeOrder, &wire.Order{Command: databaseOrder("metrics")}); got == "admin on db:metrics" {
+		t.Errorf("not found: it needs %s", got)
+	}
+}
+
 // The test of needs must find a request that is allowed because nobody said what it needs.
 func TestPlantedEmptyRow(t *testing.T) {
 	defer wire.SetBug("")
