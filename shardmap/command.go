@@ -63,6 +63,13 @@ const (
 	CommandDelPrefix CommandKind = 18 // removes keys of one slot that begin with a prefix (delprefix.go)
 
 	CommandVersions CommandKind = 19 // says which keys of the group keep their versions (versionrules.go)
+
+	// Of points, which live in shards and not in slots (pointscommand.go).
+
+	CommandPoints       CommandKind = 20 // brings points to a shard
+	CommandPointsSeal   CommandKind = 21 // freezes the head of a shard, of which a block file is made
+	CommandPointsSealed CommandKind = 22 // says the name of that file
+	CommandDropShards   CommandKind = 23 // forgets the shards of windows
 )
 
 // answersMuch reports whether results of the kind have details that are taken only while

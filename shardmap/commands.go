@@ -117,7 +117,12 @@ var commandRows = [...]CommandRow{
 	// A report is small, and without it clients would be sent to what is down.
 	CommandReport:    {Name: "report", Level: ServicesLevel, Shape: ShapeBody, Frees: true, Internal: true, act: (*slotState).report, readBody: (*body).readReport, describe: describeReport},
 	CommandDelPrefix: {Name: "del prefix", Level: RangesLevel, Shape: ShapeBody, Frees: true, act: deletePrefix, readBody: (*body).readDelPrefix, validate: (*Command).validateDelPrefix, describe: describeDelPrefix},
-	CommandVersions:  {Name: "versions", Level: RangesLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: setVersions, describe: describeVersions},
+	CommandPoints:    {Name: "points", Level: PointsLevel, Shape: ShapeBody, whole: bringPoints, validate: (*Command).validatePoints, describe: describePoints},
+	// A seal and its file give back memory and log; a window that retention drops, room on the disk.
+	CommandPointsSeal:   {Name: "seal points", Level: PointsLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: sealPoints, describe: describePointsSeal},
+	CommandPointsSealed: {Name: "sealed points", Level: PointsLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: namePoints, describe: describePointsSealed},
+	CommandDropShards:   {Name: "drop shards", Level: PointsLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: dropShards, describe: describeDropShards},
+	CommandVersions:     {Name: "versions", Level: RangesLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: setVersions, describe: describeVersions},
 }
 
 // tableRows are the commands of the meta group, by kind.

@@ -56,6 +56,8 @@ func TestAboveTheLevel(t *testing.T) {
 			c = ServiceSetCommand("db", tcpService("db").Append(nil))
 		case CommandDelPrefix:
 			c = DelPrefixCommand(7, []byte("k"), 1)
+		case CommandPoints:
+			c = pointsCommand(t, 30, "cpu v=1 30005")
 		}
 		for level := uint32(1); level <= Level; level++ {
 			err := c.Validate(Limits{ValueMax: 10, Level: level})

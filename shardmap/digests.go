@@ -42,7 +42,7 @@ func (m *Map) Digests(out []DigestRow) []DigestRow {
 			out = append(out, DigestRow{Part(s), w.hash()})
 		}
 	}
-	return append(out,
+	out = append(out,
 		DigestRow{PartMarks, m.marks.sum()},
 		DigestRow{PartDecisions, m.decisions.sum()},
 		DigestRow{PartFounding, sumOf(10, m.founded)},
@@ -50,12 +50,16 @@ func (m *Map) Digests(out []DigestRow) []DigestRow {
 		DigestRow{PartSessions, sumOf(12, uint64(m.quota.sessions), uint64(m.quota.outcomes), uint64(m.quota.details))},
 		DigestRow{PartHistory, m.history.digest()},
 	)
+	if m.groupShards.any() {
+		out = append(out, DigestRow{PartShards, m.groupShards.sum()})
+	}
+	return out
 }
 
 // words are numbers that are summed up together. The first says what they are: 1 are records, 2
 // sessions, 3 outcomes, 4 slots, 5 formers, 6 how far a slot's time is ahead, 7 what a group has of
 // a slot, 8 a run of marks, 9 a decision, 10 a founding, 11 a group time, 12 counts of sessions, 13
-// a history, 14 a seal, 15 an import.
+// a history, 14 a seal, 15 an import, 16 an entry of a shard, 17 shards.
 type words struct {
 	b [wordsMax * 8]byte
 	n int

@@ -223,7 +223,7 @@ func TestTableWalkFindsEachField(t *testing.T) {
 
 // A part's name is what people are told.
 func TestPartNames(t *testing.T) {
-	for p, want := range map[Part]string{0: "slot 0", 4095: "slot 4095", PartMarks: "marks", PartHistory: "history", 4102: "part 4102", PartNodes: "nodes", PartCluster: "cluster", PartIncidents: "incidents", PartTrust: "trust", PartTrails: "trails", PartWindows: "windows", 8206: "part 8206"} {
+	for p, want := range map[Part]string{0: "slot 0", 4095: "slot 4095", PartMarks: "marks", PartHistory: "history", PartShards: "shards", 4103: "part 4103", PartNodes: "nodes", PartCluster: "cluster", PartIncidents: "incidents", PartTrust: "trust", PartTrails: "trails", PartWindows: "windows", 8206: "part 8206"} {
 		if p.String() != want {
 			t.Errorf("part %d is called %q, want %q", uint32(p), p, want)
 		}

@@ -15,7 +15,7 @@ type formats struct {
 }
 
 var (
-	mapFormats   = formats{what: "state", oldest: 2, newest: 5}
+	mapFormats   = formats{what: "state", oldest: 2, newest: 6}
 	slotFormats  = formats{what: "snapshot of a slot", oldest: 2, newest: 4}
 	tableFormats = formats{what: "table", oldest: 3, newest: 9}
 )

@@ -29,11 +29,12 @@ type Map struct {
 	founding
 	// What it holds of slots that it may take over, what it has decided about moves, and
 	// what became of the last command that moved slots (slotmove.go).
-	imports  imports
-	decided  // embedded: what is asked about its decisions
-	results  []StepResult
-	services // embedded: what is asked about them
-	noted    // embedded: what entries have found to be wrong
+	imports     imports
+	decided     // embedded: what is asked about its decisions
+	results     []StepResult
+	services    // embedded: what is asked about them
+	groupShards // embedded: what is asked about them
+	noted       // embedded: what entries have found to be wrong
 
 	tallies Tallies // what else it knows of its slots, and no state
 
@@ -80,6 +81,7 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 	if row := &commandRows[c.Kind]; row.Shape == ShapeBody {
 		var status Status
 		if row.whole != nil {
+			m.turn.detail = m.turn.detail[:0]
 			status, err = row.whole(m, entryAt{id, now}, c)
 		} else {
 			err = row.readBody(&m.body, c)
@@ -89,7 +91,7 @@ func (m *Map) Apply(id raft.LogID, t raft.GroupTime, c *Command) (Result, error)
 		}
 		if row.whole != nil {
 			m.advance(id, now)
-			return Result{Status: status, Group: m.group, ID: id}, nil
+			return Result{Status: status, Group: m.group, ID: id, Detail: m.turn.detail}, nil
 		}
 	}
 	home := c.Home()

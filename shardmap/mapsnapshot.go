@@ -17,10 +17,10 @@ import (
 //
 //	 0  8    "mustkeys"
 //	 8  u16  format: 2; 3 with seals, imports or decisions about moves; 4 with a history; 5 with
-//	         rules for versions, too
+//	         rules for versions, too; 6 with shards of points
 //	10  u16  number of slots that the group owns and has not sealed
 //	12  u16  number of runs of slots with a mark (own.go)
-//	14  u16  with format 5 the length of the rules, else zero
+//	14  u16  with format 5, and with 6 if there are any, the length of the rules, else zero
 //	16  u64  the number of the group's founding; 0: it was not founded
 //	24  u64  the xxhash64 of bytes 8 to 23, and of all that stands before the snapshots
 //	32       from format 3 on what there is of moves (movesnapshot.go), with 3 at least one
@@ -34,10 +34,11 @@ import (
 //	           4  u64  the mark of all of them, which is not 0
 //	         the numbers of the slots, u16 each, ascending, all of them with a mark
 //	         from format 3 on the seals, the imports, the decisions
-//	         with format 5 the rules, as the command versions has them (versionrules.go)
+//	         the rules, as the command versions has them (versionrules.go)
 //	         the snapshot of each slot (snapshot.go), in that order; then those of sealed
 //	         slots, then those of imports
 //	         from format 4 on the history (historysnapshot.go)
+//	         with format 6 the shards (shardsnapshot.go)
 //
 // The holder of the stream knows where the state stands (log id, group time), and
 // has checksums. Each slot's digest covers its contents.
@@ -51,6 +52,7 @@ const (
 	mapFormatMoves   = 3
 	mapFormatHistory = 4
 	mapFormatRules   = 5
+	mapFormatShards  = 6
 )
 
 // MapCopy is a map as it was at one entry. One goroutine at a time may use it.
@@ -62,6 +64,7 @@ type MapCopy struct {
 	moves   movesCopy
 	rules   VersionRules
 	history historyCopy
+	shards  shardsCopy
 	written bool
 	wrong   string   // as in SlotCopy, beside the slots
 	left    *LeftOut // nil: what memory no longer holds as it was written is an error
@@ -80,6 +83,7 @@ func (m *Map) CopyAll() *MapCopy {
 	c.served = len(c.slots)
 	c.copyMoves(m)
 	c.history = m.history.copy()
+	c.shards = m.groupShards.copy()
 	return c
 }
 
@@ -93,7 +97,7 @@ func (c *MapCopy) Release() {
 		s.Release()
 	}
 	c.history.release()
-	c.slots, c.written = nil, true
+	c.slots, c.shards, c.written = nil, shardsCopy{}, true
 }
 
 // WriteTo writes the state to w, once. Each slot is released as soon as it is
@@ -127,6 +131,11 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 	if err != nil {
 		return s.total, fmt.Errorf("write the history: %w", err)
 	}
+	if c.shards.any() {
+		if err := c.shards.write(&s); err != nil {
+			return s.total, fmt.Errorf("write the shards: %w", err)
+		}
+	}
 	if err := s.flush(); err != nil {
 		return s.total, fmt.Errorf("write slots: %w", err)
 	}
@@ -137,9 +146,14 @@ func (c *MapCopy) WriteTo(w io.Writer) (int64, error) {
 func (c *MapCopy) head() []byte {
 	format := uint16(mapFormatBare)
 	var rules []byte
+	if len(c.rules) > 0 {
+		rules = c.rules.append(nil)
+	}
 	switch {
-	case len(c.rules) > 0: // a group that has some was raised
-		format, rules = mapFormatRules, c.rules.append(nil)
+	case c.shards.any(): // a group that has some was raised, and so was one that has rules
+		format = mapFormatShards
+	case len(rules) > 0:
+		format = mapFormatRules
 	case c.history.raised != 0:
 		format = mapFormatHistory
 	case c.moves.any():
@@ -196,6 +210,7 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	m.hold(loaded.founded, loaded.marks)
 	m.decide(loaded.decisions)
 	m.quota, m.imports, m.results, m.noted = loaded.quota, loaded.imports, nil, noted{}
+	m.groupShards = loaded.shards
 	m.keeping = keeping{some: versionsIn(m)}
 	m.keeping.follow(loaded.rules)
 	m.due = raft.GroupTime(endless)
@@ -217,6 +232,7 @@ type loadedMap struct {
 	quota     sessionQuota
 	rules     VersionRules
 	history   *loadedHistory // nil: the map keeps none
+	shards    groupShards
 }
 
 // whole reads all of a state into m, which is empty, for a map with the history h.
@@ -235,7 +251,7 @@ func (d *snapshotReader) whole(m *loadedMap, h *History) error {
 	n, runs := int(binary.LittleEndian.Uint16(head[10:])), int(binary.LittleEndian.Uint16(head[12:]))
 	rules := int(binary.LittleEndian.Uint16(head[14:]))
 	switch {
-	case (rules != 0) != (format >= mapFormatRules):
+	case (rules != 0) != (format == mapFormatRules) && format < mapFormatShards:
 		return fmt.Errorf("state of format %d with %d bytes of rules: %w", format, rules, ErrLevel)
 	case n > Slots || runs > Slots:
 		return fmt.Errorf("%d slots, %d runs of slots with a mark; there are %d slots", n, runs, Slots)
@@ -290,6 +306,11 @@ func (d *snapshotReader) whole(m *loadedMap, h *History) error {
 	}
 	if format >= mapFormatHistory {
 		if m.history, err = d.history(h); err != nil {
+			return err
+		}
+	}
+	if format >= mapFormatShards {
+		if m.shards, err = d.shards(); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"pgregory.net/rapid"
+
 	"muster/raft"
 	"muster/repl/memtest"
 )
@@ -29,7 +31,7 @@ func testMap(t testing.TB) (*Map, []byte) {
 	return m, mapBytes(t, m)
 }
 
-func mapBytes(t testing.TB, m *Map) []byte {
+func mapBytes(t rapid.TB, m *Map) []byte {
 	t.Helper()
 	return copyBytes(t, m.CopyAll())
 }
@@ -43,7 +45,7 @@ func uncheckedBytes(t testing.TB, m *Map) []byte {
 }
 
 // copyBytes returns what a copy writes, and releases it.
-func copyBytes(t testing.TB, c *MapCopy) []byte {
+func copyBytes(t rapid.TB, c *MapCopy) []byte {
 	t.Helper()
 	defer c.Release()
 	var b bytes.Buffer

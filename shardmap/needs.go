@@ -42,7 +42,7 @@ func EachNeed(b []byte, yield func(access.Need) bool) error {
 	case CommandDel:
 	case CommandCheck:
 		verbs = access.Read
-	case CommandTxn, CommandLease, CommandService, CommandDelPrefix:
+	case CommandTxn, CommandLease, CommandService, CommandDelPrefix, CommandPoints:
 		if n != 1 {
 			return fmt.Errorf("%w: %s with %d items, want 1", ErrCommand, kind, n)
 		}
@@ -81,6 +81,16 @@ func eachNeedOfBody(kind CommandKind, body []byte, yield func(access.Need) bool)
 		name := r.Bytes()
 		if err = r.Err(); err == nil {
 			yield(access.Need{Verbs: access.Write, Kind: access.Services, Name: name})
+		}
+	case CommandPoints:
+		r.ArrayLen(pointsFields)
+		r.Skip() // shard
+		name := r.Bytes()
+		r.Uint()  // mode
+		r.Uint()  // taken
+		r.Bytes() // share
+		if err = r.Done(); err == nil {
+			yield(access.Need{Verbs: access.Write, Kind: access.Databases, Name: name})
 		}
 	case CommandDelPrefix:
 		r.ArrayLen(delPrefixFields)

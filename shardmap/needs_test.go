@@ -8,6 +8,7 @@ import (
 
 	"muster/shardmap/access"
 	"muster/shardmap/pack"
+	"muster/shardmap/points"
 )
 
 // needsOf is what a command needs, one line each.
@@ -41,6 +42,7 @@ var neededBy = []struct {
 	}), "read on key:c; read on key:d; read on key:e; write on key:s; write on key:x; read on key:g; read,write on key:i"},
 	{"lease grant", LeaseCommand(1, LeaseGrant, 0, 1000), "write on any key:"},
 	{"lease revoke", LeaseCommand(1, LeaseRevoke, MakeLeaseID(1, 1), 0), "write on any key:"},
+	{"points", (&PointsBody{Shard: ShardRef{ShardID{7, 1}, 2, 5, 6, points.Window{First: -1, Last: 1}}, Name: "metrics", Mode: PointsWrite, Share: []byte("share")}).Command(), "write on db:metrics"},
 	{"service set", ServiceSetCommand("web", []byte{1}), "write on service:web"},
 	{"service del", ServiceDelCommand("web"), "write on service:web"},
 	{"service maintain", ServiceMaintainCommand("web", "i", true), "write on service:web"},

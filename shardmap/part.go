@@ -21,6 +21,8 @@ const (
 	PartSessions  Part = 4100 // how many sessions, outcomes and details all slots have together
 	PartHistory   Part = 4101 // the level that entries have raised the group to, where its last event is, and the rules for versions; not its events
 
+	PartShards Part = 4102 // which shards of points there are, and what entries brought to them; there only if there were any, from level 10 on
+
 	PartNodes    Part = 8192 // the peer list
 	PartGroups   Part = 8193 // the data groups as they are meant to be
 	PartSlots    Part = 8194 // whose each slot is
@@ -56,6 +58,8 @@ func (p Part) String() string {
 		return "sessions"
 	case PartHistory:
 		return "history"
+	case PartShards:
+		return "shards"
 	case PartNodes:
 		return "nodes"
 	case PartGroups:

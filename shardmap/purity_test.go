@@ -28,6 +28,9 @@ func TestImportsArePure(t *testing.T) {
 		"muster/shardmap", "muster/raft/quorum", // of plan
 		"encoding/json", "net/netip", "net/url", "sort", "unicode", "unicode/utf16", "unicode/utf8", "muster/shardmap/registry", // of registry
 		"muster/shardmap/points", // where windows begin, and which times a point can have
+		"muster/shardmap/points/column",
+		"muster/shardmap/points/block", // names of files
+		"muster/shardmap/points/shard",
 		"muster/shardmap/access", // what the table holds of users and roles
 	}
 	units := []string{"Duration", "Millisecond", "Second", "Minute", "Hour", "UnixMilli", "RFC3339Nano"}

@@ -37,6 +37,9 @@ const (
 	StatusNoInstance      Status = 14 // the service has no such instance
 	StatusServiceTooLarge Status = 15 // with its secrets the service would be more than registry.ServiceMax
 	StatusServiceMasked   Status = 16 // a setting is registry.Mask, and the service had none to stand for
+
+	StatusNoShard   Status = 17 // of points: the shard's window was dropped, or the group has none of the shard to seal; nothing changed, and no outcome is kept
+	StatusNotRaised Status = 18 // the group was not raised to the command's level yet; nothing changed, and no outcome is kept
 )
 
 func (s Status) String() string {
@@ -44,7 +47,7 @@ func (s Status) String() string {
 		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned", StatusGroupTooManySessions: "too many sessions in the group", StatusMarked: "marked", StatusSealed: "sealed",
 		StatusNotNumber: "not a number", StatusOverflow: "overflow", StatusReadTooLarge: "read too large", StatusNoLease: "no lease",
 		StatusNoService: "no service", StatusNoInstance: "no instance", StatusServiceTooLarge: "service too large",
-		StatusServiceMasked: "service masked"}
+		StatusServiceMasked: "service masked", StatusNoShard: "no shard", StatusNotRaised: "not raised"}
 	if s == 0 || int(s) >= len(names) {
 		return fmt.Sprintf("status %d", uint8(s))
 	}
@@ -74,7 +77,7 @@ type Result struct {
 	Version uint64 // of all keys of the command, where it was applied
 	Deleted uint32 // how many keys a del found
 	Current uint64 // in a conflict, the key's version; 0 if it was not there
-	// Detail is what a transaction, a command about a lease or a delete of a prefix answers, or what was in the way of a command
+	// Detail is what a transaction, a command about a lease, a delete of a prefix or one that brings points answers, or what was in the way of a command
 	// (detail.go). It is good until the next Apply.
 	Detail []byte
 }

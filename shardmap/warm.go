@@ -24,7 +24,7 @@ func (m *Map) Warm(commands []Command) (sum uint64) {
 	n := min(len(commands), WarmMax)
 	for i := range commands[:n] {
 		c := &commands[i]
-		if len(c.Items) == 0 {
+		if len(c.Items) == 0 || commandRows[c.Kind].whole != nil { // whose item may be a megabyte, and no key
 			continue
 		}
 		st := m.slot(c.Home())

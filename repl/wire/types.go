@@ -193,6 +193,9 @@ const (
 
 	TypeBackups       Type = 0x96 // since level 9
 	TypeBackupsAnswer Type = 0x97
+
+	// Points, since level 10.
+	TypePointsAnswer Type = 0x98
 )
 
 // row is what is said of one type.
@@ -371,6 +374,9 @@ var rows = [...]row{
 
 	TypeBackups:       {"Backups", "client or the meta group's leader → node", 0, SenderClient | SenderMember, bodyOf[Backups]}, // which backups have you, and remove these
 	TypeBackupsAnswer: {"BackupsAnswer", "", TypeBackups, SenderNobody, bodyOf[BackupsAnswer]},
+
+	// Points, since level 10.
+	TypePointsAnswer: {"PointsAnswer", "", TypeWrite, SenderNobody, shownOf[PointsAnswer]}, // of points for a shard
 }
 
 // typeEnd is above every type.
