@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // ErrPower is wrapped by every error of a [Mem] that has lost power.
@@ -186,6 +188,9 @@ func (m *Mem) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name = path.Clean(name)
+	if m.dirs[name] {
+		return m.removeDir(name)
+	}
 	if m.names[name] == nil {
 		return notExist("remove", name)
 	}
@@ -193,6 +198,29 @@ func (m *Mem) Remove(name string) error {
 		return err
 	}
 	m.change(nameChange{dir: path.Dir(name), from: name})
+	return nil
+}
+
+// removeDir is called with mu held. No file system keeps a name in a directory that is
+// gone, so with the directory all that was removed from it is gone for good.
+func (m *Mem) removeDir(dir string) error {
+	within := func(name string) bool { return strings.HasPrefix(name, dir+"/") }
+	for name := range m.names {
+		if within(name) {
+			return &fs.PathError{Op: "remove", Path: dir, Err: syscall.ENOTEMPTY}
+		}
+	}
+	for name := range m.dirs {
+		if within(name) {
+			return &fs.PathError{Op: "remove", Path: dir, Err: syscall.ENOTEMPTY}
+		}
+	}
+	if err := m.step("remove %s", dir); err != nil {
+		return err
+	}
+	maps.DeleteFunc(m.kept, func(name string, _ *memData) bool { return within(name) })
+	m.pending = slices.DeleteFunc(m.pending, func(c nameChange) bool { return c.dir == dir })
+	delete(m.dirs, dir)
 	return nil
 }
 

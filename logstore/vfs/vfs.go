@@ -38,7 +38,8 @@ type FS interface {
 	// that name. Which of the two names a crash leaves is not promised
 	// before SyncDir.
 	Rename(from, to string) error
-	// Remove removes a file. Until SyncDir, a crash may bring it back.
+	// Remove removes a file, or a directory without anything in it; one with something
+	// is an error. Until SyncDir of the directory that it was in, a crash may bring it back.
 	Remove(name string) error
 	// List returns the names in a directory, without the directory's own, in
 	// order. An absent directory is an error.

@@ -68,6 +68,18 @@ func TestBothDisksAlike(t *testing.T) {
 			if size, err := f.Size(); size != 6 || err != nil {
 				t.Errorf("size: got %d, %v", size, err)
 			}
+			must(t, disk.MkdirAll(dir+"/c/d"))
+			if err := disk.Remove(dir + "/c"); err == nil {
+				t.Error("a directory with another one in it is removed")
+			}
+			if err := disk.Remove(dir); err == nil {
+				t.Error("a directory with a file in it is removed")
+			}
+			must(t, disk.Remove(dir+"/c/d"))
+			must(t, disk.Remove(dir+"/c"))
+			if _, err := disk.List(dir + "/c"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("list of a directory that was removed: got %v", err)
+			}
 			r, err := disk.OpenRead(dir + "/y")
 			must(t, err)
 			if n, err := r.ReadAt(b[:6], 0); n != 6 || string(b[:6]) != "\x00\x00\x00h\x00\x00" {
@@ -167,6 +179,29 @@ func TestCrash(t *testing.T) {
 				t.Errorf("%q came", got)
 			}
 		})
+	}
+}
+
+// No file outlives its directory: a file system orders the one before the other.
+func TestRemovedDirectoryKeepsNothing(t *testing.T) {
+	for _, mode := range CrashModes() {
+		m := NewMem()
+		must(t, m.MkdirAll("d/e"))
+		for _, name := range []string{"d/e/x", "d/y"} {
+			f, err := m.Create(name)
+			must(t, err)
+			must(t, f.Sync())
+			must(t, m.SyncDir(name[:len(name)-2]))
+		}
+		must(t, m.Remove("d/e/x"))
+		must(t, m.Remove("d/e"))
+		m.Crash(mode, 7)
+		if names, err := m.List("d"); err != nil || !slices.Equal(names, []string{"y"}) {
+			t.Errorf("%s: left are %v, %v", mode, names, err)
+		}
+		if _, err := m.Open("d/e/x"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the file is back without its directory: %v", mode, err)
+		}
 	}
 }
 
