@@ -22,7 +22,7 @@ import (
 // Replicas write equal columns only if nothing but the blocks decides.
 func TestPure(t *testing.T) {
 	puretest.Check(t, []string{
-		"bytes", "crypto/sha256", "encoding/binary", "encoding/hex", "errors", "fmt", "hash", "io", "math", "slices", "sort",
+		"bytes", "crypto/sha256", "encoding/binary", "encoding/hex", "errors", "fmt", "hash", "io", "math", "slices", "strings", "sort",
 		"github.com/cespare/xxhash/v2", "github.com/klauspost/compress/zstd", "muster/shardmap/points/column",
 	}, nil)
 }
@@ -215,6 +215,15 @@ func TestNameIsThatOfTheColumns(t *testing.T) {
 	// These bytes name files: what changes them needs another version of the columns.
 	if got, want := info.Sum.Name(), "6457beea14c4727df7258d30b7d4ba24892e683a6848d9d86d09cdeb92b88b1e.points"; got != want {
 		t.Errorf("the sample is named %s, want %s", got, want)
+	}
+	name := info.Sum.Name()
+	if sum, ok := ParseName(name); !ok || sum != info.Sum {
+		t.Errorf("the name %s is read as %v, %t", name, sum, ok)
+	}
+	for _, other := range []string{"", ".points", name[1:], name[:64], name + "s", strings.ToUpper(name[:64]) + ".points", "g" + name[1:], name[:62] + ".points", "00" + name} {
+		if _, ok := ParseName(other); ok {
+			t.Errorf("%q is read as a name", other)
+		}
 	}
 	for i := range sample() {
 		blocks := sample()

@@ -3,6 +3,7 @@ package block
 import (
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -39,11 +40,34 @@ const (
 	pageMax = pageSize + KeyMax + 128
 )
 
+// suffix is how the name of a block file ends.
+const suffix = ".points"
+
 // Sum is what a block file is named by: equal columns have equal sums.
 type Sum [32]byte
 
 // Name is the name of the file.
-func (s Sum) Name() string { return hex.EncodeToString(s[:]) + ".points" }
+func (s Sum) Name() string { return s.String() + suffix }
+
+// ParseName reads what [Sum.Name] returns. It reports whether name is that of a block file.
+func ParseName(name string) (Sum, bool) {
+	text, ok := strings.CutSuffix(name, suffix)
+	if !ok {
+		return Sum{}, false
+	}
+	return ParseSum(text)
+}
+
+// ParseSum reads what [Sum.String] returns, and nothing else.
+func ParseSum(text string) (s Sum, ok bool) {
+	if len(text) != 2*len(s) {
+		return Sum{}, false
+	}
+	if _, err := hex.Decode(s[:], []byte(text)); err != nil || s.String() != text {
+		return Sum{}, false
+	}
+	return s, true
+}
 
 func (s Sum) String() string { return hex.EncodeToString(s[:]) }
 
