@@ -48,6 +48,11 @@ type Aside struct {
 	File    string     // with its directory
 }
 
+// LeaveFree returns how many bytes of the disk belong to the log of s and its headroom,
+// beyond what they have: files that can wait, as those of points, leave so much free. Any
+// goroutine may ask; it asks no disk.
+func LeaveFree(s *Store) int64 { return s.gauge.owed.Load() + s.aside.leave }
+
 // aside keeps wrong states. Its calls wait for each other: nobody is in a hurry.
 type aside struct {
 	disk  vfs.FS

@@ -251,7 +251,7 @@ func (f *faults) lossOf(id Replica) (Damaged, bool) {
 // checkRecord reads a record that is needed, and fills in what is wrong with it.
 func checkRecord(seg *segment, n *finding) error {
 	b := make([]byte, n.at.size)
-	_, err := readAt(seg.file, b, int64(n.at.offset))
+	_, err := ReadAt(seg.file, b, int64(n.at.offset))
 	if err == nil || err == io.EOF {
 		_, _, err = readRecord(b, seg.at(int64(n.at.offset)))
 	}

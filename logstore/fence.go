@@ -448,7 +448,7 @@ func readFence(disk vfs.FS, name string, of Replica) (Fence, error) {
 		return Fence{}, err
 	}
 	b := make([]byte, min(size, fenceBytesMax+1))
-	if _, err := readAt(file, b, 0); err != nil && err != io.EOF {
+	if _, err := ReadAt(file, b, 0); err != nil && err != io.EOF {
 		return Fence{}, err
 	}
 	f, err := parseFence(b)

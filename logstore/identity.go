@@ -250,7 +250,7 @@ func ReadIdentity(disk vfs.FS, dir string) (Identity, bool, error) {
 		return Identity{}, false, fmt.Errorf("read the identity of the node: %w", err)
 	}
 	b := make([]byte, min(size, identityBytesMax+1))
-	if _, err := readAt(f, b, 0); err != nil && err != io.EOF {
+	if _, err := ReadAt(f, b, 0); err != nil && err != io.EOF {
 		return Identity{}, false, fmt.Errorf("read the identity of the node: %w", err)
 	}
 	id, err := parseIdentity(b, identityFormats)

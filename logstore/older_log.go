@@ -84,7 +84,7 @@ func (h *home) noteFiles(next *Identity) error {
 		if seg.number < h.index.active.number || seg.file == nil || len(files) == notedSegmentsMax {
 			continue
 		}
-		id, err := insist(func() (vfs.FileID, error) { return h.disk.FileID(seg.name) })
+		id, err := Insist(func() (vfs.FileID, error) { return h.disk.FileID(seg.name) })
 		if errors.Is(err, ErrRefused) {
 			continue
 		}
@@ -154,7 +154,7 @@ func olderLog(disk vfs.FS, dir string, id *Identity, w *seen, end Batch) (Doubt,
 	}
 	for i, f := range id.Segments {
 		name := path.Join(dir, LogDir, segmentName(f.Number))
-		found, err := insist(func() (vfs.FileID, error) { return disk.FileID(name) })
+		found, err := Insist(func() (vfs.FileID, error) { return disk.FileID(name) })
 		switch {
 		case errors.Is(err, ErrRefused):
 		case errors.Is(err, fs.ErrNotExist):

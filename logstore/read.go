@@ -150,7 +150,7 @@ func (l *located) why() string {
 // stands for.
 func (l *located) read(id Replica, seed raft.Seed) ([]raft.Entry, error) {
 	b := make([]byte, l.at.size)
-	n, err := readAt(l.segment.file, b, int64(l.at.offset))
+	n, err := ReadAt(l.segment.file, b, int64(l.at.offset))
 	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read entries %d to %d of %s at offset %d of %s: %w", l.first, l.last(), id, l.at.offset, l.segment.name, err)
 	}

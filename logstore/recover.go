@@ -239,7 +239,7 @@ func (s *segment) read(b []byte) ([]byte, []stretch, error) {
 		b = make([]byte, s.size)
 	}
 	b = b[:s.size]
-	n, err := readAt(s.file, b, 0)
+	n, err := ReadAt(s.file, b, 0)
 	var refused []stretch
 	if errors.Is(err, ErrRefused) {
 		n = len(b)
@@ -301,7 +301,7 @@ func (s *segment) readPieces(b []byte) (refused []stretch, err error) {
 }
 
 func (s *segment) readPiece(b []byte, at int64) error {
-	n, err := readAt(s.file, b, at)
+	n, err := ReadAt(s.file, b, at)
 	if err == io.EOF {
 		err = nil
 	}

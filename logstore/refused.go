@@ -67,8 +67,10 @@ func mayPass(err error) bool {
 	return true
 }
 
-// insist asks the disk something that it may refuse, by the rule above.
-func insist[T any](ask func() (T, error)) (T, error) {
+// Insist asks the disk something that it may refuse, by the rule above: at most readTries
+// times in a row. Its error then wraps [ErrRefused]. An error that is itself an answer, as
+// that a file is absent or the disk full, is returned at once.
+func Insist[T any](ask func() (T, error)) (T, error) {
 	for n := 1; ; n++ {
 		v, err := ask()
 		if err == nil || !mayPass(err) {
@@ -85,18 +87,18 @@ func refusedError(err error) error {
 }
 
 func openFile(disk vfs.FS, name string) (vfs.File, error) {
-	return insist(func() (vfs.File, error) { return disk.Open(name) })
+	return Insist(func() (vfs.File, error) { return disk.Open(name) })
 }
 
 func listNames(disk vfs.FS, dir string) ([]string, error) {
-	return insist(func() ([]string, error) { return disk.List(dir) })
+	return Insist(func() ([]string, error) { return disk.List(dir) })
 }
 
-func sizeOf(file vfs.File) (int64, error) { return insist(file.Size) }
+func sizeOf(file vfs.File) (int64, error) { return Insist(file.Size) }
 
-// readAt reads as [io.ReaderAt] does, by the same rule. Every read for a follower goes
+// ReadAt reads as [io.ReaderAt] does, by the same rule. Every read for a follower goes
 // through it, so it makes no closure.
-func readAt(file vfs.File, b []byte, at int64) (int, error) {
+func ReadAt(file vfs.Reader, b []byte, at int64) (int, error) {
 	for n := 1; ; n++ {
 		got, err := file.ReadAt(b, at)
 		if err == nil || !mayPass(err) {

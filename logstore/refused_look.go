@@ -91,7 +91,7 @@ func (f *faults) lookAtStretch(t stretch) {
 	}
 	// One page first: if the disk still refuses it, reading the whole segment would take
 	// long for nothing.
-	if _, err := readAt(seg.file, make([]byte, pageSize), t.from); err != nil && err != io.EOF {
+	if _, err := ReadAt(seg.file, make([]byte, pageSize), t.from); err != nil && err != io.EOF {
 		return
 	}
 	b, refused, err := seg.read(nil)

@@ -117,7 +117,7 @@ func (c *logScrub) read(seg *segment, at, n int64) ([]byte, error) {
 		c.buf = make([]byte, n)
 	}
 	b := c.buf[:n]
-	got, err := readAt(seg.file, b, at)
+	got, err := ReadAt(seg.file, b, at)
 	if err == io.EOF {
 		err = nil
 	}

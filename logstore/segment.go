@@ -205,7 +205,7 @@ func (s *segment) readHeaders() error {
 // readHeader takes over what a header says, or returns why it can't.
 func (s *segment) readHeader(at int64) (string, error) {
 	b := make([]byte, segmentHeader)
-	if _, err := readAt(s.file, b, at); err != nil && err != io.EOF {
+	if _, err := ReadAt(s.file, b, at); err != nil && err != io.EOF {
 		return "", fmt.Errorf("read the header of %s at offset %d: %w", s.name, at, err)
 	}
 	number, format := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint32(b[8:])

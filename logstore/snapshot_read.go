@@ -108,7 +108,7 @@ func (r *SnapshotReader) damage(offset int64, record string, err error) error {
 }
 
 func (r *SnapshotReader) readFull(b []byte, at int64, record string) error {
-	n, err := readAt(r.file, b, at)
+	n, err := ReadAt(r.file, b, at)
 	if n == len(b) {
 		return nil
 	}

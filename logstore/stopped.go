@@ -124,7 +124,7 @@ func readStopped(disk vfs.FS, dir string) (*stopped, error) {
 		return nil, nil
 	}
 	b := make([]byte, size)
-	if _, err := readAt(f, b, 0); err != nil && err != io.EOF {
+	if _, err := ReadAt(f, b, 0); err != nil && err != io.EOF {
 		return nil, err
 	}
 	if string(b[:8]) != stoppedMagic || stoppedFormats.check(binary.LittleEndian.Uint32(b[8:])) != nil || binary.LittleEndian.Uint32(b[12:]) != stoppedSum(b) {

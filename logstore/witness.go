@@ -79,7 +79,7 @@ type seen struct {
 // readWitness looks at the witness of a directory. Its errors are the disk's.
 func readWitness(disk vfs.FS, dir string, node raft.NodeID) (seen, error) {
 	name := path.Join(dir, witnessName)
-	id, err := insist(func() (vfs.FileID, error) { return disk.FileID(name) })
+	id, err := Insist(func() (vfs.FileID, error) { return disk.FileID(name) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return seen{}, nil
 	}
@@ -93,7 +93,7 @@ func readWitness(disk vfs.FS, dir string, node raft.NodeID) (seen, error) {
 	}
 	defer f.Close()
 	b := make([]byte, witnessBytesMax)
-	n, err := readAt(f, b, 0)
+	n, err := ReadAt(f, b, 0)
 	if err != nil && err != io.EOF {
 		return seen{}, fmt.Errorf("read the witness: %w", err)
 	}
@@ -281,7 +281,7 @@ func (h *home) makeWitness(mark uint64, text []byte) (Witness, error) {
 	if err != nil {
 		return Witness{}, err
 	}
-	id, err := insist(func() (vfs.FileID, error) { return disk.FileID(temp) })
+	id, err := Insist(func() (vfs.FileID, error) { return disk.FileID(temp) })
 	return Witness{mark, id.Inode, id.Birth}, err
 }
 
