@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ import (
 
 func logShowCommand(con *console) *cli.Command {
 	return localVerb(cli.Command{
-		Name: "show", Usage: "print the contents of a data directory", ArgsUsage: "[DIR]",
+		Name: "show", Usage: "print the contents of a data directory, or of a block file in one", ArgsUsage: "[DIR|FILE]",
 		Description: `DIR is a node's data directory; by default the one that serve would use. It
 may be in use: nothing is locked or changed, and the end of the log may look torn
 because it is being written. Damage is shown in its place, followed by what comes
@@ -24,14 +25,19 @@ after it; "log verify" says what it means. Entries that have since been truncate
 or removed are shown as long as they are there: a log says what happened, in order.
 
 Prints which node it is, its witness, how it last stopped, its fences and the wrong states
-that were kept aside, its snapshots, and a line for each record of the log.
+that were kept aside, its snapshots, its block files of points, and a line for each record of the log.
 With --group, --from, --to or --kind only such records, and damage.
+
+FILE is a block file of points, wherever it is. Prints what it has, and a line for each block: some
+points of one field of one series. All of it is read and checked; ends with status 1 if it is damaged.
 
 With -o json one object per line: {"kind":…,"segment":N,"offset":N,"batch":N,"bytes":N,
 "group":N,"incarnation":N,"replica":"…","commit":N,…}; the rest depends on the kind:
 "term" and "vote"; "term", "first" and "last"; "base", "end" and "members"; "record" and
 "reason" of damage; "lives", "stopped", "witness", "meta_replica", "recovery" and "doubt" of the identity;
-"fence":{"group":N,"incarnation":N,"replica":"…","at":"g1/2.17","found":…,"rebuilt":false,"what":…,"parts":[N]}; "note":{"node":"…","life":N,"mark":"…","batch":N}. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
+"fence":{"group":N,"incarnation":N,"replica":"…","at":"g1/2.17","found":…,"rebuilt":false,"what":…,"parts":[N]};
+"points":{"sum":"…","version":N,"blocks":N,"series":N,"values":N,"first_ns":N,"last_ns":N} of a block file,
+{"of":…,"field":…,"type":…,"values":N,"first_ns":N,"last_ns":N} of a block in it, {"sum":"…"} of one that was put aside; "note":{"node":"…","life":N,"mark":"…","batch":N}. --entries adds "entries":[{"log_id":"g1/2.17","kind":…,"time_ns":N,
 "bytes":N,"checksum":"…","command":…,"slot":N,"keys":[…],"key_count":N}].`,
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "group", DefaultText: "all", Usage: "only records of group `N`"},
@@ -78,12 +84,28 @@ type logRow struct {
 	Members []memberRow `json:"members,omitempty"`
 	Entries []entryRow  `json:"entries,omitempty"`
 
-	Note  *noteRow  `json:"note,omitempty"`
-	Fence *fenceRow `json:"fence,omitempty"`
+	Note   *noteRow   `json:"note,omitempty"`
+	Fence  *fenceRow  `json:"fence,omitempty"`
+	Points *pointsRow `json:"points,omitempty"`
 
 	Record string `json:"record,omitempty"`
 	Reason string `json:"reason,omitempty"`
 
+	identityPart
+	Stopped  uint64      `json:"stopped,omitempty"`
+	Mark     string      `json:"mark,omitempty"` // of the life that stopped
+	Rows     int         `json:"rows,omitempty"`
+	Witness  *witnessRow `json:"witness,omitempty"`
+	Reached  uint64      `json:"reached,omitempty"` // the batch up to which the witness says that the log was synced
+	Files    []fileRow   `json:"files,omitempty"`   // which the identity knows that the log is written to
+	Doubt    string      `json:"doubt,omitempty"`
+	Recovery string      `json:"recovery,omitempty"` // the id of the plan, and how far it is
+	// MetaReplica is the node's replica of group 0, if it was told one as it was taken in.
+	MetaReplica *metaRow `json:"meta_replica,omitempty"`
+}
+
+// identityPart is what the identity alone says.
+type identityPart struct {
 	Stage     string        `json:"stage,omitempty"`
 	Cluster   string        `json:"cluster,omitempty"`
 	ClusterID string        `json:"cluster_id,omitempty"`
@@ -91,16 +113,6 @@ type logRow struct {
 	Start     uint64        `json:"start,omitempty"`
 	Nodes     []identityRow `json:"nodes,omitempty"`
 	Lives     []lifeRow     `json:"lives,omitempty"`
-	Stopped   uint64        `json:"stopped,omitempty"`
-	Mark      string        `json:"mark,omitempty"` // of the life that stopped
-	Rows      int           `json:"rows,omitempty"`
-	Witness   *witnessRow   `json:"witness,omitempty"`
-	Reached   uint64        `json:"reached,omitempty"` // the batch up to which the witness says that the log was synced
-	Files     []fileRow     `json:"files,omitempty"`   // which the identity knows that the log is written to
-	Doubt     string        `json:"doubt,omitempty"`
-	Recovery  string        `json:"recovery,omitempty"` // the id of the plan, and how far it is
-	// MetaReplica is the node's replica of group 0, if it was told one as it was taken in.
-	MetaReplica *metaRow `json:"meta_replica,omitempty"`
 }
 
 // metaRow is the replica of group 0 that the identity names.
@@ -234,12 +246,15 @@ func logShow(con *console, c *cli.Context) error {
 	if c.NArg() == 1 {
 		dir = c.Args().First()
 	}
-	if err := checkDataDir(dir); err != nil {
-		return err
-	}
 	show := func(r *logRow) error { return showLine(con, r) }
 	if asJSON {
 		show = func(r *logRow) error { return con.printJSON(r) }
+	}
+	if info, err := os.Stat(dir); err == nil && info.Mode().IsRegular() {
+		return showBlockFile(c, dir, show)
+	}
+	if err := checkDataDir(dir); err != nil {
+		return err
 	}
 	rows, err := f.headRows(dir)
 	if err != nil {
@@ -304,6 +319,11 @@ func (f *logFilter) headRows(dir string) ([]logRow, error) {
 		return nil, err
 	}
 	rows = append(rows, noted...)
+	stored, err := f.pointsRows(dir)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, stored...)
 	if !f.wantsFile("snapshot") {
 		return rows, nil
 	}
@@ -329,8 +349,8 @@ func witnessRowOf(w logstore.Witness) *witnessRow {
 }
 
 func identityRowOf(dir string, id *logstore.Identity) logRow {
-	r := logRow{Kind: "identity", File: identityFile(dir), Stage: id.Stage.String(), Cluster: id.Cluster,
-		ClusterID: fmt.Sprintf("%016x", id.ClusterID), Node: id.Node.String(), Start: id.Life().Number}
+	r := logRow{Kind: "identity", File: identityFile(dir), identityPart: identityPart{Stage: id.Stage.String(), Cluster: id.Cluster,
+		ClusterID: fmt.Sprintf("%016x", id.ClusterID), Node: id.Node.String(), Start: id.Life().Number}}
 	for _, l := range id.Chain {
 		r.Lives = append(r.Lives, lifeRow{l.Number, fmt.Sprintf("%016x", l.Mark), uint64(l.Last)})
 	}
@@ -454,6 +474,10 @@ func showLine(con *console, r *logRow) error {
 		return con.line("fence: %s", r.Fence.text())
 	case r.Kind == kindAside:
 		return con.line("kept aside: a wrong state of group %d incarnation %d replica %s at %s, %d bytes in %s", *r.Group, r.Incarnation, r.Replica, r.Base, r.Bytes, r.File)
+	case r.Kind == kindDamagedFile:
+		return con.line("put aside: a damaged block file of group %d incarnation %d in %s", *r.Group, r.Incarnation, r.File)
+	case r.Points != nil:
+		return con.line("%s", r.pointsText())
 	case r.Kind == "snapshot":
 		return con.line("snapshot: group %d incarnation %d replica %s at %s, %d bytes in %s; %s",
 			*r.Group, r.Incarnation, r.Replica, r.Base, r.Bytes, r.File, membersText(r.Members))
@@ -499,5 +523,5 @@ func blankZero(n uint64) string {
 
 // shownKinds are the kinds of what log show prints.
 func shownKinds() []string {
-	return append(logstore.WalkedKinds(), kindIdentity, kindWitness, kindStopped, "snapshot", kindFence, kindAside)
+	return append(logstore.WalkedKinds(), kindIdentity, kindWitness, kindStopped, "snapshot", kindFence, kindAside, kindBlockFile, kindDamagedFile)
 }

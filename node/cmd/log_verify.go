@@ -35,7 +35,7 @@ status 1 until the state was rebuilt.
 
 With -o json: {"ok":false,"dir":…,"segments":N,"bytes":N,"batches":N,"records":N,"entries":N,
 "snapshots":N,
-"snapshot_bytes":N,"torn":false,"doubt":…,"replicas":[{"group":N,"incarnation":N,"replica":"…","base":"g1/2.17","last":"g1/2.99",
+"snapshot_bytes":N,"block_files":N,"block_file_bytes":N,"torn":false,"doubt":…,"replicas":[{"group":N,"incarnation":N,"replica":"…","base":"g1/2.17","last":"g1/2.99",
 "commit":N,"lost":[{"first":N,"last":N}]}],"damages":[{"file":…,"offset":N,"record":…,"reason":…,
 "lost":…,"remedy":…}],"fences":[{"group":N,"incarnation":N,"replica":"…","at":"g1/2.17","found":…,
 "rebuilt":false,"what":…,"parts":[N]}],"kept_aside":[…]}`,
@@ -56,12 +56,15 @@ type verifyRow struct {
 	Snapshots     int   `json:"snapshots"`
 	SnapshotBytes int64 `json:"snapshot_bytes"`
 
+	BlockFiles     int   `json:"block_files"` // of points
+	BlockFileBytes int64 `json:"block_file_bytes"`
+
 	Torn     bool            `json:"torn"`
 	Doubt    string          `json:"doubt,omitempty"` // why it may be of an earlier moment
 	Replicas []verifyReplica `json:"replicas"`
 	Damages  []verifyDamage  `json:"damages"`
 	Fences   []fenceRow      `json:"fences,omitempty"`     // of replicas whose state was found to be wrong
-	Aside    []string        `json:"kept_aside,omitempty"` // files with wrong states, oldest first
+	Aside    []string        `json:"kept_aside,omitempty"` // files with wrong states, oldest first, then damaged block files
 
 	intact []logstore.Snapshot
 }
@@ -150,6 +153,9 @@ func verifyDir(dir string) (*verifyRow, error) {
 		return nil, err
 	}
 	if err := v.replicas(dir); err != nil {
+		return nil, err
+	}
+	if err := v.blockFiles(dir); err != nil {
 		return nil, err
 	}
 	v.OK = v.Doubt == "" && !v.fenced()
@@ -401,8 +407,8 @@ func (v *verifyRow) damaged() bool {
 }
 
 func printVerify(con *console, v *verifyRow) error {
-	con.line("%s: %d segments of %d bytes, %d batches, %d records, %d entries; %d snapshots of %d bytes",
-		v.Dir, v.Segments, v.Bytes, v.Batches, v.Records, v.Entries, v.Snapshots, v.SnapshotBytes)
+	con.line("%s: %d segments of %d bytes, %d batches, %d records, %d entries; %d snapshots of %d bytes; %d block files of %d bytes",
+		v.Dir, v.Segments, v.Bytes, v.Batches, v.Records, v.Entries, v.Snapshots, v.SnapshotBytes, v.BlockFiles, v.BlockFileBytes)
 	con.line("")
 	table := newTable(con.out, "GROUP", "INCARNATION", "REPLICA", "BASE", "LAST", "COMMIT", "LOST")
 	for _, r := range v.Replicas {

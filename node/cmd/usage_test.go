@@ -268,7 +268,7 @@ func TestUsage(t *testing.T) {
 		{"bench --value-size 16777217", "muster bench: --value-size 16777217; want 0 to 16777216"},
 		{"bench --duration 0s", "muster bench: --duration 0s; want more than 0 and at most 24h"},
 		{"log", "muster log: a verb is missing; want one of show, diff, verify"},
-		{"log show a b", `muster log show: argument "b" is one too many; want muster log show [DIR]`},
+		{"log show a b", `muster log show: argument "b" is one too many; want muster log show [DIR|FILE]`},
 		{"log show a --group 10000", "muster log show: --group 10000; want 0 to 9999"},
 		{"log show a --group -1", `muster log show: invalid value "-1" for option --group; want a whole number, 0 or more`},
 		{"log show a --from 5 --to 4", "muster log show: --from 5 --to 4; want no more in --from than in --to"},

@@ -1,0 +1,118 @@
+package cmd
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"muster/logstore/blocks"
+	"muster/logstore/vfs"
+	"muster/shardmap/points/block"
+	"muster/shardmap/points/column"
+)
+
+// pointsIn puts a block file of two fields into a data directory, and returns its name.
+func pointsIn(t *testing.T, dir string, g blocks.Group) string {
+	t.Helper()
+	s, err := blocks.Open(blocks.Options{FS: vfs.OS{}, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.Create(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := block.NewWriter(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := []int64{1_700_000_000e9, 1_700_000_010e9, 1_700_000_020e9}
+	for field, v := range []column.Values{{Kind: column.Float, Floats: []float64{1.5, 2.5, 0.1}}, {Kind: column.Integer, Integers: []int64{8, 8, 9}}} {
+		if err := b.Add(&block.Block{Series: []byte("cpu,host=\x1b[31ma"), Field: []byte{'a' + byte(field)}, Times: times, Values: v}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := b.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := w.Commit(info.Sum)
+	if err = errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, blocks.Dir, "g1-i1", f.Sum.Name())
+}
+
+// A person sees which block files a directory has and what is in one, without a node; damage is shown in its place, with
+// what can still be read.
+func TestLogShowsBlockFiles(t *testing.T) {
+	dir := madeLog{entries: ids(1, 1, 8), commit: 8}.write(t)
+	file := pointsIn(t, dir, blocks.Group{ID: 1, Incarnation: 1})
+	line := "block file: group 1 incarnation 1: 2 blocks of 1 series, 6 values, 2023-11-14T22:13:20Z to 2023-11-14T22:13:40Z, columns of version 1, "
+	if got := muster(t, "log", "show", dir).done(t); !strings.Contains(got, line) || !strings.Contains(got, file) {
+		t.Errorf("the directory shows\n%s", got)
+	}
+	if got := muster(t, "log", "show", dir, "--kind", kindBlockFile, "-o", "json").done(t); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"sum":"`+strings.TrimSuffix(filepath.Base(file), ".points")) || !strings.Contains(got, `"values":6,"first_ns":1700000000000000000`) {
+		t.Errorf("of that kind: %s", got)
+	}
+	if got := muster(t, "log", "show", dir, "--kind", kindBlockFile, "--group", "2").done(t); strings.Contains(got, "block file") {
+		t.Errorf("of another group: %s", got)
+	}
+	block := `block: "cpu,host=\x1b[31ma" "b": integer, 3 values, 2023-11-14T22:13:20Z to 2023-11-14T22:13:40Z`
+	if got := muster(t, "log", "show", file).done(t); !strings.Contains(got, line) || !strings.Contains(got, block) || strings.Count(got, "\n") != 3 || strings.Contains(got, "\x1b") {
+		t.Errorf("the file shows\n%s", got)
+	}
+	out := muster(t, "log", "verify", dir, "-o", "json")
+	var row verifyRow
+	if err := json.Unmarshal([]byte(out.stdout), &row); err != nil || out.status != 0 || !row.OK || row.BlockFiles != 1 || row.BlockFileBytes == 0 {
+		t.Errorf("%v, status %d, got %+v", err, out.status, row)
+	}
+
+	place{file: file, offset: 60}.flip(t) // in the values of the first block
+	out = muster(t, "log", "show", file)
+	if out.status != exitRefused || strings.Count(out.stdout, "damage") != 1 || !strings.Contains(out.stdout, "the column of values") || !strings.Contains(out.stdout, block) {
+		t.Errorf("damaged: status %d\n%s%s", out.status, out.stdout, out.stderr)
+	}
+	out = muster(t, "log", "verify", dir)
+	for _, want := range []string{file, "  lost: points of group 1 incarnation 1, on this node", "remedy: start the node: it puts the file aside", "DAMAGED", "0 block files"} {
+		if out.status != exitRefused || !strings.Contains(out.stdout, want) {
+			t.Errorf("verify, status %d, does not say %q\n%s", out.status, want, out.stdout)
+		}
+	}
+	s, err := blocks.Open(blocks.Options{FS: vfs.OS{}, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for !s.Scrub(1 << 20) {
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	aside := filepath.Join(filepath.Dir(file), "0000000000000001-"+strings.TrimSuffix(filepath.Base(file), ".points")+".damaged")
+	if got := muster(t, "log", "show", dir).done(t); !strings.Contains(got, "put aside: a damaged block file of group 1 incarnation 1 in "+aside) {
+		t.Errorf("put aside: %s", got)
+	}
+	if out := muster(t, "log", "verify", dir); out.status != 0 || !strings.Contains(out.stdout, "kept aside: "+aside) {
+		t.Errorf("put aside: status %d\n%s", out.status, out.stdout)
+	}
+	if out := muster(t, "log", "show", aside); out.status != exitRefused || !strings.Contains(out.stdout, block) {
+		t.Errorf("put aside: status %d\n%s", out.status, out.stdout)
+	}
+}
+
+// What is no block file, or can't be selected of one, is refused by name.
+func TestLogShowOfOtherFiles(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(file, []byte("no points"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := muster(t, "log", "show", file); out.status != exitRefused || !strings.Contains(out.stdout, "it is no block file") {
+		t.Errorf("status %d\n%s%s", out.status, out.stdout, out.stderr)
+	}
+	if out := muster(t, "log", "show", file, "--group", "1"); out.status != exitUsage || !strings.Contains(out.stderr, "want a data directory, or no --group") {
+		t.Errorf("status %d\n%s", out.status, out.stderr)
+	}
+}
