@@ -1,0 +1,154 @@
+package query_test
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"reflect"
+	"testing"
+
+	"muster/repl/memtest"
+	"muster/shardmap/points/query"
+	"muster/shardmap/points/query/querytest"
+)
+
+// travelling is a query that asks for every kind of item, with its answer from one shard.
+func travelling(t testing.TB) (*query.Request, *query.Answer, query.Outline) {
+	t.Helper()
+	s := shards(t, data, 1e18, 1)[0]
+	var request query.Request
+	for _, text := range []string{
+		`SELECT max(v), s, host, u FROM cpu WHERE "on" != false OR host = 'b' GROUP BY time(10s), region tz('Europe/Berlin')`,
+		`SELECT count(v), mean(n), spread(u), first(s), last("on"), sum(v), min(v), median(v) FROM cpu, mem GROUP BY host`,
+		`SELECT * FROM cpu, mem ORDER BY time DESC LIMIT 4`,
+	} {
+		plan, err := querytest.Plan(text, 30*second, []query.Shard{s}, querytest.Budget())
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Measurements = plan.Request.Measurements
+		request.Items = append(request.Items, plan.Request.Items...)
+		if plan.Request.Windows.Every > 0 {
+			request.Windows, request.Condition = plan.Request.Windows, plan.Request.Condition
+		}
+	}
+	request.Dimensions = []string{"host", "region"}
+	answer, err := query.Scan(s, &request, querytest.Budget())
+	if err != nil {
+		t.Fatal(err)
+	}
+	outline, err := query.Describe(s, query.Sources{Expressions: []string{"."}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &request, answer, outline
+}
+
+// What one node writes another one must read as it was.
+func TestBytesComeBack(t *testing.T) {
+	request, answer, outline := travelling(t)
+	gotRequest, err := query.ReadRequest(request.Append(nil))
+	if err != nil || !reflect.DeepEqual(gotRequest, request) {
+		t.Errorf("request: %v, got\n%+v, want\n%+v", err, gotRequest, request)
+	}
+	b := answer.Append(nil, request)
+	gotAnswer, err := query.ReadAnswer(b, request, 1<<20)
+	if err != nil || !bytes.Equal(gotAnswer.Append(nil, request), b) {
+		t.Errorf("answer: %v, got\n%+v, want\n%+v", err, gotAnswer, answer)
+	}
+	gotOutline, err := query.ReadOutline(outline.Append(nil), 1<<20)
+	if err != nil || !reflect.DeepEqual(gotOutline, outline) {
+		t.Errorf("outline: %v, got\n%+v, want\n%+v", err, gotOutline, outline)
+	}
+}
+
+// A cut or a change of a byte is refused, or reads as something else that is whole; nothing may panic or stay unread.
+func TestDamagedBytes(t *testing.T) {
+	request, answer, outline := travelling(t)
+	for what, b := range map[string][]byte{"request": request.Append(nil), "answer": answer.Append(nil, request), "outline": outline.Append(nil)} {
+		read := func(b []byte) error {
+			switch what {
+			case "request":
+				_, err := query.ReadRequest(b)
+				return err
+			case "answer":
+				_, err := query.ReadAnswer(b, request, 1<<20)
+				return err
+			}
+			_, err := query.ReadOutline(b, 1<<20)
+			return err
+		}
+		for i := range b {
+			if read(b[:i]) == nil {
+				t.Errorf("%s: cut after byte %d: read", what, i)
+			}
+			for _, bit := range []byte{1, 0x10, 0x80} {
+				c := bytes.Clone(b)
+				c[i] ^= bit
+				var damage *query.DamageError
+				if err := read(c); err != nil && !errors.As(err, &damage) {
+					t.Errorf("%s: byte %d changed: %v", what, i, err)
+				}
+			}
+		}
+		if read(append(bytes.Clone(b), 0)) == nil {
+			t.Errorf("%s: a byte behind it: read", what)
+		}
+	}
+	var limit *query.LimitError
+	if _, err := query.ReadRequest(make([]byte, query.RequestMax+1)); !errors.As(err, &limit) {
+		t.Errorf("a long request: %v", err)
+	}
+	// An answer that needs more memory than it may take is refused before it has it.
+	if _, err := query.ReadAnswer(answer.Append(nil, request), request, 4096); err == nil {
+		t.Error("an answer was read within 4 KiB")
+	}
+}
+
+// A stranger's bytes must not cost more than their length, or the memory that was given, and what is read must be written
+// again as it was, so that it has one form.
+func FuzzReadRequest(f *testing.F) {
+	request, _, _ := travelling(f)
+	f.Add(request.Append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var r *query.Request
+		var err error
+		if n := memtest.Allocated(func() { r, err = query.ReadRequest(b) }); n > 1<<20+256*len(b) {
+			t.Errorf("%d bytes were allocated for %d", n, len(b))
+		}
+		if err == nil && !bytes.Equal(r.Append(nil), b) {
+			t.Errorf("%x was read, and written as %x", b, r.Append(nil))
+		}
+		if err == nil {
+			// Whatever is asked for, a shard must end it within its budget.
+			s := shards(t, data, 1e18, 1)[0]
+			_, _ = query.Scan(s, r, &query.Budget{Memory: 1 << 20, Series: 100, Rows: 100})
+		}
+	})
+}
+
+func FuzzReadAnswer(f *testing.F) {
+	request, answer, _ := travelling(f)
+	f.Add(answer.Append(nil, request))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var err error
+		if n := memtest.Allocated(func() { _, err = query.ReadAnswer(b, request, 1<<20) }); n > 8<<20+256*len(b) {
+			t.Errorf("%d bytes were allocated for %d (%v)", n, len(b), err)
+		}
+	})
+}
+
+func FuzzReadOutline(f *testing.F) {
+	_, _, outline := travelling(f)
+	f.Add(outline.Append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var o query.Outline
+		var err error
+		if n := memtest.Allocated(func() { o, err = query.ReadOutline(b, math.MaxInt64/2) }); n > 1<<20+256*len(b) {
+			t.Errorf("%d bytes were allocated for %d", n, len(b))
+		}
+		if err == nil && !bytes.Equal(o.Append(nil), b) {
+			t.Errorf("%x was read, and written as %x", b, o.Append(nil))
+		}
+	})
+}
