@@ -16,6 +16,7 @@ import (
 //	part: uvarint count
 //	    if it is not 0: times, of a Raw as integers; if they are there: integers counts, integers at, values, values most
 //	    for each of aux: values; u8 1: some are null, and then booleans, which
+//	    if there are aux, of a function that selects: strings keys
 //	    of a Raw: uvarint count of series, and each: text key, uvarint points
 //
 // Times, integers, values and booleans are columns of package column.
@@ -36,6 +37,7 @@ type Part struct {
 	Values column.Values // all but Count
 	Most   column.Values // of Spread: the largest; Values are the smallest
 	Aux    []Vector      // of Raw and of functions that select
+	Keys   []string      // of functions that select, if there are aux: the key of the series of the point
 
 	Series []Stretch // of a Raw: whose points these are
 }
@@ -132,6 +134,9 @@ func (p *Part) append(b []byte, x *Item) []byte {
 			b = column.AppendBooleans(b, p.Aux[i].Null)
 		}
 	}
+	if x.keyed() {
+		b = column.AppendStrings(b, p.Keys)
+	}
 	if x.Func == Raw {
 		b = binary.AppendUvarint(b, uint64(len(p.Series)))
 		for _, s := range p.Series {
@@ -205,6 +210,9 @@ func (in *input) part(x *Item) Part {
 	if x.Func == Raw {
 		p.Series = in.stretches(n)
 		return p
+	}
+	if x.keyed() {
+		p.Keys = in.values(n, column.String).Strings
 	}
 	return p
 }

@@ -147,6 +147,9 @@ func (m *merger) defaults() {
 		return
 	}
 	n := fillNumber(stmt.FillValue)
+	for _, i := range m.plan.unknown {
+		m.now[i] = n
+	}
 	for i, s := range m.plan.slots {
 		if m.none[i] = castValue(n, s.kind); m.none[i].Kind == 0 {
 			m.none[i] = n

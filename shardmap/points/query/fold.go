@@ -90,6 +90,7 @@ type cell struct {
 	value points.Value
 	most  points.Value
 	at    int64
+	key   string // of the series of the point that was selected, if there are aux
 	aux   []points.Value
 }
 
@@ -97,9 +98,9 @@ type cell struct {
 const cellBytes = 128
 
 // merge takes a cell of other series, or of the same at other times, into c.
-func (c *cell) merge(fn Func, o *cell) {
+func (c *cell) merge(x *Item, o *cell) {
 	c.n += o.n
-	switch fn {
+	switch x.Func {
 	case Count:
 	case Sum, Mean:
 		c.value = plus(c.value, o.value)
@@ -111,14 +112,15 @@ func (c *cell) merge(fn Func, o *cell) {
 			c.most = o.most
 		}
 	default:
-		if before(fn, o, c) && !bug(bugTieLost) {
-			c.value, c.at, c.aux = o.value, o.at, o.aux
+		if before(x.Func, o, c) && !bug(bugTieLost) || c.key != o.key && !before(x.Func, c, o) && (o.key < c.key) != x.Descending {
+			c.value, c.at, c.key, c.aux = o.value, o.at, o.key, o.aux
 		}
 	}
 }
 
 // before reports whether a function that selects takes the point of a before that of b. Of equal values the earlier one
-// is taken; of equal times the larger value, and of booleans false is the first.
+// is taken; of equal times the larger value, and of booleans false is the first. Where both are equal the order of the keys
+// of their series decides, that of the rows.
 func before(fn Func, a, b *cell) bool {
 	switch fn {
 	case Min:

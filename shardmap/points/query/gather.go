@@ -106,7 +106,7 @@ func (r *reader) merged(c *call, parts []*Part, item *Item) ([]point, error) {
 			if bug(bugMeanOfMeans) && item.Func == Mean {
 				cells[k].n, c.n = 1, 1
 			}
-			cells[k].merge(item.Func, &c)
+			cells[k].merge(item, &c)
 		}
 	}
 	slices.SortFunc(cells, func(a, b cell) int { return cmp.Compare(a.start, b.start) })
@@ -143,6 +143,9 @@ func (p *Part) cell(i int, item *Item) cell {
 	}
 	if item.Func == Spread {
 		c.most = valueAt(&p.Most, i)
+	}
+	if item.keyed() {
+		c.key = p.Keys[i]
 	}
 	for k := range p.Aux {
 		c.aux = append(c.aux, p.Aux[k].at(i))

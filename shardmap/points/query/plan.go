@@ -20,6 +20,7 @@ type Plan struct {
 	slots    []slot
 	calls    []*call // that are not in other ones, each once
 	plain    []int   // the slots of fields and tags outside of functions, in the order of the further fields of items
+	unknown  []int   // the slots of names that no shard knows
 	selector bool    // the only call selects points, which keep their times
 	bare     int     // the item of a selection without calls; -1: there is none
 }
@@ -142,6 +143,9 @@ func (p *planner) symbolise(e influxql.Expr) (influxql.Expr, int, error) {
 	case *influxql.VarRef:
 		k := kindOf(e.Type)
 		i, fresh := p.slot(e.String(), k)
+		if fresh && k == 0 {
+			p.plan.unknown = append(p.plan.unknown, i)
+		}
 		if fresh && k != 0 {
 			p.aux = append(p.aux, Ref{e.Val, k, e.Type == influxql.Tag})
 			p.plan.plain = append(p.plan.plain, i)
@@ -347,8 +351,8 @@ func (p *planner) field(c *call, ref *influxql.VarRef) error {
 		c.kind = k
 	}
 	x := Item{Func: fn, Field: Ref{Name: ref.Val, Kind: k}, From: c.from, To: c.to}
-	if p.plan.selector {
-		x.Aux = p.aux
+	if p.plan.selector && len(p.aux) > 0 {
+		x.Aux, x.Descending = p.aux, p.plan.query.descending
 	}
 	c.item = p.item(x)
 	return nil

@@ -29,9 +29,9 @@ func (r *reader) reduced(c *call, parts []*Part, item *Item) ([]point, error) {
 	w := &r.plan.query.windows
 	var out []point
 	for from := 0; from < len(t.times); {
-		start, end := c.from, c.to
-		to := len(t.times)
+		start, to := c.from, len(t.times)
 		if !w.None() {
+			var end int64
 			start, end = w.of(t.times[from])
 			// The window goes on as long as times are in it. They fall if rows are in descending order.
 			to = from + 1

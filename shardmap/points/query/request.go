@@ -60,8 +60,12 @@ type Item struct {
 	From, To int64 // both included
 	// Rows is how many of a group's points are enough, of a Raw without a Field; 0: all.
 	Rows       int64
-	Descending bool // and these are the last ones
+	Descending bool // rows go from late to early: these are the last ones, and of equal points the last series' is taken
 }
+
+// keyed reports whether an answer has the keys of the series whose points were selected. They decide between points that
+// are equal but for their aux, so that it does not matter which of them lie in one shard.
+func (x *Item) keyed() bool { return x.Func.selects() && len(x.Aux) > 0 }
 
 // Ref names a field or a tag.
 type Ref struct {

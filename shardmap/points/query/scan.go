@@ -235,16 +235,17 @@ func (x *scan) flush(t *tally, to *gatheredItem, aux func(*cell, int) error) err
 			to.cells = append(to.cells, *c)
 			continue
 		}
-		to.cells[k].merge(t.item.Func, c)
+		to.cells[k].merge(t.item, c)
 	}
 	return nil
 }
 
 // selected notes the further values of a point that was selected.
 func (x *scan) selected(it *Item, c *cell, time int64) error {
-	if err := x.budget.memory(48 * int64(len(it.Aux))); err != nil {
+	if err := x.budget.memory(48*int64(len(it.Aux)) + int64(len(x.key))); err != nil {
 		return err
 	}
+	c.key = string(x.key)
 	c.aux = make([]points.Value, len(it.Aux))
 	for i, ref := range it.Aux {
 		s, err := x.column(ref, it.From, it.To)
@@ -462,6 +463,9 @@ func cellsPart(cells []cell, it *Item) Part {
 		}
 		if it.Func == Spread {
 			addValue(&p.Most, c.most)
+		}
+		if len(it.Aux) > 0 {
+			p.Keys = append(p.Keys, c.key)
 		}
 		for k := range p.Aux {
 			p.Aux[k].add(c.aux[k])
