@@ -29,6 +29,7 @@ type Shard struct {
 	Piece  int
 	fields map[string]map[string]column.Kind
 	series map[string]map[string]*query.Piece // by key, then by field
+	keys   map[string][][]byte                // of each measurement, in order; nil: to be made again
 }
 
 // Parse returns the batch of a text of line protocol with times in nanoseconds.
@@ -47,7 +48,7 @@ func Parse(text string) (*points.Batch, error) {
 // Shards returns the shards that the points of a batch belong to, with windows that last d, of n shards each.
 func Shards(b *points.Batch, d time.Duration, n uint32) []query.Shard {
 	var all []query.Shard
-	for _, share := range points.Split(b, d, n) {
+	for _, share := range points.Split(b, points.Every(d, n)) {
 		s := New()
 		for of := range share.Batch.Series() {
 			for c := range of.Columns() {
@@ -78,6 +79,7 @@ func (s *Shard) Add(key, field string, t int64, v points.Value) {
 		s.fields[of.Measurement] = fields
 	}
 	fields[field] = v.Kind
+	s.keys = nil
 	if s.series[key] == nil {
 		s.series[key] = map[string]*query.Piece{}
 	}
@@ -133,10 +135,19 @@ func (s *Shard) Tags(measurement string) ([]string, error) {
 
 // Series implements [query.Shard].
 func (s *Shard) Series(measurement string) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
+	if s.keys == nil {
+		s.keys = map[string][][]byte{}
 		for _, key := range sorted(s.series) {
 			of, err := points.ParseKey([]byte(key))
-			if of.Measurement == measurement && !yield([]byte(key), err) {
+			if err != nil {
+				panic(err)
+			}
+			s.keys[of.Measurement] = append(s.keys[of.Measurement], []byte(key))
+		}
+	}
+	return func(yield func([]byte, error) bool) {
+		for _, key := range s.keys[measurement] {
+			if !yield(key, nil) {
 				return
 			}
 		}

@@ -1,0 +1,96 @@
+package query_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/shardmap/points/query"
+	"muster/shardmap/points/query/querytest"
+)
+
+// Whatever a query costs, something names it as soon as it is more than was given; a little more than what the query
+// needs is enough.
+func TestBudgets(t *testing.T) {
+	var b strings.Builder
+	for host := range 100 {
+		for at := range 100 {
+			fmt.Fprintf(&b, "cpu,host=h%02d v=%d,s=\"text %d\" %d\n", host, at, at%7, at)
+		}
+	}
+	all := shards(t, b.String(), time.Hour, 2)
+	stop := errors.New("query 7 was killed by ann")
+	roomy := func(change func(*query.Budget)) *query.Budget {
+		b := &query.Budget{Memory: 64 << 20, Series: 100, Rows: 20_000}
+		change(b)
+		return b
+	}
+	for _, c := range []struct {
+		text   string
+		what   string // the limit; "": the query is answered
+		budget *query.Budget
+	}{
+		{"SELECT * FROM cpu", "", roomy(func(b *query.Budget) {})},
+		{"SELECT * FROM cpu", "series", roomy(func(b *query.Budget) { b.Series = 20 })},
+		{"SELECT v FROM cpu WHERE host = 'h01'", "series", roomy(func(b *query.Budget) { b.Series = 20 })},
+		{"SELECT * FROM cpu", "bytes of memory", roomy(func(b *query.Budget) { b.Memory = 1 << 20 })},
+		{"SELECT mean(v) FROM cpu WHERE time >= 0s AND time < 100s GROUP BY time(1s), host", "bytes of memory", roomy(func(b *query.Budget) { b.Memory = 1 << 20 })},
+		{"SELECT median(v) FROM cpu", "bytes of memory", roomy(func(b *query.Budget) { b.Memory = 1 << 20 })},
+		{"SELECT mean(v) FROM cpu", "", roomy(func(b *query.Budget) { b.Memory = 1 << 20 })},
+		{"SELECT mean(v) FROM cpu GROUP BY host", "", roomy(func(b *query.Budget) { b.Memory = 1 << 20 })},
+		{"SELECT * FROM cpu", "rows", roomy(func(b *query.Budget) { b.Rows = 9999 })},
+		{"SELECT * FROM cpu LIMIT 9999", "", roomy(func(b *query.Budget) { b.Rows = 9999 })},
+		// Filled windows are rows: a nanosecond's windows of an hour are refused, not made.
+		{"SELECT mean(v) FROM cpu WHERE time >= 0s AND time < 1h GROUP BY time(1ns)", "rows", roomy(func(b *query.Budget) {})},
+		{"SELECT mean(v) FROM cpu WHERE time < 1h GROUP BY time(1ns) ORDER BY time DESC", "rows", roomy(func(b *query.Budget) {})},
+		{"SELECT mean(v) FROM cpu", "killed", roomy(func(b *query.Budget) { b.Over = func() error { return stop } })},
+		{"SELECT * FROM cpu", "killed", roomy(func(b *query.Budget) { b.Over = func() error { return stop } })},
+	} {
+		// Many questions, so that a few thousand values are enough for one.
+		_, err := querytest.RunIn(c.text, 30*second, repeated(all, c.what == "killed"), c.budget)
+		var limit *query.LimitError
+		switch {
+		case c.what == "":
+			if err != nil {
+				t.Errorf("%s: %v", c.text, err)
+			}
+		case c.what == "killed":
+			if !errors.Is(err, stop) {
+				t.Errorf("%s: %v, want %v", c.text, err, stop)
+			}
+		case !errors.As(err, &limit) || !strings.HasPrefix(limit.What, c.what) || limit.Remedy == "":
+			t.Errorf("%s: %v, want a limit of %s", c.text, err, c.what)
+		}
+	}
+}
+
+// repeated returns shards, or one with so many points that a query is asked whether it should go on.
+func repeated(all []query.Shard, many bool) []query.Shard {
+	if !many {
+		return all
+	}
+	s := querytest.New()
+	for i := range int64(query.BudgetStep + 1) {
+		s.Add("cpu,host=a", "v", i, floatValue(i))
+	}
+	return []query.Shard{s}
+}
+
+// A shard that fails, or that gives values of another kind than it says, must end the query with its error.
+func TestShardsThatFail(t *testing.T) {
+	broken := errors.New("a block is damaged")
+	for _, c := range []struct {
+		shard failing
+		want  string
+	}{
+		{failing{err: broken}, "a block is damaged"},
+		{failing{}, "another kind"},
+	} {
+		_, err := query.Scan(c.shard, &query.Request{Measurements: []string{"cpu"}, Items: []query.Item{{Func: query.Sum, Field: query.Ref{Name: "v", Kind: 1}, To: 9}}}, querytest.Budget())
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %s", err, c.want)
+		}
+	}
+}
