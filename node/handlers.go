@@ -81,6 +81,7 @@ var handlers = [...]handler{
 	wire.TypeHeartbeat:   {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeBackup:      {request: (*connection).take, flags: wire.FlagForward},
 	wire.TypeHistory:     {request: (*connection).take, flags: wire.FlagForward},
+	wire.TypePointsQuery: {request: (*connection).take, flags: wire.FlagForward},
 
 	wire.TypeStatus:   {request: asking(answerStatus)},
 	wire.TypeCounters: {request: asking(answerCounters)},

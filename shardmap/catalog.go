@@ -108,6 +108,9 @@ type Catalog struct {
 	Dropped   []Dropped  // the last ones, in the order in which they were dropped
 }
 
+// Span returns the times of which points of the window may be, whatever it was truncated to.
+func (w *Window) Span() points.Window { return points.Window{First: w.Start, Last: w.End - 1} }
+
 // Takes reports whether new points of a time belong to the window.
 func (w *Window) Takes(t int64) bool { return w.Start <= t && t < w.Truncated }
 

@@ -16,6 +16,7 @@ import (
 	"muster/repl"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/points/shard"
 )
 
 // expectItemsMax bounds the items of a command that is read ahead: the slices
@@ -53,6 +54,9 @@ type Map struct {
 	// service has changed, come or gone. It must cost next to nothing. Set before the first
 	// entry.
 	ServicesChanged func()
+
+	// OpenBlock opens a block file of the group, from any goroutine; nil: there are none. Set before the first entry.
+	OpenBlock shard.Opener
 
 	// Limits keeps the group within the limits of the table.
 	Limits

@@ -8,7 +8,7 @@ import (
 )
 
 // appendDetailed appends the answer to a command whose result has a detail: a transaction, a
-// command about a lease, or a delete of a prefix. A detail that can't be read breaks an invariant of shardmap.
+// command about a lease, a delete of a prefix, or points. A detail that can't be read breaks an invariant of shardmap.
 func appendDetailed(out []byte, c *shardmap.Command, r *shardmap.Result) (wire.Type, []byte, error) {
 	if r.Status != shardmap.StatusApplied {
 		e, err := obstacle(c, r)
@@ -24,6 +24,12 @@ func appendDetailed(out []byte, c *shardmap.Command, r *shardmap.Result) (wire.T
 			return 0, out, brokenDetail(c, err)
 		}
 		return wire.TypeDelPrefixAnswer, a.Append(out), nil
+	case shardmap.CommandPoints:
+		a := wire.PointsAnswer{Group: r.Group, ID: r.ID}
+		if err := a.SetDetail(r.Detail); err != nil {
+			return 0, out, brokenDetail(c, err)
+		}
+		return wire.TypePointsAnswer, a.Append(out), nil
 	case shardmap.CommandLease:
 		a := wire.LeaseAnswer{Group: r.Group, ID: r.ID}
 		if err := a.SetDetail(r.Detail); err != nil {
@@ -42,9 +48,9 @@ func appendDetailed(out []byte, c *shardmap.Command, r *shardmap.Result) (wire.T
 func detailed(c *shardmap.Command, s shardmap.Status) bool {
 	switch s {
 	case shardmap.StatusApplied:
-		return c.Kind == shardmap.CommandTxn || c.Kind == shardmap.CommandLease || c.Kind == shardmap.CommandDelPrefix
+		return c.Kind == shardmap.CommandTxn || c.Kind == shardmap.CommandLease || c.Kind == shardmap.CommandDelPrefix || c.Kind == shardmap.CommandPoints
 	case shardmap.StatusNotNumber, shardmap.StatusOverflow, shardmap.StatusReadTooLarge, shardmap.StatusNoLease,
-		shardmap.StatusServiceMasked:
+		shardmap.StatusServiceMasked, shardmap.StatusNoShard, shardmap.StatusNotRaised:
 		return true
 	}
 	return false
@@ -55,6 +61,10 @@ func obstacle(c *shardmap.Command, r *shardmap.Result) (*wire.Error, error) {
 	switch r.Status {
 	case shardmap.StatusServiceMasked:
 		return masked(c, r)
+	case shardmap.StatusNoShard:
+		return noWindow(c)
+	case shardmap.StatusNotRaised:
+		return wire.NotReady(fmt.Sprintf("group %d", r.Group), fmt.Sprintf("its log does not say yet that the cluster is at level %d", c.Kind.Row().Level), "try again", wire.BusyRetry), nil
 	case shardmap.StatusNoLease:
 		id, _, err := shardmap.ReadLeaseDetail(r)
 		if err != nil {

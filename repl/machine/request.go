@@ -146,7 +146,7 @@ func (q *Requests) Init(a Asker, l RequestLimits) {
 func Takes(t wire.Type) bool {
 	switch t {
 	case wire.TypeWrite, wire.TypeGet, wire.TypeList, wire.TypeScan, wire.TypeSlotView, wire.TypeLeases, wire.TypeWatch, wire.TypeTableStream,
-		wire.TypeBackup, wire.TypeServices, wire.TypeHeartbeat, wire.TypeHistory:
+		wire.TypeBackup, wire.TypeServices, wire.TypeHeartbeat, wire.TypeHistory, wire.TypePointsQuery:
 		return true
 	}
 	return false
@@ -208,6 +208,8 @@ func (q *Requests) take(h wire.Header, body []byte, r repl.Reply, table *shardma
 		q.heartbeat(h, body, r, table, now)
 	case wire.TypeHistory:
 		q.history(h, body, r, table, now)
+	case wire.TypePointsQuery:
+		q.pointsQuery(h, body, r, table, now)
 	}
 }
 
@@ -327,9 +329,9 @@ func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardm
 		q.refuse(r, commandError(fmt.Errorf("%w: a command of %d bytes; the limit is %d", shardmap.ErrTooLarge, len(body), raft.PayloadSizeMax-wire.OriginSizeMax)))
 		return
 	}
-	group := q.Routes.GroupOf(table, c.Home())
-	if group == 0 {
-		q.refuse(r, wire.Unavailable(fmt.Sprintf("slot %d", c.Home()), "no group owns it"))
+	group, refused := q.ownerOf(c, table)
+	if refused != nil {
+		q.refuse(r, refused)
 		return
 	}
 	p := repl.Proposal{Group: group, Entry: q.entry(q.origin(table, now), body), Deadline: q.deadline(h, now), Reply: r, Limited: q.limited.touched(c, table)}
@@ -337,6 +339,18 @@ func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardm
 		p.Passage = q.passage(h, append([]byte(nil), body...), group, table)
 	}
 	q.proposals = append(q.proposals, p)
+}
+
+// ownerOf returns the group that a command is for.
+func (q *Requests) ownerOf(c *shardmap.Command, table *shardmap.Table) (raft.GroupID, *wire.Error) {
+	if c.Kind == shardmap.CommandPoints {
+		return groupOfPoints(c, table)
+	}
+	group := q.Routes.GroupOf(table, c.Home())
+	if group == 0 {
+		return 0, wire.Unavailable(fmt.Sprintf("slot %d", c.Home()), "no group owns it")
+	}
+	return group, nil
 }
 
 // origin says where a command comes from that is admitted now.

@@ -34,7 +34,7 @@ const ForwardRoom = 1 + 9 + 3
 // Forwards reports whether a node passes on requests of the type.
 func (t Type) Forwards() bool {
 	switch t {
-	case TypeWrite, TypeGet, TypeList, TypeLeases, TypeServices, TypeHeartbeat, TypeHistory:
+	case TypeWrite, TypeGet, TypeList, TypeLeases, TypeServices, TypeHeartbeat, TypeHistory, TypePointsQuery:
 		return true
 	}
 	return false

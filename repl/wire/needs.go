@@ -30,7 +30,7 @@ type need struct {
 var needs = [...]need{
 	TypePing: {"nothing", nothing},
 
-	TypeWrite:        {"`write` on each key or service that it changes, or on the prefix whose keys it deletes, `read` on each whose state its outcome or answer tells: a condition, a compare, a get, an incr; of a lease, `write` on any key, and to keep it alive or to revoke it, to have been granted it", eachOfWrite},
+	TypeWrite:        {"`write` on each key or service that it changes, on the prefix whose keys it deletes, or on the database to which it brings points, `read` on each whose state its outcome or answer tells: a condition, a compare, a get, an incr; of a lease, `write` on any key, and to keep it alive or to revoke it, to have been granted it", eachOfWrite},
 	TypeGet:          {"`read` on each key", eachOfGet},
 	TypeList:         {"`list` on the prefix, and `read` unless it asks for keys only", eachOfList},
 	TypeTopology:     {"nothing", nothing},
@@ -46,6 +46,8 @@ var needs = [...]need{
 	TypeHeartbeat:   {"`write` on the service", eachOfHeartbeat},
 
 	TypeHistory: {"`read` on the key", eachOfHistory},
+
+	TypePointsQuery: {"`read` on the database", eachOfPointsQuery},
 
 	TypeBackup: {"`list` and `read` on all keys and on all services, and `admin` on the cluster: it brings the secrets of services, which no other answer does. A server may send it too: it takes the backups of jobs", eachOfBackup},
 
@@ -244,6 +246,19 @@ func eachOfHistory(body []byte, yield func(access.Need) bool) error {
 		return err
 	}
 	yield(access.Need{Verbs: access.Read, Kind: access.Keys, Name: key})
+	return nil
+}
+
+func eachOfPointsQuery(body []byte, yield func(access.Need) bool) error {
+	r := pack.NewReader(body)
+	r.Array()
+	r.Uint() // mode
+	r.Uint() // group
+	name := r.Bytes()
+	if err := r.Err(); err != nil {
+		return err
+	}
+	yield(access.Need{Verbs: access.Read, Kind: access.Databases, Name: name})
 	return nil
 }
 

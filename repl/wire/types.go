@@ -195,7 +195,9 @@ const (
 	TypeBackupsAnswer Type = 0x97
 
 	// Points, since level 10.
-	TypePointsAnswer Type = 0x98
+	TypePointsAnswer      Type = 0xa4
+	TypePointsQuery       Type = 0xa6
+	TypePointsQueryAnswer Type = 0xa7
 )
 
 // row is what is said of one type.
@@ -377,6 +379,9 @@ var rows = [...]row{
 
 	// Points, since level 10.
 	TypePointsAnswer: {"PointsAnswer", "", TypeWrite, SenderNobody, shownOf[PointsAnswer]}, // of points for a shard
+
+	TypePointsQuery:       {"PointsQuery", "client → leader", 0, SenderClient, bodyOf[PointsQuery]}, // what has this shard of a query?
+	TypePointsQueryAnswer: {"PointsQueryAnswer", "", TypePointsQuery, SenderNobody, shownOf[PointsQueryAnswer]},
 }
 
 // typeEnd is above every type.

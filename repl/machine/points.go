@@ -1,0 +1,55 @@
+package machine
+
+import (
+	"fmt"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// groupOfPoints returns the group that has the shard for which a command brings points. It refuses them unless the
+// shard is what the table says of it: groups take the command's word for it.
+func groupOfPoints(c *shardmap.Command, table *shardmap.Table) (raft.GroupID, *wire.Error) {
+	p, err := shardmap.ReadPoints(c)
+	if err != nil {
+		return 0, commandError(err)
+	}
+	catalog, s := &table.Catalog, &p.Shard
+	w, ok := catalog.Window(s.Window)
+	if !ok {
+		return 0, staleWindow(s, table)
+	}
+	d, ok := catalog.Database(s.Database)
+	switch {
+	case !ok || d.Name != p.Name:
+		// The right to write went by the name. The database may have been dropped, and made again.
+		return 0, staleWindow(s, table)
+	case w.Policy != s.Policy || !policyOf(catalog, s) || int(s.Shards) != len(w.Shards) || s.Span != w.Span():
+		return 0, wire.BadRequest(s.String(), fmt.Sprintf("the table of index %d has window %d with policy %d, %d shards, from %d to %d",
+			table.Index, w.ID, w.Policy, len(w.Shards), w.Span().First, w.Span().Last), "take the shard from the table")
+	}
+	return w.Shards[s.Shard], nil
+}
+
+// policyOf reports whether the policy of a shard is one of its database.
+func policyOf(catalog *shardmap.Catalog, s *shardmap.ShardRef) bool {
+	p, ok := catalog.Policy(s.Policy)
+	return ok && p.Database == s.Database
+}
+
+// staleWindow refuses points for a window that the table does not have, or whose database has another name now. Either
+// table may be the newer one.
+func staleWindow(s *shardmap.ShardRef, table *shardmap.Table) *wire.Error {
+	return &wire.Error{Code: wire.CodeMoved, Object: s.String(), Text: "this node knows of no such window in that database", Epoch: table.Epoch,
+		State: fmt.Sprintf("the table of index %d", table.Index), Next: "fetch the table, and take the window from it"}
+}
+
+// noWindow is the error that answers points for a window that was dropped.
+func noWindow(c *shardmap.Command) (*wire.Error, error) {
+	p, err := shardmap.ReadPoints(c)
+	if err != nil {
+		return nil, brokenDetail(c, err)
+	}
+	return wire.NotFound(p.Shard.String(), "its window was dropped", "leave the points out: their policy keeps them no longer, or its database is gone"), nil
+}

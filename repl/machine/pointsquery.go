@@ -1,0 +1,144 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+
+	"muster/raft"
+	"muster/repl"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/points"
+	"muster/shardmap/points/query"
+	"muster/shardmap/points/shard"
+)
+
+// pointsQuery makes what a query asks of a shard a read of the group that has it.
+func (q *Requests) pointsQuery(h wire.Header, body []byte, r repl.Reply, table *shardmap.Table, now Now) {
+	x := &pointsQuery{of: q}
+	body = append([]byte(nil), body...) // the shard is read after this frame is gone
+	if !q.newer(shardmap.PointsLevel, h.Type, &x.request, body, r, table) {
+		return
+	}
+	w, ok := table.Catalog.Window(x.request.Shard.Window)
+	p, _ := table.Catalog.Policy(w.Policy)
+	d, _ := table.Catalog.Database(p.Database)
+	switch {
+	case !ok || d.Name != x.request.Database:
+		q.refuse(r, staleWindow(&shardmap.ShardRef{ShardID: x.request.Shard}, table))
+		return
+	case int(x.request.Shard.Shard) >= len(w.Shards) || w.Shards[x.request.Shard.Shard] != x.request.Group:
+		q.refuse(r, &wire.Error{Code: wire.CodeMoved, Object: x.request.Shard.String(), Text: "another group has it", Epoch: table.Epoch,
+			State: fmt.Sprintf("group %s was asked, by the table of index %d", x.request.Group, table.Index), Next: "fetch the table, and ask the group that it names"})
+		return
+	}
+	mode := x.request.Mode
+	q.ofGroup(h, body, repl.Read{Group: x.request.Group, Local: mode == wire.ReadLocal, AnyReplica: anyReplica(h, mode), Reply: r, Query: x}, table, now)
+}
+
+// pointsQuery reads the points of one shard.
+type pointsQuery struct {
+	of      *Requests
+	request wire.PointsQuery
+}
+
+// Run implements [repl.Query]. A view costs nothing; what is read of it is read beside the goroutine that applies.
+func (x *pointsQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
+	q := x.of
+	m, refused := q.mapOf(state)
+	if refused != nil {
+		return q.deny(r, refused)
+	}
+	var view *shard.View
+	if s := m.State.Shard(x.request.Shard); s != nil {
+		view = s.Points.View()
+	}
+	return q.later(r, func() {}, func() {
+		a := wire.PointsQueryAnswer{Group: x.request.Group, At: at}
+		if refused := x.answer(&a, view, m.OpenBlock); refused != nil {
+			q.refuse(r, refused)
+			return
+		}
+		body := a.Append(nil)
+		if !q.asker.Reserve(&r, wire.HeaderSize+len(body)) {
+			q.refuse(r, Crowded())
+			return
+		}
+		q.asker.Answer(r, wire.TypePointsQueryAnswer, body)
+		q.asker.Flush()
+	})
+}
+
+// answer fills in the answer of a view; nil: the group has no points of the shard.
+func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open shard.Opener) *wire.Error {
+	if view == nil {
+		view = shard.New(points.Window{}).View()
+	}
+	from := shardReader{view.Read(open)}
+	ask := &x.request
+	if ask.Ask == wire.PointsOutline {
+		src, err := query.ReadSources(ask.Body)
+		if err != nil {
+			return wire.BadBody(wire.TypePointsQuery, err)
+		}
+		o, err := query.Describe(from, src)
+		if err != nil {
+			return x.failed(err)
+		}
+		a.Answer = o.Append(nil)
+	} else {
+		request, err := query.ReadRequest(ask.Body)
+		if err != nil {
+			return wire.BadBody(wire.TypePointsQuery, err)
+		}
+		budget := query.Budget{Memory: int64(ask.Memory), Series: int64(ask.Series)}
+		answer, err := query.Scan(from, request, &budget)
+		if err != nil {
+			return x.failed(err)
+		}
+		a.Answer = answer.Append(nil, request)
+	}
+	if n := len(a.Answer); n > wire.PointsQueryAnswerMax {
+		return wire.TooLarge(ask.Shard.String(), fmt.Sprintf("its answer to the query has %d bytes, the limit is %d", n, wire.PointsQueryAnswerMax),
+			"ask for less at once: a shorter span of time, fewer series or fields, or an aggregate")
+	}
+	return nil
+}
+
+// failed is the error that answers a query which a shard could not answer.
+func (x *pointsQuery) failed(err error) *wire.Error {
+	var limit *query.LimitError
+	var kind *query.KindError
+	switch {
+	case errors.As(err, &limit):
+		return wire.TooLarge("query", err.Error(), limit.Remedy)
+	case errors.As(err, &kind):
+		return wire.BadRequest("query", err.Error(), "change the query")
+	}
+	return wire.Damaged(x.request.Shard.String(), err.Error(), "ask another replica; muster check tells whether this one is well")
+}
+
+// shardReader lets a query read a shard.
+type shardReader struct{ *shard.Reader }
+
+// Fields implements [query.Shard].
+func (s shardReader) Fields(measurement string) ([]query.Field, error) {
+	list, err := s.Reader.Fields(measurement)
+	fields := make([]query.Field, len(list))
+	for i, f := range list {
+		fields[i] = query.Field{Name: f.Name, Kind: f.Kind}
+	}
+	return fields, err
+}
+
+// Columns implements [query.Shard].
+func (s shardReader) Columns(key []byte, field string, from, to int64) iter.Seq2[query.Piece, error] {
+	return func(yield func(query.Piece, error) bool) {
+		for p, err := range s.Reader.Columns(key, field, from, to) {
+			if !yield(query.Piece{Times: p.Times, Values: p.Values}, err) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package wire
+
+import (
+	"fmt"
+
+	"muster/raft"
+	"muster/shardmap"
+	"muster/shardmap/pack"
+	"muster/shardmap/points"
+)
+
+// PointsAsk says what a [PointsQuery] asks. Numbers are for ever.
+type PointsAsk uint8
+
+const (
+	PointsOutline PointsAsk = 1 // which fields and tags the measurements have; the body is query.Sources
+	PointsScan    PointsAsk = 2 // what a query wants of the points; the body is a query.Request
+)
+
+func (a PointsAsk) String() string {
+	switch a {
+	case PointsOutline:
+		return "outline"
+	case PointsScan:
+		return "scan"
+	}
+	return fmt.Sprintf("ask %d", uint8(a))
+}
+
+// Limits of a [PointsQuery].
+const (
+	// PointsQueryBodyMax bounds the bytes of its body: a query has 64 KiB of text, and names of measurements.
+	PointsQueryBodyMax = 8 << 20
+	// PointsQueryMemoryMax bounds what one shard may spend on it, in bytes, and PointsQueryAnswerMax its answer.
+	PointsQueryMemoryMax = 256 << 20
+	PointsQueryAnswerMax = 12 << 20
+	// PointsQuerySeriesMax bounds the series that a shard looks at.
+	PointsQuerySeriesMax = 1 << 24
+)
+
+// PointsQuery asks a group about the points of one shard: [mode, group, database, window, shard, ask, body, memory, series].
+type PointsQuery struct {
+	Mode     ReadMode // linearizable, local or follower
+	Group    raft.GroupID
+	Database string // its name: what it takes to read there goes by that
+	Shard    shardmap.ShardID
+	Ask      PointsAsk
+	Body     []byte
+	Memory   uint64 // bytes that the shard may spend; 0: PointsQueryMemoryMax
+	Series   uint64 // that it may look at; 0: PointsQuerySeriesMax
+}
+
+func (m *PointsQuery) fields(f *fields) {
+	f.exactly(9, func() {
+		number(f, "mode", &m.Mode)
+		number(f, "group", &m.Group)
+		f.text("database", &m.Database)
+		number(f, "window", &m.Shard.Window)
+		number(f, "shard", &m.Shard.Shard)
+		number(f, "ask", &m.Ask)
+		f.bin("body", &m.Body)
+		number(f, "memory", &m.Memory)
+		number(f, "series", &m.Series)
+	})
+}
+
+// Append appends the body.
+func (m *PointsQuery) Append(b []byte) []byte { return appendFields(b, m) }
+
+// Read reads the body. Limits of 0 are filled in.
+func (m *PointsQuery) Read(body []byte) error {
+	if err := readFields(body, m); err != nil {
+		return err
+	}
+	switch {
+	case m.Mode > ReadFollower:
+		return fmt.Errorf("field mode: %d; want %d, %d or %d", m.Mode, ReadLinearizable, ReadLocal, ReadFollower)
+	case m.Group > raft.GroupMax:
+		return fmt.Errorf("field group: %d; want %d at most", m.Group, raft.GroupMax)
+	case m.Database == "" || len(m.Database) > shardmap.CatalogNameMax:
+		return fmt.Errorf("field database: %d bytes; want 1 to %d", len(m.Database), shardmap.CatalogNameMax)
+	case m.Shard.Window == 0:
+		return fmt.Errorf("field window: 0; want the id of a window, as the table has it")
+	case m.Shard.Shard >= points.Shard(shardmap.WindowShardsMax):
+		return fmt.Errorf("field shard: %d; want less than %d", m.Shard.Shard, shardmap.WindowShardsMax)
+	case m.Ask != PointsOutline && m.Ask != PointsScan:
+		return fmt.Errorf("field ask: %d; want %d or %d", m.Ask, PointsOutline, PointsScan)
+	case len(m.Body) > PointsQueryBodyMax:
+		return fmt.Errorf("field body: %d bytes; want %d at most", len(m.Body), PointsQueryBodyMax)
+	case m.Memory > PointsQueryMemoryMax:
+		return fmt.Errorf("field memory: %d; want %d at most", m.Memory, PointsQueryMemoryMax)
+	case m.Series > PointsQuerySeriesMax:
+		return fmt.Errorf("field series: %d; want %d at most", m.Series, PointsQuerySeriesMax)
+	}
+	if m.Memory == 0 {
+		m.Memory = PointsQueryMemoryMax
+	}
+	if m.Series == 0 {
+		m.Series = PointsQuerySeriesMax
+	}
+	return nil
+}
+
+// PointsQueryAnswer answers a [PointsQuery]: [group, term, index, answer].
+type PointsQueryAnswer struct {
+	Group  raft.GroupID
+	At     raft.LogID // the points are as of here
+	Answer []byte     // a query.Outline or a query.Answer, by what was asked; it aliases what was read
+}
+
+const pointsQueryAnswerFields = 4
+
+// Append appends the body.
+func (m *PointsQueryAnswer) Append(b []byte) []byte {
+	b = pack.AppendArray(b, pointsQueryAnswerFields)
+	b = appendLogID(b, m.Group, m.At)
+	return pack.AppendBytes(b, m.Answer)
+}
+
+// Read reads the body.
+func (m *PointsQueryAnswer) Read(body []byte) error {
+	r := pack.NewReader(body)
+	n := r.Array()
+	m.Group, m.At = readLogID(&r)
+	m.Answer = r.Bytes()
+	r.Trailing(n, pointsQueryAnswerFields)
+	return r.Done()
+}
+
+func (m *PointsQueryAnswer) lines() []string {
+	return []string{"at " + raft.FormatLogID(m.Group, m.At), fmt.Sprintf("answer of %d bytes", len(m.Answer))}
+}

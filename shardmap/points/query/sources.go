@@ -1,0 +1,33 @@
+package query
+
+import "muster/shardmap/points"
+
+// Append appends the bytes of the sources:
+//
+//	u8      version
+//	uvarint count, and each: text    names
+//	uvarint count, and each: text    regular expressions
+//
+// A text is a uvarint, and as many bytes.
+func (s *Sources) Append(b []byte) []byte {
+	return appendTexts(appendTexts(append(b, Version), s.Names), s.Expressions)
+}
+
+// ReadSources reads the bytes of sources. What it makes takes some five times as much memory as they have bytes.
+func ReadSources(b []byte) (s Sources, err error) {
+	in := read(b, 16*RequestMax)
+	s.Names = in.list("names", points.KeyMax)
+	s.Expressions = in.list("regular expressions", RegexMax)
+	if err := in.end(); err != nil {
+		return Sources{}, err
+	}
+	return s, nil
+}
+
+// list reads texts in any order, each of at most some bytes.
+func (in *input) list(what string, most int) (list []string) {
+	for range in.count(what, MeasurementsMax, 16) {
+		list = append(list, in.text(most))
+	}
+	return list
+}
