@@ -40,7 +40,8 @@ func (h *head) columns(s *Shard, entry uint64) *columns {
 func (h *head) unordered(s *Shard, entry uint64) *columns {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return &columns{live: h, h: snapshotOf(h), s: s, entry: entry, series: h.seriesOf(0, entry)}
+	now := *h
+	return &columns{live: h, h: &now, s: s, entry: entry, series: h.seriesOf(0, entry)}
 }
 
 // next returns the column that is next; nil: there is none.

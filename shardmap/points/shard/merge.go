@@ -72,6 +72,7 @@ type source interface {
 type merger struct {
 	streams  []stream
 	acc, tmp Piece
+	rest     Piece // of the only source that has some
 }
 
 // stream is a source with the piece of which a part is still to come.
@@ -112,8 +113,17 @@ func (m *merger) next() (*Piece, error) {
 		}
 		alive++
 	}
-	if alive == 0 {
+	switch alive {
+	case 0:
 		return nil, nil
+	case 1:
+		for i := range m.streams {
+			if s := &m.streams[i]; s.piece != nil {
+				m.rest = s.piece.slice(s.at, len(s.piece.Times))
+				s.piece = nil
+			}
+		}
+		return &m.rest, nil
 	}
 	m.acc.reset()
 	first := true

@@ -157,11 +157,19 @@ func (h *head) inOrder(c *cells, r ref, s selection, room []uint32) {
 		}
 		times, values := x.words[:n], x.words[(2+r.field)*x.rows:]
 		from := sort.Search(n, func(i int) bool { return int64(times[i]) >= s.from })
-		for i := from; i < n && int64(times[i]) <= s.to; i++ {
-			if s.spans != nil && hidden(s.spans, int64(times[i]), marks[i]>>1) {
-				continue
+		to := from + sort.Search(n-from, func(i int) bool { return int64(times[from+i]) > s.to })
+		c.times, c.bits = slices.Grow(c.times, to-from), slices.Grow(c.bits, to-from)
+		if s.spans == nil {
+			for _, t := range times[from:to] {
+				c.times = append(c.times, int64(t))
 			}
-			c.times, c.bits = append(c.times, int64(times[i])), append(c.bits, values[i])
+			c.bits = append(c.bits, values[from:to]...)
+			continue
+		}
+		for i := from; i < to; i++ {
+			if !hidden(s.spans, int64(times[i]), marks[i]>>1) {
+				c.times, c.bits = append(c.times, int64(times[i])), append(c.bits, values[i])
+			}
 		}
 	}
 }

@@ -211,7 +211,9 @@ func (x *sealing) headSource(c *headColumn) (source, error) {
 		}
 		k.times, k.bits, k.fill = k.times[:kept], k.bits[:kept], k.fill[:kept]
 	}
-	return &onePiece{Piece{k.times, x.h.typed(c.kind, k.bits), k.fill}}, nil
+	p := Piece{Times: k.times, fill: k.fill}
+	x.h.typed(&p.Values, c.kind, k.bits)
+	return &onePiece{p}, nil
 }
 
 // inOlder returns the times that a column has in the files that are not merged.

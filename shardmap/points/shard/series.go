@@ -20,38 +20,37 @@ func checkKind(r *block.Row, k column.Kind) error {
 	return fmt.Errorf("a block file has field %q of series %q as %v, the shard has it as %v: the file is of another state", r.Field, r.Series, r.Kind, k)
 }
 
-// typed returns values of a head by their kind.
-func (h *head) typed(k column.Kind, bits []uint64) column.Values {
-	v := column.Values{Kind: k}
+// typed makes v the values of a head by their kind. It uses the memory of v, and bits.
+func (h *head) typed(v *column.Values, k column.Kind, bits []uint64) {
+	v.Kind = k
 	switch k {
 	case column.Float:
-		v.Floats = make([]float64, len(bits))
-		for i, b := range bits {
-			v.Floats[i] = math.Float64frombits(b)
+		v.Floats = slices.Grow(v.Floats[:0], len(bits))
+		for _, b := range bits {
+			v.Floats = append(v.Floats, math.Float64frombits(b))
 		}
 	case column.Integer:
-		v.Integers = make([]int64, len(bits))
-		for i, b := range bits {
-			v.Integers[i] = int64(b)
+		v.Integers = slices.Grow(v.Integers[:0], len(bits))
+		for _, b := range bits {
+			v.Integers = append(v.Integers, int64(b))
 		}
 	case column.Unsigned:
-		v.Unsigned = bits
+		v.Unsigned = append(v.Unsigned[:0], bits...)
 	case column.Boolean:
-		v.Booleans = make([]bool, len(bits))
-		for i, b := range bits {
-			v.Booleans[i] = b != 0
+		v.Booleans = slices.Grow(v.Booleans[:0], len(bits))
+		for _, b := range bits {
+			v.Booleans = append(v.Booleans, b != 0)
 		}
 	case column.String:
-		v.Strings = make([]string, len(bits))
+		v.Strings = slices.Grow(v.Strings[:0], len(bits))
 		for i, b := range bits {
 			if i > 0 && b == bits[i-1] {
-				v.Strings[i] = v.Strings[i-1]
+				v.Strings = append(v.Strings, v.Strings[i-1])
 				continue
 			}
-			v.Strings[i] = string(h.string(b))
+			v.Strings = append(v.Strings, string(h.string(b)))
 		}
 	}
-	return v
 }
 
 // keys is a list of keys of series in order, in a head or a file.

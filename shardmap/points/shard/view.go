@@ -42,6 +42,7 @@ type Reader struct {
 	files  []*block.Reader // as those of the view; nil: not opened yet
 	merger merger
 	name   []byte
+	heads  []*headSource // of the last column; their memory is used again
 }
 
 // Read returns a reader of the view.
@@ -157,7 +158,14 @@ func (r *Reader) sources(key, field []byte, from, to int64) (sources []source, e
 	var heads []source
 	for _, h := range v.heads {
 		if refs := h.refs(nil, key, number); len(refs) > 0 {
-			heads = append(heads, &headSource{h: snapshotOf(h), refs: refs, kind: kind, selection: selection{v.entry, from, to, hides(nil, v.tombstones, key, h.generation, ofHead)}})
+			if len(r.heads) == len(heads) {
+				r.heads = append(r.heads, &headSource{})
+			}
+			x := r.heads[len(heads)]
+			x.h, x.refs, x.kind, x.done = *h, refs, kind, false
+			x.selection = selection{v.entry, from, to, hides(nil, v.tombstones, key, h.generation, ofHead)}
+			x.cells.reset()
+			heads = append(heads, x)
 		}
 	}
 	s.mu.RUnlock()
@@ -175,16 +183,9 @@ func (r *Reader) sources(key, field []byte, from, to int64) (sources []source, e
 	return append(sources, heads...), nil
 }
 
-// snapshotOf returns a head as it is now, though it may grow: its lists only become longer. The shard must be locked, for
-// reading at least; and to use the records and tables of what it returns.
-func snapshotOf(h *head) *head {
-	x := *h
-	return &x
-}
-
 // headSource is what is selected of a field of a series in a head: one piece.
 type headSource struct {
-	h         *head
+	h         head // as it was when the source was made, though it may grow: its lists only become longer
 	refs      []ref
 	kind      column.Kind
 	selection selection
@@ -202,7 +203,8 @@ func (x *headSource) next() (*Piece, error) {
 	if len(x.cells.times) == 0 {
 		return nil, nil
 	}
-	x.piece = Piece{Times: x.cells.times, Values: x.h.typed(x.kind, x.cells.bits), fill: x.cells.fill}
+	x.h.typed(&x.piece.Values, x.kind, x.cells.bits)
+	x.piece.Times, x.piece.fill = x.cells.times, x.cells.fill
 	return &x.piece, nil
 }
 
