@@ -254,7 +254,12 @@ func (l *loader) head() {
 
 // share applies a share of a snapshot. A field that has another kind here than in an older head was dropped between.
 func (l *loader) share(mode Mode) {
-	b, err := l.shares.Read(l.bytes(len(l.body)), l.s.window)
+	body := l.bytes(len(l.body))
+	if n := points.ShareValues(body); n > shareValues {
+		l.fail("a share has %d values, at most %d", n, shareValues)
+		return
+	}
+	b, err := l.shares.Read(body, l.s.window)
 	if err != nil {
 		l.fail("%v", err)
 		return

@@ -83,27 +83,20 @@ func (m *model) delete(t Tombstone) {
 // fatal is what a check is failed by.
 type fatal interface{ Fatalf(string, ...any) }
 
-// share returns the bytes of the share that values make, each its own point but for those of one series and time.
+// share returns the bytes of the share that values make. Those of one series and time are a point.
 func share(t fatal, all []value) []byte {
 	b := points.NewBuilder()
-	for _, v := range all {
-		bad := b.Begin([]byte(v.key))
-		var f uint32
-		if bad.None() {
-			f, bad = b.Field([]byte(v.field))
+	done := map[place]bool{}
+	for i, v := range all {
+		p := place{key: v.key, time: v.time}
+		if done[p] {
+			continue
 		}
-		if bad.None() {
-			switch v.value.Kind {
-			case column.Float:
-				bad = b.Float(f, v.value.Float())
-			case column.Integer:
-				bad = b.Integer(f, v.value.Integer())
-			case column.Unsigned:
-				bad = b.Unsigned(f, v.value.Unsigned())
-			case column.Boolean:
-				bad = b.Boolean(f, v.value.Boolean())
-			case column.String:
-				bad = b.String(f, []byte(v.value.Text()))
+		done[p] = true
+		bad := b.Begin([]byte(v.key))
+		for _, v := range all[i:] {
+			if v.key == p.key && v.time == p.time && bad.None() {
+				bad = put(b, v)
 			}
 		}
 		if bad.None() {
@@ -115,6 +108,25 @@ func share(t fatal, all []value) []byte {
 	}
 	s := points.Split(b.Batch(), points.Every(math.MaxInt64, 1))
 	return s[len(s)-1].Append(nil)
+}
+
+// put gives the point that is being built a value.
+func put(b *points.Builder, v value) points.Error {
+	f, bad := b.Field([]byte(v.field))
+	if !bad.None() {
+		return bad
+	}
+	switch v.value.Kind {
+	case column.Float:
+		return b.Float(f, v.value.Float())
+	case column.Integer:
+		return b.Integer(f, v.value.Integer())
+	case column.Unsigned:
+		return b.Unsigned(f, v.value.Unsigned())
+	case column.Boolean:
+		return b.Boolean(f, v.value.Boolean())
+	}
+	return b.String(f, []byte(v.value.Text()))
 }
 
 // replica is a shard with its files.
@@ -176,7 +188,7 @@ func (r *replica) reload(t fatal) {
 	r.shard = s
 }
 
-// values returns i-th value of a column.
+// valueAt returns the i-th value of a column.
 func valueAt(v *column.Values, i int) points.Value {
 	switch v.Kind {
 	case column.Float:
