@@ -41,16 +41,30 @@ const (
 	Profile
 	// Health is for everybody, by whatever name the host is asked.
 	Health
+	// Influx is for whoever has said who he is, as API is, in one of the ways that InfluxDB's clients know (see influx.go).
+	// Its handlers count the bytes of bodies themselves, as they arrive: most of these clients don't tell how many come.
+	Influx
 )
 
 // near reports whether a kind is served to this host alone where nobody is asked who he is, or there is no TLS.
-func (k Kind) near() bool { return k == API || k == Page || k == Profile }
+func (k Kind) near() bool { return k == API || k == Page || k == Profile || k == Influx }
 
 // Mount is a handler and its path.
 type Mount struct {
 	Path    string // one, or with a slash at its end all below it
 	Kind    Kind
 	Handler http.Handler
+	// Refuse answers requests that don't reach the handler; nil: as [WriteError] does, with the status.
+	Refuse func(w http.ResponseWriter, r *http.Request, status int, e *wire.Error)
+}
+
+// refuse answers a request that does not reach the handler.
+func (m *Mount) refuse(w http.ResponseWriter, r *http.Request, status int, e *wire.Error) {
+	if m.Refuse == nil {
+		writeError(w, status, e)
+		return
+	}
+	m.Refuse(w, r, status, e)
 }
 
 // Mounts is what hangs below the door.
@@ -121,7 +135,7 @@ func New(c Config) *Door {
 	d := &Door{config: c, queue: newQueue(c.Addr), visitors: make(map[net.Conn]*Visitor)}
 	d.mounts = slices.Clone(c.Mounts.More)
 	if c.Mounts.API != nil {
-		d.mounts = append(d.mounts, Mount{"/api/v1/", API, c.Mounts.API(Open)})
+		d.mounts = append(d.mounts, Mount{Path: "/api/v1/", Kind: API, Handler: c.Mounts.API(Open)})
 	}
 	if i := slices.IndexFunc(d.mounts, func(m Mount) bool { return m.Kind == Page }); i >= 0 {
 		d.page = d.mounts[i].Path
@@ -308,7 +322,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	places.guard(w.Header(), m.Kind, allowed)
 	switch {
 	case e != nil:
-		WriteError(w, e)
+		m.refuse(w, r, Status(e.Code), e)
 	case r.Method == http.MethodOptions && allowed != "":
 		preflight(w)
 	case m.Path == pathLogin:
@@ -391,7 +405,10 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, v *Visitor, m *Moun
 		m.Handler.ServeHTTP(w, r)
 		return
 	}
-	c, e := d.config.Identify(r, v, m.Kind == Figures)
+	if m.Kind == Influx {
+		r = d.asBasic(r)
+	}
+	c, e := d.config.Identify(r, v, m.Kind == Figures || m.Kind == Influx)
 	if e == nil {
 		defer c.Release()
 		e = v.proven.do(func() *wire.Error { return v.Prove(c.User) })
@@ -402,12 +419,12 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, v *Visitor, m *Moun
 			// request that another tab is about to send over one that ends may fail there.
 			w.Header().Set("Connection", "close")
 		}
-		if m.Kind == Figures {
+		if m.Kind == Figures || m.Kind == Influx {
 			w.Header().Set("WWW-Authenticate", `Basic realm="muster", charset="UTF-8"`)
 		} else {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 		}
-		writeError(w, http.StatusUnauthorized, e)
+		m.refuse(w, r, http.StatusUnauthorized, e)
 		return
 	}
 	switch {
@@ -419,7 +436,7 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, v *Visitor, m *Moun
 	}
 	switch {
 	case e != nil:
-		WriteError(w, e)
+		m.refuse(w, r, Status(e.Code), e)
 	case m.Path == pathWhoami:
 		whoami(w, r, c)
 	default:
@@ -441,7 +458,7 @@ func (d *Door) bound(w http.ResponseWriter, r *http.Request, m *Mount) *http.Req
 		return r
 	}
 	atMost := d.config.Limits.SmallBytes
-	if m.Kind == API && m.Handler != nil {
+	if (m.Kind == API || m.Kind == Influx) && m.Handler != nil {
 		atMost = d.config.Limits.BodyBytes
 	}
 	control := http.NewResponseController(w)
@@ -480,6 +497,7 @@ func (d *Door) serveCaller(w http.ResponseWriter, r *http.Request, m *Mount) {
 		size = l.BodyBytes
 	}
 	switch {
+	case m.Kind == Influx:
 	case size > l.BodyBytes:
 		WriteError(w, wire.TooLarge("body", fmt.Sprintf("%d bytes, the limit is %d", size, l.BodyBytes), "send less at once"))
 		return

@@ -67,10 +67,11 @@ func newRig(t testing.TB, l Limits, overTLS bool) *rig {
 	})
 	d := New(Config{
 		Limits: l, Addr: listener.Addr(), Log: slog.New(slog.DiscardHandler),
-		Mounts: Mounts{API: r.api, More: []Mount{{"/ui/", Page, page}, {"/metrics", Figures, page}, {"/livez", Health, page}}},
+		Mounts: Mounts{API: r.api, More: []Mount{{Path: "/ui/", Kind: Page, Handler: page}, {Path: "/metrics", Kind: Figures, Handler: page}, {Path: "/livez", Kind: Health, Handler: page}, r.influx()}},
 		Places: func() *Places { return places }, Open: func() bool { return !overTLS },
-		Identify: func(req *http.Request, _ *Visitor, _ bool) (*Caller, *wire.Error) {
-			if overTLS && Bearer(req) != "good" {
+		Identify: func(req *http.Request, _ *Visitor, basic bool) (*Caller, *wire.Error) {
+			name, password, _ := req.BasicAuth()
+			if overTLS && Bearer(req) != "good" && !(basic && name == "rob" && password == "right") {
 				return nil, Unidentified()
 			}
 			return &Caller{
@@ -306,7 +307,7 @@ func rebinding(t *testing.T) string {
 			"evil.example": 403, "evil.example:4166": 403, "127.0.0.1.evil.example": 403, "10.0.0.8:4166": 403, "n8.example.evil": 403, "": 200, // the client says the address
 			"cluster.example": 200, "CLUSTER.example:9": 200, "10.0.0.7": 200, "n8.example": 200, "localhost:1": 200, "127.0.0.9": 200, "[::1]:4166": 200,
 		} {
-			for _, path := range []string{"/api/v1/get", "/ui/", "/metrics"} {
+			for _, path := range []string{"/api/v1/get", "/ui/", "/metrics", "/write"} {
 				if got, text, _ := r.ask("GET", path, "", "Host", host, "Authorization", "Bearer good"); got != want {
 					return fmt.Sprintf("TLS %t, host %q: %s is answered with %d %s, want %d", overTLS, host, path, got, text, want)
 				}
@@ -361,7 +362,7 @@ func crossOrigin(t *testing.T) string {
 			if c.site != "" {
 				fields = append(fields, "Sec-Fetch-Site", c.site)
 			}
-			for _, q := range [][2]string{{"POST", "/api/v1/set"}, {"GET", "/api/v1/get"}, {"POST", "/api/v1/auth/login"}} {
+			for _, q := range [][2]string{{"POST", "/api/v1/set"}, {"GET", "/api/v1/get"}, {"POST", "/api/v1/auth/login"}, {"POST", "/write"}, {"GET", "/write"}} {
 				before := r.sets.Load()
 				status, text, h := r.ask(q[0], q[1], `{"user":"rob","password":"right"}`, fields...)
 				if (status == 200) != c.may || !c.may && (status != 403 || r.sets.Load() != before) {
@@ -435,7 +436,7 @@ func farPage() string {
 		{false, false, false, false, true}, {true, false, false, true, true}, {true, false, true, false, true}, {true, true, true, true, true},
 	} {
 		d := &Door{config: Config{Places: func() *Places { return NewPlaces([]string{"h:1"}, nil) }, Open: func() bool { return c.open }}}
-		for kind, want := range map[Kind]bool{API: c.api, Page: c.api, Profile: c.api, Figures: c.figures} {
+		for kind, want := range map[Kind]bool{API: c.api, Page: c.api, Profile: c.api, Influx: c.api, Figures: c.figures} {
 			if e := d.checkPlace(&Visitor{TLS: c.tls, Near: c.near}, &http.Request{Host: "h"}, kind, d.config.Places()); (e == nil) != want {
 				return fmt.Sprintf("TLS %t, from this host %t, nobody asked %t: kind %d: got %v, want it served: %t", c.tls, c.near, c.open, kind, e, want)
 			}
