@@ -84,14 +84,17 @@ var finals = []string{
 	"retention policy not found", "database not found",
 }
 
-// mendable returns a text after which clients send the same again.
-func mendable(text string) string {
+// ofWrite returns the refusal as a write is answered with it: where it can be mended, clients must not take it for final.
+func (e refusal) ofWrite() refusal {
+	if e.status < http.StatusInternalServerError {
+		return e
+	}
 	for _, f := range finals {
-		if strings.Contains(text, f) {
-			return "write failed: send all of it again; what is stored already stays the same"
+		if strings.Contains(e.text, f) {
+			e.text = "write failed: send all of it again; what is stored already stays the same"
 		}
 	}
-	return text
+	return e
 }
 
 // headerMax bounds the text of an error that is repeated in a field of the answer's head, as InfluxDB has it. Clients
@@ -113,9 +116,6 @@ func headerText(text string) string {
 
 // write answers with the error, in the format of the answer that it stands in for.
 func (e refusal) write(w http.ResponseWriter, f format) {
-	if e.status >= http.StatusInternalServerError {
-		e.text = mendable(e.text)
-	}
 	h := w.Header()
 	if e.status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Basic realm="InfluxDB"`)
@@ -137,9 +137,9 @@ func Refuse(w http.ResponseWriter, r *http.Request, status int, e *wire.Error) {
 	text := e.Error()
 	if status == http.StatusUnauthorized {
 		const shown, none = "authorization failed", "unable to parse authentication credentials"
-		text = none + ": " + e.Text + "; send a name and a password: Authorization: Basic, Authorization: Token NAME:PASSWORD, or the parameters u and p"
+		text = none + ": send a name and a password: Authorization: Basic, Authorization: Token NAME:PASSWORD, or the parameters u and p"
 		if r.Header.Get("Authorization") != "" {
-			text = shown + ": " + e.Text
+			text = shown + ": " + e.State
 		}
 	}
 	identify(w, r)

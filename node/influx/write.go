@@ -95,19 +95,19 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, v url.Values, q 
 		store, wrong = h.config.Open(r)
 	}
 	if wrong != nil {
-		refusalOf(wrong).write(w, f)
+		refusalOf(wrong).ofWrite().write(w, f)
 		return
 	}
 	text, err := h.texts.read(w, r)
 	defer h.texts.give(text)
 	if err != nil {
-		refusalOf(err).write(w, f)
+		refusalOf(err).ofWrite().write(w, f)
 		return
 	}
 	q.Text, q.Now = text, h.config.Now().UnixNano()
 	got, err := store.Write(r.Context(), q)
 	if err != nil {
-		refusalOf(err).write(w, f)
+		refusalOf(err).ofWrite().write(w, f)
 		return
 	}
 	got.write(w, f)
@@ -125,7 +125,7 @@ func (a *Written) write(w http.ResponseWriter, f format) {
 	case a.Failed > 0:
 		// What was refused besides is told when the rest has been stored: with its words, clients would drop all of it.
 		refusal{status: http.StatusServiceUnavailable, after: retryAfter,
-			text: fmt.Sprintf("write failed: %d of %d points: %s; send all of it again: what is stored already stays the same", a.Failed, a.Lines.Points, a.Why)}.write(w, f)
+			text: fmt.Sprintf("write failed: %d of %d points: %s; send all of it again: what is stored already stays the same", a.Failed, a.Lines.Points, a.Why)}.ofWrite().write(w, f)
 	case a.Lines.Refused > 0 || len(a.Dropped) > 0:
 		refusal{status: http.StatusBadRequest, text: a.partial()}.write(w, f)
 	default:
