@@ -29,7 +29,7 @@ type message struct {
 	body   string
 }
 
-// message reads lines behind their marks.
+// messageOf reads lines, without their marks.
 func messageOf(lines []string) (m message) {
 	m.first = lines[0]
 	for i, l := range lines[1:] {

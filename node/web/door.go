@@ -489,6 +489,9 @@ func (b *body) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// bugRoomReserved is planted to show that its test finds it: a client of InfluxDB takes the room of the largest body.
+const bugRoomReserved = "largest body reserved for each write"
+
 // serveCaller brings a request to its handler, once there is room for its body.
 func (d *Door) serveCaller(w http.ResponseWriter, r *http.Request, m *Mount) {
 	l := &d.config.Limits
@@ -497,7 +500,7 @@ func (d *Door) serveCaller(w http.ResponseWriter, r *http.Request, m *Mount) {
 		size = l.BodyBytes
 	}
 	switch {
-	case m.Kind == Influx:
+	case m.Kind == Influx && !bug(bugRoomReserved):
 	case size > l.BodyBytes:
 		WriteError(w, wire.TooLarge("body", fmt.Sprintf("%d bytes, the limit is %d", size, l.BodyBytes), "send less at once"))
 		return

@@ -49,6 +49,9 @@ func (d *Door) asBasic(r *http.Request) *http.Request {
 	return made
 }
 
+// bugPasswordStays is planted to show that its test finds it: a handler sees the password in an address.
+const bugPasswordStays = "password left in the address"
+
 func basicOf(name, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))
 }
@@ -70,6 +73,9 @@ func takeUser(r *http.Request) (name, password string) {
 		case err == nil && key == passwordParameter && password == "":
 			password = value
 		}
+	}
+	if bug(bugPasswordStays) {
+		return name, password
 	}
 	address := *r.URL
 	address.RawQuery = strings.Join(rest, "&")

@@ -33,6 +33,12 @@ func (r *rig) influx() Mount {
 // InfluxDB's clients say in five ways who they are. The node must know each, the handler must never see the password
 // of an address, and a client with a name that nobody has must be served where nobody is asked.
 func TestInfluxUsers(t *testing.T) {
+	if wrong := influxUsers(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+func influxUsers(t *testing.T) string {
 	const basic = "Basic cm9iOnJpZ2h0" // rob:right
 	for _, c := range []struct {
 		address, authorization string
@@ -77,18 +83,25 @@ func TestInfluxUsers(t *testing.T) {
 			r := newRig(t, smallLimits(), overTLS)
 			got, text, h := r.ask("POST", "/write?"+c.address, "ab", "Authorization", c.authorization)
 			if got != status || !strings.HasPrefix(text, want) {
-				t.Errorf("TLS %t, %s, Authorization %q: got %d %s, want %d %s", overTLS, c.address, c.authorization, got, text, status, want)
+				return fmt.Sprintf("TLS %t, %s, Authorization %q: got %d %s, want %d %s", overTLS, c.address, c.authorization, got, text, status, want)
 			}
 			if got == 401 && !strings.HasPrefix(h.Get("WWW-Authenticate"), "Basic ") {
-				t.Errorf("%s: it is asked for %q", c.address, h.Get("WWW-Authenticate"))
+				return fmt.Sprintf("%s: it is asked for %q", c.address, h.Get("WWW-Authenticate"))
 			}
 		}
 	}
+	return ""
 }
 
 // Telegraf does not tell how much it sends, and a hundred of it send at once: the door must not reserve the largest body
 // for each, as it does for the API, and must still end one that is larger than that.
 func TestInfluxBodies(t *testing.T) {
+	if wrong := influxBodies(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+func influxBodies(t *testing.T) string {
 	l := smallLimits()
 	l.BodiesBytes = l.BodyBytes - 1
 	r := newRig(t, l, false)
@@ -104,19 +117,20 @@ func TestInfluxBodies(t *testing.T) {
 	} {
 		q, err := http.NewRequestWithContext(t.Context(), "POST", r.url(c.path), io.LimitReader(zeros{}, c.size))
 		if err != nil {
-			t.Fatal(err)
+			return err.Error()
 		}
 		transport := new(http.Transport)
 		a, err := transport.RoundTrip(q)
 		if err != nil {
-			t.Fatalf("%s, %d bytes: %v", c.path, c.size, err)
-		}
-		if a.StatusCode != c.status {
-			t.Errorf("%s, %d bytes: got %s, want %d", c.path, c.size, a.Status, c.status)
+			return fmt.Sprintf("%s, %d bytes: %v", c.path, c.size, err)
 		}
 		a.Body.Close()
 		transport.CloseIdleConnections()
+		if a.StatusCode != c.status {
+			return fmt.Sprintf("%s, %d bytes: got %s, want %d", c.path, c.size, a.Status, c.status)
+		}
 	}
+	return ""
 }
 
 // zeros is a body without an end.

@@ -20,6 +20,8 @@ func TestPlantedBugs(t *testing.T) {
 		bugStreams:         rapidReset,
 		bugGreedyUser:      func(*testing.T) string { return greedyUser() },
 		bugStrangersRoutes: countedByRoute,
+		bugPasswordStays:   influxUsers,
+		bugRoomReserved:    influxBodies,
 	} {
 		t.Run(bug, func(t *testing.T) { // what it has served ends with it
 			SetBug(bug)
