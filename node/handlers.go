@@ -110,6 +110,9 @@ var handlers = [...]handler{
 	wire.TypeAuthority: {request: takeAuthority},
 	wire.TypeReset:     {request: takeReset},
 	wire.TypeBackups:   {request: takeBackups},
+
+	wire.TypeWindow: {request: takeWindow},
+	wire.TypeClock:  {request: asking(answerClock)},
 }
 
 // handlerOf returns the row of type t; one without a way if nobody may send it.

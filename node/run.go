@@ -147,7 +147,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, name: n.name, level: l.level, notices: &n.notices, ended: &n.ended,
 		ask: n.askFounder, askMember: n.askMember, invitations: make(chan struct{}, 1),
 	}
-	n.errands.wall = time.Now
+	n.errands.wall, n.keeping.wall = time.Now, time.Now
 	n.shelf.init(n)
 	defer n.close()
 	defer func() {
@@ -290,6 +290,7 @@ func (n *Node) serve() error {
 	n.incidents.init(n)
 	n.carrying.init(n)
 	n.errands.init(n)
+	n.keeping.init(n)
 	n.checking.init(n)
 	n.assigning.init(n)
 	n.dividing.init(n)
@@ -328,6 +329,7 @@ func (n *Node) serve() error {
 	n.ended.Go(func() { n.inquiry.run(n.ctx) })
 	n.ended.Go(n.moves.run)
 	n.ended.Go(n.errands.run)
+	n.ended.Go(n.keeping.run)
 	n.ended.Go(n.incidents.run)
 	n.ended.Go(n.notary.run)
 	n.ended.Go(n.resets.run)
@@ -406,6 +408,7 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.announcer.changed()
 	n.moves.changed()
 	n.errands.changed()
+	n.keeping.changed()
 	n.incidents.tableChanged()
 	n.notary.changed()
 	n.carrying.changed()
@@ -420,6 +423,7 @@ func (n *Node) led(g raft.GroupID, term uint64) {
 	if g == 0 {
 		n.moves.led(term != 0)
 		n.errands.led(term != 0)
+		n.keeping.led(term != 0)
 		n.notary.led(term != 0)
 		return
 	}

@@ -36,6 +36,8 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeHolds:     wire.SenderMember,
 	wire.TypeAuthority: wire.SenderClient,
 	wire.TypeReset:     wire.SenderMember,
+	wire.TypeWindow:    wire.SenderMember,
+	wire.TypeClock:     wire.SenderMember,
 }
 
 // Who may send what follows from what a connection has proven. Each type must
@@ -115,9 +117,9 @@ func TestHandlerOfEachType(t *testing.T) {
 		}
 		// What is said in a member's name must not count before the member has
 		// said that the connection is its own. Of its requests, Attest changes
-		// nothing, Announce, Checks, Replicas, Change, Step, Keep, Holds and Reset wait for that by themselves, and Forward
+		// nothing, Announce, Checks, Replicas, Change, Step, Keep, Holds, Reset, Window and Clock wait for that by themselves, and Forward
 		// is refused until then.
-		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward && i != wire.TypeReplicas && i != wire.TypeChange && i != wire.TypeStep && i != wire.TypeChecks && i != wire.TypeKeep && i != wire.TypeHolds && i != wire.TypeReset {
+		if s == wire.SenderMember && h.request != nil && i != wire.TypeAttest && i != wire.TypeAnnounce && i != wire.TypeForward && i != wire.TypeReplicas && i != wire.TypeChange && i != wire.TypeStep && i != wire.TypeChecks && i != wire.TypeKeep && i != wire.TypeHolds && i != wire.TypeReset && i != wire.TypeWindow && i != wire.TypeClock {
 			t.Errorf("%s is answered before it is known whose word it is", i)
 		}
 	}

@@ -57,6 +57,8 @@ func drawn(t *rapid.T, name string, v reflect.Value) {
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		n := rapid.Uint64().Draw(t, name) >> rapid.IntRange(0, 63).Draw(t, name+" shift") // short ones, and long ones
 		v.SetUint(n & (math.MaxUint64 >> (64 - v.Type().Bits())))
+	case reflect.Int64:
+		v.SetInt(rapid.Int64().Draw(t, name) >> rapid.IntRange(0, 63).Draw(t, name+" shift"))
 	case reflect.String:
 		v.SetString(rapid.String().Draw(t, name))
 	case reflect.Struct:
@@ -92,6 +94,10 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		}
 	},
 	wire.TypeLifeAnswer: func(b wire.Body) { b.(*wire.LifeAnswer).Verdict %= 6 },
+	wire.TypeWindowAnswer: func(b wire.Body) {
+		a := b.(*wire.WindowAnswer)
+		a.Shards = append(a.Shards, 1)
+	},
 	wire.TypeChecks: func(b wire.Body) {
 		for i := range b.(*wire.Checks).Groups {
 			g := &b.(*wire.Checks).Groups[i]

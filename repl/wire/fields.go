@@ -133,6 +133,18 @@ func number[T ~uint8 | ~uint16 | ~uint32 | ~uint64](f *fields, name string, v *T
 	}
 }
 
+// integer is a number that may be below zero.
+func integer(f *fields, name string, v *int64) {
+	if !f.reading {
+		f.b = pack.AppendInt(f.b, *v)
+		return
+	}
+	*v = f.r.Int()
+	if f.show != nil {
+		f.shown(name, fmt.Sprint(*v))
+	}
+}
+
 func (f *fields) flag(name string, v *bool) {
 	if !f.reading {
 		f.b = pack.AppendBool(f.b, *v)

@@ -195,6 +195,10 @@ const (
 	TypeBackupsAnswer Type = 0x97
 
 	// Points, since level 10.
+	TypeWindow            Type = 0x98
+	TypeWindowAnswer      Type = 0x99
+	TypeClock             Type = 0x9a
+	TypeClockAnswer       Type = 0x9b
 	TypePointsAnswer      Type = 0xa4
 	TypePointsQuery       Type = 0xa6
 	TypePointsQueryAnswer Type = 0xa7
@@ -377,7 +381,13 @@ var rows = [...]row{
 	TypeBackups:       {"Backups", "client or the meta group's leader → node", 0, SenderClient | SenderMember, bodyOf[Backups]}, // which backups have you, and remove these
 	TypeBackupsAnswer: {"BackupsAnswer", "", TypeBackups, SenderNobody, bodyOf[BackupsAnswer]},
 
-	// Points, since level 10.
+	// Time series, between nodes, since level 10.
+	TypeWindow:       {"Window", "node → the meta group's leader", 0, SenderMember, bodyOf[Window]}, // where do points of this time go? Make a place if there is none
+	TypeWindowAnswer: {"WindowAnswer", "", TypeWindow, SenderNobody, bodyOf[WindowAnswer]},
+	TypeClock:        {"Clock", "the meta group's leader → node", 0, SenderMember, bodyOf[Empty]}, // how late is it?
+	TypeClockAnswer:  {"ClockAnswer", "", TypeClock, SenderNobody, bodyOf[ClockAnswer]},
+
+	// Time series, of clients, since level 10.
 	TypePointsAnswer: {"PointsAnswer", "", TypeWrite, SenderNobody, shownOf[PointsAnswer]}, // of points for a shard
 
 	TypePointsQuery:       {"PointsQuery", "client → leader", 0, SenderClient, bodyOf[PointsQuery]}, // what has this shard of a query?
