@@ -29,12 +29,14 @@ func (m Mode) String() string {
 	return "no mode"
 }
 
-// Result says what became of the points of a share. Each of them is stored, dropped or superseded.
+// Result says what became of the points of a share. Each of them is stored, dropped, deleted or superseded.
 type Result struct {
 	Stored int
 	// Dropped are points with a field that the shard has with another kind, or whose name is too long beside the
 	// series' key. Nothing of such a point is stored, as in InfluxDB.
 	Dropped int
+	// Deleted are points of a fill that were deleted since they were taken.
+	Deleted int
 	// Superseded are points of a fill of which each value was there, in a head: what files have is found by the seal.
 	Superseded int
 	// Refused says why points were dropped, the first RefusedListed fields of them.
@@ -56,6 +58,8 @@ type applied struct {
 	result  Result
 	mark    uint64
 	entry   uint64
+	taken   uint64  // the index in the log when the points were taken; forever: now
+	spans   []span  // scratch
 	fields  []known // by number in the batch
 	columns []incoming
 	ids     []uint32
@@ -80,7 +84,18 @@ type incoming struct {
 
 // Apply takes the points of a share. The same shares in the same order make the same state, however they are cut;
 // but for what the result lists.
-func (s *Shard) Apply(b *points.Batch, mode Mode) Result {
+func (s *Shard) Apply(b *points.Batch, mode Mode) Result { return s.apply(b, mode, forever) }
+
+// Fill takes the points of a share that was taken as a hint when the group's log had reached an index. What was deleted
+// since is left out. The error is a [ForgottenError]; nothing has changed then.
+func (s *Shard) Fill(b *points.Batch, taken uint64) (Result, error) {
+	if taken < s.forgotten {
+		return Result{}, &ForgottenError{taken, s.forgotten}
+	}
+	return s.apply(b, Fill, taken), nil
+}
+
+func (s *Shard) apply(b *points.Batch, mode Mode, taken uint64) Result {
 	if mode != Write && mode != Fill {
 		panic("shard: apply with " + mode.String())
 	}
@@ -88,7 +103,7 @@ func (s *Shard) Apply(b *points.Batch, mode Mode) Result {
 	defer s.mu.Unlock()
 	s.entry++
 	a := &s.applied
-	a.result, a.entry, a.mark = Result{}, s.entry, s.entry<<1
+	a.result, a.entry, a.mark, a.taken = Result{}, s.entry, s.entry<<1, taken
 	if mode == Fill {
 		a.mark |= 1
 	}
@@ -97,8 +112,9 @@ func (s *Shard) Apply(b *points.Batch, mode Mode) Result {
 	for x := range b.Series() {
 		s.applySeries(a, x)
 	}
-	a.result.Stored = max(0, b.Points()-a.result.Dropped-a.result.Superseded)
-	return a.result
+	r := &a.result
+	r.Stored = max(0, b.Points()-r.Dropped-r.Deleted-r.Superseded)
+	return *r
 }
 
 func (s *Shard) applySeries(a *applied, x points.SeriesColumns) {
@@ -114,9 +130,18 @@ func (s *Shard) applySeries(a *applied, x points.SeriesColumns) {
 	}
 	if !s.collect(a, key, measurement, x) {
 		s.dropRefused(a, key)
-		if len(a.columns) == 0 {
-			return
+	}
+	if a.taken != forever {
+		if a.spans = s.deletedSince(a.spans[:0], key, a.taken); len(a.spans) > 0 {
+			var gone []int64
+			for _, c := range a.columns {
+				gone = append(gone, slices.DeleteFunc(slices.Clone(c.times), func(t int64) bool { return !hidden(a.spans, t, 0) })...)
+			}
+			a.result.Deleted += a.without(gone)
 		}
+	}
+	if len(a.columns) == 0 {
+		return
 	}
 	if a.mark&1 != 0 {
 		a.result.Superseded += s.superseded(key, a.columns)
@@ -186,9 +211,13 @@ func (s *Shard) dropRefused(a *applied, key []byte) {
 			a.result.Refused = append(a.result.Refused, r)
 		}
 	}
+	a.result.Dropped += a.without(gone)
+}
+
+// without takes all points of some times out of the columns, and returns how many there are.
+func (a *applied) without(gone []int64) int {
 	slices.Sort(gone)
 	gone = slices.Compact(gone)
-	a.result.Dropped += len(gone)
 	kept := a.columns[:0]
 	for _, c := range a.columns {
 		var times []int64
@@ -204,6 +233,7 @@ func (s *Shard) dropRefused(a *applied, key []byte) {
 		}
 	}
 	a.columns = kept
+	return len(gone)
 }
 
 // appendRows appends columns with one list of times.

@@ -20,18 +20,18 @@ type arena[T any] struct {
 // before, up to 1<<shift.
 const firstPiece = 1 << 8
 
-// add makes room for n elements, which are zero, and at most 1<<shift.
+// add makes room for n elements, which are zero, and fewer than 1<<shift.
 func (a *arena[T]) add(n int) (at uint32, room []T) {
 	last := len(a.pieces) - 1
 	if last < 0 || a.used+n > len(a.pieces[last]) {
-		if last++; uint64(last)>>(32-a.shift) != 0 || n > 1<<a.shift {
+		if last++; uint64(last)>>(32-a.shift) != 0 || n >= 1<<a.shift {
 			panic(fmt.Sprintf("shard: a head of %d pieces takes %d more elements; the owner freezes it before it has HeadMax bytes", last, n))
 		}
-		a.pieces = append(a.pieces, make([]T, min(max(firstPiece<<min(last, 32), n), 1<<a.shift)))
 		a.used = 0
 		if last == 0 {
-			a.used = min(1, len(a.pieces[0])-n) // so that no address is 0
+			a.used = 1 // so that no address is 0
 		}
+		a.pieces = append(a.pieces, make([]T, min(max(firstPiece<<min(last, 32), a.used+n), 1<<a.shift)))
 		var element T
 		a.size += int64(len(a.pieces[last])) * int64(unsafe.Sizeof(element))
 	}
@@ -51,7 +51,9 @@ func (a *arena[T]) from(at uint32, n int) []T {
 
 // table finds numbers by their hash. A number is not 0, and what it stands for is elsewhere.
 type table struct {
-	slots []uint32 // by hash, and then in the next free one; 0 is free; a power of two of them
+	// slots have hash<<32 | number, by hash and then in the next free one; 0 is free; a power of two of them. With the
+	// hash most others are told apart without a look at what they stand for, and all can be placed anew.
+	slots []uint64
 	n     int
 }
 
@@ -61,42 +63,43 @@ func (t *table) find(hash uint32, wanted func(uint32) bool) uint32 {
 		return 0
 	}
 	for at := hash; ; at++ {
-		n := t.slots[at&uint32(len(t.slots)-1)]
-		if n == 0 || wanted(n) {
-			return n
+		slot := t.slots[at&uint32(len(t.slots)-1)]
+		if slot == 0 || uint32(slot>>32) == hash && wanted(uint32(slot)) {
+			return uint32(slot)
 		}
 	}
 }
 
-// add adds a number. At most seven of eight slots are taken; where there are more, all are placed anew, which for a
-// million takes some 0.1 s.
-func (t *table) add(hash, n uint32, hashOf func(uint32) uint32) {
+// add adds a number. At most seven of eight slots are taken; where there are more, all are placed anew.
+func (t *table) add(hash, n uint32) {
 	if (t.n+1)*8 > len(t.slots)*7 {
 		before := t.slots
-		t.slots = make([]uint32, max(16, 2*len(before)))
-		for _, n := range before {
-			if n != 0 {
-				t.place(hashOf(n), n)
+		t.slots = make([]uint64, max(16, 2*len(before)))
+		for _, slot := range before {
+			if slot != 0 {
+				t.place(slot)
 			}
 		}
 	}
 	t.n++
-	t.place(hash, n)
+	t.place(uint64(hash)<<32 | uint64(n))
 }
 
-func (t *table) place(hash, n uint32) {
-	for t.slots[hash&uint32(len(t.slots)-1)] != 0 {
-		hash++
+func (t *table) place(slot uint64) {
+	at := uint32(slot >> 32)
+	for t.slots[at&uint32(len(t.slots)-1)] != 0 {
+		at++
 	}
-	t.slots[hash&uint32(len(t.slots)-1)] = n
+	t.slots[at&uint32(len(t.slots)-1)] = slot
 }
 
 // replace puts a number in the place of another one with its hash.
 func (t *table) replace(hash, before, n uint32) {
-	for t.slots[hash&uint32(len(t.slots)-1)] != before {
-		hash++
+	at := hash
+	for t.slots[at&uint32(len(t.slots)-1)] != uint64(hash)<<32|uint64(before) {
+		at++
 	}
-	t.slots[hash&uint32(len(t.slots)-1)] = n
+	t.slots[at&uint32(len(t.slots)-1)] = uint64(hash)<<32 | uint64(n)
 }
 
-func (t *table) bytes() int64 { return int64(4 * len(t.slots)) }
+func (t *table) bytes() int64 { return int64(8 * len(t.slots)) }

@@ -38,6 +38,7 @@ func (e *LimitError) Error() string {
 // buried is a tombstone with when it came.
 type buried struct {
 	Tombstone
+	index      uint64 // of its entry in the log
 	generation uint64 // of the head into which it came: all older ones, and files of them, are older than it
 	entry      uint64 // rows of that head up to this one are, too
 }
@@ -74,9 +75,10 @@ func (t *Tombstone) check() error {
 	return nil
 }
 
-// Delete takes away what a tombstone names. Of a measurement of which all is taken away the fields go as well: they may
-// come back with other kinds. The error is a [LimitError]; nothing has changed then.
-func (s *Shard) Delete(t Tombstone) error {
+// Delete takes away what a tombstone names, by the entry of an index in the log, which is larger than those before. Of a
+// measurement of which all is taken away the fields go as well: they may come back with other kinds. The error is a
+// [LimitError]; nothing has changed then.
+func (s *Shard) Delete(t Tombstone, index uint64) error {
 	if err := t.check(); err != nil {
 		return err
 	}
@@ -90,11 +92,31 @@ func (s *Shard) Delete(t Tombstone) error {
 		kept.Series = append(kept.Series, bytes.Clone(k))
 	}
 	s.entry++
-	s.tombstones = append(s.tombstones, buried{kept, s.head.generation, s.entry})
+	s.tombstones = append(s.tombstones, buried{kept, index, s.head.generation, s.entry})
 	if m := s.schema.measurement(t.Measurement); m != 0 && t.whole() {
 		s.schema.drop(m, s.entry)
 	}
 	return nil
+}
+
+// ForgottenError refuses a fill that was taken before a delete of which the shard no longer knows what it took away.
+type ForgottenError struct {
+	Taken     uint64 // when it was taken, as an index in the log
+	Forgotten uint64 // the index of that delete
+}
+
+func (e *ForgottenError) Error() string {
+	return fmt.Sprintf("the points were taken at entry %d, and what the delete of entry %d took away is no longer known: look at them, and write those that are still wanted", e.Taken, e.Forgotten)
+}
+
+// deletedSince returns what was deleted of a series by entries behind an index.
+func (s *Shard) deletedSince(dst []span, key []byte, index uint64) []span {
+	for i := range s.tombstones {
+		if t := &s.tombstones[i]; t.index > index && t.of(key) {
+			dst = append(dst, span{t.First, t.Last, forever})
+		}
+	}
+	return dst
 }
 
 // span is what a tombstone hides of a series.

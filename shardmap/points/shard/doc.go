@@ -9,7 +9,7 @@
 //
 // # Duties of the owner
 //
-//  1. Apply shares and deletes in the order of the log, [Shard.Apply] and [Shard.Delete].
+//  1. Apply shares and deletes in the order of the log, [Shard.Apply], [Shard.Fill] and [Shard.Delete].
 //  2. Freeze, by an entry, before [Shard.Bytes] reaches a GiB or so: a head has room for 4 GiB of keys and strings, and
 //     panics beyond. Since Bytes differs between replicas, the leader looks at it and the entry decides.
 //  3. Seal the frozen heads one after the other, the oldest first: [View.Seal] on any goroutine, of a view made after the
@@ -22,7 +22,7 @@
 //
 // A value is found by series, field and time. Of several writes the last entry counts. A fill, which brings what was taken
 // as a hint, counts only where nothing else is, be it older or newer; of several fills the first one. A delete takes away
-// what is there and nothing that comes later.
+// what is there and nothing that comes later, but for fills that were taken before it.
 //
 // A head holds every value that came, in the order in which they came, each with the number of its entry. Readers sort, and
 // take what counts; they compare with the deletes too. So applying is appending, a view is a number and some lists that only

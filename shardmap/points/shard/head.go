@@ -113,7 +113,7 @@ func (h *head) addSeries(hash uint32, key []byte, measurement uint32, entry uint
 	}
 	s.next = h.chains[measurement]
 	h.chains[measurement] = n
-	h.byKey.add(hash, n, func(n uint32) uint32 { return h.hash(h.key(h.series.at(n))) })
+	h.byKey.add(hash, n)
 	h.seriesN++
 	return n
 }
@@ -140,7 +140,7 @@ func (h *head) layout(fields []uint32) uint32 {
 	n, room := h.layouts.add(1 + len(fields))
 	room[0] = uint32(len(fields))
 	copy(room[1:], fields)
-	h.byFields.add(hash, n, func(n uint32) uint32 { return hashFields(h.fieldsOf(n)) })
+	h.byFields.add(hash, n)
 	return n
 }
 
@@ -188,7 +188,7 @@ func (h *head) addSingle(series, layout uint32) uint32 {
 	n, room := h.bands.add(1)
 	room[0] = band{series: series, layout: layout, next: s.more, lastTime: math.MinInt64}
 	s.more = n
-	h.byLayout.add(hashSingle(series, layout), n, func(n uint32) uint32 { return hashSingle(h.bands.at(n).series, h.bands.at(n).layout) })
+	h.byLayout.add(hashSingle(series, layout), n)
 	return n
 }
 

@@ -190,6 +190,7 @@ func (l *loader) begin() {
 		return
 	}
 	l.s.window = points.Window{First: l.varint("the begin of the window"), Last: l.varint("the end of the window")}
+	l.s.forgotten = l.uvarint("the last delete that is forgotten", math.MaxUint64)
 	if l.s.window.First > l.s.window.Last {
 		l.fail("the window is from %d to %d", l.s.window.First, l.s.window.Last)
 	}
@@ -211,7 +212,8 @@ func (l *loader) file() {
 }
 
 func (l *loader) tombstone() {
-	t := buried{generation: l.uvarint("the generation of a tombstone", math.MaxUint64)}
+	t := buried{index: l.uvarint("the index of a tombstone", math.MaxUint64)}
+	t.generation = l.uvarint("the generation of a tombstone", math.MaxUint64)
 	t.Measurement = bytes.Clone(l.text("the measurement", points.KeyMax))
 	t.First, t.Last = l.varint("the first time of a tombstone"), l.varint("the last time of a tombstone")
 	var before []byte
@@ -228,8 +230,8 @@ func (l *loader) tombstone() {
 		l.fail("it has more than %d tombstones", TombstonesMax)
 	case err != nil:
 		l.fail("%v", err)
-	case n > 0 && t.generation < l.s.tombstones[n-1].generation:
-		l.fail("a tombstone of generation %d follows one of %d", t.generation, l.s.tombstones[n-1].generation)
+	case n > 0 && (t.generation < l.s.tombstones[n-1].generation || t.index <= l.s.tombstones[n-1].index):
+		l.fail("a tombstone of entry %d and generation %d follows one of %d and %d", t.index, t.generation, l.s.tombstones[n-1].index, l.s.tombstones[n-1].generation)
 	}
 	l.s.tombstones = append(l.s.tombstones, t)
 }

@@ -45,18 +45,20 @@ func (m *model) clone() *model { return &model{maps.Clone(m.values), maps.Clone(
 
 func measurementOf(key string) string { return string(points.MeasurementOf([]byte(key))) }
 
-// apply takes the points of an entry, and returns how many are dropped. Values of one series and time are a point.
-func (m *model) apply(all []value, mode Mode) (dropped int) {
+// refused returns the points of an entry that have a value of another kind. Values of one series and time are a point.
+func (m *model) refused(all []value) map[place]bool {
 	bad := map[place]bool{}
 	for _, v := range all {
 		if k := m.kinds[[2]string{measurementOf(v.key), v.field}]; k != 0 && k != v.value.Kind {
 			bad[place{key: v.key, time: v.time}] = true
 		}
 	}
+	return bad
+}
+
+// apply takes the points of an entry of which none is refused.
+func (m *model) apply(all []value, mode Mode) {
 	for _, v := range all {
-		if bad[place{key: v.key, time: v.time}] {
-			continue
-		}
 		m.kinds[[2]string{measurementOf(v.key), v.field}] = v.value.Kind
 		p := place{v.key, v.field, v.time}
 		if _, there := m.values[p]; there && mode == Fill {
@@ -64,17 +66,18 @@ func (m *model) apply(all []value, mode Mode) (dropped int) {
 		}
 		m.values[p] = v.value
 	}
-	return len(bad)
+}
+
+// gone reports whether a tombstone takes a point away.
+func gone(t *Tombstone, key string, time int64) bool {
+	if measurementOf(key) != string(t.Measurement) || time < t.First || time > t.Last {
+		return false
+	}
+	return len(t.Series) == 0 || slices.ContainsFunc(t.Series, func(k []byte) bool { return string(k) == key })
 }
 
 func (m *model) delete(t Tombstone) {
-	gone := func(key string, time int64) bool {
-		if measurementOf(key) != string(t.Measurement) || time < t.First || time > t.Last {
-			return false
-		}
-		return len(t.Series) == 0 || slices.ContainsFunc(t.Series, func(k []byte) bool { return string(k) == key })
-	}
-	maps.DeleteFunc(m.values, func(p place, _ points.Value) bool { return gone(p.key, p.time) })
+	maps.DeleteFunc(m.values, func(p place, _ points.Value) bool { return gone(&t, p.key, p.time) })
 	if t.whole() {
 		maps.DeleteFunc(m.kinds, func(k [2]string, _ column.Kind) bool { return k[0] == string(t.Measurement) })
 	}
@@ -168,8 +171,8 @@ func (r *replica) sealed(t fatal, v *View, generation uint64, merged, most int) 
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	if int64(info.Values) != done.Points {
-		t.Fatalf("the seal tells of %d values, the file of %d", done.Points, info.Values)
+	if int64(info.Values) != done.Values {
+		t.Fatalf("the seal tells of %d values, the file of %d", done.Values, info.Values)
 	}
 	r.files[info.Sum] = file.Bytes()
 	return File{Sum: info.Sum, Size: info.Size, Values: info.Values, First: info.First, Last: info.Last}, done
@@ -297,7 +300,10 @@ type world struct {
 	model *model
 	pasts []past
 	most  int // points of a block
-	wrong string
+	index uint64
+	// deletes are those that were, with their indexes.
+	deletes []buried
+	wrong   string
 }
 
 func newWorld(most int) *world {
@@ -313,24 +319,62 @@ func (w *world) fail(format string, args ...any) {
 // Fatalf makes a world what a check is failed by.
 func (w *world) Fatalf(format string, args ...any) { w.fail(format, args...) }
 
-func (w *world) write(all []value, mode Mode) {
-	if len(all) == 0 {
+// now is what stands for an entry that was taken when it is applied.
+const now = forever
+
+func (w *world) write(all []value, mode Mode) { w.fill(all, mode, now) }
+
+// fill applies an entry of points that were taken at an index of the log.
+func (w *world) fill(all []value, mode Mode, taken uint64) {
+	if w.index++; len(all) == 0 {
 		return
 	}
-	want := w.model.apply(all, mode)
 	s := share(w, all)
+	var results []string
+	var got Result
 	for _, r := range []*replica{w.a, w.b} {
-		got := r.apply(w, s, mode)
-		if got.Dropped != want || (got.Dropped > 0) != (len(got.Refused) > 0) {
-			w.fail("%d points are dropped, want %d: %v", got.Dropped, want, got.Refused)
+		b, err := new(points.ShareReader).Read(s, always)
+		if err == nil && taken == now {
+			got = r.shard.Apply(b, mode)
+		} else if err == nil {
+			got, err = r.shard.Fill(b, taken)
 		}
+		results = append(results, fmt.Sprintf("%+v %v", got, err))
+		if _, ok := err.(*ForgottenError); err != nil && !(ok && taken < w.a.shard.forgotten) {
+			w.fail("%v", err)
+		} else if ok && r == w.b && results[0] == results[1] {
+			return // both have refused it
+		}
+	}
+	if results[0] != results[1] {
+		w.fail("the replicas answer %s and %s", results[0], results[1])
+	}
+	points := map[place]bool{}
+	for _, v := range all {
+		points[place{key: v.key, time: v.time}] = true
+	}
+	want := w.model.refused(all)
+	all = slices.DeleteFunc(slices.Clone(all), func(v value) bool { return want[place{key: v.key, time: v.time}] })
+	deleted := map[place]bool{}
+	for _, d := range w.deletes {
+		for _, v := range all {
+			if d.index > taken && gone(&d.Tombstone, v.key, v.time) {
+				deleted[place{key: v.key, time: v.time}] = true
+			}
+		}
+	}
+	w.model.apply(slices.DeleteFunc(all, func(v value) bool { return deleted[place{key: v.key, time: v.time}] }), mode)
+	if got.Dropped != len(want) || (got.Dropped > 0) != (len(got.Refused) > 0) || got.Deleted != len(deleted) || got.Stored+got.Dropped+got.Deleted+got.Superseded != len(points) {
+		w.fail("%d points make %+v, want %d dropped and %d deleted", len(points), got, len(want), len(deleted))
 	}
 }
 
 func (w *world) delete(t Tombstone) {
+	w.index++
+	w.deletes = append(w.deletes, buried{Tombstone: t, index: w.index})
 	w.model.delete(t)
 	for _, r := range []*replica{w.a, w.b} {
-		if err := r.shard.Delete(t); err != nil {
+		if err := r.shard.Delete(t, w.index); err != nil {
 			w.fail("%v", err)
 		}
 	}
@@ -470,8 +514,10 @@ func (w *world) step(t *rapid.T) {
 	switch rapid.IntRange(0, 19).Draw(t, "step") {
 	case 0, 1, 2, 3, 4, 5:
 		w.write(drawn(t), Write)
-	case 6, 7, 8, 9:
+	case 6, 7:
 		w.write(drawn(t), Fill)
+	case 8, 9:
+		w.fill(drawn(t), Fill, rapid.Uint64Range(0, w.index).Draw(t, "taken"))
 	case 10, 11:
 		w.delete(drawnTombstone(t))
 	case 12, 13, 14:

@@ -77,7 +77,7 @@ func (s *schema) addMeasurement(name []byte) uint32 {
 	m := uint32(len(s.measurements))
 	at, length := s.keep(name)
 	s.measurements = append(s.measurements, measurement{name: at, length: length})
-	s.names.add(s.hash(0, name), m, func(m uint32) uint32 { return s.hash(0, s.measurementName(m)) })
+	s.names.add(s.hash(0, name), m)
 	return m
 }
 
@@ -104,7 +104,7 @@ func (s *schema) addField(m uint32, name []byte, k column.Kind, born uint64) uin
 	if before != 0 {
 		s.byName.replace(hash, before, f)
 	} else {
-		s.byName.add(hash, f, func(f uint32) uint32 { return s.hash(s.fields[f].measurement, s.fieldName(f)) })
+		s.byName.add(hash, f)
 	}
 	return f
 }

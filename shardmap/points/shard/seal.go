@@ -18,7 +18,7 @@ const (
 
 // Sealed says what a seal has written.
 type Sealed struct {
-	Points     int64 // values
+	Values     int64
 	Superseded int64 // values of fills that were there in an older file, and are dropped
 }
 
@@ -307,7 +307,7 @@ func (x *sealing) flush() error {
 	if len(x.block.Times) == 0 {
 		return nil
 	}
-	x.done.Points += int64(len(x.block.Times))
+	x.done.Values += int64(len(x.block.Times))
 	err := x.w.Add(&x.block)
 	b := Piece{Times: x.block.Times, Values: x.block.Values}
 	b.reset()

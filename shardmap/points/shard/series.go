@@ -76,7 +76,7 @@ func (k *headKeys) next() error {
 	return nil
 }
 
-// sortedKeys returns the keys of a measurement in a head, as of an entry. It sorts them: some 0.5 s for a million.
+// sortedKeys returns the keys of a measurement in a head, as of an entry. It sorts them: about a second for a million.
 func (h *head) sortedKeys(s *Shard, measurement uint32, entry uint64) headKeys {
 	s.mu.RLock()
 	var all headKeys

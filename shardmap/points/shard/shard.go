@@ -25,6 +25,7 @@ type Shard struct {
 	frozen     []*head // the oldest first
 	files      []File  // the oldest first
 	tombstones []buried
+	forgotten  uint64 // the largest index of a tombstone that is no longer among them
 }
 
 // File is a block file of a shard.
@@ -138,6 +139,8 @@ func (s *Shard) bury() {
 	for _, t := range s.tombstones {
 		if t.generation >= oldest || slices.ContainsFunc(s.files, func(f File) bool { return f.Generation < t.generation }) {
 			left = append(left, t)
+		} else {
+			s.forgotten = max(s.forgotten, t.index)
 		}
 	}
 	s.tombstones = left

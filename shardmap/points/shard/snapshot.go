@@ -26,9 +26,10 @@ const SnapshotVersion = 1
 // Numbers are little-endian; in a body there are uvarints, and varints for times; a text is a uvarint, its length, and
 // its bytes. The frames, in this order:
 //
-//	1 begin      "mustshrd", u8 SnapshotVersion, first and last time of the window
+//	1 begin      "mustshrd", u8 SnapshotVersion, first and last time of the window, the largest index of a delete that is
+//	             forgotten
 //	2 file       of each file, the oldest first: generation, 32 bytes sum, size, values, first and last time
-//	3 tombstone  of each: generation, measurement, first and last time, number of series, each a text
+//	3 tombstone  of each: index of its entry, generation, measurement, first and last time, number of series, each a text
 //	4 head       of each head, the oldest first, of which the last one takes points: its generation. Behind it stand
 //	5 write        shares of what it has, without what was replaced or deleted
 //	6 fill         shares of fills
@@ -93,7 +94,7 @@ func (v *View) WriteTo(w io.Writer) (int64, error) {
 	f := &frames{w: w}
 	b := append([]byte(snapshotMagic), SnapshotVersion)
 	b = binary.AppendVarint(binary.AppendVarint(b, v.shard.window.First), v.shard.window.Last)
-	f.write(frameBegin, b)
+	f.write(frameBegin, binary.AppendUvarint(b, v.forgotten))
 	for _, x := range v.files {
 		f.write(frameFile, x.append(b[:0]))
 	}
@@ -116,7 +117,8 @@ func (x *File) append(dst []byte) []byte {
 }
 
 func (t *buried) append(dst []byte) []byte {
-	dst = appendText(binary.AppendUvarint(dst, t.generation), t.Measurement)
+	dst = binary.AppendUvarint(binary.AppendUvarint(dst, t.index), t.generation)
+	dst = appendText(dst, t.Measurement)
 	dst = binary.AppendVarint(binary.AppendVarint(dst, t.First), t.Last)
 	dst = binary.AppendUvarint(dst, uint64(len(t.Series)))
 	for _, k := range t.Series {
@@ -243,7 +245,8 @@ func (v *View) writeFields(f *frames) {
 func (v *View) Digest() uint64 {
 	d := xxhash.New()
 	var found cells
-	var b []byte
+	b := binary.AppendUvarint(nil, v.forgotten)
+	d.Write(b)
 	for _, h := range v.heads {
 		sum := uint64(0) // of all columns, which come in any order
 		entry := v.until(h)

@@ -18,6 +18,7 @@ type View struct {
 	heads      []*head
 	files      []File
 	tombstones []buried
+	forgotten  uint64
 }
 
 // View returns the shard as it is now.
@@ -25,7 +26,7 @@ func (s *Shard) View() *View {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	n := len(s.tombstones)
-	return &View{shard: s, entry: s.entry, heads: s.heads(), files: s.files, tombstones: s.tombstones[:n:n]}
+	return &View{shard: s, entry: s.entry, heads: s.heads(), files: s.files, tombstones: s.tombstones[:n:n], forgotten: s.forgotten}
 }
 
 // Files returns the files of the view, the oldest first. They are not to be changed.
