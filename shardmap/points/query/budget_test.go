@@ -36,7 +36,7 @@ func TestBudgets(t *testing.T) {
 		{"SELECT * FROM cpu", "series", roomy(func(b *query.Budget) { b.Series = 20 })},
 		{"SELECT v FROM cpu WHERE host = 'h01'", "series", roomy(func(b *query.Budget) { b.Series = 20 })},
 		{"SELECT * FROM cpu", "bytes of memory", roomy(func(b *query.Budget) { b.Memory = 1 << 20 })},
-		{"SELECT mean(v) FROM cpu WHERE time >= 0s AND time < 100s GROUP BY time(1s), host", "bytes of memory", roomy(func(b *query.Budget) { b.Memory = 1 << 20 })},
+		{"SELECT mean(v) FROM cpu WHERE time >= 0s AND time < 100s GROUP BY time(1s), host", "bytes of memory", roomy(func(b *query.Budget) { b.Memory = 512 << 10 })},
 		{"SELECT median(v) FROM cpu", "bytes of memory", roomy(func(b *query.Budget) { b.Memory = 1 << 20 })},
 		{"SELECT mean(v) FROM cpu", "", roomy(func(b *query.Budget) { b.Memory = 1 << 20 })},
 		{"SELECT mean(v) FROM cpu GROUP BY host", "", roomy(func(b *query.Budget) { b.Memory = 1 << 20 })},

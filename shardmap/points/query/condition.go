@@ -114,8 +114,10 @@ type filter struct {
 	now  []any // the value of each of refs
 
 	// A comparison of one field of numbers with a number is done without the general evaluation.
-	op    influxql.Token
-	limit float64
+	op     influxql.Token
+	kind   column.Kind
+	limit  float64
+	number int64
 }
 
 // newFilter returns the filter of a residual; none reports that it takes nothing.
@@ -137,13 +139,28 @@ func newFilter(e influxql.Expr) (f *filter, none bool) {
 	f.now = make([]any, len(f.refs))
 	f.eval = influxql.ValuerEval{Valuer: f}
 	if b, ok := e.(*influxql.BinaryExpr); ok && len(f.refs) == 1 {
-		if n, ok := b.RHS.(*influxql.NumberLiteral); ok {
-			if r, ok := b.LHS.(*influxql.VarRef); ok && r.Type == influxql.Float && comparison(b.Op) {
-				f.op, f.limit = b.Op, n.Val
-			}
+		if r, ok := b.LHS.(*influxql.VarRef); ok && comparison(b.Op) {
+			f.simple(r, b)
 		}
 	}
 	return f, false
+}
+
+// simple notes a comparison of a field of numbers with a number.
+func (f *filter) simple(r *influxql.VarRef, b *influxql.BinaryExpr) {
+	switch n := b.RHS.(type) {
+	case *influxql.NumberLiteral:
+		if r.Type == influxql.Float {
+			f.op, f.kind, f.limit = b.Op, column.Float, n.Val
+		}
+	case *influxql.IntegerLiteral:
+		switch r.Type {
+		case influxql.Float:
+			f.op, f.kind, f.limit = b.Op, column.Float, float64(n.Val)
+		case influxql.Integer:
+			f.op, f.kind, f.number = b.Op, column.Integer, n.Val
+		}
+	}
 }
 
 func comparison(op influxql.Token) bool {
@@ -160,21 +177,31 @@ func (f *filter) Value(name string) (any, bool) {
 	return nil, false
 }
 
-// compare applies the comparison of numbers.
-func (f *filter) compare(v float64) bool {
-	switch f.op {
+// compare applies a comparison of numbers.
+func compare[T number](op influxql.Token, v, limit T) bool {
+	switch op {
 	case influxql.EQ:
-		return v == f.limit
+		return v == limit
 	case influxql.NEQ:
-		return v != f.limit
+		return v != limit
 	case influxql.LT:
-		return v < f.limit
+		return v < limit
 	case influxql.LTE:
-		return v <= f.limit
+		return v <= limit
 	case influxql.GT:
-		return v > f.limit
+		return v > limit
 	}
-	return v >= f.limit
+	return v >= limit
+}
+
+// compareAll compares the values of a column at some times; a time at which there is none is not kept.
+func compareAll[T number](op influxql.Token, c *series, values []T, limit T, times []int64, kept []bool) {
+	k := 0
+	for i, t := range times {
+		if k = c.seek(k, t); k < len(c.times) && c.times[k] == t {
+			kept[i] = compare(op, values[k], limit)
+		}
+	}
 }
 
 // null is what a point has that lacks a field, for the parser's evaluation. It compares with nothing; a nil would be false
@@ -184,12 +211,11 @@ var null any = (*bool)(nil)
 // keep returns which of the points at these times are taken; columns are those of refs.
 func (f *filter) keep(times []int64, columns []series) []bool {
 	kept := make([]bool, len(times))
-	if c := &columns[0]; f.op != 0 && len(columns) == 1 && c.constant.Kind == 0 && c.values.Kind == column.Float {
-		k := 0
-		for i, t := range times {
-			if k = c.seek(k, t); k < len(c.times) && c.times[k] == t {
-				kept[i] = f.compare(c.values.Floats[k])
-			}
+	if c := &columns[0]; f.op != 0 && c.constant.Kind == 0 && c.values.Kind == f.kind {
+		if f.kind == column.Float {
+			compareAll(f.op, c, c.values.Floats, f.limit, times, kept)
+		} else {
+			compareAll(f.op, c, c.values.Integers, f.number, times, kept)
 		}
 		return kept
 	}

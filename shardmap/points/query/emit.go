@@ -21,16 +21,22 @@ func (p *Plan) Rows(answers []*Answer, b *Budget) ([]rows.Series, error) {
 	}
 	var all []rows.Series
 	for _, g := range groups {
+		left := b.Memory
 		s, err := p.series(g, b)
 		if err != nil {
 			return nil, err
 		}
+		// Of a group nothing stays but its rows.
+		b.Memory = left - valueBytes*int64(len(s.Values))
 		if s.Len() > 0 {
 			all = append(all, s)
 		}
 	}
 	return all, nil
 }
+
+// valueBytes is what a value of a row is counted as.
+const valueBytes = 48
 
 // limited applies SLIMIT and SOFFSET, which count the groups of each measurement.
 func (p *Plan) limited(groups []*joined) []*joined {
@@ -167,7 +173,7 @@ func (m *merger) run(s *rows.Series) error {
 		if err := m.budget.rows(1); err != nil {
 			return err
 		}
-		if err := m.budget.memory(48 * int64(width)); err != nil {
+		if err := m.budget.memory(valueBytes * int64(width)); err != nil {
 			return err
 		}
 		if err := m.budget.work(width); err != nil {

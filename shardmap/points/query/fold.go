@@ -118,6 +118,47 @@ func (c *cell) merge(x *Item, o *cell) {
 	}
 }
 
+// mergeCells takes more cells into those that are there. Both are in order of their windows, and so is what comes out.
+// Mostly the windows are the same ones, and nothing has to move.
+func mergeCells(x *Item, there, more []cell) []cell {
+	if len(there) == 0 {
+		return more
+	}
+	fresh := 0
+	for i, k := 0, 0; k < len(more); k++ {
+		for i < len(there) && there[i].start < more[k].start {
+			i++
+		}
+		if i == len(there) || there[i].start != more[k].start {
+			fresh++
+		}
+	}
+	all := there
+	if fresh > 0 {
+		all = make([]cell, 0, len(there)+fresh)
+	}
+	i := 0
+	for k := range more {
+		from := i
+		for i < len(there) && there[i].start < more[k].start {
+			i++
+		}
+		if fresh > 0 {
+			all = append(all, there[from:i]...)
+		}
+		switch {
+		case i == len(there) || there[i].start != more[k].start:
+			all = append(all, more[k])
+		default:
+			there[i].merge(x, &more[k])
+		}
+	}
+	if fresh > 0 {
+		all = append(all, there[i:]...)
+	}
+	return all
+}
+
 // before reports whether a function that selects takes the point of a before that of b. Of equal values the earlier one
 // is taken; of equal times the larger value, and of booleans false is the first. Where both are equal the order of the keys
 // of their series decides, that of the rows.

@@ -90,26 +90,23 @@ func (r *reader) values(c *call) ([]point, error) {
 // merged puts together what shards have made of windows.
 func (r *reader) merged(c *call, parts []*Part, item *Item) ([]point, error) {
 	var cells []cell
-	at := map[int64]int{}
 	for _, part := range parts {
 		if err := r.budget.memory((cellBytes + 48*int64(len(part.Aux))) * int64(len(part.Times))); err != nil {
 			return nil, err
 		}
-		for i := range part.Times {
-			c := part.cell(i, item)
-			k, found := at[c.start]
-			if !found || bug(bugWindowCut) {
-				at[c.start] = len(cells)
-				cells = append(cells, c)
-				continue
-			}
+		more := make([]cell, len(part.Times))
+		for i := range more {
+			more[i] = part.cell(i, item)
 			if bug(bugMeanOfMeans) && item.Func == Mean {
-				cells[k].n, c.n = 1, 1
+				more[i].value, more[i].n = points.FloatValue(asFloat(more[i].value)/float64(more[i].n)), 1
 			}
-			cells[k].merge(item, &c)
 		}
+		if bug(bugWindowCut) {
+			cells = append(cells, more...)
+			continue
+		}
+		cells = mergeCells(item, cells, more)
 	}
-	slices.SortFunc(cells, func(a, b cell) int { return cmp.Compare(a.start, b.start) })
 	if r.plan.query.descending {
 		slices.Reverse(cells)
 	}

@@ -2,7 +2,6 @@ package query
 
 import (
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/influxdata/influxql"
@@ -51,6 +50,7 @@ type scan struct {
 	tags   []points.Tag
 	filter *filter
 	loaded []loaded
+	held   int64 // memory of the columns, which the next series gets
 }
 
 // loaded is a column of the series, which several items may need.
@@ -68,8 +68,7 @@ type gathered struct {
 }
 
 type gatheredItem struct {
-	cells []cell
-	at    map[int64]int // the cell of a window
+	cells []cell // in order of their windows
 	raw   Part
 }
 
@@ -110,6 +109,8 @@ func (x *scan) series(key []byte) error {
 		return nil
 	}
 	x.key, x.tags, x.filter, x.loaded = key, of.Tags, f, x.loaded[:0]
+	x.budget.Memory += x.held
+	x.held = 0
 	var g *gathered
 	for i := range x.request.Items {
 		g, err = x.item(g, i)
@@ -219,24 +220,14 @@ func (x *scan) flush(t *tally, to *gatheredItem, aux func(*cell, int) error) err
 	if err := x.budget.memory(int64(len(t.cells)) * cellBytes); err != nil {
 		return err
 	}
-	if to.at == nil {
-		to.at = make(map[int64]int, len(t.cells))
-	}
-	for i := range t.cells {
-		c := &t.cells[i]
-		if aux != nil && len(t.item.Aux) > 0 {
-			if err := aux(c, t.rows[i]); err != nil {
+	if aux != nil && len(t.item.Aux) > 0 {
+		for i := range t.cells {
+			if err := aux(&t.cells[i], t.rows[i]); err != nil {
 				return err
 			}
 		}
-		k, found := to.at[c.start]
-		if !found {
-			to.at[c.start] = len(to.cells)
-			to.cells = append(to.cells, *c)
-			continue
-		}
-		to.cells[k].merge(t.item, c)
 	}
+	to.cells = mergeCells(t.item, to.cells, t.cells)
 	return nil
 }
 
@@ -283,7 +274,16 @@ func (x *scan) points(it *Item) (series, error) {
 	if err := x.budget.work(8 * len(main.times)); err != nil {
 		return main, err
 	}
+	if err := x.hold(25 * int64(len(main.times))); err != nil {
+		return main, err
+	}
 	return main.only(x.filter.keep(main.times, columns)), nil
+}
+
+// hold spends memory until the next series.
+func (x *scan) hold(n int64) error {
+	x.held += n
+	return x.budget.memory(n)
 }
 
 // union returns the times at which any of the further fields of an item has a value.
@@ -303,7 +303,7 @@ func (x *scan) union(it *Item) ([]int64, error) {
 		case parts == 0:
 			all, parts = s.times, 1
 		default:
-			if err := x.budget.memory(8 * int64(len(s.times)+len(all))); err != nil {
+			if err := x.hold(8 * int64(len(s.times)+len(all))); err != nil {
 				return nil, err
 			}
 			all = united(all, s.times)
@@ -355,7 +355,12 @@ func (x *scan) tag(name string) series {
 }
 
 func (x *scan) load(ref Ref, from, to int64) (series, error) {
-	s := series{values: column.Values{Kind: ref.Kind}}
+	var s series
+	if n := len(x.loaded); n < cap(x.loaded) {
+		// The memory of a column of the series before, of which nothing is kept.
+		s = x.loaded[:n+1][n].series.empty()
+	}
+	s.values.Kind = ref.Kind
 	if !x.has(ref) {
 		return s, nil
 	}
@@ -370,7 +375,7 @@ func (x *scan) load(ref Ref, from, to int64) (series, error) {
 		if err := x.budget.work(len(p.Times)); err != nil {
 			return s, err
 		}
-		if err := x.budget.memory(int64(len(p.Times)) * 24); err != nil {
+		if err := x.hold(int64(len(p.Times)) * 24); err != nil {
 			return s, err
 		}
 		if kind != ref.Kind {
@@ -444,7 +449,6 @@ func cellsPart(cells []cell, it *Item) Part {
 	if len(cells) == 0 {
 		return p
 	}
-	sort.Slice(cells, func(i, j int) bool { return cells[i].start < cells[j].start })
 	p.Values.Kind, p.Most.Kind = it.Field.Kind, it.Field.Kind
 	for _, ref := range it.Aux {
 		p.Aux = append(p.Aux, Vector{Values: column.Values{Kind: ref.Kind}})

@@ -12,6 +12,13 @@ type series struct {
 	constant points.Value // of a tag
 }
 
+// empty returns a series without values, with the memory of s.
+func (s *series) empty() series {
+	v := &s.values
+	return series{times: s.times[:0], values: column.Values{Floats: v.Floats[:0], Integers: v.Integers[:0],
+		Unsigned: v.Unsigned[:0], Booleans: v.Booleans[:0], Strings: v.Strings[:0]}}
+}
+
 // seek returns the first place from k on whose time is not before t.
 func (s *series) seek(k int, t int64) int {
 	for k < len(s.times) && s.times[k] < t {
@@ -35,14 +42,34 @@ func (s *series) valueAt(place *int, t int64) points.Value {
 
 // only returns the points that are kept.
 func (s *series) only(keep []bool) series {
-	r := series{values: column.Values{Kind: s.values.Kind}}
-	for i, k := range keep {
-		if !k {
-			continue
+	n := 0
+	for _, k := range keep {
+		if k {
+			n++
 		}
-		r.times = append(r.times, s.times[i])
-		if s.values.Kind != 0 {
-			addValue(&r.values, valueAt(&s.values, i))
+	}
+	r := series{times: kept(s.times, keep, n), values: column.Values{Kind: s.values.Kind}}
+	switch v := &s.values; v.Kind {
+	case column.Float:
+		r.values.Floats = kept(v.Floats, keep, n)
+	case column.Integer:
+		r.values.Integers = kept(v.Integers, keep, n)
+	case column.Unsigned:
+		r.values.Unsigned = kept(v.Unsigned, keep, n)
+	case column.Boolean:
+		r.values.Booleans = kept(v.Booleans, keep, n)
+	case column.String:
+		r.values.Strings = kept(v.Strings, keep, n)
+	}
+	return r
+}
+
+// kept returns those of all, n of them, that are to be kept.
+func kept[T any](all []T, keep []bool, n int) []T {
+	r := make([]T, 0, n)
+	for i, k := range keep {
+		if k {
+			r = append(r, all[i])
 		}
 	}
 	return r

@@ -119,5 +119,14 @@ func (t *tally) close() {
 		c.n, c.at, row = u.n, u.at, u.row
 		c.value = points.StringValue(t.text)
 	}
-	t.cells, t.rows = append(t.cells, c), append(t.rows, row)
+	n := len(t.cells) - 1
+	if n < 0 || t.cells[n].start != c.start {
+		t.cells, t.rows = append(t.cells, c), append(t.rows, row)
+		return
+	}
+	// Where a clock goes back two stretches of time may be one window.
+	if t.item.Func.selects() && before(t.item.Func, &c, &t.cells[n]) {
+		t.rows[n] = row
+	}
+	t.cells[n].merge(t.item, &c)
 }

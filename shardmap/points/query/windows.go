@@ -102,7 +102,7 @@ func (w *Windows) of(t int64) (start, end int64) {
 // are a quarter and twelve are a year.
 func (w *Windows) calendar(t int64) (start, end int64) {
 	t = w.shifted(t)
-	local := time.Unix(0, t+w.Zone.at(t)).UTC()
+	local := time.Unix(0, t).UTC().Add(time.Duration(w.Zone.at(t))) // a sum of nanoseconds could overflow
 	month := int64(local.Year())*12 + int64(local.Month()) - 1
 	month -= month % w.Months
 	return w.month(month), w.month(month + w.Months)
