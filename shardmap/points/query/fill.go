@@ -66,7 +66,6 @@ type filler struct {
 func (f *filler) run() ([]point, error) {
 	q := f.query
 	w := &q.windows
-	k := walk{w: w, descending: q.descending}
 	begin, last := f.call.from, f.call.to
 	if q.descending {
 		begin, last = last, begin
@@ -77,31 +76,29 @@ func (f *filler) run() ([]point, error) {
 		start, _ = w.of(f.in[0].time)
 	}
 	end, _ := w.of(last)
-	k.begin(start)
 	for i := 0; ; {
-		behind := k.start > end
+		behind := start > end
 		if q.descending {
-			behind = k.start < end || last == influxql.MinTime
+			behind = start < end || last == influxql.MinTime
 		}
 		if i == len(f.in) && behind {
 			return f.out, nil
 		}
-		if i < len(f.in) && (!q.descending && f.in[i].time <= k.start || q.descending && f.in[i].time >= k.start) {
+		if i < len(f.in) && (!q.descending && f.in[i].time <= start || q.descending && f.in[i].time >= start) {
 			f.prev = &f.in[i]
 			f.out = append(f.out, f.in[i])
 			i++
 		} else {
-			if err := f.add(k.start, i); err != nil {
+			if err := f.add(start, i); err != nil {
 				return nil, err
 			}
 		}
 		if err := f.budget.memory(pointBytes); err != nil {
 			return nil, err
 		}
-		was := k.start
-		k.next()
-		if k.start == was {
-			return f.out, nil // at the end of all times
+		was := start
+		if start = w.next(start, q.descending); start == was || start >= influxql.MaxTime {
+			return append(f.out, f.in[i:]...), nil // at the end of all times
 		}
 	}
 }

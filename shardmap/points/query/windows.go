@@ -51,28 +51,41 @@ func ZoneOf(loc *time.Location) Zone {
 	return z
 }
 
-// at returns the offset that is in force at a time.
-func (z *Zone) at(t int64) int64 {
-	if len(z.From) == 0 {
-		return 0
+// smallMax is up to which length windows are cut where the clock changes, if they have to be. Longer ones begin by the clock: where it goes
+// back a window has an hour more, and where it goes forth an hour less. InfluxDB decides by whether the change is smaller
+// than the window, and mostly clocks change by an hour.
+const smallMax = int64(time.Hour)
+
+// of returns the window that t is in: from start on, and before end. There must be windows. All times of a window have the
+// same one, so that it does not matter which of its points is seen first.
+func (w *Windows) of(t int64) (start, end int64) {
+	switch room := w.Every + 2*day; {
+	case w.Months > 0:
+		return w.calendar(t)
+	// At the ends of all times there is no room to count by a clock.
+	case len(w.Zone.From) == 0 || t < influxql.MinTime+room || t > influxql.MaxTime-room:
+		return w.plain(t, 0)
+	case w.Every <= smallMax:
+		from, to, offset := w.segment(t)
+		start, end = w.plain(t, offset)
+		return max(start, from), min(end, to)
 	}
-	i, found := slices.BinarySearch(z.From, t)
-	if !found {
-		i = max(0, i-1)
+	n := w.Zone.reached(t) - w.Offset
+	if n %= w.Every; n < 0 {
+		n += w.Every
 	}
-	return z.Offset[i]
+	local := w.Zone.reached(t) - n
+	end = w.Zone.begin(local + w.Every)
+	for next := local + w.Every; end <= t; next += w.Every {
+		// The clock has left out the begins of several windows: the last of them counts.
+		local, end = next, w.Zone.begin(next+w.Every)
+	}
+	return w.Zone.begin(local), end
 }
 
-// of returns the window that t is in: from start on, and before end. There must be windows.
-//
-// In a zone a window begins where it would by the clock of that zone, as long as the clock changes by less than the
-// window is long; this is what InfluxDB does.
-func (w *Windows) of(t int64) (start, end int64) {
-	if w.Months > 0 {
-		return w.calendar(t)
-	}
+// plain returns the window of t by a clock that is zone ns ahead of UTC all the time.
+func (w *Windows) plain(t, zone int64) (start, end int64) {
 	t = w.shifted(t)
-	zone := w.Zone.at(t)
 	into := (t + zone) % w.Every
 	if into < 0 {
 		into += w.Every
@@ -80,29 +93,78 @@ func (w *Windows) of(t int64) (start, end int64) {
 	if start = influxql.MinTime; influxql.MinTime+into < t {
 		start = t - into
 	}
-	start += w.Offset
-	if change := zone - w.Zone.at(start); change != 0 && abs(change) < w.Every {
-		start += change
-	}
 	if end = influxql.MaxTime; influxql.MaxTime-(w.Every-into) > t {
 		end = t + w.Every - into
 	}
-	after := w.Zone.at(end)
-	if change := zone - after; change != 0 && abs(change) < w.Every {
-		// An hour that is there twice belongs to the window before the change; one that is left out to the window
-		// after it, if the change is within that one.
-		if change > 0 || w.Zone.at(end+change) == after {
-			end += change
+	return start + w.Offset, end + w.Offset
+}
+
+// day is more than any zone is from UTC, and more than a clock changes by at once.
+const day = int64(26 * time.Hour)
+
+// segment returns from when to when windows follow each other as they do at t, and the offset that is in force there. An
+// hour more or less moves no windows of minutes of which an hour is full.
+func (w *Windows) segment(t int64) (from, to, offset int64) {
+	z := &w.Zone
+	i := z.index(t)
+	from, to = influxql.MinTime, influxql.MaxTime
+	if i > 0 && (z.Offset[i]-z.Offset[i-1])%w.Every != 0 {
+		from = z.From[i]
+	}
+	if i+1 < len(z.From) && (z.Offset[i+1]-z.Offset[i])%w.Every != 0 {
+		to = z.From[i+1]
+	}
+	return from, to, z.Offset[i]
+}
+
+// at returns the offset that is in force at a time.
+func (z *Zone) at(t int64) int64 {
+	if len(z.From) == 0 {
+		return 0
+	}
+	return z.Offset[z.index(t)]
+}
+
+// index returns which of the offsets is in force at a time.
+func (z *Zone) index(t int64) int {
+	i, found := slices.BinarySearch(z.From, t)
+	if !found {
+		i = max(0, i-1)
+	}
+	return i
+}
+
+// reached returns how far the clock has been at t or before: where it was put back it is what it showed before that.
+func (z *Zone) reached(t int64) int64 {
+	if len(z.From) == 0 {
+		return t
+	}
+	i := z.index(t)
+	most := t + z.Offset[i]
+	for ; i > 0 && z.From[i] > t-day; i-- {
+		most = max(most, z.From[i]-1+z.Offset[i-1])
+	}
+	return most
+}
+
+// begin returns when the clock shows a local time, or more than that, for the first time.
+func (z *Zone) begin(local int64) int64 {
+	if len(z.From) == 0 {
+		return local
+	}
+	for i := z.index(local - day); ; i++ {
+		u := max(local-z.Offset[i], z.From[i])
+		if i+1 == len(z.From) || u < z.From[i+1] {
+			return u
 		}
 	}
-	return start, end + w.Offset
 }
 
 // calendar returns the window of months that t is in. They are counted from January of year 0, so that three months
 // are a quarter and twelve are a year.
 func (w *Windows) calendar(t int64) (start, end int64) {
 	t = w.shifted(t)
-	local := time.Unix(0, t).UTC().Add(time.Duration(w.Zone.at(t))) // a sum of nanoseconds could overflow
+	local := time.Unix(0, t).UTC().Add(time.Duration(w.Zone.reached(t) - t)) // a sum of nanoseconds could overflow
 	month := int64(local.Year())*12 + int64(local.Month()) - 1
 	month -= month % w.Months
 	return w.month(month), w.month(month + w.Months)
@@ -117,8 +179,7 @@ func (w *Windows) month(n int64) int64 {
 	if begin.After(time.Unix(0, influxql.MaxTime)) {
 		return influxql.MaxTime
 	}
-	local := begin.UnixNano()
-	return local - w.Zone.at(local-w.Zone.at(local)) + w.Offset
+	return w.Zone.begin(begin.UnixNano()) + w.Offset
 }
 
 // shifted returns a time without the offset of the windows.
@@ -132,38 +193,16 @@ func (w *Windows) shifted(t int64) int64 {
 	return t - w.Offset
 }
 
-// walk goes from window to window, as empty ones are filled in.
-type walk struct {
-	w          *Windows
-	descending bool
-	start      int64
-	offset     int64 // of the zone, when the last window began
-}
-
-// begin makes the walk start at a window.
-func (k *walk) begin(start int64) { k.start, k.offset = start, k.w.Zone.at(start) }
-
-// next goes to the window after this one, or before it.
-func (k *walk) next() {
-	w := k.w
-	if w.Months > 0 {
-		start, end := w.calendar(k.start)
-		if k.start = end; k.descending {
-			k.start, _ = w.calendar(start - 1)
-		}
-		return
+// next returns the start of the window behind the one that has t, or before it if the order is descending.
+func (w *Windows) next(t int64, descending bool) int64 {
+	start, end := w.of(t)
+	if !descending {
+		return end
 	}
-	step := w.Every
-	if k.descending {
-		step = -step
+	if start > influxql.MinTime {
+		start, _ = w.of(start - 1)
 	}
-	k.start += step
-	if now := w.Zone.at(k.start - 1); now != k.offset {
-		if change := k.offset - now; abs(change) < w.Every {
-			k.start += change
-		}
-		k.offset = now
-	}
+	return start
 }
 
 func abs(v int64) int64 {

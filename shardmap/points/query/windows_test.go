@@ -111,21 +111,41 @@ func TestWindowsTile(t *testing.T) {
 	})
 }
 
-// A walk from window to window must find the begins that points have, over changes of the clock too, and in both
-// directions; else filled rows would stand beside those with values.
-func TestWalk(t *testing.T) {
-	for _, w := range []Windows{{Every: int64(24 * time.Hour)}, {Every: int64(6 * time.Hour)}, {Months: 1}, {Every: int64(time.Hour)}} {
-		w.Zone = ZoneOf(location(t, "Europe/Berlin"))
-		for _, descending := range []bool{false, true} {
-			k := walk{w: &w, descending: descending}
-			begin, _ := w.of(time.Date(2026, 6, 15, 0, 0, 0, 0, time.UTC).UnixNano())
-			k.begin(begin)
-			for range 400 {
-				if start, _ := w.of(k.start); start != k.start {
-					t.Fatalf("every %d, months %d, descending %t: %s is in the window of %s", w.Every, w.Months, descending, time.Unix(0, k.start).UTC(), time.Unix(0, start).UTC())
-				}
-				k.next()
+// All times of a window must have the same window, over changes of the clock too, and windows must follow each other; else
+// it would depend on the points that a shard has into which window they go, and filled rows would stand beside those with
+// values.
+func TestWindowsOfZones(t *testing.T) {
+	for _, name := range []string{"Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"} {
+		zone := ZoneOf(location(t, name))
+		rapid.Check(t, func(t *rapid.T) {
+			w := Windows{Every: rapid.Int64Range(1, 2000).Draw(t, "minutes") * int64(time.Minute), Zone: zone}
+			w.Offset = rapid.Int64Range(0, w.Every-1).Draw(t, "offset")
+			if rapid.Bool().Draw(t, "whole") {
+				w.Every, w.Offset = rapid.Int64Range(1, 48).Draw(t, "hours")*int64(time.Hour), 0
 			}
-		}
+			// Times are near a change of the clock, but for those at the end of all times, where windows are those of UTC.
+			changes := zone.From[1:]
+			for changes[len(changes)-1] > influxql.MaxTime-int64(30*24*time.Hour) {
+				changes = changes[:len(changes)-1]
+			}
+			change := rapid.SampledFrom(changes).Draw(t, "change")
+			at := change + rapid.Int64Range(-int64(60*time.Hour), int64(60*time.Hour)).Draw(t, "at")
+			start, end := w.of(at)
+			if at < start || at >= end {
+				t.Fatalf("%d is not in its window, %d to %d", at, start, end)
+			}
+			for _, other := range []int64{start, end - 1, rapid.Int64Range(start, end-1).Draw(t, "other")} {
+				if s, e := w.of(other); s != start || e != end {
+					t.Fatalf("%s has the window %s to %s, and %s in it %s to %s", time.Unix(0, at).UTC(), time.Unix(0, start).UTC(), time.Unix(0, end).UTC(),
+						time.Unix(0, other).UTC(), time.Unix(0, s).UTC(), time.Unix(0, e).UTC())
+				}
+			}
+			if s, _ := w.of(end); s != end {
+				t.Fatalf("the window behind %s begins at %s", time.Unix(0, end).UTC(), time.Unix(0, s).UTC())
+			}
+			if s := w.next(w.next(start, false), true); s != start {
+				t.Fatalf("forth and back from %s is %s", time.Unix(0, start).UTC(), time.Unix(0, s).UTC())
+			}
+		})
 	}
 }
