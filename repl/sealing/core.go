@@ -15,8 +15,12 @@ import (
 // never is a time that does not come.
 const never = Now(math.MaxInt64)
 
-// sayAgain is after how long a command is proposed again that has not changed the shard.
-const sayAgain = 2 * time.Second
+// sayAgain and sayMax bound the pause after which a command is proposed again that has not changed the shard; it doubles. A group that
+// refuses one for a reason of its own is asked once a minute.
+const (
+	sayAgain = 2 * time.Second
+	sayMax   = time.Minute
+)
 
 // ActionKind says what the owner is to do.
 type ActionKind uint8
@@ -85,7 +89,7 @@ type group struct {
 	snapshots map[block.Sum]struct{}
 	removing  map[block.Sum]*removal // whose removal was begun; none of them is in disk
 	fetches   map[block.Sum]*fetch   // that are wanted
-	says      map[string]Now         // commands that were proposed in this term: until when they are not again
+	says      map[string]*pause      // commands that were proposed in this term
 	making    *task                  // one at a time: see [group.removable]
 	wrong     bool                   // a wrong state was found: nothing of it counts any more
 	plan      *plan                  // nil: something of its files has changed
@@ -135,7 +139,7 @@ func New(self raft.NodeID, limits Limits) *Core {
 func (c *Core) group(id raft.GroupID) *group {
 	g := c.groups[id]
 	if g == nil {
-		g = &group{id: id, removing: map[block.Sum]*removal{}, fetches: map[block.Sum]*fetch{}, says: map[string]Now{}}
+		g = &group{id: id, removing: map[block.Sum]*removal{}, fetches: map[block.Sum]*fetch{}, says: map[string]*pause{}}
 		c.groups[id] = g
 		at, _ := slices.BinarySearch(c.order, id)
 		c.order = slices.Insert(c.order, at, id)
@@ -280,11 +284,9 @@ func (c *Core) Turn(now Now) (actions []Action, next Now) {
 	}
 	for _, id := range c.order {
 		g := c.groups[id]
-		for key, until := range g.says {
-			if now >= until {
-				delete(g.says, key)
-			} else {
-				wake(until)
+		for key, p := range g.says {
+			if wake(p.until); now >= p.until+sayMax {
+				delete(g.says, key) // it is not wanted any more
 			}
 		}
 		g.look(now)
@@ -408,13 +410,19 @@ func (g *group) wasMade(t *task, now Now, o Outcome) {
 
 // propose has a command proposed, if it is not under way.
 func (c *Core) propose(g *group, now Now, wake func(Now), key string, command shardmap.Command) {
-	if _, under := g.says[key]; under {
+	if g.said(key, now) {
 		return
 	}
-	g.says[key] = now + sayAgain
-	wake(now + sayAgain)
+	if g.says[key] == nil {
+		g.says[key] = &pause{}
+	}
+	g.says[key].failed(now, sayAgain, sayMax)
+	wake(g.says[key].until)
 	c.actions = append(c.actions, Action{Kind: Propose, Group: g.id, Command: command})
 }
+
+// said reports whether a command was proposed, and is not to be proposed again yet.
+func (g *group) said(key string, now Now) bool { return g.says[key] != nil && now < g.says[key].until }
 
 // begin begins a task.
 func (c *Core) begin(t *task, a Action) uint64 {

@@ -420,6 +420,24 @@ func TestDrop(t *testing.T) {
 	expect(t, c, time.Second+sayAgain, fmt.Sprintf("drop [%d]", shardmap.DropShardsMax+1))
 }
 
+// What was proposed is proposed again, by a new term at once, and ever more seldom if it has no effect.
+func TestProposedAgain(t *testing.T) {
+	c := nodeWith(nil, inWindow(1, ShardView{HeadBytes: 50, HeadValues: 1}))
+	now, pause := headAge, sayAgain
+	for range 10 {
+		expect(t, c, now, "seal 1/1 with 0")
+		if actions, next := c.Turn(now + pause - 1); len(actions) > 0 || next != now+pause {
+			t.Fatalf("it asks for %q, and to be called at %s, want %s", tell(actions), next, now+pause)
+		}
+		now += pause
+		pause = min(2*pause, sayMax)
+	}
+	expect(t, c, now, "seal 1/1 with 0")
+	c.Group(1, GroupView{Term: 2, Current: true})
+	expect(t, c, now, "seal 1/1 with 0")
+	expect(t, c, now+sayAgain, "seal 1/1 with 0")
+}
+
 // Nothing is decided before all is known that it takes, and nothing is removed while entries may bring a use for it.
 func TestNotYetKnown(t *testing.T) {
 	v := inWindow(1, ShardView{Seals: 1, Files: []shardmap.PointsSealed{file(1, 1, 1, 1)}})

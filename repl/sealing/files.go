@@ -2,6 +2,7 @@ package sealing
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -456,6 +457,6 @@ func (c *Core) drop(g *group, now Now, wake func(Now)) {
 		}
 	}
 	if len(d.Windows) > 0 {
-		c.propose(g, now, wake, "drop", d.Command())
+		c.propose(g, now, wake, fmt.Sprintf("drop from %d", d.Windows[0]), d.Command())
 	}
 }

@@ -130,7 +130,7 @@ func (w *world) sealedAll() string {
 				if w.gone[id.Window] {
 					return fmt.Sprintf("node %d has %s, whose window is gone", n, id)
 				}
-				if x == nil || len(x.head) > 0 || len(x.frozen) > 0 {
+				if x == nil || len(x.head)+len(x.fills)+len(x.frozen) > 0 {
 					return fmt.Sprintf("node %d has points of %s in heads", n, id)
 				}
 				all := ids{}

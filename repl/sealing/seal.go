@@ -76,8 +76,8 @@ func (c *Core) seal(now Now, wake func(Now)) {
 			continue
 		}
 		for _, s := range g.shards {
-			switch _, said := g.says[key("seal", s, s.view.Seals+1)]; {
-			case said || s.sealed():
+			switch {
+			case g.said(key("seal", s, s.view.Seals+1), now) || s.sealed():
 				under++
 				pressed++
 			case s.view.Gone:

@@ -36,6 +36,7 @@ func (a ids) name() block.Sum {
 type entry struct {
 	shard   shardmap.ShardID
 	ids     ids
+	fill    bool // the points yield to older ones
 	command shardmap.Command
 }
 
@@ -43,7 +44,9 @@ type entry struct {
 type frozenHead struct {
 	number    uint64
 	ids       ids
-	older     []block.Sum
+	fills     ids         // that are not in ids
+	older     []block.Sum // files of the shard at the seal, oldest first
+	merge     int         // so many of them are merged
 	confirmed *shardmap.PointsSealed
 }
 
@@ -51,6 +54,7 @@ type frozenHead struct {
 type worldShard struct {
 	ref    shardmap.ShardRef
 	head   ids
+	fills  ids // that are not in head
 	since  Now
 	frozen []*frozenHead
 	files  []shardmap.PointsSealed
@@ -59,7 +63,7 @@ type worldShard struct {
 
 func (s *worldShard) copy() *worldShard {
 	c := *s
-	c.head, c.files, c.frozen = maps.Clone(s.head), slices.Clone(s.files), nil
+	c.head, c.fills, c.files, c.frozen = maps.Clone(s.head), maps.Clone(s.fills), slices.Clone(s.files), nil
 	for _, f := range s.frozen {
 		if f.confirmed == nil {
 			x := *f
@@ -107,13 +111,20 @@ func (s *state) apply(e *entry, now Now) error {
 		}
 		x := s.shards[e.shard]
 		if x == nil {
-			x = &worldShard{ref: shardmap.ShardRef{ShardID: e.shard, Shards: 2, Database: 1, Policy: 1}, head: ids{}}
+			x = &worldShard{ref: shardmap.ShardRef{ShardID: e.shard, Shards: 2, Database: 1, Policy: 1}, head: ids{}, fills: ids{}}
 			s.shards[e.shard] = x
 		}
-		if len(x.head) == 0 {
+		if len(x.head)+len(x.fills) == 0 {
 			x.since = now
 		}
-		maps.Copy(x.head, e.ids)
+		for id := range e.ids {
+			if _, there := x.head[id]; e.fill && !there {
+				x.fills[id] = struct{}{}
+			} else {
+				x.head[id] = struct{}{}
+				delete(x.fills, id)
+			}
+		}
 		return nil
 	}
 	switch e.command.Kind {
@@ -138,17 +149,17 @@ func (s *state) seal(c *shardmap.Command) error {
 	if err != nil || x == nil || p.Number != x.seals+1 {
 		return err
 	}
-	k := min(int(p.Merge), len(x.files))
-	f := &frozenHead{number: p.Number, ids: x.head}
-	bytes := int64(len(x.head)) * headValue
-	for _, older := range x.files[len(x.files)-k:] {
-		f.older = append(f.older, older.Sum)
-		bytes += older.Size
+	f := &frozenHead{number: p.Number, ids: x.head, fills: x.fills, merge: min(int(p.Merge), len(x.files))}
+	bytes := int64(len(x.head)+len(x.fills)) * headValue
+	for i, older := range x.files {
+		if f.older = append(f.older, older.Sum); i >= len(x.files)-f.merge {
+			bytes += older.Size
+		}
 	}
-	if k > 0 && bytes > mergeMax {
-		return fmt.Errorf("seal %d of %s merges %d files with %d bytes in all", p.Number, p.Shard, k, bytes)
+	if f.merge > 0 && bytes > mergeMax {
+		return fmt.Errorf("seal %d of %s merges %d files with %d bytes in all", p.Number, p.Shard, f.merge, bytes)
 	}
-	x.seals, x.head, x.frozen = p.Number, ids{}, append(x.frozen, f)
+	x.seals, x.head, x.fills, x.frozen = p.Number, ids{}, ids{}, append(x.frozen, f)
 	return nil
 }
 
@@ -163,8 +174,8 @@ func (s *state) sealed(c *shardmap.Command) error {
 			continue
 		}
 		f.confirmed = &p
-		at := len(x.files) - len(f.older)
-		for i, o := range f.older {
+		at := len(x.files) - f.merge
+		for i, o := range f.older[len(f.older)-f.merge:] {
 			if at < 0 || x.files[at+i].Sum != o {
 				return fmt.Errorf("seal %d of %s was made of a file that seal %d has replaced", p.Number, p.Shard, x.files[len(x.files)-1].Number)
 			}
@@ -173,4 +184,30 @@ func (s *state) sealed(c *shardmap.Command) error {
 		return nil
 	}
 	return nil
+}
+
+// reads are the files that are read to make that of the head: those that are merged, and all if fills have to yield to what is there.
+func (f *frozenHead) reads() []block.Sum {
+	if len(f.fills) > 0 {
+		return f.older
+	}
+	return f.older[len(f.older)-f.merge:]
+}
+
+// content is that of the file of the head; false: a file that it takes is not here.
+func (f *frozenHead) content(disk map[block.Sum]ids) (ids, bool) {
+	all, fills := maps.Clone(f.ids), maps.Clone(f.fills)
+	for i, sum := range f.older {
+		older, here := disk[sum]
+		if !here && slices.Contains(f.reads(), sum) {
+			return nil, false
+		}
+		if i >= len(f.older)-f.merge {
+			all = all.with(older)
+		}
+		for id := range older {
+			delete(fills, id)
+		}
+	}
+	return all.with(fills), true
 }

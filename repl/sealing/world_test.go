@@ -214,9 +214,9 @@ func (w *world) groupView(n, g int) GroupView {
 }
 
 func (w *world) view(s *worldShard) ShardView {
-	v := ShardView{Ref: s.ref, Seals: s.seals, HeadBytes: int64(len(s.head)) * headValue, HeadValues: int64(len(s.head)), HeadSince: s.since, Files: s.files, Over: w.over[s.ref.Window], Gone: w.gone[s.ref.Window]}
+	v := ShardView{Ref: s.ref, Seals: s.seals, HeadBytes: int64(len(s.head)+len(s.fills)) * headValue, HeadValues: int64(len(s.head) + len(s.fills)), HeadSince: s.since, Files: s.files, Over: w.over[s.ref.Window], Gone: w.gone[s.ref.Window]}
 	for _, f := range s.frozen {
-		v.Frozen = append(v.Frozen, FrozenView{Number: f.number, Older: f.older, Bytes: int64(len(f.ids)) * headValue, Confirmed: f.confirmed})
+		v.Frozen = append(v.Frozen, FrozenView{Number: f.number, Older: f.reads(), Bytes: int64(len(f.ids)+len(f.fills)) * headValue, Confirmed: f.confirmed})
 	}
 	return v
 }
@@ -229,15 +229,7 @@ func (w *world) content(r *replica, a *Action) (ids, bool) {
 	}
 	for _, f := range s.frozen {
 		if f.number == a.Number {
-			all := maps.Clone(f.ids)
-			for _, o := range a.Older {
-				older, here := r.disk[o]
-				if !here {
-					return nil, false
-				}
-				all = all.with(older)
-			}
-			return all, true
+			return f.content(r.disk)
 		}
 	}
 	return nil, false
@@ -404,7 +396,7 @@ func (w *world) order(g int, l *worldLog) {
 	if w.gone[window] || w.over[window] && w.rnd.IntN(10) > 0 {
 		return
 	}
-	e := entry{shard: shardmap.ShardID{Window: window, Shard: points.Shard(w.rnd.IntN(2))}, ids: ids{}}
+	e := entry{shard: shardmap.ShardID{Window: window, Shard: points.Shard(w.rnd.IntN(2))}, ids: ids{}, fill: w.rnd.IntN(4) == 0}
 	span := []int{40, 150, 300, 1500}[window-1]
 	for range 1 + w.rnd.IntN(8) {
 		e.ids[int(window)<<20+int(e.shard.Shard)<<16+w.rnd.IntN(span)] = struct{}{}
