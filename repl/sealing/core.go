@@ -230,7 +230,7 @@ func (c *Core) Lost(id raft.GroupID, sum block.Sum) {
 // Snapshots hands in which files the snapshots of a group list that are kept, also those of one that is being written or received.
 func (c *Core) Snapshots(id raft.GroupID, sums []block.Sum) {
 	g := c.group(id)
-	g.snapshots, g.kept = set(sums), true
+	g.snapshots, g.kept, g.plan = set(sums), true, nil
 }
 
 func set(sums []block.Sum) map[block.Sum]struct{} {

@@ -83,6 +83,7 @@ func (g *group) from(tries int) raft.NodeID { return g.view.Others[tries%len(g.v
 // plan is what the files of a group are wanted for, as of its views.
 type plan struct {
 	stays    map[block.Sum]struct{} // not to be removed, snapshots aside
+	loose    []block.Sum            // on the disk, and nothing needs them
 	wanted   []want                 // to be fetched
 	makes    []making
 	releases []making
@@ -137,9 +138,22 @@ func (g *group) planned() *plan {
 			p.wanted = append(p.wanted, want{sum, sizes[sum]})
 		}
 	}
+	for sum := range g.disk {
+		if g.loose(sum, p.stays) {
+			p.loose = append(p.loose, sum)
+		}
+	}
 	slices.SortFunc(p.wanted, func(a, b want) int { return slices.Compare(a.sum[:], b.sum[:]) })
+	slices.SortFunc(p.loose, func(a, b block.Sum) int { return slices.Compare(a[:], b[:]) })
 	g.plan = p
 	return p
+}
+
+// loose reports whether neither a snapshot nor anything of what stays needs a file.
+func (g *group) loose(sum block.Sum, stays map[block.Sum]struct{}) bool {
+	_, stay := stays[sum]
+	_, listed := g.snapshots[sum]
+	return !stay && (!listed || bug(bugSnapshot))
 }
 
 // planShard plans for the frozen heads of a shard. It adds to needed what these need, and to makeable what can be made of them.
@@ -240,18 +254,8 @@ func (c *Core) remove(g *group, now Now, wake func(Now)) {
 	if g.wrong || !g.view.Current || g.making != nil && !bug(bugBeside) {
 		return
 	}
-	var sums []block.Sum
-	stays := g.planned().stays
-	loose := func(sum block.Sum) bool {
-		_, stay := stays[sum]
-		_, listed := g.snapshots[sum]
-		return !stay && (!listed || bug(bugSnapshot))
-	}
-	for sum := range g.disk {
-		if loose(sum) {
-			sums = append(sums, sum)
-		}
-	}
+	p := g.planned()
+	sums := slices.Clone(p.loose)
 	under := 0
 	for sum, r := range g.removing {
 		switch {
@@ -259,7 +263,7 @@ func (c *Core) remove(g *group, now Now, wake func(Now)) {
 			under++
 		case now < r.until:
 			wake(r.until)
-		case loose(sum) && (g.fetches[sum] == nil || g.fetches[sum].task == 0):
+		case g.loose(sum, p.stays) && (g.fetches[sum] == nil || g.fetches[sum].task == 0):
 			sums = append(sums, sum)
 		}
 	}
@@ -267,6 +271,7 @@ func (c *Core) remove(g *group, now Now, wake func(Now)) {
 	for _, sum := range sums[:min(len(sums), max(removesMax-under, 0))] {
 		delete(g.disk, sum)
 		g.removing[sum] = &removal{task: c.begin(&task{kind: Remove, group: g, sum: sum}, Action{Sum: sum})}
+		g.plan = nil
 	}
 }
 

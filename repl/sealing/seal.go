@@ -77,7 +77,7 @@ func (c *Core) seal(now Now, wake func(Now)) {
 		}
 		for _, s := range g.shards {
 			switch {
-			case g.said(key("seal", s, s.view.Seals+1), now) || s.sealed():
+			case s.sealed() || len(g.says) > 0 && g.said(key("seal", s, s.view.Seals+1), now):
 				under++
 				pressed++
 			case s.view.Gone:
