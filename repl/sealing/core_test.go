@@ -141,7 +141,7 @@ func TestQuiet(t *testing.T) {
 	}
 	expect(t, c, begin+quietMin+2*time.Hour-1, "")
 	expect(t, c, begin+quietMin+2*time.Hour, "seal 1/3 with 2")
-	// What is over the limit stays apart.
+	// Files that have more than the limit together stay apart.
 	v.Files[0].Size = mergeMax - size + 1
 	c = nodeWith([]block.Sum{sumOf(1), sumOf(2)}, v)
 	if actions, next := c.Turn(begin); len(actions) > 0 || next != never {
@@ -181,7 +181,8 @@ func TestTiers(t *testing.T) {
 	}
 }
 
-// Where memory presses the largest heads are sealed first, few at a time, and over the hard limit no points are taken until there is some room.
+// The largest heads are sealed first where memory presses, few at a time, and over the hard limit no points are taken until there is
+// some room.
 func TestPressure(t *testing.T) {
 	shards := []ShardView{}
 	for i, bytes := range []int64{10, 50, 20, 60, 30, 25} {
@@ -215,7 +216,7 @@ func TestPressure(t *testing.T) {
 			t.Errorf("then with %d bytes it refuses: %t, want %t", x.bytes, c.Refuses(), x.want)
 		}
 	}
-	// What only another node is pressed by is sealed too.
+	// A head that presses another node is sealed too.
 	c = nodeWith(nil, shards[2])
 	c.Group(1, GroupView{Term: 1, Current: true, Pressed: true})
 	expect(t, c, time.Second, "seal 3/1 with 0")
@@ -420,7 +421,7 @@ func TestDrop(t *testing.T) {
 	expect(t, c, time.Second+sayAgain, fmt.Sprintf("drop [%d]", shardmap.DropShardsMax+1))
 }
 
-// What was proposed is proposed again, by a new term at once, and ever more seldom if it has no effect.
+// A command that has had no effect is proposed again, in a new term at once, and ever more seldom otherwise.
 func TestProposedAgain(t *testing.T) {
 	c := nodeWith(nil, inWindow(1, ShardView{HeadBytes: 50, HeadValues: 1}))
 	now, pause := headAge, sayAgain

@@ -50,7 +50,8 @@ type frozenHead struct {
 	confirmed *shardmap.PointsSealed
 }
 
-// worldShard is the state of a shard. What of frozen is confirmed is no part of it: a replica has it as long as it needs it.
+// worldShard is the state of a shard. Frozen heads that are confirmed are no part of it: a replica keeps
+// them for as long as it needs them.
 type worldShard struct {
 	ref    shardmap.ShardRef
 	head   ids
@@ -102,7 +103,7 @@ func (s *state) files() (sums []block.Sum) {
 	return sums
 }
 
-// apply applies an entry. What it returns must not happen.
+// apply applies an entry. It returns an error for what must not happen.
 func (s *state) apply(e *entry, now Now) error {
 	s.applied++
 	if e.ids != nil {

@@ -13,7 +13,7 @@ import (
 	"muster/shardmap/points/block"
 )
 
-// What a value takes in a head and in a file, in bytes.
+// Memory of a value in a head, and its size in a file, in bytes.
 const (
 	steadyHead = 16
 	steadyFile = 1.5
@@ -141,8 +141,8 @@ func count(n int64) string {
 	return fmt.Sprint(n)
 }
 
-// What merges cost under steady load stands in docs/points.md: it is what these rules lead to, and nobody would see by reading them
-// that a change of one has doubled what is written.
+// The costs of merges under steady load stand in docs/points.md: the rules lead to them, and nobody would see by reading these that a
+// change of one has doubled what is written.
 func TestSteadyLoad(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "points.md"))
 	if err != nil {

@@ -154,7 +154,7 @@ func (w *world) crash(n int) {
 	w.did["crash"]++
 }
 
-// elect has another node lead. What the one before has proposed may get into the log just before.
+// elect has another node lead. Proposals of the one before may get into the log first.
 func (w *world) elect(l *worldLog, n int) {
 	for _, e := range l.pending {
 		if w.rnd.IntN(2) == 0 {
