@@ -40,9 +40,9 @@ func Open(dir string, window time.Duration, shards uint32) (*Engine, error) {
 	models.EnableUintSupport()
 	e := &Engine{store: tsdb.NewStore(filepath.Join(dir, "data")), window: window, shards: shards}
 	e.store.EngineOptions.Config.Dir = filepath.Join(dir, "data")
-	e.store.EngineOptions.Config.WALDir = filepath.Join(dir, "wal")
 	e.store.EngineOptions.Config.Index = "tsi1"
-	e.store.EngineOptions.WALEnabled = true
+	e.store.EngineOptions.IndexVersion = "tsi1" // as of a shard; inmem, which a server has by default, knows names of tags of all windows
+	e.store.EngineOptions.WALEnabled = false    // what is written is looked at while the process lives
 	return e, e.store.Open()
 }
 

@@ -13,6 +13,7 @@ type Query struct {
 	Text     string
 	Plain    string // the same without limits and offsets
 	Limits   Limits
+	Bounded  string   // Plain with a lower bound of time before the data, if it has none
 	Features []string // functions and clauses that it has, each once, in order
 }
 
@@ -134,12 +135,18 @@ func (g *generator) statement() Query {
 	if g.shifted && g.grouped && !g.from {
 		// Without it InfluxDB has groups from 1677 on.
 		where = strings.TrimSuffix("time >= "+g.moment()+" AND "+where, " AND ")
+		g.from = true
 	}
+	whole := fmt.Sprintf("%s WHERE time >= %d", text, g.data.Begin-int64(24*time.Hour))
 	if where != "" {
 		text += " WHERE " + where
+		whole += " AND " + where
 	}
-	text += groups
-	return Query{Text: text + limits.String() + zone, Plain: text + zone, Limits: limits}
+	q := Query{Text: text + groups + limits.String() + zone, Plain: text + groups + zone, Limits: limits}
+	if !g.from {
+		q.Bounded = whole + groups + zone
+	}
+	return q
 }
 
 // fields makes the list of columns.
