@@ -38,6 +38,8 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeReset:     wire.SenderMember,
 	wire.TypeWindow:    wire.SenderMember,
 	wire.TypeClock:     wire.SenderMember,
+
+	wire.TypeBlockRange: wire.SenderBulk,
 }
 
 // Who may send what follows from what a connection has proven. Each type must

@@ -142,6 +142,16 @@ var madeGood = map[wire.Type]func(b wire.Body){
 			}
 		}
 	},
+	wire.TypeBlockRange: func(b wire.Body) {
+		q := b.(*wire.BlockRange)
+		q.Group, q.Most = q.Group%(raft.GroupMax+1), 1+q.Most%wire.ChunkBytesMax
+	},
+	wire.TypeBlockRangeAnswer: func(b wire.Body) {
+		a := b.(*wire.BlockRangeAnswer)
+		a.State = wire.BlockHere
+		a.Size = max(a.Size, uint64(len(a.Data)))
+		a.Offset %= a.Size - uint64(len(a.Data)) + 1
+	},
 	wire.TypeChunkAnswer: func(b wire.Body) { b.(*wire.ChunkAnswer).State = wire.ChunkTaken },
 	wire.TypeInvite: func(b wire.Body) {
 		i := b.(*wire.Invite)

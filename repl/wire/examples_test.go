@@ -159,6 +159,9 @@ var examples = map[wire.Type]wire.Body{
 
 	wire.TypeChunk: &wire.Chunk{Number: 3, Group: 3, Incarnation: 2, From: 2, To: 1, Term: 10, Base: raft.LogID{Term: 10, Index: 10447}, Size: 524288, Offset: 262144,
 		Data: []byte("mustslot")},
+	wire.TypeBlockRange: &wire.BlockRange{Group: 3, Incarnation: 2, Sum: wire.BlockSum(counting(0x10)), Offset: 262144, Most: wire.ChunkBytesMax},
+	wire.TypeBlockRangeAnswer: &wire.BlockRangeAnswer{State: wire.BlockHere, Size: 262152, Offset: 262144,
+		Data: []byte("mustpend")},
 	wire.TypeChunkAnswer: &wire.ChunkAnswer{Number: 3, Offset: 262152, State: wire.ChunkTaken},
 
 	wire.TypeForward: &wire.Forward{Type: wire.TypeWrite, Body: wire.AppendWrite(nil, &exampleCommand)},

@@ -202,6 +202,8 @@ const (
 	TypePointsAnswer      Type = 0xa4
 	TypePointsQuery       Type = 0xa6
 	TypePointsQueryAnswer Type = 0xa7
+	TypeBlockRange       Type = 0xa0 // since level 10
+	TypeBlockRangeAnswer Type = 0xa1
 )
 
 // row is what is said of one type.
@@ -392,6 +394,9 @@ var rows = [...]row{
 
 	TypePointsQuery:       {"PointsQuery", "client → leader", 0, SenderClient, bodyOf[PointsQuery]}, // what has this shard of a query?
 	TypePointsQueryAnswer: {"PointsQueryAnswer", "", TypePointsQuery, SenderNobody, shownOf[PointsQueryAnswer]},
+	// Points, since level 10.
+	TypeBlockRange:       {"BlockRange", "node → node", 0, SenderBulk, shownOf[BlockRange]}, // these bytes of a block file
+	TypeBlockRangeAnswer: {"BlockRangeAnswer", "", TypeBlockRange, SenderNobody, shownOf[BlockRangeAnswer]},
 }
 
 // typeEnd is above every type.
