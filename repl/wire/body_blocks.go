@@ -26,8 +26,8 @@ type BlockRange struct {
 	Most        uint32 // bytes that are wanted, 1 to [ChunkBytesMax]
 }
 
-// BlockRangesMax is how many questions for a block file may be under way on a connection: then one waits for no round trip
-// as long as a piece of a file takes a fourth of that to send.
+// BlockRangesMax is how many questions for a block file may be under way on a connection, so that the disk and the network
+// work at the same time.
 const BlockRangesMax = 4
 
 const blockRangeFields = 5
@@ -97,7 +97,7 @@ func (s BlockState) String() string {
 //
 //	[state, size, offset, why, bin]
 //
-// It brings as many bytes as were wanted, or fewer, at least one unless the file ends at the offset.
+// It brings as many bytes as were wanted, and fewer only where the file ends.
 type BlockRangeAnswer struct {
 	State  BlockState
 	Size   uint64 // of the file; 0 unless it is here
