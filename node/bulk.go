@@ -53,8 +53,8 @@ func (n *Node) ask(f func(*repl.Host)) bool {
 	return loop != nil && loop.Ask(f)
 }
 
-// takeChunks serves a bulk connection: it takes the chunks of snapshots, one after
-// another, and answers each. It waits for the disk, and at the end until the state is
+// takeChunks serves a bulk connection: it takes the chunks of snapshots and questions for
+// block files, one after another, and answers each. It waits for the disk, and at the end until the state is
 // built; only this connection waits for it.
 func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, own *claimant) error {
 	g.Decoder.SetLimit(wire.ChunkFrameMax)
@@ -79,16 +79,17 @@ func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, own *claimant) error 
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		var a wire.ChunkAnswer
+		var t wire.Type
+		var a wire.Body
 		if err == nil {
 			n.counters.In(h.Type, len(body))
 			switch {
 			case sendersOf(h.Type)&wire.SenderBulk == 0:
-				err = errors.New("a connection of purpose 3 carries chunks")
+				err = errors.New("a connection of purpose 3 carries chunks, and questions for block files")
 			case h.Flags != 0:
 				err = fmt.Errorf("flags %#x, want 0", h.Flags)
 			default:
-				a, err = handlerOf(h.Type).chunk(n, g.Hello.Node, own, body)
+				t, a, err = handlerOf(h.Type).chunk(n, g.Hello.Node, own, body)
 			}
 		}
 		if err != nil {
@@ -100,7 +101,7 @@ func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, own *claimant) error 
 			}
 			return err
 		}
-		if err := answer(wire.TypeChunkAnswer, h.Request, &a); err != nil {
+		if err := answer(t, h.Request, a); err != nil {
 			return err
 		}
 		if wire.Worn(conn) && !bug(bugWornStays) {
@@ -115,10 +116,10 @@ func (n *Node) takeChunks(conn net.Conn, g *wire.Greeting, own *claimant) error 
 
 // takeChunk takes one chunk, once the member in whose name the connection came has said
 // that it is its own.
-func takeChunk(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.ChunkAnswer, error) {
+func takeChunk(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.Type, wire.Body, error) {
 	var c wire.Chunk
 	if err := c.Read(body); err != nil {
-		return wire.ChunkAnswer{}, err
+		return 0, nil, err
 	}
 	a := wire.ChunkAnswer{Number: c.Number, State: wire.ChunkRefused}
 	inbox := n.inbox.Load()
@@ -130,5 +131,5 @@ func takeChunk(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.Chun
 	default:
 		a = inbox.Receive(from, &c)
 	}
-	return a, nil
+	return wire.TypeChunkAnswer, &a, nil
 }

@@ -3,12 +3,20 @@ package node
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"muster/logstore/blocks"
+	"muster/logstore/vfs"
 	"muster/raft"
+	"muster/repl"
 	"muster/repl/wire"
+	"muster/shardmap/points/block"
+	"muster/shardmap/points/column"
 )
 
 // A connection for snapshots takes chunks and nothing else, tells why it does not
@@ -55,6 +63,8 @@ func TestBulkConnections(t *testing.T) {
 		{"a beat", wire.TypeBeat, wire.AppendBeat(nil, &wire.Beat{}), "carries chunks"},
 		{"a chunk past the end", wire.TypeChunk, (&wire.Chunk{Base: raft.LogID{Term: 1, Index: 1}, Size: 10, Offset: 11}).Append(nil), "offset 11"},
 		{"no chunk", wire.TypeChunk, []byte{0xc0}, "array"},
+		{"no question", wire.TypeBlockRange, []byte{0xc0}, "array"},
+		{"a question for nothing", wire.TypeBlockRange, (&wire.BlockRange{Group: 1}).Append(nil), "want 1 to 262144"},
 	} {
 		one, err := dialAs(nodes[1], r, hello)
 		if err != nil {
@@ -114,4 +124,85 @@ func TestBesides(t *testing.T) {
 			}
 		}
 	}
+}
+
+// putBlockFile puts a small block file into a Store, and returns its sum.
+func putBlockFile(t *testing.T, files *blocks.Store, g blocks.Group) block.Sum {
+	t.Helper()
+	in, err := files.Create(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := block.NewWriter(in)
+	if err == nil {
+		err = w.Add(&block.Block{Series: []byte("cpu"), Field: []byte("busy"), Times: []int64{1, 2}, Values: column.Values{Kind: column.Float, Floats: []float64{0.5, 7}}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := w.Finish()
+	if err == nil {
+		_, err = in.Commit(info.Sum)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Sum
+}
+
+// A node that lacks a block file gets it from another one that runs. One that has it damaged finds that before it sends
+// anything, and says that it has none.
+func TestBlockFilesBetweenNodes(t *testing.T) {
+	nodes := founders(t, 2, defaultLimits())
+	from, to := nodes[0].node, nodes[1].node
+	g := blocks.Group{ID: 7, Incarnation: 1}
+	sum := putBlockFile(t, from.blocks.Load(), g)
+	fetch := func() error {
+		_, err := to.transport.FetchBlockFile(t.Context(), from.self().Node, to.blocks.Load(), g, sum)
+		return err
+	}
+	until(t, "the file is fetched", fetch) // at first the other node may not know yet whose connection it is
+	if err := to.blocks.Load().Verify(g, sum); err != nil {
+		t.Error(err)
+	}
+	file := filepath.Join(from.cfg.Data, blocks.Dir, "g7-i1", sum.Name())
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[40] ^= 1
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.blocks.Load().Remove(g, sum); err != nil {
+		t.Fatal(err)
+	}
+	if err := fetch(); !errors.Is(err, repl.ErrBlockAbsent) {
+		t.Errorf("a damaged file is fetched: %v", err)
+	}
+	if d := from.blocks.Load().Damaged(); len(d) != 1 || d[0].File.Sum != sum {
+		t.Errorf("found are %v", d)
+	}
+}
+
+// A node that runs finds what has rotted in its block files, behind what has in its log: its scrub reads both.
+func TestScrubReadsBlockFiles(t *testing.T) {
+	c, disk := testConfig(t), vfs.NewMem()
+	c.Scrub = 64 << 20
+	r, _, ready := startOn(t, disk, c)
+	<-ready
+	r.serves()
+	g := blocks.Group{ID: 7, Incarnation: 1}
+	sum := putBlockFile(t, r.node.blocks.Load(), g)
+	r.stop()
+	disk.Corrupt(path.Join(c.Data, blocks.Dir, "g7-i1", sum.Name()), 40, 1)
+	r, _, ready = startOn(t, disk, c)
+	<-ready
+	r.serves()
+	until(t, "the scrub finds it", func() error {
+		if d := r.node.blocks.Load().Damaged(); len(d) != 1 || d[0].File.Sum != sum {
+			return fmt.Errorf("found are %v", d)
+		}
+		return nil
+	})
 }

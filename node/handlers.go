@@ -19,9 +19,9 @@ type handler struct {
 	// stream takes what a client says about a stream that it has open; only the
 	// stream answers that.
 	stream func(c *connection, h wire.Header, body []byte)
-	// chunk takes a frame of a connection for snapshots. It may wait for the disk,
-	// because nothing else comes over that connection.
-	chunk func(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.ChunkAnswer, error)
+	// chunk takes a frame of a connection for snapshots, and returns the answer and its type. It
+	// may wait for the disk, because nothing else comes over that connection.
+	chunk func(n *Node, from raft.NodeID, own *claimant, body []byte) (wire.Type, wire.Body, error)
 	// flags are those that a request of the type may have.
 	flags uint16
 }
@@ -111,8 +111,9 @@ var handlers = [...]handler{
 	wire.TypeReset:     {request: takeReset},
 	wire.TypeBackups:   {request: takeBackups},
 
-	wire.TypeWindow: {request: takeWindow},
-	wire.TypeClock:  {request: asking(answerClock)},
+	wire.TypeWindow:     {request: takeWindow},
+	wire.TypeClock:      {request: asking(answerClock)},
+	wire.TypeBlockRange: {chunk: takeBlockRange},
 }
 
 // handlerOf returns the row of type t; one without a way if nobody may send it.

@@ -53,6 +53,8 @@ func (n *Node) scrub() {
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	said, looked := "", n.started
+	files := n.blocks.Load()
+	logDone := false // of the walk that is under way: the block files are left
 	for {
 		select {
 		case <-n.ctx.Done():
@@ -62,18 +64,21 @@ func (n *Node) scrub() {
 		now := time.Now()
 		if now.Sub(looked) >= lookAgainPause {
 			looked = now
-			s.refused = n.store.LookAgain()
+			inLog, inFiles := n.store.LookAgain(), files.LookAgain()
+			s.refused = inLog || inFiles
 		}
-		if s.due(now) {
+		switch due := s.due(now); {
+		case due && !logDone:
 			// It continues past what it can't read: the rest may rot meanwhile.
-			done, err := n.store.Scrub(step)
+			var err error
+			logDone, err = n.store.Scrub(step)
 			if err != nil && err.Error() != said {
 				said = err.Error()
 				n.log.Error("scrub continues past what can't be read", "err", err)
 			}
-			if done {
-				s.walked(now)
-			}
+		case due && files.Scrub(step):
+			logDone = false
+			s.walked(now)
 		}
 		if next := s.pause(now); next != pause {
 			pause = next

@@ -72,6 +72,7 @@ import (
 	"time"
 
 	"muster/logstore"
+	"muster/logstore/blocks"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -141,6 +142,7 @@ type Node struct {
 	removed chan error                     // from leave, to live, once: the cluster has removed this node. Never closed
 	serving atomic.Pointer[repl.Loop]      // nil until founded
 	inbox   atomic.Pointer[repl.Inbox]     // of snapshots; nil until founded
+	blocks  atomic.Pointer[blocks.Store]   // the block files of its groups; nil until founded
 	held    atomic.Int64                   // bytes in flight of all connections: the sum of their inflight
 
 	arriving arriving // what frames take that have not arrived whole

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"muster/logstore"
+	"muster/logstore/blocks"
 	"muster/logstore/vfs"
 	"muster/node/probe"
 	"muster/raft"
@@ -267,6 +268,11 @@ func (n *Node) serve() error {
 		return err
 	}
 	n.store = store
+	files, err := blocks.Open(blocks.Options{FS: n.fs, Dir: n.cfg.Data, Leave: func() int64 { return logstore.LeaveFree(store) }, Log: n.log})
+	if err != nil {
+		return err
+	}
+	n.blocks.Store(files)
 	meta := metaPlacement(&id)
 	if err := n.beginLog(meta.Replica, meta.Begins()); err != nil {
 		return err
@@ -535,6 +541,11 @@ func (n *Node) close() {
 	n.ended.Wait()
 	if inbox := n.inbox.Load(); inbox != nil {
 		inbox.Close()
+	}
+	if files := n.blocks.Load(); files != nil {
+		if err := files.Close(); err != nil {
+			n.log.Error("block files not closed cleanly", "err", err)
+		}
 	}
 	if n.store != nil {
 		if err := n.store.Close(); err != nil && !errors.Is(err, logstore.ErrStopped) {

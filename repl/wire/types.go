@@ -199,11 +199,11 @@ const (
 	TypeWindowAnswer      Type = 0x99
 	TypeClock             Type = 0x9a
 	TypeClockAnswer       Type = 0x9b
+	TypeBlockRange        Type = 0xa0
+	TypeBlockRangeAnswer  Type = 0xa1
 	TypePointsAnswer      Type = 0xa4
 	TypePointsQuery       Type = 0xa6
 	TypePointsQueryAnswer Type = 0xa7
-	TypeBlockRange       Type = 0xa0 // since level 10
-	TypeBlockRangeAnswer Type = 0xa1
 )
 
 // row is what is said of one type.
@@ -389,14 +389,14 @@ var rows = [...]row{
 	TypeClock:        {"Clock", "the meta group's leader → node", 0, SenderMember, bodyOf[Empty]}, // how late is it?
 	TypeClockAnswer:  {"ClockAnswer", "", TypeClock, SenderNobody, bodyOf[ClockAnswer]},
 
+	TypeBlockRange:       {"BlockRange", "node → node", 0, SenderBulk, shownOf[BlockRange]}, // these bytes of a block file
+	TypeBlockRangeAnswer: {"BlockRangeAnswer", "", TypeBlockRange, SenderNobody, shownOf[BlockRangeAnswer]},
+
 	// Time series, of clients, since level 10.
 	TypePointsAnswer: {"PointsAnswer", "", TypeWrite, SenderNobody, shownOf[PointsAnswer]}, // of points for a shard
 
 	TypePointsQuery:       {"PointsQuery", "client → leader", 0, SenderClient, bodyOf[PointsQuery]}, // what has this shard of a query?
 	TypePointsQueryAnswer: {"PointsQueryAnswer", "", TypePointsQuery, SenderNobody, shownOf[PointsQueryAnswer]},
-	// Points, since level 10.
-	TypeBlockRange:       {"BlockRange", "node → node", 0, SenderBulk, shownOf[BlockRange]}, // these bytes of a block file
-	TypeBlockRangeAnswer: {"BlockRangeAnswer", "", TypeBlockRange, SenderNobody, shownOf[BlockRangeAnswer]},
 }
 
 // typeEnd is above every type.
