@@ -32,7 +32,7 @@ func pointsBodies(t rapid.TB, window WindowID, text string) (bodies []PointsBody
 	span := points.Window{First: int64(window) * 1000, Last: int64(window)*1000 + 999}
 	shares := points.Split(batch, func(int64) (points.Window, uint32) { return span, testShards })
 	for i := range shares {
-		for p := range shares[i].Pieces(PointsSizeMax) {
+		for p := range shares[i].Pieces(PointsSizeMax, PointsValuesMax) {
 			ref := ShardRef{ShardID{window, shares[i].Shard}, testShards, 5, 6, span}
 			bodies = append(bodies, PointsBody{Shard: ref, Name: "metrics", Mode: PointsWrite, Share: p.Bytes})
 		}

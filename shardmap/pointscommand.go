@@ -99,6 +99,10 @@ const pointsFields = 5
 // stands behind it waits: a megabyte is some 2 ms. A larger share takes several entries.
 const PointsSizeMax = 1 << 20
 
+// PointsValuesMax bounds the values of a share in one entry. Few bytes can tell of many values, and who reads them spends
+// some 40 bytes of memory for each, 256 at most.
+const PointsValuesMax = 1 << 18
+
 // appendHead appends the body of p, but for the n bytes of the share, which stand at its end.
 func (p *PointsBody) appendHead(b []byte, n int) []byte {
 	b = pack.AppendArray(b, pointsFields)
@@ -287,6 +291,9 @@ func (c *Command) validatePoints(Limits) error {
 		return fmt.Errorf("%w: field taken: %d; want 0, with mode %s", ErrRequest, p.Taken, p.Mode)
 	case len(p.Share) > PointsSizeMax:
 		return fmt.Errorf("%w: field share: %d bytes; the limit is %d", ErrTooLarge, len(p.Share), PointsSizeMax)
+	}
+	if n := points.ShareValues(p.Share); n > PointsValuesMax {
+		return fmt.Errorf("%w: field share: %d values; the limit is %d", ErrTooLarge, n, PointsValuesMax)
 	}
 	var r points.ShareReader
 	batch, err := r.Read(p.Share, p.Shard.Span)

@@ -21,15 +21,15 @@ func (q *Requests) pointsQuery(h wire.Header, body []byte, r repl.Reply, table *
 	if !q.newer(shardmap.PointsLevel, h.Type, &x.request, body, r, table) {
 		return
 	}
-	w, ok := table.Catalog.Window(x.request.Shard.Window)
+	w, ok := table.Catalog.Window(x.request.Window)
 	p, _ := table.Catalog.Policy(w.Policy)
 	d, _ := table.Catalog.Database(p.Database)
 	switch {
 	case !ok || d.Name != x.request.Database:
-		q.refuse(r, staleWindow(&shardmap.ShardRef{ShardID: x.request.Shard}, table))
+		q.refuse(r, staleWindow(&shardmap.ShardRef{ShardID: x.id()}, table))
 		return
-	case int(x.request.Shard.Shard) >= len(w.Shards) || w.Shards[x.request.Shard.Shard] != x.request.Group:
-		q.refuse(r, &wire.Error{Code: wire.CodeMoved, Object: x.request.Shard.String(), Text: "another group has it", Epoch: table.Epoch,
+	case int(x.request.Shard) >= len(w.Shards) || w.Shards[x.request.Shard] != x.request.Group:
+		q.refuse(r, &wire.Error{Code: wire.CodeMoved, Object: x.id().String(), Text: "another group has it", Epoch: table.Epoch,
 			State: fmt.Sprintf("group %s was asked, by the table of index %d", x.request.Group, table.Index), Next: "fetch the table, and ask the group that it names"})
 		return
 	}
@@ -43,6 +43,10 @@ type pointsQuery struct {
 	request wire.PointsQuery
 }
 
+func (x *pointsQuery) id() shardmap.ShardID {
+	return shardmap.ShardID{Window: x.request.Window, Shard: x.request.Shard}
+}
+
 // Run implements [repl.Query]. A view costs nothing; what is read of it is read beside the goroutine that applies.
 func (x *pointsQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) (first bool) {
 	q := x.of
@@ -51,7 +55,7 @@ func (x *pointsQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) 
 		return q.deny(r, refused)
 	}
 	var view *shard.View
-	if s := m.State.Shard(x.request.Shard); s != nil {
+	if s := m.State.Shard(x.id()); s != nil {
 		view = s.Points.View()
 	}
 	return q.later(r, func() {}, func() {
@@ -100,7 +104,7 @@ func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open s
 		a.Answer = answer.Append(nil, request)
 	}
 	if n := len(a.Answer); n > wire.PointsQueryAnswerMax {
-		return wire.TooLarge(ask.Shard.String(), fmt.Sprintf("its answer to the query has %d bytes, the limit is %d", n, wire.PointsQueryAnswerMax),
+		return wire.TooLarge(x.id().String(), fmt.Sprintf("its answer to the query has %d bytes, the limit is %d", n, wire.PointsQueryAnswerMax),
 			"ask for less at once: a shorter span of time, fewer series or fields, or an aggregate")
 	}
 	return nil
@@ -116,7 +120,7 @@ func (x *pointsQuery) failed(err error) *wire.Error {
 	case errors.As(err, &kind):
 		return wire.BadRequest("query", err.Error(), "change the query")
 	}
-	return wire.Damaged(x.request.Shard.String(), err.Error(), "ask another replica; muster check tells whether this one is well")
+	return wire.Damaged(x.id().String(), err.Error(), "ask another replica; muster check tells whether this one is well")
 }
 
 // shardReader lets a query read a shard.

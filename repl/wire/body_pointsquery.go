@@ -43,7 +43,8 @@ type PointsQuery struct {
 	Mode     ReadMode // linearizable, local or follower
 	Group    raft.GroupID
 	Database string // its name: what it takes to read there goes by that
-	Shard    shardmap.ShardID
+	Window   shardmap.WindowID
+	Shard    points.Shard
 	Ask      PointsAsk
 	Body     []byte
 	Memory   uint64 // bytes that the shard may spend; 0: PointsQueryMemoryMax
@@ -55,8 +56,8 @@ func (m *PointsQuery) fields(f *fields) {
 		number(f, "mode", &m.Mode)
 		number(f, "group", &m.Group)
 		f.text("database", &m.Database)
-		number(f, "window", &m.Shard.Window)
-		number(f, "shard", &m.Shard.Shard)
+		number(f, "window", &m.Window)
+		number(f, "shard", &m.Shard)
 		number(f, "ask", &m.Ask)
 		f.bin("body", &m.Body)
 		number(f, "memory", &m.Memory)
@@ -79,10 +80,10 @@ func (m *PointsQuery) Read(body []byte) error {
 		return fmt.Errorf("field group: %d; want %d at most", m.Group, raft.GroupMax)
 	case m.Database == "" || len(m.Database) > shardmap.CatalogNameMax:
 		return fmt.Errorf("field database: %d bytes; want 1 to %d", len(m.Database), shardmap.CatalogNameMax)
-	case m.Shard.Window == 0:
+	case m.Window == 0:
 		return fmt.Errorf("field window: 0; want the id of a window, as the table has it")
-	case m.Shard.Shard >= points.Shard(shardmap.WindowShardsMax):
-		return fmt.Errorf("field shard: %d; want less than %d", m.Shard.Shard, shardmap.WindowShardsMax)
+	case m.Shard >= shardmap.WindowShardsMax:
+		return fmt.Errorf("field shard: %d; want less than %d", m.Shard, shardmap.WindowShardsMax)
 	case m.Ask != PointsOutline && m.Ask != PointsScan:
 		return fmt.Errorf("field ask: %d; want %d or %d", m.Ask, PointsOutline, PointsScan)
 	case len(m.Body) > PointsQueryBodyMax:

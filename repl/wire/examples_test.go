@@ -10,6 +10,8 @@ import (
 	"muster/shardmap/access"
 	"muster/shardmap/pack"
 	"muster/shardmap/plan"
+	"muster/shardmap/points/column"
+	"muster/shardmap/points/query"
 	"muster/shardmap/registry"
 )
 
@@ -227,6 +229,13 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeHeartbeat:       &wire.Heartbeat{Group: 3, Name: "worker", Instance: "worker-1", Status: wire.HeartbeatUp, Note: "17 jobs done"},
 	wire.TypeHeartbeatAnswer: &wire.Empty{},
 	wire.TypeDelPrefixAnswer: &wire.DelPrefixAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10442}, Version: 10442, Deleted: 1024, More: true, Next: []byte("cart/97")},
+
+	wire.TypePointsAnswer: &wire.PointsAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10444}, Outcome: shardmap.PointsOutcome{Stored: 9, Dropped: 1,
+		Refused: []shardmap.RefusedField{{Measurement: "cpu", Field: "load", Kind: column.Integer, Has: column.Float}}}},
+	wire.TypePointsQuery: &wire.PointsQuery{Group: 3, Database: "metrics", Window: 40, Shard: 1, Ask: wire.PointsOutline,
+		Body: (&query.Sources{Names: []string{"cpu"}}).Append(nil), Memory: 64 << 20, Series: 100_000},
+	wire.TypePointsQueryAnswer: &wire.PointsQueryAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10444},
+		Answer: (&query.Outline{Measurements: []query.MeasurementOutline{{Name: "cpu", Fields: []query.Field{{Name: "load", Kind: column.Float}}, Tags: []string{"host"}}}}).Append(nil)},
 
 	wire.TypeHistory: &wire.History{Group: 3, Key: []byte("conf/a"), Before: 10442, Limit: 20, MaxBytes: 65536},
 	wire.TypeHistoryAnswer: &wire.HistoryAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10443}, Versions: 20, Age: 2_592_000, Rows: []wire.HistoryRow{

@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// Pieces yields the bytes of the share, as [Share.Append] makes them, in pieces of at most so many bytes: its series in
-// several, or else the times of one series, or else the fields of one point. A piece of a single value may be
-// larger. All have together the columns of the share and its points; a point of which two pieces have fields counts in
+// Pieces yields the bytes of the share, as [Share.Append] makes them, in pieces of at most so many bytes and values: its
+// series in several, or else the times of one series, or else the fields of one point. A piece of a single value may
+// have more bytes. All have together the columns of the share and its points; a point of which two pieces have fields counts in
 // one of them. The same share makes the same pieces. The bytes are the caller's own. A share that was read can't be
 // taken apart.
-func (s *Share) Pieces(most int) iter.Seq[Piece] {
-	return func(yield func(Piece) bool) { s.pieces(most, s.Batch.points, yield) }
+func (s *Share) Pieces(bytes, values int) iter.Seq[Piece] {
+	return func(yield func(Piece) bool) { s.pieces(bytes, min(values, bytes), s.Batch.points, yield) }
 }
 
 // Piece is a part of a share.
@@ -22,17 +22,17 @@ type Piece struct {
 }
 
 // pieces yields the pieces of a share of which so many points count here.
-func (s *Share) pieces(most, count int, yield func(Piece) bool) bool {
+func (s *Share) pieces(bytes, values, count int, yield func(Piece) bool) bool {
 	// Most values take a byte or more, so a share of more values than bytes is not tried as a whole: that would cost as much
 	// as its pieces.
-	if n := s.Batch.Values(); n == 1 || n <= most {
-		if b := s.Append(nil); len(b) <= most || n == 1 {
+	if n := s.Batch.Values(); n == 1 || n <= values {
+		if b := s.Append(nil); len(b) <= bytes || n == 1 {
 			return yield(Piece{b, count, n})
 		}
 	}
 	left, right := s.halves()
 	rest := count - left.Batch.points
-	return left.pieces(most, count-rest, yield) && right.pieces(most, rest, yield)
+	return left.pieces(bytes, values, count-rest, yield) && right.pieces(bytes, values, rest, yield)
 }
 
 // halves takes a share of at least two values apart.

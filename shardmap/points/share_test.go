@@ -361,15 +361,16 @@ func TestPiecesAreTheShare(t *testing.T) {
 			return
 		}
 		most := rapid.SampledFrom([]int{1, 60, 90, 200, 1 << 20}).Draw(t, "most")
+		few := rapid.SampledFrom([]int{1, 5, 1 << 20}).Draw(t, "few")
 		for _, s := range Split(b.Batch(), Every(3, 2)) {
 			var r ShareReader
 			all, total, values := map[cell]Value{}, 0, 0
-			for p := range s.Pieces(most) {
+			for p := range s.Pieces(most, few) {
 				got, err := r.Read(p.Bytes, s.Window)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(p.Bytes) > most && got.Values() > 1 || p.Values != got.Values() {
+				if len(p.Bytes) > most && got.Values() > 1 || p.Values != got.Values() || p.Values > few {
 					t.Fatalf("a piece of %d bytes with %d values, it says %d; want at most %d bytes", len(p.Bytes), got.Values(), p.Values, most)
 				}
 				maps.Copy(all, cells(t, got))
@@ -390,7 +391,7 @@ func TestPiecesStop(t *testing.T) {
 		}
 	})
 	n := 0
-	for range s.Pieces(100) {
+	for range s.Pieces(100, 100) {
 		if n++; n == 3 {
 			break
 		}
