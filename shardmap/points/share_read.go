@@ -78,7 +78,7 @@ func ShareValues(b []byte) int {
 	return r.values
 }
 
-// Read reads the bytes of a share of a window. What it returns is good until the next call; its series and their
+// Read reads the bytes of a share of a window. The batch is good until the next call; its series and their
 // fields are in order, and fields with equal times share them. An error is a [VersionError] or a [DamageError]; a
 // time outside of the window is damage, too.
 //

@@ -86,8 +86,8 @@ type incoming struct {
 // but for what the result lists.
 func (s *Shard) Apply(b *points.Batch, mode Mode) Result { return s.apply(b, mode, forever) }
 
-// Fill takes the points of a share that was taken as a hint when the group's log had reached an index. What was deleted
-// since is left out. The error is a [ForgottenError]; nothing has changed then.
+// Fill takes the points of a share that was taken as a hint when the group's log had reached an index. Points that
+// were deleted since are left out. The error is a [ForgottenError]; nothing has changed then.
 func (s *Shard) Fill(b *points.Batch, taken uint64) (Result, error) {
 	if taken < s.forgotten {
 		return Result{}, &ForgottenError{taken, s.forgotten}

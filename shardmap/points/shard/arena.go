@@ -6,7 +6,7 @@ import (
 )
 
 // arena is a list in pieces, none of which moves when it grows: a reader that copied the arena finds all that was there
-// then, while one goroutine goes on adding. What it gives out stays until all of it goes.
+// then, while one goroutine goes on adding. Its elements stay until all of it goes.
 //
 // An address is the number of a piece and a place in it. 0 is no address.
 type arena[T any] struct {

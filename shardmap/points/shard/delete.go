@@ -8,7 +8,7 @@ import (
 )
 
 // Tombstone is what a DELETE, DROP SERIES or DROP MEASUREMENT takes away: the points of some series in a span of time.
-// What is written later stays.
+// Points that are written later stay.
 type Tombstone struct {
 	Measurement []byte   // as keys have it
 	Series      [][]byte // keys, in order, each once; none: all series of the measurement

@@ -7,7 +7,7 @@ import (
 )
 
 // head is the points of a shard that are in no file. It only grows: a late value, one that replaces another, and one
-// that is deleted stand in it until it is sealed, and who reads finds out what became of them.
+// that is deleted stand in it until it is sealed, and a reader finds out what became of them.
 //
 //	series    a record for each, found by its key; those of a measurement are a chain
 //	band      rows of one series that have the same fields: a layout. The bands of a series are a chain
@@ -21,8 +21,8 @@ import (
 // Most writes bring all fields of a series with one time. So a row has its time once, and appending it to ten fields is
 // finding one band.
 //
-// Rows, chunks but for their free rows, layouts, keys and strings never change. What a reader must not see half changed
-// is in the records of series and bands, the tables and the chains: the lock of the shard guards those.
+// Rows, chunks but for their free rows, layouts, keys and strings never change. The records of series
+// and bands, the tables and the chains do, and the lock of the shard guards those.
 type head struct {
 	generation uint64
 	frozenAt   uint64 // the last entry in it; forever while it takes more

@@ -331,7 +331,7 @@ func (l *loader) end() {
 	if n := l.uvarint("the number of frames", math.MaxUint64); n != uint64(l.n-1) {
 		l.fail("it tells of %d frames before it, there are %d", n, l.n-1)
 	}
-	// What a frozen head has of a field that was dropped since stays in its file.
+	// A frozen head keeps the values of a field that was dropped since, for its file.
 	l.s.entry++
 	for f := range l.s.schema.fields {
 		if x := &l.s.schema.fields[f]; f > 0 && !l.fields[uint32(f)] {

@@ -30,7 +30,7 @@ type Shard struct {
 
 // File is a block file of a shard.
 type File struct {
-	// Generation is that of the newest head in it. What is older than it may be in it too.
+	// Generation is that of the newest head in it. Older ones may be in it too.
 	Generation  uint64
 	Sum         block.Sum
 	Size        int64

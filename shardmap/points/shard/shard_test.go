@@ -27,7 +27,7 @@ func floats(key, field string, at ...int64) (all []value) {
 	return all
 }
 
-// What an answer counts and names, as a client is told: stored, dropped with the field and both kinds, superseded.
+// A client is told how many points were stored, dropped and superseded, and of which fields the kinds differ.
 func TestResultsOfEntries(t *testing.T) {
 	r := newReplica()
 	apply := func(mode Mode, all ...value) Result { return r.apply(t, share(t, all), mode) }

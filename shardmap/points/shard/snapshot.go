@@ -138,8 +138,8 @@ func (v *View) until(h *head) uint64 {
 	return min(v.entry, h.frozenAt)
 }
 
-// within returns what tombstones hide of a series of a head that came while it took points. What came later is not
-// taken out of a head: the file that is made of it has it on all replicas.
+// within returns what tombstones hide of a series of a head that came while it took points. Later ones take
+// nothing out of a head: the file that is made of it has those points on all replicas.
 func (v *View) within(h *head, series []byte) (spans []span) {
 	for i := range v.tombstones {
 		if t := &v.tombstones[i]; t.generation == h.generation && t.of(series) {

@@ -35,8 +35,8 @@ func (v *View) Files() []File { return v.files }
 // Opener opens the block file of a sum. The reader is used until the [Reader] that asked for it is no longer.
 type Opener func(block.Sum) (*block.Reader, error)
 
-// Reader reads the points of a view: heads and files as one. It is for one goroutine. What it gives out is its own, and
-// good until its next call. Errors are those of the opener and of block files.
+// Reader reads the points of a view: heads and files as one. It is for one goroutine. The lists that it gives out are its
+// own, and good until its next call. Errors are those of the opener and of block files.
 type Reader struct {
 	v      *View
 	open   Opener
