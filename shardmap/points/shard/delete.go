@@ -11,7 +11,7 @@ import (
 // Points that are written later stay.
 type Tombstone struct {
 	Measurement []byte   // as keys have it
-	Series      [][]byte // keys, in order, each once; none: all series of the measurement
+	Series      [][]byte // keys; none: all series of the measurement
 	First, Last int64    // the span, both ends included
 }
 
@@ -19,9 +19,10 @@ type Tombstone struct {
 const (
 	// TombstonesMax is how many a shard has; each goes when what is older than it was sealed or merged.
 	TombstonesMax = 1024
-	// TombstoneSeriesMax and TombstoneBytesMax bound what one names.
+	// TombstoneSeriesMax and TombstoneBytesMax bound what one names, and TombstonesBytesMax what all of a shard do.
 	TombstoneSeriesMax = 1 << 16
 	TombstoneBytesMax  = 1 << 20
+	TombstonesBytesMax = 16 << 20
 )
 
 // LimitError refuses a tombstone.
@@ -39,6 +40,7 @@ func (e *LimitError) Error() string {
 type buried struct {
 	Tombstone
 	index      uint64 // of its entry in the log
+	size       int    // bytes that it names
 	generation uint64 // of the head into which it came: all older ones, and files of them, are older than it
 	entry      uint64 // rows of that head up to this one are, too
 }
@@ -60,39 +62,51 @@ func (t *Tombstone) of(key []byte) bool {
 	return found
 }
 
-// check refuses a tombstone that is beyond the limits.
-func (t *Tombstone) check() error {
-	size := len(t.Measurement)
+// check refuses a tombstone that is beyond the limits, or for which the shard has no room. It returns how many bytes it
+// names.
+func (s *Shard) check(t *Tombstone) (size int, err error) {
+	size = len(t.Measurement)
 	for _, k := range t.Series {
 		size += len(k)
 	}
+	all := size
+	for i := range s.tombstones {
+		all += s.tombstones[i].size
+	}
 	switch {
 	case len(t.Series) > TombstoneSeriesMax:
-		return &LimitError{"series of a delete", len(t.Series), TombstoneSeriesMax, "delete them in parts"}
+		return 0, &LimitError{"series of a delete", len(t.Series), TombstoneSeriesMax, "delete them in parts"}
 	case size > TombstoneBytesMax:
-		return &LimitError{"bytes of the keys of a delete", size, TombstoneBytesMax, "delete them in parts"}
+		return 0, &LimitError{"bytes of the keys of a delete", size, TombstoneBytesMax, "delete them in parts"}
+	case len(s.tombstones) >= TombstonesMax:
+		return 0, &LimitError{"deletes since the last seal", len(s.tombstones) + 1, TombstonesMax, "try again after the next seal"}
+	case all > TombstonesBytesMax:
+		return 0, &LimitError{"bytes of the keys of deletes since the last seal", all, TombstonesBytesMax, "try again after the next seal"}
 	}
-	return nil
+	return size, nil
 }
 
 // Delete takes away what a tombstone names, by the entry of an index in the log, which is larger than those before. Of a
 // measurement of which all is taken away the fields go as well: they may come back with other kinds. The error is a
 // [LimitError]; nothing has changed then.
 func (s *Shard) Delete(t Tombstone, index uint64) error {
-	if err := t.check(); err != nil {
+	if _, err := s.check(&t); err != nil { // before it is copied
 		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.tombstones) == TombstonesMax {
-		return &LimitError{"deletes since the last seal", len(s.tombstones) + 1, TombstonesMax, "try again after the next seal"}
 	}
 	kept := Tombstone{Measurement: bytes.Clone(t.Measurement), First: t.First, Last: t.Last}
 	for _, k := range t.Series {
 		kept.Series = append(kept.Series, bytes.Clone(k))
 	}
+	slices.SortFunc(kept.Series, bytes.Compare)
+	kept.Series = slices.CompactFunc(kept.Series, bytes.Equal)
+	size, err := s.check(&kept)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.entry++
-	s.tombstones = append(s.tombstones, buried{kept, index, s.head.generation, s.entry})
+	s.tombstones = append(s.tombstones, buried{kept, index, size, s.head.generation, s.entry})
 	if m := s.schema.measurement(t.Measurement); m != 0 && t.whole() {
 		s.schema.drop(m, s.entry)
 	}

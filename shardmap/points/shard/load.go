@@ -225,9 +225,8 @@ func (l *loader) tombstone() {
 		t.Series, before = append(t.Series, k), k
 	}
 	n := len(l.s.tombstones)
-	switch err := t.check(); {
-	case n == TombstonesMax:
-		l.fail("it has more than %d tombstones", TombstonesMax)
+	var err error
+	switch t.size, err = l.s.check(&t.Tombstone); {
 	case err != nil:
 		l.fail("%v", err)
 	case n > 0 && (t.generation < l.s.tombstones[n-1].generation || t.index <= l.s.tombstones[n-1].index):

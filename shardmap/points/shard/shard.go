@@ -55,10 +55,7 @@ func (s *Shard) Bytes() int64 {
 	}
 	for i := range s.tombstones {
 		t := &s.tombstones[i]
-		n += 100 + int64(len(t.Measurement))
-		for _, k := range t.Series {
-			n += 24 + int64(len(k))
-		}
+		n += 100 + int64(t.size+24*len(t.Series))
 	}
 	return n
 }

@@ -76,6 +76,16 @@ func TestDeletesHaveLimits(t *testing.T) {
 	if err := s.Delete(Tombstone{Measurement: []byte("m"), Series: [][]byte{make([]byte, TombstoneBytesMax)}}, 1); !errors.As(err, &limit) {
 		t.Errorf("got %v", err)
 	}
+	large := Tombstone{Measurement: []byte("m"), Series: [][]byte{make([]byte, TombstoneBytesMax-1)}}
+	full := New(always)
+	for i := range TombstonesBytesMax / TombstoneBytesMax {
+		if err := full.Delete(large, uint64(i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := full.Delete(large, 100); !errors.As(err, &limit) || !strings.Contains(err.Error(), "since the last seal: 17825792, at most 16777216") {
+		t.Errorf("got %v", err)
+	}
 	for i := range TombstonesMax {
 		if err := s.Delete(Tombstone{Measurement: []byte("m")}, uint64(i+1)); err != nil {
 			t.Fatal(err)
