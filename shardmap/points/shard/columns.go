@@ -41,7 +41,7 @@ func (h *head) unordered(s *Shard, entry uint64) *columns {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	now := *h
-	return &columns{live: h, h: &now, s: s, entry: entry, series: h.seriesOf(0, entry)}
+	return &columns{live: h, h: &now, s: s, entry: entry, series: h.seriesUntil(entry)}
 }
 
 // next returns the column that is next; nil: there is none.

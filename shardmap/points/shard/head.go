@@ -37,7 +37,7 @@ type head struct {
 	byFields table         // of layouts
 	byLayout table         // of bands in the second chain of their series, by series and layout
 	chains   []uint32      // the last series of each measurement
-	seriesN  int
+	order    *order
 	values   int64
 }
 
@@ -82,14 +82,14 @@ const (
 
 func newHead(generation uint64, seed maphash.Seed) *head {
 	return &head{
-		generation: generation, frozenAt: forever, seed: seed,
+		generation: generation, frozenAt: forever, seed: seed, order: &order{},
 		words: arena[uint64]{shift: 16}, text: arena[byte]{shift: 20}, series: arena[series]{shift: 16}, bands: arena[band]{shift: 16}, layouts: arena[uint32]{shift: 16},
 	}
 }
 
 // bytes returns how much memory it takes.
 func (h *head) bytes() int64 {
-	return h.words.size + h.text.size + h.series.size + h.bands.size + h.layouts.size + h.byKey.bytes() + h.byFields.bytes() + h.byLayout.bytes() + int64(4*cap(h.chains))
+	return h.words.size + h.text.size + h.series.size + h.bands.size + h.layouts.size + h.byKey.bytes() + h.byFields.bytes() + h.byLayout.bytes() + int64(4*cap(h.chains)) + h.order.bytes.Load()
 }
 
 func (h *head) hash(b []byte) uint32 { return uint32(maphash.Bytes(h.seed, b) >> 16) }
@@ -114,7 +114,6 @@ func (h *head) addSeries(hash uint32, key []byte, measurement uint32, entry uint
 	s.next = h.chains[measurement]
 	h.chains[measurement] = n
 	h.byKey.add(hash, n)
-	h.seriesN++
 	return n
 }
 

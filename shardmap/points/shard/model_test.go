@@ -511,7 +511,7 @@ func drawnTombstone(t *rapid.T) Tombstone {
 
 // step does one thing to a world.
 func (w *world) step(t *rapid.T) {
-	switch rapid.IntRange(0, 19).Draw(t, "step") {
+	switch rapid.IntRange(0, 20).Draw(t, "step") {
 	case 0, 1, 2, 3, 4, 5:
 		w.write(drawn(t), Write)
 	case 6, 7:
@@ -526,6 +526,8 @@ func (w *world) step(t *rapid.T) {
 		w.seal(rapid.IntRange(0, 3).Draw(t, "merged"))
 	case 18:
 		w.b.reload(w)
+	case 20:
+		w.check(math.MinInt64, math.MaxInt64) // series that come later are put among those that were listed
 	case 19:
 		w.pasts = append(w.pasts, past{w.a.shard.View(), w.model.clone()})
 	}

@@ -174,13 +174,10 @@ func (h *head) inOrder(c *cells, r ref, s selection, room []uint32) {
 	}
 }
 
-// seriesOf returns the series of a measurement that are there after an entry, in order of their keys; measurement 0: of
-// all measurements. The shard must be locked, for reading at least.
-func (h *head) seriesOf(measurement uint32, entry uint64) (numbers []uint32) {
-	for m, last := range h.chains {
-		if measurement != 0 && uint32(m) != measurement {
-			continue
-		}
+// seriesUntil returns the series that are there after an entry, in any order. The shard must be locked, for reading at
+// least.
+func (h *head) seriesUntil(entry uint64) (numbers []uint32) {
+	for _, last := range h.chains {
 		for n := last; n != 0; n = h.series.at(n).next {
 			if h.series.at(n).born <= entry {
 				numbers = append(numbers, n)

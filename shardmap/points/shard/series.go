@@ -61,35 +61,6 @@ type keys interface {
 	next() error
 }
 
-// headKeys are keys of a head.
-type headKeys [][]byte
-
-func (k *headKeys) key() []byte {
-	if len(*k) == 0 {
-		return nil
-	}
-	return (*k)[0]
-}
-
-func (k *headKeys) next() error {
-	*k = (*k)[1:]
-	return nil
-}
-
-// sortedKeys returns the keys of a measurement in a head, as of an entry. It sorts them: about a second for a million.
-func (h *head) sortedKeys(s *Shard, measurement uint32, entry uint64) headKeys {
-	s.mu.RLock()
-	var all headKeys
-	if measurement != 0 {
-		for _, n := range h.seriesOf(measurement, entry) {
-			all = append(all, h.key(h.series.at(n)))
-		}
-	}
-	s.mu.RUnlock()
-	slices.SortFunc(all, bytes.Compare)
-	return all
-}
-
 // fileKeys are keys of a file: those of some cursors, one after the other.
 type fileKeys struct {
 	cursors []*block.Cursor
@@ -163,8 +134,7 @@ func (r *Reader) keysOf(written []byte) (lists []keys, err error) {
 		return nil, nil
 	}
 	for _, h := range v.heads {
-		k := h.sortedKeys(s, m, v.entry)
-		lists = append(lists, &k)
+		lists = append(lists, h.sortedKeys(s, m, v.entry))
 	}
 	for i := range v.files {
 		x, err := r.file(i)
