@@ -15,24 +15,40 @@ import (
 // Rows makes the answer of the query from those of all shards, in an order that is the same each time: floats are added
 // in it.
 func (p *Plan) Rows(answers []*Answer, b *Budget) ([]rows.Series, error) {
+	var all []rows.Series
+	err := p.Each(answers, b, func(s rows.Series) error {
+		all = append(all, s)
+		return b.memory(valueBytes * int64(len(s.Values)))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// Each makes the answer as [Plan.Rows] does, and gives each series to emit before it makes the next one, so that memory
+// holds the rows of one group. An error of emit ends it.
+func (p *Plan) Each(answers []*Answer, b *Budget, emit func(rows.Series) error) error {
 	groups := p.limited(p.join(answers))
 	if p.query.descending {
 		slices.Reverse(groups)
 	}
-	var all []rows.Series
 	for _, g := range groups {
 		left := b.Memory
 		s, err := p.series(g, b)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		// Of a group nothing stays but its rows.
-		b.Memory = left - valueBytes*int64(len(s.Values))
-		if s.Len() > 0 {
-			all = append(all, s)
+		// Nothing of a group stays here.
+		b.Memory = left
+		if s.Len() == 0 {
+			continue
+		}
+		if err := emit(s); err != nil {
+			return err
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // valueBytes is what a value of a row is counted as.

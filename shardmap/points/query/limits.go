@@ -64,7 +64,7 @@ func (e *UnsupportedError) Error() string { return e.What + " is not supported" 
 // Budget is what one query may still spend at one place. It is spent by [Scan], [Describe] and [Plan.Rows], and is not
 // to be shared by goroutines.
 type Budget struct {
-	// Memory is in bytes: of columns that are read and of rows that are made.
+	// Memory is in bytes: what columns that are read, aggregates and rows take while they are in use.
 	Memory int64
 	// Series is how many series may be looked at.
 	Series int64
