@@ -22,8 +22,9 @@ type Query struct {
 	calls     int
 	aggregate bool // there is a function that does not select points
 	distinct  bool
-	plain     bool  // there is a field, a tag or a wildcard outside of functions
-	extra     int64 // intervals before the first one, of which functions need the values
+	ranked    string // top or bottom, if one of them is there
+	plain     bool   // there is a field, a tag or a wildcard outside of functions
+	extra     int64  // intervals before the first one, of which functions need the values
 }
 
 // Compile checks a statement. now, in nanoseconds since 1970 UTC, stands for now(), and is the end of what is asked for
@@ -250,6 +251,8 @@ func (q *Query) together() error {
 		return errors.New("fill(linear) must be used with a function")
 	case q.calls == 0 && !q.windows.None():
 		return errors.New("GROUP BY requires at least one aggregate function")
+	case q.ranked != "" && q.calls > 1:
+		return fmt.Errorf("selector function %s() cannot be combined with other functions", q.ranked)
 	case q.distinct && (q.calls != 1 || q.plain):
 		return errors.New("aggregate function distinct() cannot be combined with other functions or fields")
 	case q.plain && q.aggregate:
@@ -282,7 +285,7 @@ func checkCondition(e influxql.Expr) error {
 // mathFunctions and otherFunctions are InfluxDB's that this package has not.
 var mathFunctions = set("abs", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "exp", "log", "ln", "log2", "log10", "sqrt", "pow", "floor", "ceil", "round")
 
-var otherFunctions = set("sample", "top", "bottom", "integral", "holt_winters", "holt_winters_with_fit", "exponential_moving_average",
+var otherFunctions = set("sample", "integral", "holt_winters", "holt_winters_with_fit", "exponential_moving_average",
 	"double_exponential_moving_average", "triple_exponential_moving_average", "relative_strength_index", "triple_exponential_derivative",
 	"kaufmans_efficiency_ratio", "kaufmans_adaptive_moving_average", "chande_momentum_oscillator", "histogram")
 
@@ -378,6 +381,8 @@ func (c *fieldCheck) call(e *influxql.Call) error {
 		return c.transformed(e)
 	case "moving_average":
 		return c.movingAverage(e)
+	case "top", "bottom":
+		return c.rank(e)
 	case "max", "min", "first", "last":
 	case "count", "sum", "mean", "median", "mode", "stddev", "spread":
 		c.q.aggregate = true
@@ -421,6 +426,37 @@ func (c *fieldCheck) distinct(args []influxql.Expr, alone bool) error {
 	}
 	c.q.distinct = c.q.distinct || alone
 	c.q.aggregate = true
+	return nil
+}
+
+// rank checks top and bottom: a field, further fields or tags, and how many points.
+func (c *fieldCheck) rank(e *influxql.Call) error {
+	if c.q.ranked != "" {
+		return fmt.Errorf("selector function %s() cannot be combined with other functions", c.q.ranked)
+	}
+	c.q.ranked = e.Name
+	if len(e.Args) < 2 {
+		return fmt.Errorf("invalid number of arguments for %s, expected at least 2, got %d", e.Name, len(e.Args))
+	}
+	last := e.Args[len(e.Args)-1]
+	n, ok := last.(*influxql.IntegerLiteral)
+	switch most := int64(c.q.stmt.Limit); {
+	case !ok:
+		return fmt.Errorf("expected integer as last argument in %s(), found %s", e.Name, last)
+	case n.Val <= 0:
+		return fmt.Errorf("limit (%d) in %s function must be at least 1", n.Val, e.Name)
+	case most > 0 && n.Val > most:
+		return fmt.Errorf("limit (%d) in %s function can not be larger than the LIMIT (%d) in the select statement", n.Val, e.Name, most)
+	}
+	if _, ok := e.Args[0].(*influxql.VarRef); !ok {
+		return fmt.Errorf("expected first argument to be a field in %s(), found %s", e.Name, e.Args[0])
+	}
+	for _, arg := range e.Args[1 : len(e.Args)-1] {
+		if _, ok := arg.(*influxql.VarRef); !ok {
+			return fmt.Errorf("only fields or tags are allowed in %s(), found %s", e.Name, arg)
+		}
+		c.q.plain = true
+	}
 	return nil
 }
 
@@ -503,6 +539,8 @@ func (c *fieldCheck) transformed(e *influxql.Call) error {
 		return c.distinct(arg.Args, false)
 	case mathFunctions[arg.Name] || otherFunctions[arg.Name]:
 		return &UnsupportedError{"the function " + arg.Name + "()"}
+	case arg.Name == "top" || arg.Name == "bottom":
+		return &UnsupportedError{arg.Name + "() in another function"}
 	}
 	// InfluxDB counts the inner call too, which matters to nothing that is allowed beside it.
 	c.q.calls++

@@ -28,6 +28,6 @@
 // # Where to look
 //
 // Start with parse.go for the limits, compile.go for what may be asked, plan.go for how it is split. scan.go, tally.go and
-// fold.go run at shards; gather.go, reduce.go, fill.go, transform.go and emit.go where the answers come together;
+// fold.go run at shards; gather.go, reduce.go, rank.go, fill.go, transform.go and emit.go where the answers come together;
 // windows.go cuts time. testdata/select.txt shows what comes out.
 package query

@@ -10,8 +10,8 @@ import (
 // filled puts points where windows have none, as fill(…) says.
 func (r *reader) filled(c *call, in []point) ([]point, error) {
 	q := r.plan.query
-	// InfluxDB fills nothing for distinct(), which has rows for values alone.
-	if q.windows.None() || q.stmt.Fill == influxql.NoFill || len(in) == 0 || c.name == "distinct" {
+	// InfluxDB fills nothing for distinct(), top() and bottom(), which have rows for values alone.
+	if q.windows.None() || q.stmt.Fill == influxql.NoFill || len(in) == 0 || c.name == "distinct" || c.ranks {
 		return in, nil
 	}
 	f := filler{call: c, query: q, in: in, budget: r.budget, fill: q.stmt.Fill}

@@ -43,7 +43,10 @@ type call struct {
 	item     int     // -1: no shard has the field
 	distinct bool    // of the item's values each one counts once
 	number   float64 // of percentile
-	length   int     // of moving_average
+	length   int     // of moving_average, top and bottom
+	each     []int   // of top and bottom: the tags, by their places among aux, of which each combination has one point
+	ranks    bool    // top and bottom: their points keep their times
+	grouped  bool    // of top and bottom: there are names behind the first one
 	unit     int64   // of derivative and elapsed, in ns
 	kind     column.Kind
 	slot     int
@@ -81,6 +84,9 @@ func (q *Query) Plan(o Outline) (*Plan, error) {
 			return nil, err
 		}
 		p.plan.fields = append(p.plan.fields, output{expr, slot})
+		if err := p.ranked(f.Expr); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.build(); err != nil {
 		return nil, err
@@ -167,6 +173,22 @@ func (p *planner) symbolise(e influxql.Expr) (influxql.Expr, int, error) {
 	return e, -1, nil
 }
 
+// ranked adds an output for each field or tag that top or bottom names behind the first one.
+func (p *planner) ranked(e influxql.Expr) error {
+	c, ok := e.(*influxql.Call)
+	if !ok || c.Name != "top" && c.Name != "bottom" {
+		return nil
+	}
+	for _, arg := range c.Args[1 : len(c.Args)-1] {
+		expr, slot, err := p.symbolise(arg)
+		if err != nil {
+			return err
+		}
+		p.plan.fields = append(p.plan.fields, output{expr, slot})
+	}
+	return nil
+}
+
 func symbol(slot int) influxql.Expr { return &influxql.VarRef{Val: strconv.Itoa(slot)} }
 
 // slot returns the slot of a text, and whether it is a new one.
@@ -181,7 +203,7 @@ func (p *planner) slot(text string, k column.Kind) (i int, fresh bool) {
 }
 
 // selectors are the functions that give a point's own value.
-var selectors = set("first", "last", "min", "max", "percentile")
+var selectors = set("first", "last", "min", "max", "percentile", "top", "bottom")
 
 // build makes the items of the request, and the calls that read their answers.
 func (p *planner) build() error {
@@ -242,14 +264,17 @@ var stage2 = set("derivative", "non_negative_derivative", "difference", "non_neg
 var functions = map[string]Func{"count": Count, "sum": Sum, "mean": Mean, "min": Min, "max": Max, "first": First, "last": Last, "spread": Spread}
 
 // numbersOnly are the functions of numbers; min and max are of booleans too, and all others of every kind.
-var numbersOnly = set("sum", "mean", "median", "stddev", "spread", "percentile", "derivative", "non_negative_derivative",
+var numbersOnly = set("sum", "mean", "median", "stddev", "spread", "percentile", "top", "bottom", "derivative", "non_negative_derivative",
 	"difference", "non_negative_difference", "moving_average", "cumulative_sum")
 
 // call builds a function of the points of a time.
 func (p *planner) call(e *influxql.Call, from, to int64) (*call, error) {
 	c := &call{name: e.Name, item: -1, from: from, to: to}
-	if len(e.Args) > 1 {
-		p.argument(c, e.Args[1])
+	if n := len(e.Args); n > 1 {
+		p.argument(c, e.Args[n-1])
+	}
+	if c.name == "top" || c.name == "bottom" {
+		p.combinations(c, e.Args[1:len(e.Args)-1])
 	}
 	if stage2[e.Name] {
 		return c, p.transform(c, e)
@@ -268,6 +293,20 @@ func (p *planner) call(e *influxql.Call, from, to int64) (*call, error) {
 		return nil, fmt.Errorf("expected field argument in %s()", e.Name)
 	}
 	return c, p.field(c, ref)
+}
+
+// combinations notes of which tags each combination has one point at most in a window. A field, or a name that is not
+// known, is the same for all points.
+func (p *planner) combinations(c *call, args []influxql.Expr) {
+	c.ranks, c.grouped = true, len(args) > 0
+	for _, arg := range args {
+		ref := arg.(*influxql.VarRef) // Compile lets nothing else through
+		for i, aux := range p.aux {
+			if aux.Tag && aux.Name == ref.Val {
+				c.each = append(c.each, i)
+			}
+		}
+	}
 }
 
 // argument reads what stands behind the first argument.

@@ -67,6 +67,8 @@ func (r *reader) window(c *call, t *table, from, to int, start int64) []point {
 			p.aux = t.aux(at)
 		}
 		return []point{p}
+	case "top", "bottom":
+		return r.ranked(c, t, from, to)
 	case "median":
 		return one(median(&values))
 	case "mode":

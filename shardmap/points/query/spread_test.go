@@ -16,7 +16,7 @@ import (
 var parts = struct{ fields, wheres, groups, tails []string }{
 	fields: []string{
 		"v", "v, n, host", "*", "n + v, s", "count(v)", "mean(v)", "sum(n), count(s)", "min(v)", "max(n), v", "first(v), s", "last(n)", "spread(v), mean(n)",
-		"percentile(v, 60), host", "median(v)", "mode(n)", "stddev(v)", "distinct(n)", "count(distinct(v))", "max(v) - min(v)", `first("on"), min("on"), max("on")`,
+		"percentile(v, 60), host", "median(v)", "mode(n)", "stddev(v)", "distinct(n)", "top(v, 3)", "bottom(n, host, 2), s", "count(distinct(v))", "max(v) - min(v)", `first("on"), min("on"), max("on")`,
 	},
 	wheres: []string{"", "host = 'a'", "host != 'a' AND v > 3", "n < 5 OR host = 'b'", "s = 'x'", "host =~ /a|c/", `"on" = true`, "region = ''"},
 	groups: []string{"", "host", "*", "time(7s)", "time(10s), host", "time(1m), region", "time(1mo)", "time(20s, 3s), host"},
