@@ -3,6 +3,7 @@ package query_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,44 @@ func repeated(all []query.Shard, many bool) []query.Shard {
 		s.Add("cpu,host=a", "v", i, floatValue(i))
 	}
 	return []query.Shard{s}
+}
+
+// The first rows of many series must cost what rows cost, and not what the points cost; and must be those of all.
+func TestFirstRows(t *testing.T) {
+	var b strings.Builder
+	for host := range 300 {
+		for at := range 100 {
+			fmt.Fprintf(&b, "cpu,host=h%03d v=%d", host, host)
+			if (host+at)%3 > 0 {
+				fmt.Fprintf(&b, ",s=\"%d\"", at)
+			}
+			fmt.Fprintf(&b, " %d\n", (at*7+host*13)%500)
+		}
+	}
+	all := shards(t, b.String(), time.Hour, 2)
+	for _, c := range []struct{ text, limit string }{
+		{"SELECT * FROM cpu", " LIMIT 50 OFFSET 7"},
+		{"SELECT s, host FROM cpu WHERE v > 100", " LIMIT 20"},
+		{"SELECT v FROM cpu ORDER BY time DESC", " LIMIT 50 OFFSET 7"},
+		{"SELECT s, host, v FROM cpu WHERE s != '3' ORDER BY time DESC", " LIMIT 30"},
+	} {
+		want, err := querytest.Run(c.text, 30*second, all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		budget := &query.Budget{Memory: 4 << 20, Series: 300, Rows: 100}
+		got, err := querytest.RunIn(c.text+c.limit, 30*second, all, budget)
+		if err != nil {
+			t.Errorf("%s: %v", c.text, err)
+			continue
+		}
+		var n, skip int
+		fmt.Sscanf(c.limit, " LIMIT %d OFFSET %d", &n, &skip)
+		w := want[0].Values[skip*len(want[0].Columns) : (skip+n)*len(want[0].Columns)]
+		if !slices.Equal(got[0].Values, w) {
+			t.Errorf("%s%s: got\n%swant the first of\n%.2000s", c.text, c.limit, querytest.Text(got), querytest.Text(want))
+		}
+	}
 }
 
 // A shard that fails, or that gives values of another kind than it says, must end the query with its error.

@@ -70,6 +70,9 @@ type gathered struct {
 type gatheredItem struct {
 	cells []cell // in order of their windows
 	raw   Part
+	held  int64 // what raw takes, of the budget
+	cut   int64 // no later points can be among the first rows, or no earlier ones among the last
+	full  bool  // cut counts
 }
 
 func (x *scan) measurement(name string) error {
@@ -156,6 +159,9 @@ func (x *scan) item(g *gathered, i int) (*gathered, error) {
 		}
 	}
 	to := &g.items[i]
+	if it = to.narrowed(it); it.From > it.To {
+		return g, nil
+	}
 	if it.Func != Raw && len(it.Aux) == 0 && x.filter.expr == nil {
 		return g, x.stream(it, to)
 	}
@@ -407,9 +413,11 @@ func (x *scan) raw(it *Item, to *gatheredItem, main series) error {
 		}
 	}
 	n := len(main.times)
-	if err := x.budget.memory(int64(n)*(24+24*int64(len(it.Aux))) + int64(len(x.key)) + 32); err != nil {
+	held := int64(n)*(24+24*int64(len(it.Aux))) + int64(len(x.key)) + 32
+	if err := x.budget.memory(held); err != nil {
 		return err
 	}
+	to.held += held
 	p.Times = append(p.Times, main.times...)
 	if it.Field.Name != "" {
 		appendValues(&p.Values, &main.values)
@@ -425,6 +433,14 @@ func (x *scan) raw(it *Item, to *gatheredItem, main series) error {
 		}
 	}
 	p.Series = append(p.Series, Stretch{string(x.key), n})
+	if it.Field.Name == "" && it.Rows > 0 && int64(len(p.Times)) > 2*it.Rows+firstMin {
+		x.budget.Memory += to.held
+		to.first(it)
+		to.held = int64(len(p.Times))*(24+24*int64(len(it.Aux))) + 64*int64(len(p.Series))
+		if err := x.budget.memory(to.held); err != nil {
+			return err
+		}
+	}
 	return x.budget.work(n * (1 + len(it.Aux)))
 }
 
@@ -434,6 +450,9 @@ func (g *gathered) finish(r *Request) (group Group, some bool) {
 	for i := range g.items {
 		it, p := &r.Items[i], &g.items[i]
 		if it.Func == Raw {
+			if it.Field.Name == "" && it.Rows > 0 && int64(len(p.raw.Times)) > it.Rows {
+				p.first(it)
+			}
 			group.Parts[i] = p.raw
 		} else {
 			group.Parts[i] = cellsPart(p.cells, it)

@@ -48,7 +48,10 @@ func (s *series) only(keep []bool) series {
 			n++
 		}
 	}
-	r := series{times: kept(s.times, keep, n), values: column.Values{Kind: s.values.Kind}}
+	r := series{values: column.Values{Kind: s.values.Kind}}
+	if len(s.times) > 0 {
+		r.times = kept(s.times, keep, n)
+	}
 	switch v := &s.values; v.Kind {
 	case column.Float:
 		r.values.Floats = kept(v.Floats, keep, n)
