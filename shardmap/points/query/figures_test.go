@@ -27,6 +27,8 @@ var figures = []figure{
 	{"series=1000/hours=12/mean", 1000, 4320, "SELECT mean(v) FROM m WHERE time >= 0s AND time < 12h GROUP BY time(1h), host"},
 	{"series=1000/hours=12/max-of-all", 1000, 4320, "SELECT max(v) FROM m WHERE time >= 0s AND time < 12h GROUP BY time(1h)"},
 	{"series=1000/hours=12/filtered", 1000, 4320, "SELECT mean(v) FROM m WHERE time >= 0s AND time < 12h AND v > 10 GROUP BY time(1h), host"},
+	{"series=100000/points=1/count", 100_000, 1, "SELECT count(v) FROM m"},
+	{"series=100000/points=1/by-host", 100_000, 1, "SELECT last(v) FROM m GROUP BY host"},
 	{"series=100/hours=12/percentile", 100, 4320, "SELECT percentile(v, 95) FROM m WHERE time >= 0s AND time < 12h GROUP BY time(1h), host"},
 	{"series=100/hours=12/derivative", 100, 4320, "SELECT derivative(mean(v), 1s) FROM m WHERE time >= 0s AND time < 12h GROUP BY time(1m), host"},
 }

@@ -1,6 +1,8 @@
 package query
 
 import (
+	"slices"
+
 	"muster/shardmap/points"
 	"muster/shardmap/points/column"
 )
@@ -122,7 +124,7 @@ func (c *cell) merge(x *Item, o *cell) {
 // Mostly the windows are the same ones, and nothing has to move.
 func mergeCells(x *Item, there, more []cell) []cell {
 	if len(there) == 0 {
-		return more
+		return slices.Clone(more)
 	}
 	fresh := 0
 	for i, k := 0, 0; k < len(more); k++ {

@@ -16,7 +16,10 @@ func Scan(s Shard, r *Request, b *Budget) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &scan{shard: s, request: r, budget: b, condition: cond}
+	x := &scan{shard: s, request: r, budget: b, condition: cond, tagged: cond != nil || len(r.Dimensions) > 0}
+	for i := range r.Items {
+		x.tagged = x.tagged || slices.ContainsFunc(r.Items[i].Aux, func(a Ref) bool { return a.Tag })
+	}
 	for _, m := range r.Measurements {
 		if err := x.measurement(m); err != nil {
 			return nil, err
@@ -38,7 +41,9 @@ type scan struct {
 	request   *Request
 	budget    *Budget
 	condition influxql.Expr
+	tagged    bool // the tags of series matter
 	groups    []*gathered
+	tally     tally // of the series and the item that are looked at; its memory is used again
 
 	// Of the measurement that is looked at.
 	name   string
@@ -99,30 +104,35 @@ func (x *scan) series(key []byte) error {
 	if err := x.budget.work(64); err != nil {
 		return err
 	}
-	of, err := points.ParseKey(key)
-	if err != nil {
-		return err
+	x.key, x.tags, x.filter, x.loaded = key, nil, &takesAll, x.loaded[:0]
+	if x.tagged {
+		of, err := points.ParseKey(key)
+		if err != nil {
+			return err
+		}
+		x.tags = of.Tags
 	}
-	rest := residual(x.condition, of.Tags)
-	if x.condition == nil {
-		rest = nil
+	if x.condition != nil {
+		f, none := newFilter(residual(x.condition, x.tags))
+		if none {
+			return nil
+		}
+		x.filter = f
 	}
-	f, none := newFilter(rest)
-	if none {
-		return nil
-	}
-	x.key, x.tags, x.filter, x.loaded = key, of.Tags, f, x.loaded[:0]
 	x.budget.Memory += x.held
 	x.held = 0
 	var g *gathered
 	for i := range x.request.Items {
-		g, err = x.item(g, i)
-		if err != nil {
+		var err error
+		if g, err = x.item(g, i); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// takesAll is the filter of a query without a condition.
+var takesAll filter
 
 // group returns the group of the series.
 func (x *scan) group() (*gathered, error) {
@@ -172,9 +182,9 @@ func (x *scan) item(g *gathered, i int) (*gathered, error) {
 	if it.Func == Raw {
 		return g, x.raw(it, to, main)
 	}
-	t := tally{item: it, windows: &x.request.Windows}
+	t := x.counting(it)
 	t.add(Piece{main.times, main.values})
-	return g, x.flush(&t, to, func(c *cell, row int) error {
+	return g, x.flush(t, to, func(c *cell, row int) error {
 		return x.selected(it, c, main.times[row])
 	})
 }
@@ -200,7 +210,7 @@ func numeric(k column.Kind) bool {
 
 // stream folds the column of a field as it comes, without a copy of it.
 func (x *scan) stream(it *Item, to *gatheredItem) error {
-	t := tally{item: it, windows: &x.request.Windows}
+	t := x.counting(it)
 	kind := x.kind(it.Field.Name)
 	for p, err := range x.shard.Columns(x.key, it.Field.Name, it.From, it.To) {
 		if err != nil {
@@ -217,7 +227,14 @@ func (x *scan) stream(it *Item, to *gatheredItem) error {
 		}
 		t.add(p)
 	}
-	return x.flush(&t, to, nil)
+	return x.flush(t, to, nil)
+}
+
+// counting returns an empty tally for an item.
+func (x *scan) counting(it *Item) *tally {
+	t := &x.tally
+	*t = tally{item: it, windows: &x.request.Windows, cells: t.cells[:0], rows: t.rows[:0], scratch: t.scratch}
+	return t
 }
 
 // flush moves what was folded to the group.
