@@ -317,10 +317,19 @@ func TestFullDisk(t *testing.T) {
 	if n := s.Stats(); n.Aside != 1 || n.Damaged != 1 {
 		t.Errorf("figures %+v", n)
 	}
-	if _, err := fetch(s, g3, c, other); err != nil {
-		t.Errorf("with the room of a damaged file: %v", err)
+	if _, err := fetch(s, g3, c, other); !errors.Is(err, logstore.ErrFull) {
+		t.Errorf("with the room of a damaged file that nothing has replaced: %v", err)
 	}
-	if n := s.Stats(); n.Aside != 0 || n.Damaged != 0 || n.Files != 1 {
+	leave = 0
+	if _, err := fetch(s, g3, c, other); err != nil {
+		t.Fatal(err)
+	}
+	leave = 1 << 20
+	disk.Limit(disk.Used() + 1<<20 + 100)
+	if _, err := put(s, g3, d, third); err != nil {
+		t.Errorf("with the room of a damaged file that was replaced: %v", err)
+	}
+	if n := s.Stats(); n.Aside != 0 || n.Damaged != 0 || n.Files != 2 {
 		t.Errorf("figures %+v", n)
 	}
 }

@@ -1,6 +1,7 @@
 package blocks
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -129,11 +130,69 @@ func (s *Store) putAside(e *entry, d *Damaged) {
 	}
 }
 
-// putAside is a damaged file that is kept for a person.
+// putAside is a damaged file that has another name.
 type putAside struct {
 	number uint64 // the oldest has the lowest
 	group  Group
 	sum    block.Sum
+	// over: a whole file has its name, or had it. Before that it may be the only copy of the blocks that are whole in it,
+	// and stays; after that it is kept for a person alone. After a start nobody knows what became of a name that is free.
+	over bool
+}
+
+// PutAside returns the sums of a group's damaged files that were put aside, in this life or before, and that no whole
+// file has replaced. Each stays until one does, or until [Store.Remove] of its sum.
+func (s *Store) PutAside(g Group) []block.Sum {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var sums []block.Sum
+	for _, a := range s.aside {
+		if a.group == g && !a.over && !slices.Contains(sums, a.sum) {
+			sums = append(sums, a.sum)
+		}
+	}
+	slices.SortFunc(sums, func(a, b block.Sum) int { return bytes.Compare(a[:], b[:]) })
+	return sums
+}
+
+// OpenAside opens a damaged file that was put aside and that no whole file has replaced: where no other replica has it,
+// the blocks that are whole can still be read. Its errors are those of [Store.Open].
+func (s *Store) OpenAside(g Group, sum block.Sum) (*Reader, error) {
+	f := File{Group: g, Sum: sum}
+	name := ""
+	s.mu.Lock()
+	for _, a := range s.aside {
+		if a.group == g && a.sum == sum && !a.over {
+			name = s.tree.aside(a)
+		}
+	}
+	e := &entry{File: f} // no current one: what is found in it is known, and puts nothing aside
+	_, idle, err := s.begun(e)
+	s.mu.Unlock()
+	closeAll(idle)
+	if err == nil {
+		var o *opened
+		if name == "" {
+			err = ErrUnknown
+		} else if o, err = s.openNamed(e, name); err == nil {
+			o.readers, o.gone = 1, true
+			return &Reader{Reader: o.blocks, s: s, of: o}, nil
+		}
+		s.mu.Lock()
+		s.shared.open--
+		s.mu.Unlock()
+	}
+	return nil, fmt.Errorf("open the damaged %s: %w", f, err)
+}
+
+// replaced notes that a whole file has the name of those that were put aside, or that nobody needs one any more. It is
+// called with mu held.
+func (s *Store) replaced(g Group, sum block.Sum) {
+	for i := range s.aside {
+		if a := &s.aside[i]; a.group == g && a.sum == sum {
+			a.over = true
+		}
+	}
 }
 
 // parseAside reads the name of a file that was put aside.
@@ -146,14 +205,33 @@ func parseAside(name string) (number uint64, sum block.Sum, ok bool) {
 	return number, sum, ok && name == fmt.Sprintf("%016d-%s%s", number, sum, asideSuffix)
 }
 
-// trim removes the oldest files that were put aside, until there are so many. It is called with naming held.
+// bugLastCopyTrimmed is planted to show that its test finds it: a damaged file that no whole one has replaced goes with
+// the others.
+const bugLastCopyTrimmed = "last copy of a block file trimmed"
+
+// keptAside is called with mu held. It returns how many of the files that were put aside are kept for a person alone.
+func (s *Store) keptAside() (n int) {
+	for _, a := range s.aside {
+		if a.over || bug(bugLastCopyTrimmed) {
+			n++
+		}
+	}
+	return n
+}
+
+// trim removes the oldest files that are kept for a person alone, until there are so many. It is called with naming held.
 func (s *Store) trim(most int) error {
 	s.mu.Lock()
 	var gone []putAside
-	if n := len(s.aside) - most; n > 0 {
-		gone = slices.Clone(s.aside[:n])
-		s.aside = slices.Delete(s.aside, 0, n)
-	}
+	n := s.keptAside() - most
+	s.aside = slices.DeleteFunc(s.aside, func(a putAside) bool {
+		if n <= 0 || !a.over && !bug(bugLastCopyTrimmed) {
+			return false
+		}
+		n--
+		gone = append(gone, a)
+		return true
+	})
 	s.mu.Unlock()
 	var errs []error
 	for _, a := range gone {

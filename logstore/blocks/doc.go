@@ -7,8 +7,9 @@
 //
 // # Duties of the owner
 //
-//  1. Call [Open] after the log was opened and before a group asks for a file. [Store.Remove] what the state of its group
-//     does not name: after a crash there may be files that no entry came to name.
+//  1. Call [Open] after the log was opened and before a group asks for a file. [Store.Remove] what [Store.List] and
+//     [Store.PutAside] have of a group and its state does not name: after a crash there may be files that no entry came to
+//     name.
 //  2. Make files beside the loop that applies entries: [Store.Create] or [Store.Receive] wait for the disk. End each with
 //     Commit or Abort, and all of a group before [Store.RemoveGroup].
 //  3. After an error that wraps [logstore.ErrFull] there is no room, and nothing else is lost. After any other error of a
@@ -29,8 +30,9 @@
 //
 // A file gets its name after all of it was synced and read back, and counts as here after the directory was synced: no
 // crash leaves a name without its whole content. So a file that does not verify is damaged. It is renamed, and its name
-// is free for the copy that another replica has; the newest [AsideMax] stay for a person, as long as nobody wants
-// their room. Bytes that the disk refuses prove nothing, and their file stays: package logstore has the rule.
+// is free for the copy that another replica has. Until that copy is here the damaged one stays, for it may be the last
+// ([Store.OpenAside]); of those that were replaced the newest [AsideMax] stay for a person, as long as nobody wants their
+// room. Bytes that the disk refuses prove nothing, and their file stays: package logstore has the rule.
 //
 // # Locks
 //

@@ -53,6 +53,10 @@ func (s *Store) find() error {
 	s.naming.Lock()
 	defer s.naming.Unlock()
 	slices.SortFunc(s.aside, func(a, b putAside) int { return cmp.Compare(a.number, b.number) })
+	for i := range s.aside {
+		a := &s.aside[i]
+		a.over = s.files[a.group][a.sum] != nil
+	}
 	return s.trim(AsideMax)
 }
 

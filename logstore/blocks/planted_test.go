@@ -25,6 +25,7 @@ func TestPlantedBugs(t *testing.T) {
 			return wrong
 		},
 		bugReceivedUnverified: func() string { return sentWrong(t) },
+		bugLastCopyTrimmed:    func() string { return asideStays(t) },
 		bugDamagedStays: func() string {
 			disk, file, sum := twoFiles(t)
 			return rots(t, disk, file, sum, func(disk *vfs.Mem, name string) { disk.Corrupt(name, 40, 1) })

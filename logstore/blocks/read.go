@@ -171,8 +171,11 @@ func (s *Store) begun(e *entry) (*opened, []*opened, error) {
 }
 
 // openFile opens a file, and checks its ends.
-func (s *Store) openFile(e *entry) (*opened, error) {
-	file, err := openRead(s.disk, s.tree.file(&e.File))
+func (s *Store) openFile(e *entry) (*opened, error) { return s.openNamed(e, s.tree.file(&e.File)) }
+
+// openNamed is openFile of a file that has that name.
+func (s *Store) openNamed(e *entry, name string) (*opened, error) {
+	file, err := openRead(s.disk, name)
 	if err != nil {
 		if isAbsent(err) { // the caller believes that it is there
 			err = &block.DamageError{What: "the file is missing"}

@@ -66,7 +66,7 @@ func (r *Receiver) Whole() bool { return r.Offset() == r.want.Size && r.file.err
 const bugReceivedUnverified = "received block file not verified"
 
 // Commit makes the file durable, reads all of it back, and gives it its name if each checksum and the sum fit. It reads as
-// fast as it can, 200 MB/s or so. An error that wraps [ErrContent] says that the replica that sent it has another file
+// fast as it can. An error that wraps [ErrContent] says that the replica that sent it has another file
 // under that name, or a damaged one: ask another replica.
 func (r *Receiver) Commit() (File, error) {
 	if !r.file.over && r.file.err == nil && !r.Whole() {

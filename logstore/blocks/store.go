@@ -30,7 +30,7 @@ const (
 	// OpenMax bounds the files that are open for reading, each with a descriptor and its directory in memory. Of these
 	// at most IdleMax are files that nobody reads. The scrub has one more.
 	OpenMax, IdleMax = 512, 64
-	// AsideMax is how many damaged files stay for a person, of all groups together.
+	// AsideMax is how many damaged files stay for a person, of all groups together, once a whole file has replaced each.
 	AsideMax = 4
 	// refusedLooks is after how many looks in a row, each of as many tries as package logstore has, a file counts as
 	// damaged whose bytes the disk refuses. The owner decides how much time passes between two.
@@ -150,7 +150,7 @@ type Stats struct {
 	Bytes      int64 // of them
 	Damaged    int   // known in this life and not yet replaced
 	Refused    int   // files of which the disk refuses something
-	Aside      int   // damaged files that are kept for a person
+	Aside      int   // damaged files that were put aside
 	Unfinished int   // that are being written or received
 	Open       int   // for reading
 }
@@ -269,14 +269,15 @@ func (s *Store) drop(entries ...*entry) (idle []*opened) {
 	return idle
 }
 
-// Remove removes files of a group. A file can be read to the end by those that have it open. One that is not here is no
-// error. A crash may bring a file back.
+// Remove removes files of a group, whole or damaged, since the group needs none of that sum any more. A file can be read
+// to the end by those that have it open. One that is not here is no error. A crash may bring a file back.
 func (s *Store) Remove(g Group, sums ...block.Sum) error {
 	s.naming.Lock()
 	defer s.naming.Unlock()
 	var gone []*entry
 	s.mu.Lock()
 	for _, sum := range sums {
+		s.replaced(g, sum)
 		if e := s.files[g][sum]; e != nil {
 			gone = append(gone, e)
 		}
@@ -293,7 +294,7 @@ func (s *Store) Remove(g Group, sums ...block.Sum) error {
 			errs = append(errs, err)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(append(errs, s.trim(AsideMax))...); err != nil {
 		return fmt.Errorf("remove block files of %s: %w", g, err)
 	}
 	return nil

@@ -328,7 +328,7 @@ func TestStorageDocument(t *testing.T) {
 		sum[i] = 0x11 * byte(i%16)
 	}
 	s := Store{}
-	for _, name := range []string{s.tree.file(&File{Group: g3, Sum: sum}), s.tree.aside(putAside{1, g3, sum})} {
+	for _, name := range []string{s.tree.file(&File{Group: g3, Sum: sum}), s.tree.aside(putAside{number: 1, group: g3, sum: sum})} {
 		if short := strings.ReplaceAll(name, sum.String(), sum.String()[:8]+"…"); !bytes.Contains(page, []byte("`"+short+"`")) {
 			t.Errorf("docs/storage.md does not name a file %s", short)
 		}

@@ -54,8 +54,8 @@ func (s *Store) begin(g Group) (*unfinished, error) {
 	return u, nil
 }
 
-// room returns an error unless the disk has so many bytes besides what it has for others. Damaged files that were put
-// aside go first.
+// room returns an error unless the disk has so many bytes besides what it has for others. Damaged files that whole ones
+// have replaced go first.
 func (s *Store) room(bytes int64) error {
 	for {
 		free, err := s.disk.Free(string(s.tree))
@@ -69,12 +69,12 @@ func (s *Store) room(bytes int64) error {
 	}
 }
 
-// clearAside removes the damaged files that were put aside, and reports whether there were any.
+// clearAside removes the damaged files that are kept for a person alone, and reports whether there were any.
 func (s *Store) clearAside() bool {
 	s.naming.Lock()
 	defer s.naming.Unlock()
 	s.mu.Lock()
-	n := len(s.aside)
+	n := s.keptAside()
 	s.mu.Unlock()
 	if n > 0 {
 		s.log.Warn("disk full: damaged block files that were kept aside are removed", "files", n)
@@ -208,8 +208,12 @@ func (s *Store) give(temp string, f File) (File, error) {
 		idle = s.drop(there)
 	}
 	s.add(&entry{File: f})
+	s.replaced(f.Group, f.Sum)
 	s.mu.Unlock()
 	closeAll(idle)
+	if err := s.trim(AsideMax); err != nil { // the next one tries again, and so does Open
+		s.log.Warn("damaged block file is not removed", "err", err)
+	}
 	return f, nil
 }
 
