@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -170,7 +171,7 @@ func (v *verifyRow) blockFiles(dir string) error {
 	for _, file := range files {
 		f, _ := blocks.Named(file)
 		info, err := blocks.VerifyFile(localDisk, file)
-		lost := fmt.Sprintf("points of group %d incarnation %d, on this node", f.Group.ID, uint64(f.Group.Incarnation))
+		lost := lostPoints(f)
 		var d *blocks.Damaged
 		switch {
 		case err == nil:
@@ -185,7 +186,21 @@ func (v *verifyRow) blockFiles(dir string) error {
 			return err
 		}
 	}
+	whole := map[string]bool{}
+	for _, file := range files {
+		whole[file] = true
+	}
 	files, err = blocks.AsideFiles(localDisk, dir)
-	v.Aside = append(v.Aside, files...)
+	for _, file := range files {
+		v.Aside = append(v.Aside, file)
+		if f, _ := blocks.Named(file); !whole[path.Join(path.Dir(file), f.Sum.Name())] {
+			whole[path.Join(path.Dir(file), f.Sum.Name())] = true // one of that sum is enough to say it
+			v.damage(&logstore.Damage{File: file, Record: kindDamagedFile, Reason: "it was put aside, and no whole file has its name yet"}, lostPoints(f), remedyPoints)
+		}
+	}
 	return err
+}
+
+func lostPoints(f blocks.File) string {
+	return fmt.Sprintf("points of group %d incarnation %d, on this node", f.Group.ID, uint64(f.Group.Incarnation))
 }

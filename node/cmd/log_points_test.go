@@ -95,11 +95,15 @@ func TestLogShowsBlockFiles(t *testing.T) {
 	if got := muster(t, "log", "show", dir).done(t); !strings.Contains(got, "put aside: a damaged block file of group 1 incarnation 1 in "+aside) {
 		t.Errorf("put aside: %s", got)
 	}
-	if out := muster(t, "log", "verify", dir); out.status != 0 || !strings.Contains(out.stdout, "kept aside: "+aside) {
+	if out := muster(t, "log", "verify", dir); out.status != exitRefused || !strings.Contains(out.stdout, "kept aside: "+aside) || !strings.Contains(out.stdout, "no whole file has its name yet\n  lost: points of group 1 incarnation 1") {
 		t.Errorf("put aside: status %d\n%s", out.status, out.stdout)
 	}
 	if out := muster(t, "log", "show", aside); out.status != exitRefused || !strings.Contains(out.stdout, block) {
 		t.Errorf("put aside: status %d\n%s", out.status, out.stdout)
+	}
+	pointsIn(t, dir, blocks.Group{ID: 1, Incarnation: 1})
+	if out := muster(t, "log", "verify", dir); out.status != 0 || !strings.Contains(out.stdout, "kept aside: "+aside) || !strings.Contains(out.stdout, "no damage") {
+		t.Errorf("replaced: status %d\n%s", out.status, out.stdout)
 	}
 }
 
