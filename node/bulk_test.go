@@ -205,4 +205,57 @@ func TestScrubReadsBlockFiles(t *testing.T) {
 		}
 		return nil
 	})
+	if list := r.finds(); len(list) != 1 || !strings.HasPrefix(list[0], "a block file of group 7 on node "+r.node.name+": "+path.Join(c.Data, blocks.Dir, "g7-i1", sum.Name())+" is damaged at offset 38: block of field \"busy\" of series \"cpu\"") || !strings.Contains(list[0], "fetches the file from another replica") {
+		t.Errorf("the doctor finds %q", list)
+	}
+}
+
+// What the doctor says of block files that can't be kept, that the disk refuses, and that are many.
+func TestBlockProblems(t *testing.T) {
+	mem := vfs.NewMem()
+	disk := vfs.NewFaulty(mem)
+	open := func() *blocks.Store {
+		files, err := blocks.Open(blocks.Options{FS: disk, Dir: "d"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	files := open()
+	if list := blockProblems("n1", files); len(list) > 0 {
+		t.Errorf("of nothing: %v", list)
+	}
+	for i := range damagesShownMax + 3 {
+		sum := putBlockFile(t, files, blocks.Group{ID: raft.GroupID(i), Incarnation: 1})
+		if i > 0 {
+			mem.Corrupt(path.Join("d", blocks.Dir, fmt.Sprintf("g%d-i1", i), sum.Name()), 40, 1)
+		}
+	}
+	disk.Add(vfs.Rule{Fault: vfs.Error, Op: "open", Name: "d/points/g0-i1/*.points", Times: vfs.Always})
+	files = open()
+	for !files.Scrub(1 << 20) {
+	}
+	disk.Add(vfs.Rule{Fault: vfs.Error, Op: "syncdir", Times: vfs.Always})
+	in, err := files.Create(blocks.Group{ID: 50, Incarnation: 1})
+	if err == nil {
+		var w *block.Writer
+		if w, err = block.NewWriter(in); err == nil {
+			var info block.Info
+			if info, err = w.Finish(); err == nil {
+				_, err = in.Commit(info.Sum)
+			}
+		}
+	}
+	if !errors.Is(err, blocks.ErrStopped) {
+		t.Fatal(err)
+	}
+	list := blockProblems("n1", files)
+	if len(list) != damagesShownMax+2 {
+		t.Fatalf("%d problems, want %d: %v", len(list), damagesShownMax+2, list)
+	}
+	for i, want := range map[int]string{0: "node n1 keeps no more block files of points", 1: "can't be read", 2: "a block file of group 1 on node n1", damagesShownMax + 1: "3 block files more are damaged on node n1"} {
+		if !strings.Contains(list[i].What, want) || list[i].Remedy == "" {
+			t.Errorf("problem %d is %+v, want %q", i, list[i], want)
+		}
+	}
 }

@@ -30,7 +30,7 @@ func (p *report) findings(loop *repl.Loop, t *shardmap.Table, v *view) (list []w
 	for _, s := range slices.Concat(p.hearsay(t), p.fencedHere(t, v.groups), p.stuckMoves(t)) {
 		list = append(list, wire.DoctorFinding{Severe: true, What: s.What, Remedy: s.Remedy})
 	}
-	for _, s := range p.trailed() {
+	for _, s := range slices.Concat(p.trailed(), p.blockFiles()) {
 		list = append(list, wire.DoctorFinding{Severe: true, What: s.What, Remedy: s.Remedy})
 	}
 	for _, s := range p.lostKeys() {

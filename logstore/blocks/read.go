@@ -71,7 +71,7 @@ func (r *Reader) Close() error {
 	}
 	r.closed = true
 	keep := IdleMax
-	if r.s.stopped() != nil {
+	if r.s.Stopped() != nil {
 		keep = 0
 	}
 	idle := r.s.shared.release(r.of, keep)

@@ -235,8 +235,8 @@ func (s *Store) stop(err error) {
 	s.halt.CompareAndSwap(nil, &err)
 }
 
-// stopped returns why nothing more is written, or nil.
-func (s *Store) stopped() error {
+// Stopped returns why nothing more is written, which wraps [ErrStopped], or nil.
+func (s *Store) Stopped() error {
 	if err := s.halt.Load(); err != nil {
 		return *err
 	}

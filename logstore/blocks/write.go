@@ -30,7 +30,7 @@ var errOver = errors.New("it was committed or given up before")
 // begin makes the file.
 func (s *Store) begin(g Group) (*unfinished, error) {
 	s.sweep() // first, for its room
-	if err := s.stopped(); err != nil {
+	if err := s.Stopped(); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -109,7 +109,7 @@ const (
 
 // flush writes a piece and syncs it.
 func (u *unfinished) flush() {
-	if u.err = u.s.stopped(); u.err == nil {
+	if u.err = u.s.Stopped(); u.err == nil {
 		u.err = u.s.room(int64(len(u.buf)))
 	}
 	if u.err == nil {
@@ -182,7 +182,7 @@ const bugNoDirectorySync = "name of a block file not synced"
 func (s *Store) give(temp string, f File) (File, error) {
 	s.naming.Lock()
 	defer s.naming.Unlock()
-	if err := s.stopped(); err != nil {
+	if err := s.Stopped(); err != nil {
 		return File{}, err
 	}
 	s.mu.Lock()
@@ -199,7 +199,7 @@ func (s *Store) give(temp string, f File) (File, error) {
 		if err := s.disk.SyncDir(s.tree.folder(f.Group)); err != nil {
 			// Which names a crash leaves is not known any more, and a sync that succeeds later would not tell.
 			s.stop(err)
-			return File{}, s.stopped()
+			return File{}, s.Stopped()
 		}
 	}
 	var idle []*opened
