@@ -185,11 +185,13 @@ func (s *Store) OpenAside(g Group, sum block.Sum) (*Reader, error) {
 	return nil, fmt.Errorf("open the damaged %s: %w", f, err)
 }
 
-// replaced notes that a whole file has the name of those that were put aside, or that nobody needs one any more. It is
-// called with mu held.
-func (s *Store) replaced(g Group, sum block.Sum) {
-	for i := range s.aside {
-		if a := &s.aside[i]; a.group == g && a.sum == sum {
+// asides are the files that were put aside, by their numbers. It is guarded by Store.mu.
+type asides []putAside
+
+// replaced notes that a whole file has the name of those that were put aside, or that nobody needs one any more.
+func (x asides) replaced(g Group, sum block.Sum) {
+	for i := range x {
+		if a := &x[i]; a.group == g && a.sum == sum {
 			a.over = true
 		}
 	}
@@ -209,9 +211,9 @@ func parseAside(name string) (number uint64, sum block.Sum, ok bool) {
 // the others.
 const bugLastCopyTrimmed = "last copy of a block file trimmed"
 
-// keptAside is called with mu held. It returns how many of the files that were put aside are kept for a person alone.
-func (s *Store) keptAside() (n int) {
-	for _, a := range s.aside {
+// kept returns how many are kept for a person alone.
+func (x asides) kept() (n int) {
+	for _, a := range x {
 		if a.over || bug(bugLastCopyTrimmed) {
 			n++
 		}
@@ -223,7 +225,7 @@ func (s *Store) keptAside() (n int) {
 func (s *Store) trim(most int) error {
 	s.mu.Lock()
 	var gone []putAside
-	n := s.keptAside() - most
+	n := s.aside.kept() - most
 	s.aside = slices.DeleteFunc(s.aside, func(a putAside) bool {
 		if n <= 0 || !a.over && !bug(bugLastCopyTrimmed) {
 			return false

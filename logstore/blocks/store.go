@@ -112,9 +112,9 @@ type Store struct {
 
 	mu         sync.Mutex // taken under naming, never held over an operation of the disk
 	files      map[Group]map[block.Sum]*entry
-	aside      []putAside // by their numbers
-	doomed     []string   // temporary files that could not be removed yet
-	temp       uint64     // number of the last temporary file
+	aside      asides
+	doomed     []string // temporary files that could not be removed yet
+	temp       uint64   // number of the last temporary file
 	unfinished int
 	shared     shared
 }
@@ -277,7 +277,7 @@ func (s *Store) Remove(g Group, sums ...block.Sum) error {
 	var gone []*entry
 	s.mu.Lock()
 	for _, sum := range sums {
-		s.replaced(g, sum)
+		s.aside.replaced(g, sum)
 		if e := s.files[g][sum]; e != nil {
 			gone = append(gone, e)
 		}

@@ -74,7 +74,7 @@ func (s *Store) clearAside() bool {
 	s.naming.Lock()
 	defer s.naming.Unlock()
 	s.mu.Lock()
-	n := s.keptAside()
+	n := s.aside.kept()
 	s.mu.Unlock()
 	if n > 0 {
 		s.log.Warn("disk full: damaged block files that were kept aside are removed", "files", n)
@@ -208,7 +208,7 @@ func (s *Store) give(temp string, f File) (File, error) {
 		idle = s.drop(there)
 	}
 	s.add(&entry{File: f})
-	s.replaced(f.Group, f.Sum)
+	s.aside.replaced(f.Group, f.Sum)
 	s.mu.Unlock()
 	closeAll(idle)
 	if err := s.trim(AsideMax); err != nil { // the next one tries again, and so does Open
