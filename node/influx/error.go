@@ -28,14 +28,14 @@ func (e *Error) Error() string { return e.Text }
 type Reason uint8
 
 const (
-	BadRequest  Reason = iota // 400
+	Internal    Reason = iota // 500: a reason that was forgotten must not have clients drop what they sent
+	BadRequest                // 400
 	NoDatabase                // 404
 	NoPolicy                  // 404; InfluxDB says 500, after which most clients send it again for ever
 	NotAllowed                // 403
 	OverLimit                 // 413
 	BadEncoding               // 415
 	Busy                      // 503: the same will be taken later. It is not 429, after which telegraf drops the batch
-	Internal                  // 500
 )
 
 var reasonStatus = [...]int{

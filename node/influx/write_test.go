@@ -114,6 +114,7 @@ func TestRefusals(t *testing.T) {
 		{&Error{Reason: Busy, Text: "64 MiB wait", RetryAfter: 1500 * time.Millisecond}, 503, "64 MiB wait", "2"},
 		{&Error{Reason: Busy, Text: "64 MiB wait", RetryAfter: time.Millisecond}, 503, "64 MiB wait", "1"},
 		{&Error{Reason: Internal, Text: "unable to parse points of its own"}, 500, final, ""},
+		{&Error{Text: "no reason"}, 500, "no reason", ""},
 		{fmt.Errorf("gateway: %w", DatabaseNotFound("gone")), 404, `database not found: "gone"`, ""},
 		{wire.Busy("group 3", "64 MiB wait", 20*time.Millisecond), 503, "busy: group 3: has too much to do (64 MiB wait); try again after 20ms", "1"},
 		{wire.Unauthorized("database weather", "eve may not write", "ask an administrator"), 403, "unauthorized: database weather: not permitted (eve may not write); ask an administrator", ""},

@@ -116,7 +116,7 @@ func (s *Store) Query(ctx context.Context, q *influx.QueryRequest, yield func(ro
 	defer s.mu.Unlock()
 	statements, err := query.Parse(q.Text, q.Params)
 	if err != nil {
-		return &influx.Error{Text: "error parsing query: " + strings.TrimPrefix(err.Error(), "error parsing query: ")}
+		return &influx.Error{Reason: influx.BadRequest, Text: "error parsing query: " + strings.TrimPrefix(err.Error(), "error parsing query: ")}
 	}
 	for i, statement := range statements {
 		gone := false
