@@ -88,7 +88,25 @@ func (m message) send(t *testing.T, h http.Handler) *httptest.ResponseRecorder {
 	q.Header = fields
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, q)
+	unpack(t, w)
 	return w
+}
+
+// unpack unpacks an answer, as clients do.
+func unpack(t testing.TB, w *httptest.ResponseRecorder) {
+	t.Helper()
+	if w.Header().Get("Content-Encoding") != "gzip" {
+		return
+	}
+	z, err := gzip.NewReader(bytes.NewReader(w.Body.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Body = bytes.NewBuffer(text)
 }
 
 // packed packs a text.

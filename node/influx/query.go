@@ -2,6 +2,7 @@ package influx
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 		refusalOf(err).write(w, f)
 		return
 	}
-	a.ctx, a.w, a.format = r.Context(), w, f
+	a.ctx, a.w, a.format, a.packs = r.Context(), w, f, takesGzip(r)
 	err = store.Query(r.Context(), q, a.yield)
 	if err != nil && !a.begun {
 		refusalOf(err).write(w, f)
@@ -64,11 +65,13 @@ type answer struct {
 	ctx     context.Context // of the request
 	w       http.ResponseWriter
 	format  format
+	packs   bool // the client takes it packed
 
-	out   writer
-	begun bool        // a result was there
-	last  rows.Result // without its series
-	gone  bool        // nobody reads any more
+	packed packing // where it does
+	out    writer
+	begun  bool        // a result was there
+	last   rows.Result // without its series
+	gone   bool        // nobody reads any more
 }
 
 // yield writes a result. It reports false if nobody reads it.
@@ -83,6 +86,9 @@ func (a *answer) yield(r rows.Result) bool {
 	}
 	if a.chunked {
 		// An error comes again with the next result.
+		if a.packs {
+			_ = a.packed.Flush()
+		}
 		_ = http.NewResponseController(a.w).Flush()
 	}
 	return true
@@ -91,9 +97,17 @@ func (a *answer) yield(r rows.Result) bool {
 // begin writes the head of the answer.
 func (a *answer) begin() {
 	a.begun = true
-	a.w.Header().Set("Content-Type", a.format.contentType())
+	h := a.w.Header()
+	h.Set("Content-Type", a.format.contentType())
+	h.Add("Vary", "Accept-Encoding")
+	to := io.Writer(a.w)
+	if a.packs {
+		h.Set("Content-Encoding", "gzip")
+		a.packed = newPacking(a.w)
+		to = a.packed
+	}
 	a.w.WriteHeader(http.StatusOK)
-	a.out = a.format.writer(a.w, a.epoch, a.chunked)
+	a.out = a.format.writer(to, a.epoch, a.chunked)
 }
 
 // end ends the answer; err is why it ends early. If not all of it could be written the connection ends with it, so that
@@ -112,5 +126,9 @@ func (a *answer) end(err error) {
 	if a.gone {
 		panic(http.ErrAbortHandler)
 	}
-	_ = a.out.Close() // the other side has gone
+	// An error says that the other side has gone.
+	_ = a.out.Close()
+	if a.packs {
+		_ = a.packed.Close()
+	}
 }

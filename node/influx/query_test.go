@@ -2,9 +2,11 @@ package influx
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -125,6 +127,34 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// An answer must be packed for clients that take it so, and for no other one; each chunk must be readable when it is
+// there.
+func TestPackedAnswers(t *testing.T) {
+	for _, c := range []struct {
+		accept string
+		packed bool
+	}{
+		{"", false}, {"gzip", true}, {"deflate, GZIP;q=0.5", true}, {"gzip;q=0", false}, {"gzip;q=x", false}, {"identity", false}, {"x-gzip", false}, {"*", false},
+	} {
+		for _, parameters := range []string{"epoch=s", "epoch=s&chunked=true", "epoch=s&pretty=true"} {
+			answers := make(map[bool]string)
+			for _, accept := range []string{"", c.accept} {
+				m := newMemory()
+				m.results["SELECT v FROM cpu"] = threeRows()
+				w := ask(t, handler(t, m), "GET /query?q=SELECT+v+FROM+cpu&"+parameters, "Accept-Encoding: "+accept, "")
+				if packed := w.Header().Get("Content-Encoding") == "gzip"; packed != (accept != "" && c.packed) || w.Header().Get("Vary") != "Accept-Encoding" {
+					t.Errorf("%s, Accept-Encoding %q: got %v", parameters, accept, w.Header())
+				}
+				unpack(t, w)
+				answers[accept == ""] = w.Body.String()
+			}
+			if answers[false] != answers[true] && c.accept != "" {
+				t.Errorf("%s, Accept-Encoding %q: got %s, want %s", parameters, c.accept, answers[false], answers[true])
+			}
+		}
+	}
+}
+
 // An error has the format of the answer that it stands in for: a program that reads CSV would not find it in JSON.
 func TestErrorsHaveTheFormat(t *testing.T) {
 	for _, c := range []struct{ parameters, accept, media, want string }{
@@ -180,6 +210,12 @@ func TestAnswerEndsEarly(t *testing.T) {
 // Each chunk must reach its reader while the store is still at the next one, and the store must learn when the reader has
 // gone: an answer may have millions of rows, and go on for minutes.
 func TestChunksStream(t *testing.T) {
+	for _, encoding := range []string{"identity", "gzip"} {
+		t.Run(encoding, func(t *testing.T) { chunksStream(t, encoding) })
+	}
+}
+
+func chunksStream(t *testing.T, encoding string) {
 	read, waits, gone := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	h := handler(t, storeOf(func(ctx context.Context, _ *QueryRequest, yield func(rows.Result) bool) error {
 		r := threeRows()[0]
@@ -207,12 +243,19 @@ func TestChunksStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	q.Header.Set("Accept-Encoding", encoding)
 	a, err := server.Client().Do(q)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer a.Body.Close()
-	if line, err := bufio.NewReader(a.Body).ReadString('\n'); err != nil || !strings.Contains(line, `"partial":true`) {
+	in := io.Reader(a.Body)
+	if encoding == "gzip" {
+		if in, err = gzip.NewReader(in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if line, err := bufio.NewReader(in).ReadString('\n'); err != nil || !strings.Contains(line, `"partial":true`) {
 		t.Fatalf("the first chunk: %q, %v", line, err)
 	}
 	close(read)
