@@ -10,13 +10,15 @@ import (
 )
 
 // checkCatalogName refuses what can't be the name of a database or a policy. It takes what InfluxDB takes, up to
-// CatalogNameMax bytes.
+// CatalogNameMax bytes, but for what begins like an option of a command.
 func checkCatalogName(name string) error {
 	switch {
 	case name == "":
 		return errors.New("it is empty")
 	case len(name) > CatalogNameMax:
 		return fmt.Errorf("it has %d bytes, the limit is %d", len(name), CatalogNameMax)
+	case name[0] == '-':
+		return errors.New("it begins with a -, as options do")
 	case name == "." || name == "..":
 		return fmt.Errorf("%q is a directory's", name)
 	case strings.ContainsAny(name, `/\`):

@@ -173,6 +173,7 @@ func TestCatalogRefusals(t *testing.T) {
 		{"no name", table, db(DatabaseCreate, "", PolicySpec{}), RefusedRequest, "it is empty", "choose another"},
 		{"a long name", table, db(DatabaseCreate, strings.Repeat("x", 256), PolicySpec{}), RefusedRequest, "256 bytes, the limit is 255", "choose another"},
 		{"a path", table, db(DatabaseCreate, "a/b", PolicySpec{}), RefusedRequest, "it has a /", "choose another"},
+		{"an option", table, db(DatabaseCreate, "-v", PolicySpec{}), RefusedRequest, "begins with a -", "choose another"},
 		{"a directory", table, db(DatabaseCreate, "..", PolicySpec{}), RefusedRequest, "a directory's", "choose another"},
 		{"a control character", table, db(DatabaseCreate, "a\x1b[31m", PolicySpec{}), RefusedRequest, "without control characters", "choose another"},
 		{"another policy", table, db(DatabaseCreate, "metrics", PolicySpec{Name: "autogen", Duration: 24 * time.Hour}), RefusedConflict, "not the one that the order names", "muster policy list metrics"},

@@ -52,7 +52,7 @@ func (m *modelCatalog) taker(id PolicyID, t int64) *Window {
 }
 
 func modelName(name string) bool {
-	return name != "" && len(name) <= 255 && name != "." && name != ".." && !strings.ContainsAny(name, "/\\\n")
+	return name != "" && len(name) <= 255 && name != "." && name != ".." && name[0] != '-' && !strings.ContainsAny(name, "/\\\n")
 }
 
 // modelWindows is how long windows are, if an order does not say so.

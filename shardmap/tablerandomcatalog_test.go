@@ -56,7 +56,7 @@ func (r randomCommands) catalog(t *Table, k TableCommandKind) (b []byte) {
 }
 
 func (r randomCommands) database() string {
-	return drawn(r, "a", "a", "b", "c d", "", "..", "x/y", "x\ny", strings.Repeat("d", 256))
+	return drawn(r, "a", "a", "b", "c d", "-d", "", "..", "x/y", "x\ny", strings.Repeat("d", 256))
 }
 
 func (r randomCommands) policyName() string {

@@ -89,6 +89,9 @@ var (
 	argPrefix  = apiArg{name: "prefix", about: "what the keys begin with", need: true}
 	argSlots   = apiArg{name: "slots", about: "a slot, or a run of them as FROM-TO", kind: kindNumeral, need: true}
 	argVerbs   = apiArg{name: "verbs", about: "read, write, list, watch, admin, with commas between them, or all", need: true}
+	argDB      = apiArg{name: "database", about: "the name of the database", need: true}
+	argOfDB    = apiArg{name: "database", about: "the name of one database; all, if it is not given"}
+	argPolicy  = apiArg{name: "policy", about: "the name of the policy", need: true}
 	argObject  = apiArg{name: "object", about: "key:PREFIX, service:PREFIX, db:PREFIX or cluster", need: true}
 	filePass   = apiFile{name: "password", about: "the password; without it one is made, and is in the answer", kind: kindSecret, option: "password-file"}
 )
@@ -163,6 +166,18 @@ func apiTable() []apiRow {
 		{command: "slot assign", method: changes, args: []apiArg{argSlots, argGroup}, options: []string{"no-wait"}, plans: plansOnAsked, answer: jobRow{}},
 		{command: "slot move", method: changes, args: []apiArg{argSlots, argGroup}, options: []string{"no-wait"}, plans: plansOnAsked, answer: jobRow{}},
 		{command: "slot rebalance", method: changes, options: []string{"yes", "no-wait"}, plans: plansAlways, answer: jobRow{}},
+
+		{command: "db create", method: changes, args: []apiArg{argDB}, options: []string{"policy", "duration", "window", "shards"}, answer: []databaseRow{}},
+		{command: "db drop", method: changes, args: []apiArg{argDB}, options: []string{"yes"}, plans: plansAlways, answer: []databaseRow{}},
+		{command: "db list", method: reads, answer: []databaseRow{}},
+		{command: "policy create", method: changes, args: []apiArg{argDB, argPolicy}, options: []string{"duration", "window", "shards", "default"}, answer: []policyRow{}},
+		{command: "policy alter", method: changes, args: []apiArg{argDB, argPolicy}, options: []string{"duration", "window", "shards", "default", "yes"}, plans: plansAlways, answer: []policyRow{}},
+		{command: "policy drop", method: changes, args: []apiArg{argDB, argPolicy}, options: []string{"yes"}, plans: plansAlways, answer: []policyRow{}},
+		{command: "policy list", method: reads, args: []apiArg{argOfDB}, answer: []policyRow{}},
+		{command: "policy default", method: changes, args: []apiArg{argDB, argPolicy}, answer: []policyRow{}},
+		{command: "window list", method: reads, args: []apiArg{argOfDB}, answer: []windowRow{}},
+		{command: "window truncate", method: changes, args: []apiArg{argOfDB}, options: []string{"yes"}, plans: plansAlways, answer: []windowRow{}},
+		{command: "shard list", method: reads, args: []apiArg{argOfDB}, answer: []shardRow{}},
 
 		{command: "backup run", method: changes, options: []string{"no-wait"}, plans: plansOnAsked, answer: jobRow{}},
 		{command: "backup schedule", method: changes, options: []string{"every", "keep"}, plans: plansOnAsked, answer: scheduleRow{}},

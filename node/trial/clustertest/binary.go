@@ -99,6 +99,7 @@ const (
 	ExitNoResult     = 6
 	ExitNotPermitted = 7
 	ExitPartly       = 8
+	ExitNotConfirmed = 9
 )
 
 // Result is what one run of the binary came to.
