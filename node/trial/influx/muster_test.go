@@ -17,8 +17,9 @@ var (
 const datas = 12
 
 // Muster has to answer what InfluxDB answers: that is what a client that changes over expects, down to the empty window
-// and the name of a column. Both are asked the same seeded queries about the same seeded points, which lie in 5 windows
-// of 3 shards here; what differs must be of a kind that is known, and that docs/coming-from.md tells of.
+// and the name of a column. Both are asked the same seeded queries about the same seeded points, which lie here in five
+// windows of three shards, in files, frozen heads and heads. What differs must be of a kind that is known, and that
+// docs/coming-from.md tells of.
 func TestAnswersAreThoseOfInfluxDB(t *testing.T) {
 	kinds, equal, features := map[string]int{}, map[string]int{}, map[string]int{}
 	failed := 0
