@@ -65,9 +65,14 @@ func (q *Query) supported() error {
 	if q.stmt.Target != nil {
 		return &UnsupportedError{"SELECT … INTO"}
 	}
-	for _, s := range q.stmt.Sources {
+	for i, s := range q.stmt.Sources {
 		switch s := s.(type) {
 		case *influxql.Measurement:
+			// A request has names of measurements alone: those of one policy could not be told from those of another.
+			database, policy := Target(q.stmt.Sources[0])
+			if i > 0 && (s.Database != database || s.RetentionPolicy != policy) {
+				return &UnsupportedError{"more than one database or retention policy in FROM"}
+			}
 			if s.SystemIterator != "" || strings.HasPrefix(s.Name, "_") && q.stmt.StripName {
 				return &UnsupportedError{"the measurement " + s.Name}
 			}
@@ -110,7 +115,8 @@ func (q *Query) Span() (from, to int64) {
 	return from, to
 }
 
-// Target returns the database and the retention policy that a source names; they are empty if it names none.
+// Target returns the database and the retention policy that a source names; they are empty if it names none. All sources
+// of a [Query] name the same ones.
 func Target(s influxql.Source) (database, policy string) {
 	if m, ok := s.(*influxql.Measurement); ok {
 		return m.Database, m.RetentionPolicy

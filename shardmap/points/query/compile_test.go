@@ -51,7 +51,7 @@ func TestSpan(t *testing.T) {
 
 // A query names what it is about; what it leaves out is the session's.
 func TestSources(t *testing.T) {
-	q := compiled(t, `SELECT v FROM "a b", other.week.cpu, /m.*/`)
+	q := compiled(t, `SELECT v FROM "a b", cpu, /m.*/`)
 	got := q.Sources()
 	if !slices.Equal(got.Names, []string{"a b", "cpu"}) || !slices.Equal(got.Expressions, []string{"m.*"}) {
 		t.Errorf("got %+v", got)
@@ -70,6 +70,8 @@ func TestUnsupported(t *testing.T) {
 	for text, want := range map[string]string{
 		"SELECT v INTO x FROM cpu":                                   "INTO",
 		"SELECT mean(v) FROM (SELECT v FROM cpu)":                    "sub-query",
+		"SELECT v FROM a.week.cpu, b.week.cpu":                       "more than one database",
+		"SELECT v FROM cpu, a.week.cpu":                              "more than one database",
 		"SELECT integral(v) FROM cpu":                                "integral()",
 		"SELECT holt_winters(mean(v), 1, 2) FROM cpu":                "holt_winters()",
 		"SELECT sqrt(v) FROM cpu":                                    "sqrt()",
