@@ -378,3 +378,41 @@ func TestPointsThatBreakInvariants(t *testing.T) {
 		t.Error("they have changed something")
 	}
 }
+
+// droppedShardAgain says what is wrong with a group to which points come after their window was dropped; "": nothing.
+func droppedShardAgain(t testing.TB) string {
+	m := NewMap(testGroup)
+	raise, drop, late := RaiseCommand(Level), (&DropShards{Windows: []WindowID{1}}).Command(), pointsCommand(t, 1, "cpu v=1 1000")
+	apply(t, m, 1, 0, &raise)
+	apply(t, m, 2, 0, &drop)
+	if r := apply(t, m, 3, 0, &late); r.Status != StatusNoShard || len(m.Shards()) > 0 {
+		return fmt.Sprintf("%s, and it has %d shards", r.Status, len(m.Shards()))
+	}
+	return ""
+}
+
+// sealedTwice says what is wrong with a group to which one seal comes twice, as from two leaders; "": nothing.
+func sealedTwice(t testing.TB) string {
+	m := NewMap(testGroup)
+	raise, first := RaiseCommand(Level), pointsCommand(t, 1, "cpu v=1 1000")
+	apply(t, m, 1, 0, &raise)
+	apply(t, m, 2, 0, &first)
+	seal := (&PointsSeal{Shard: m.Shards()[0].ShardID, Number: 1}).Command()
+	apply(t, m, 3, 0, &seal)
+	more := pointsCommand(t, 1, "cpu v=2 1001")
+	apply(t, m, 4, 0, &more)
+	if r := apply(t, m, 5, 0, &seal); r.Status != StatusMarked || len(m.Shards()[0].Points.Frozen()) != 1 {
+		return fmt.Sprintf("%s, and %d heads are frozen", r.Status, len(m.Shards()[0].Points.Frozen()))
+	}
+	return ""
+}
+
+// Two leaders may propose one seal, and points may be on their way for long.
+func TestWhatComesTwiceOrLate(t *testing.T) {
+	if wrong := droppedShardAgain(t); wrong != "" {
+		t.Errorf("points for a window that was dropped: %s", wrong)
+	}
+	if wrong := sealedTwice(t); wrong != "" {
+		t.Errorf("a seal that comes twice: %s", wrong)
+	}
+}

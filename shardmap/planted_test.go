@@ -211,3 +211,14 @@ func TestBackupFindsPlantedMoments(t *testing.T) {
 	}
 	t.Error("not found")
 }
+
+// What was dropped stays away, and one seal seals once.
+func TestPlantedBugsOfShards(t *testing.T) {
+	defer SetBug("")
+	for name, wrong := range map[string]func(testing.TB) string{bugShardAgain: droppedShardAgain, bugSealAgain: sealedTwice} {
+		SetBug(name)
+		if found := wrong(t); found == "" {
+			t.Errorf("%s: not found", name)
+		}
+	}
+}

@@ -8,10 +8,10 @@ import (
 	"muster/shardmap/points/column"
 )
 
-// PointsOutcome is what became of the points of a share: each of them was stored, dropped or superseded. The detail of
+// PointsOutcome is what became of the points of a share: each of them was stored, dropped, superseded or deleted. The detail of
 // the result of a [CommandPoints] is a msgpack array:
 //
-//	[stored, dropped, superseded, [[measurement, field, kind, kind that it has] …]]
+//	[stored, dropped, superseded, deleted, [[measurement, field, kind, kind that it has] …]]
 type PointsOutcome struct {
 	Stored uint64
 	// Dropped are points with a field that the shard has with another kind, or whose name is too long beside the
@@ -19,7 +19,9 @@ type PointsOutcome struct {
 	Dropped uint64
 	// Superseded are points of a fill whose values were there.
 	Superseded uint64
-	Refused    []RefusedField // for which points were dropped, the first [RefusedFieldsMax]
+	// Deleted are points of a fill that were deleted since it was taken.
+	Deleted uint64
+	Refused []RefusedField // for which points were dropped, the first [RefusedFieldsMax]
 }
 
 // RefusedField is a field for which points were dropped.
@@ -34,7 +36,7 @@ type RefusedField struct {
 const RefusedFieldsMax = 8
 
 const (
-	pointsOutcomeFields = 4
+	pointsOutcomeFields = 5
 	refusedFieldFields  = 4
 	refusedFieldMin     = 1 + refusedFieldFields // bytes
 )
@@ -45,6 +47,7 @@ func (o *PointsOutcome) Append(b []byte) []byte {
 	b = pack.AppendUint(b, o.Stored)
 	b = pack.AppendUint(b, o.Dropped)
 	b = pack.AppendUint(b, o.Superseded)
+	b = pack.AppendUint(b, o.Deleted)
 	b = pack.AppendArray(b, len(o.Refused))
 	for i := range o.Refused {
 		f := &o.Refused[i]
@@ -60,7 +63,7 @@ func (o *PointsOutcome) Append(b []byte) []byte {
 // Read reads the bytes of an outcome from r.
 func (o *PointsOutcome) Read(r *pack.Reader) error {
 	r.ArrayLen(pointsOutcomeFields)
-	o.Stored, o.Dropped, o.Superseded = r.Uint(), r.Uint(), r.Uint()
+	o.Stored, o.Dropped, o.Superseded, o.Deleted = r.Uint(), r.Uint(), r.Uint(), r.Uint()
 	n := r.Array()
 	if err := r.Err(); err != nil {
 		return err

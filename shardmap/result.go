@@ -40,6 +40,9 @@ const (
 
 	StatusNoShard   Status = 17 // of points: the shard's window was dropped, or the group has none of the shard to seal; nothing changed, and no outcome is kept
 	StatusNotRaised Status = 18 // the group was not raised to the command's level yet; nothing changed, and no outcome is kept
+	// StatusForgotten is of a fill that is older than the deletes of which the shard knows what they took away. Nothing
+	// changed, and no outcome is kept.
+	StatusForgotten Status = 19
 )
 
 func (s Status) String() string {
@@ -47,7 +50,7 @@ func (s Status) String() string {
 		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned", StatusGroupTooManySessions: "too many sessions in the group", StatusMarked: "marked", StatusSealed: "sealed",
 		StatusNotNumber: "not a number", StatusOverflow: "overflow", StatusReadTooLarge: "read too large", StatusNoLease: "no lease",
 		StatusNoService: "no service", StatusNoInstance: "no instance", StatusServiceTooLarge: "service too large",
-		StatusServiceMasked: "service masked", StatusNoShard: "no shard", StatusNotRaised: "not raised"}
+		StatusServiceMasked: "service masked", StatusNoShard: "no shard", StatusNotRaised: "not raised", StatusForgotten: "forgotten"}
 	if s == 0 || int(s) >= len(names) {
 		return fmt.Sprintf("status %d", uint8(s))
 	}

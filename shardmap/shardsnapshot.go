@@ -184,6 +184,7 @@ func (d *snapshotReader) shards() (g groupShards, err error) {
 			return g, fmt.Errorf("%s: %s", s.ShardID, what)
 		}
 	}
+	g.count()
 	return g, nil
 }
 

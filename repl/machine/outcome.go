@@ -50,7 +50,7 @@ func detailed(c *shardmap.Command, s shardmap.Status) bool {
 	case shardmap.StatusApplied:
 		return c.Kind == shardmap.CommandTxn || c.Kind == shardmap.CommandLease || c.Kind == shardmap.CommandDelPrefix || c.Kind == shardmap.CommandPoints
 	case shardmap.StatusNotNumber, shardmap.StatusOverflow, shardmap.StatusReadTooLarge, shardmap.StatusNoLease,
-		shardmap.StatusServiceMasked, shardmap.StatusNoShard, shardmap.StatusNotRaised:
+		shardmap.StatusServiceMasked, shardmap.StatusNoShard, shardmap.StatusNotRaised, shardmap.StatusForgotten:
 		return true
 	}
 	return false
@@ -63,6 +63,8 @@ func obstacle(c *shardmap.Command, r *shardmap.Result) (*wire.Error, error) {
 		return masked(c, r)
 	case shardmap.StatusNoShard:
 		return noWindow(c)
+	case shardmap.StatusForgotten:
+		return wire.BadRequest("points", "they waited for longer than deletes are remembered", "look at them, and write those that are still wanted"), nil
 	case shardmap.StatusNotRaised:
 		return wire.NotReady(fmt.Sprintf("group %d", r.Group), fmt.Sprintf("its log does not say yet that the cluster is at level %d", c.Kind.Row().Level), "try again", wire.BusyRetry), nil
 	case shardmap.StatusNoLease:

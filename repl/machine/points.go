@@ -2,10 +2,19 @@ package machine
 
 import (
 	"fmt"
+	"time"
 
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
+)
+
+const (
+	// PointsHeldMax bounds the points of a group that are in no block file, in bytes of memory. Where the group is led, points
+	// are refused beyond it; entries that are in the log come on top.
+	PointsHeldMax = 64 << 20
+	// pointsRetry is when points that were refused for that may be sent again.
+	pointsRetry = time.Second
 )
 
 // groupOfPoints returns the group that has the shard for which a command brings points. It refuses them unless the

@@ -52,7 +52,7 @@ func (a *PointsAnswer) Read(body []byte) error {
 func (a *PointsAnswer) lines() []string {
 	o := &a.Outcome
 	lines := []string{"at " + raft.FormatLogID(a.Group, a.ID),
-		fmt.Sprintf("points stored %d dropped %d superseded %d", o.Stored, o.Dropped, o.Superseded)}
+		fmt.Sprintf("points stored %d dropped %d superseded %d deleted %d", o.Stored, o.Dropped, o.Superseded, o.Deleted)}
 	for i := range o.Refused {
 		lines = append(lines, o.Refused[i].String())
 	}

@@ -1,0 +1,275 @@
+package machine_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/influxdata/influxql"
+
+	"muster/raft"
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/points"
+	"muster/shardmap/points/line"
+	"muster/shardmap/points/query"
+)
+
+// pointsCatalog is database metrics, 5, with policy 6 and window 7 from 0 to 999 ns, whose two shards are in group 1.
+func pointsCatalog() shardmap.Catalog {
+	return shardmap.Catalog{
+		Databases: []shardmap.Database{{ID: 5, Name: "metrics", Default: 6}},
+		Policies:  []shardmap.Policy{{ID: 6, Database: 5, Name: "autogen"}},
+		Windows:   []shardmap.Window{{ID: 7, Policy: 6, Start: 0, End: 1000, Truncated: 1000, Shards: []raft.GroupID{1, 1}}},
+	}
+}
+
+// pointsOf returns what brings lines to the shards of that window.
+func pointsOf(t testing.TB, text string) (bodies []shardmap.PointsBody) {
+	t.Helper()
+	batch, report, err := line.NewParser().Parse([]byte(text), line.Nanosecond, 0)
+	if err != nil || report.Refused > 0 {
+		t.Fatal(err, report.Err())
+	}
+	span := points.Window{First: 0, Last: 999}
+	shares := points.Split(batch, func(int64) (points.Window, uint32) { return span, 2 })
+	for i := range shares {
+		for p := range shares[i].Pieces(shardmap.PointsSizeMax, shardmap.PointsValuesMax) {
+			ref := shardmap.ShardRef{ShardID: shardmap.ShardID{Window: 7, Shard: shares[i].Shard}, Shards: 2, Database: 5, Policy: 6, Span: span}
+			bodies = append(bodies, shardmap.PointsBody{Shard: ref, Name: "metrics", Mode: shardmap.PointsWrite, Share: p.Bytes})
+		}
+	}
+	return bodies
+}
+
+// newPoints is a client of a cluster with that catalog, whose group was raised.
+func newPoints(t *testing.T) *requests {
+	q := newRequests(t)
+	q.table.Catalog = pointsCatalog()
+	q.apply(t, shardmap.RaiseCommand(shardmap.Level))
+	return q
+}
+
+// written has points proposed and applied, and returns the answer.
+func written(q *requests, t *testing.T, p shardmap.PointsBody) (wire.Type, []byte) {
+	t.Helper()
+	c := p.Command()
+	q.take(wire.TypeWrite, wire.AppendWrite(nil, &c))
+	if len(q.Proposals()) != 1 || q.Proposals()[0].Group != 1 || !q.Proposals()[0].Limited {
+		t.Fatalf("%d proposals, %+v", len(q.Proposals()), q.asker)
+	}
+	q.index++
+	e := q.Proposals()[0].Entry
+	e.ID = raft.LogID{Term: 1, Index: q.index}
+	typ, body, err := q.state.Apply(e, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Clear()
+	return typ, body
+}
+
+// Points go to the group that the table gives their shard, and come back from there; what they came to is told, a field of
+// another kind by name.
+func TestPointsAreStoredAndRead(t *testing.T) {
+	q := newPoints(t)
+	stored := uint64(0)
+	for _, p := range pointsOf(t, "cpu,host=a v=1 1\ncpu,host=b v=2 2\ncpu,host=c v=3 3\ncpu,host=a v=4 4") {
+		typ, body := written(q, t, p)
+		var a wire.PointsAnswer
+		if err := a.Read(body); typ != wire.TypePointsAnswer || err != nil {
+			t.Fatalf("%s, %v", typ, err)
+		}
+		stored += a.Outcome.Stored
+	}
+	if stored != 4 {
+		t.Errorf("%d points are stored, want 4", stored)
+	}
+	conflict := pointsOf(t, `cpu,host=a v="text" 5`)[0]
+	var a wire.PointsAnswer
+	if _, body := written(q, t, conflict); a.Read(body) != nil || a.Outcome.Dropped != 1 || len(a.Outcome.Refused) != 1 || a.Outcome.Refused[0].String() != `field "v" of measurement "cpu": it is float already, and not string` {
+		t.Errorf("of another kind: %+v", a.Outcome)
+	}
+	counts := int64(0)
+	for shard := range points.Shard(2) {
+		ask := wire.PointsQuery{Group: 1, Database: "metrics", Window: 7, Shard: shard, Ask: wire.PointsOutline, Body: (&query.Sources{Names: []string{"cpu"}}).Append(nil)}
+		var answer wire.PointsQueryAnswer
+		if err := answer.Read(askedLater(q, t, ask)); err != nil {
+			t.Fatal(err)
+		}
+		outline, err := query.ReadOutline(answer.Answer, 1<<20)
+		if err != nil || len(outline.Measurements) != 1 || len(outline.Measurements[0].Fields) != 1 || outline.Measurements[0].Tags[0] != "host" {
+			t.Fatalf("the outline of shard %d is %+v, %v", shard, outline, err)
+		}
+		counts += counted(q, t, ask)
+	}
+	if counts != 4 {
+		t.Errorf("both shards count %d points, want 4", counts)
+	}
+	q.passesOn(t, wire.TypePointsQuery, (&wire.PointsQuery{Group: 1, Database: "metrics", Window: 7, Ask: wire.PointsScan, Body: []byte{1}}).Append(nil))
+}
+
+// askedLater asks a shard, which is read beside the goroutine that applies, and returns the answer.
+func askedLater(q *requests, t *testing.T, ask wire.PointsQuery) []byte {
+	t.Helper()
+	q.take(wire.TypePointsQuery, ask.Append(nil))
+	q.run()
+	if len(q.asker.later) != 1 {
+		t.Fatalf("%d reads beside the goroutine that applies, want one", len(q.asker.later))
+	}
+	q.asker.later[0]()
+	q.asker.later = nil
+	typ, body, e := q.asker.answer(t)
+	if e != nil || typ != wire.TypePointsQueryAnswer {
+		t.Fatalf("answered with %s, %v", typ, e)
+	}
+	return body
+}
+
+// counted counts the values of cpu v in a shard.
+func counted(q *requests, t *testing.T, ask wire.PointsQuery) (n int64) {
+	t.Helper()
+	stmts, err := query.Parse("SELECT count(v) FROM cpu", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := query.Compile(stmts[0].(*influxql.SelectStatement), 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := compiled.Plan(query.Outline{Measurements: []query.MeasurementOutline{{Name: "cpu", Fields: []query.Field{{Name: "v", Kind: 1}}, Tags: []string{"host"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask.Ask, ask.Body = wire.PointsScan, plan.Request.Append(nil)
+	var answer wire.PointsQueryAnswer
+	if err := answer.Read(askedLater(q, t, ask)); err != nil {
+		t.Fatal(err)
+	}
+	a, err := query.ReadAnswer(answer.Answer, &plan.Request, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range a.Groups {
+		for _, p := range g.Parts {
+			for _, c := range p.Counts {
+				n += c
+			}
+		}
+	}
+	return n
+}
+
+// refusal is the error of the only answer.
+func refusal(q *requests, t *testing.T) *wire.Error {
+	t.Helper()
+	_, _, e := q.asker.answer(t)
+	return e
+}
+
+// What the table does not say of a shard reaches no log: it would stop the group, or make a shard that no window has.
+func TestPointsForNoShardOfTheTable(t *testing.T) {
+	q := newPoints(t)
+	good := pointsOf(t, "cpu v=1 1")[0]
+	for _, tt := range []struct {
+		what   string
+		change func(p *shardmap.PointsBody)
+		want   string
+	}{
+		{"no such window", func(p *shardmap.PointsBody) { p.Shard.Window = 8 }, "knows of no such window"},
+		{"another database", func(p *shardmap.PointsBody) { p.Shard.Database = 6 }, "knows of no such window"},
+		{"another name", func(p *shardmap.PointsBody) { p.Name = "other" }, "knows of no such window"},
+		{"another policy", func(p *shardmap.PointsBody) { p.Shard.Policy = 9 }, "take the shard from the table"},
+		{"a longer window", func(p *shardmap.PointsBody) { p.Shard.Span.Last = 1999 }, "take the shard from the table"},
+	} {
+		p := good
+		tt.change(&p)
+		c := p.Command()
+		q.take(wire.TypeWrite, wire.AppendWrite(nil, &c))
+		if len(q.Proposals()) > 0 {
+			t.Errorf("%s: proposed", tt.what)
+		}
+		q.Clear()
+		if e := refusal(q, t); e == nil || !strings.Contains(e.Error(), tt.want) {
+			t.Errorf("%s: %v; want %q", tt.what, e, tt.want)
+		}
+	}
+	for _, ask := range []wire.PointsQuery{
+		{Group: 1, Database: "metrics", Window: 9, Ask: wire.PointsOutline},
+		{Group: 1, Database: "other", Window: 7, Ask: wire.PointsOutline},
+		{Group: 1, Database: "metrics", Window: 7, Shard: 2, Ask: wire.PointsOutline},
+		{Group: 2, Database: "metrics", Window: 7, Ask: wire.PointsOutline},
+	} {
+		q.take(wire.TypePointsQuery, ask.Append(nil))
+		if len(q.Reads()) > 0 {
+			t.Errorf("%+v is read", ask)
+		}
+		q.Clear()
+		if e := refusal(q, t); e == nil || e.Code != wire.CodeMoved {
+			t.Errorf("%+v: %v", ask, e)
+		}
+	}
+}
+
+// A group of a window that was dropped says so, and one that was not raised yet that it will be.
+func TestPointsThatComeTooLateOrTooEarly(t *testing.T) {
+	q := newRequests(t)
+	q.table.Catalog = pointsCatalog()
+	p := pointsOf(t, "cpu v=1 1")[0]
+	refused := func() (e wire.Error) {
+		t.Helper()
+		if typ, body := written(q, t, p); typ != wire.TypeError || e.Read(body) != nil {
+			t.Fatalf("the answer is a %s", typ)
+		}
+		return e
+	}
+	if e := refused(); e.Code != wire.CodeNotReady {
+		t.Errorf("before the group is raised: %v", &e)
+	}
+	q.apply(t, shardmap.RaiseCommand(shardmap.Level))
+	q.apply(t, (&shardmap.DropShards{Windows: []shardmap.WindowID{7}}).Command())
+	if e := refused(); e.Code != wire.CodeNotFound {
+		t.Errorf("of a window that was dropped: %v", &e)
+	}
+}
+
+// What is in no file is in memory: a group takes points up to a bound, and everything else beyond it.
+func TestPointsHeldAreBounded(t *testing.T) {
+	g := newLimitedGroup(t)
+	g.at.now.Catalog = pointsCatalog()
+	if refused := g.write(shardmap.RaiseCommand(shardmap.Level)); refused != nil {
+		t.Fatal(refused)
+	}
+	var text bytes.Buffer
+	taken := 0
+	for round := 0; ; round++ {
+		if round > 1000 {
+			t.Fatal("points are taken without a bound")
+		}
+		text.Reset()
+		for i := range 4000 {
+			fmt.Fprintf(&text, "cpu,series=%d v=1 %d\n", round*4000+i, i%1000)
+		}
+		var refused *wire.Error
+		for _, p := range pointsOf(t, text.String()) {
+			if refused = g.write(p.Command()); refused != nil {
+				break
+			}
+			taken++
+		}
+		if refused != nil {
+			if refused.Code != wire.CodeBusy || !strings.Contains(refused.Error(), "in no file") {
+				t.Errorf("refused by %v", refused)
+			}
+			break
+		}
+	}
+	if held := g.m.State.ShardBytes(); held < machine.PointsHeldMax || held > machine.PointsHeldMax*9/8 || taken == 0 {
+		t.Errorf("%d entries make %d bytes, the limit is %d", taken, held, machine.PointsHeldMax)
+	}
+	if refused := g.write(setOf("k", "v")); refused != nil {
+		t.Errorf("a set: %v", refused)
+	}
+}
