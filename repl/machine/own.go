@@ -11,7 +11,7 @@ import (
 // founds it, with the slots that the table intends for it. If the table intends none,
 // the group gets its slots by moves. Once the cluster is at a level that brings
 // something to the state of groups, the leader raises its group to it. Then it gives the group the rules
-// for versions that the table has.
+// for versions that the table has, and has it drop the shards of windows that the table has no more.
 func (m *Map) Wants() []byte {
 	t := m.table()
 	if t == nil {
@@ -28,6 +28,10 @@ func (m *Map) Wants() []byte {
 	}
 	if rules := rulesOf(t); !rules.Equal(shardmap.VersionRulesOf(m.State)) {
 		return wanted(shardmap.VersionsCommand(rules), t.Level)
+	}
+	if gone := m.goneWindows(t); len(gone) > 0 {
+		d := shardmap.DropShards{Windows: gone}
+		return wanted(d.Command(), t.Level)
 	}
 	return nil
 }

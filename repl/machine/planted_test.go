@@ -43,3 +43,12 @@ func TestPlantedRulesOfTable(t *testing.T) {
 		t.Error("not found")
 	}
 }
+
+// A leader with an old table that drops the shards of newer windows must be found.
+func TestPlantedLiveShards(t *testing.T) {
+	machine.SetBug("shards of newer windows dropped")
+	defer machine.SetBug("")
+	if wrong := shardsDropped(t); wrong == "" {
+		t.Error("not found")
+	}
+}

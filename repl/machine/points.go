@@ -41,15 +41,45 @@ func groupOfPoints(c *shardmap.Command, table *shardmap.Table) (raft.GroupID, *w
 	return w.Shards[s.Shard], nil
 }
 
+// bugLiveShards is planted to show that its test finds it: a leader whose table is old drops shards of windows that are
+// newer than that.
+const bugLiveShards = "shards of newer windows dropped"
+
+// goneWindows returns windows of which the group has shards and the table has none any more, ascending: the first
+// [shardmap.DropShardsMax]. A window that is newer than the table is none of them.
+func (m *Map) goneWindows(t *shardmap.Table) (gone []shardmap.WindowID) {
+	all := m.State.Shards()
+	if len(all) == 0 {
+		return nil
+	}
+	kept := make(map[shardmap.WindowID]bool, len(t.Catalog.Windows))
+	for i := range t.Catalog.Windows {
+		kept[t.Catalog.Windows[i].ID] = true
+	}
+	for _, s := range all {
+		w := s.Window
+		if kept[w] || uint64(w) > t.Index && !bug(bugLiveShards) || len(gone) > 0 && gone[len(gone)-1] == w {
+			continue
+		}
+		if gone = append(gone, w); len(gone) == shardmap.DropShardsMax {
+			break
+		}
+	}
+	return gone
+}
+
 // policyOf reports whether the policy of a shard is one of its database.
 func policyOf(catalog *shardmap.Catalog, s *shardmap.ShardRef) bool {
 	p, ok := catalog.Policy(s.Policy)
 	return ok && p.Database == s.Database
 }
 
-// staleWindow refuses points for a window that the table does not have, or whose database has another name now. Either
-// table may be the newer one.
+// staleWindow refuses points for a window that the table does not have, or whose database has another name now. If the
+// node's table is the older one, that passes.
 func staleWindow(s *shardmap.ShardRef, table *shardmap.Table) *wire.Error {
+	if uint64(s.Window) > table.Index {
+		return wire.NotReady(s.String(), fmt.Sprintf("the table here is of index %d", table.Index), "try again", wire.BusyRetry)
+	}
 	return &wire.Error{Code: wire.CodeMoved, Object: s.String(), Text: "this node knows of no such window in that database", Epoch: table.Epoch,
 		State: fmt.Sprintf("the table of index %d", table.Index), Next: "fetch the table, and take the window from it"}
 }

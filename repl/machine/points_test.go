@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/influxdata/influxql"
-
 	"muster/raft"
 	"muster/repl/machine"
 	"muster/repl/wire"
@@ -15,6 +13,7 @@ import (
 	"muster/shardmap/points"
 	"muster/shardmap/points/line"
 	"muster/shardmap/points/query"
+	"muster/shardmap/points/query/querytest"
 )
 
 // pointsCatalog is database metrics, 5, with policy 6 and window 7 from 0 to 999 ns, whose two shards are in group 1.
@@ -47,7 +46,7 @@ func pointsOf(t testing.TB, text string) (bodies []shardmap.PointsBody) {
 // newPoints is a client of a cluster with that catalog, whose group was raised.
 func newPoints(t *testing.T) *requests {
 	q := newRequests(t)
-	q.table.Catalog = pointsCatalog()
+	q.table.Catalog, q.table.Index = pointsCatalog(), 9
 	q.apply(t, shardmap.RaiseCommand(shardmap.Level))
 	return q
 }
@@ -129,35 +128,17 @@ func askedLater(q *requests, t *testing.T, ask wire.PointsQuery) []byte {
 }
 
 // counted counts the values of cpu v in a shard.
-func counted(q *requests, t *testing.T, ask wire.PointsQuery) (n int64) {
+func counted(q *requests, t *testing.T, ask wire.PointsQuery) int64 {
 	t.Helper()
-	stmts, err := query.Parse("SELECT count(v) FROM cpu", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := query.Compile(stmts[0].(*influxql.SelectStatement), 1000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	plan, err := compiled.Plan(query.Outline{Measurements: []query.MeasurementOutline{{Name: "cpu", Fields: []query.Field{{Name: "v", Kind: 1}}, Tags: []string{"host"}}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ask.Ask, ask.Body = wire.PointsScan, plan.Request.Append(nil)
+	request := querytest.CountRequest("cpu", "v")
+	ask.Ask, ask.Body = wire.PointsScan, request.Append(nil)
 	var answer wire.PointsQueryAnswer
 	if err := answer.Read(askedLater(q, t, ask)); err != nil {
 		t.Fatal(err)
 	}
-	a, err := query.ReadAnswer(answer.Answer, &plan.Request, 1<<20)
+	n, err := querytest.Counted(answer.Answer, request)
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, g := range a.Groups {
-		for _, p := range g.Parts {
-			for _, c := range p.Counts {
-				n += c
-			}
-		}
 	}
 	return n
 }
@@ -178,7 +159,8 @@ func TestPointsForNoShardOfTheTable(t *testing.T) {
 		change func(p *shardmap.PointsBody)
 		want   string
 	}{
-		{"no such window", func(p *shardmap.PointsBody) { p.Shard.Window = 8 }, "knows of no such window"},
+		{"a window that is gone", func(p *shardmap.PointsBody) { p.Shard.Window = 8 }, "knows of no such window"},
+		{"a window that is newer than the table", func(p *shardmap.PointsBody) { p.Shard.Window = 10 }, "the table here is of index 9"},
 		{"another database", func(p *shardmap.PointsBody) { p.Shard.Database = 6 }, "knows of no such window"},
 		{"another name", func(p *shardmap.PointsBody) { p.Name = "other" }, "knows of no such window"},
 		{"another policy", func(p *shardmap.PointsBody) { p.Shard.Policy = 9 }, "take the shard from the table"},
@@ -216,7 +198,7 @@ func TestPointsForNoShardOfTheTable(t *testing.T) {
 // A group of a window that was dropped says so, and one that was not raised yet that it will be.
 func TestPointsThatComeTooLateOrTooEarly(t *testing.T) {
 	q := newRequests(t)
-	q.table.Catalog = pointsCatalog()
+	q.table.Catalog, q.table.Index = pointsCatalog(), 9
 	p := pointsOf(t, "cpu v=1 1")[0]
 	refused := func() (e wire.Error) {
 		t.Helper()
@@ -271,5 +253,47 @@ func TestPointsHeldAreBounded(t *testing.T) {
 	}
 	if refused := g.write(setOf("k", "v")); refused != nil {
 		t.Errorf("a set: %v", refused)
+	}
+}
+
+// shardsDropped has a group with a shard of window 7 asked what it wants, under tables without that window, and says what
+// is wrong; "": nothing.
+func shardsDropped(t testing.TB) string {
+	table := &shardmap.Table{Groups: []shardmap.TableGroup{{ID: 1, Incarnation: 7}}, Level: shardmap.Level, Catalog: pointsCatalog(), Index: 7}
+	m, index := machine.NewMap(replicaOf(1, 7), func() *shardmap.Table { return table }), uint64(0)
+	apply := func(payload []byte) {
+		index++
+		if _, _, err := m.Apply(payloadEntry(index, raft.EntryNormal, payload), true, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raise := shardmap.RaiseCommand(shardmap.Level)
+	apply(payloadOf(&raise))
+	command := pointsOf(t, "cpu v=1 1")[0].Command()
+	apply(payloadOf(&command))
+	if payload := m.Wants(); payload != nil {
+		return "with its window it wants something"
+	}
+	table = &shardmap.Table{Groups: table.Groups, Level: shardmap.Level, Index: 6}
+	if payload := m.Wants(); payload != nil {
+		return "under a table from before its window it wants something"
+	}
+	table = &shardmap.Table{Groups: table.Groups, Level: shardmap.Level, Index: 9}
+	payload := m.Wants()
+	var c shardmap.Command
+	if payload == nil || machine.ReadCommand(payload, &c) != nil || c.Kind != shardmap.CommandDropShards {
+		return fmt.Sprintf("without its window it wants %s", c.Kind)
+	}
+	apply(payload)
+	if again := m.Wants(); again != nil || len(m.State.Shards()) > 0 {
+		return fmt.Sprintf("after the drop it has %d shards, and wants something: %t", len(m.State.Shards()), again != nil)
+	}
+	return ""
+}
+
+// A window that the table has no more takes its shards with it; one that a leader has not heard of does not.
+func TestShardsGoWithTheirWindow(t *testing.T) {
+	if wrong := shardsDropped(t); wrong != "" {
+		t.Error(wrong)
 	}
 }

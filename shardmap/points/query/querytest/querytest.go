@@ -314,3 +314,24 @@ func Value(v points.Value) string {
 	}
 	return "null"
 }
+
+// CountRequest is what a query asks shards that counts the values of a field of floats, over all series of a measurement.
+func CountRequest(measurement, field string) *query.Request {
+	return &query.Request{Measurements: []string{measurement}, Items: []query.Item{{Func: query.Count, Field: query.Ref{Name: field, Kind: column.Float}, From: points.TimeMin, To: points.TimeMax}}}
+}
+
+// Counted returns the sum of what a shard answers to a [CountRequest].
+func Counted(answer []byte, r *query.Request) (n int64, err error) {
+	a, err := query.ReadAnswer(answer, r, 1<<20)
+	if err != nil {
+		return 0, err
+	}
+	for _, g := range a.Groups {
+		for _, p := range g.Parts {
+			for _, c := range p.Counts {
+				n += c
+			}
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,105 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/raft"
+	"muster/repl/client"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/points"
+	"muster/shardmap/points/query/querytest"
+)
+
+// pointsWriter writes lines as a gateway would: it has a node make windows, and brings each shard its share.
+type pointsWriter struct {
+	t      *testing.T
+	by     *runningNode
+	client *client.Client
+	policy shardmap.Policy
+	groups map[shardmap.ShardID]raft.GroupID // of all shards that got points
+}
+
+// write brings lines of times in nanoseconds, all of them in the window of a time, and returns how many points were stored.
+func (w *pointsWriter) write(ctx context.Context, at int64, lines string) (stored uint64) {
+	w.t.Helper()
+	batch, err := querytest.Parse(lines)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	in := windowAsked(w.t, w.by, w.policy.ID, at)
+	span := points.Window{First: in.Start, Last: in.End - 1}
+	shares := points.Split(batch, func(int64) (points.Window, uint32) { return span, uint32(len(in.Shards)) })
+	for i := range shares {
+		id := shardmap.ShardID{Window: shardmap.WindowID(in.Window), Shard: shares[i].Shard}
+		w.groups[id] = in.Shards[id.Shard]
+		for p := range shares[i].Pieces(shardmap.PointsSizeMax, shardmap.PointsValuesMax) {
+			body := shardmap.PointsBody{Name: "metrics", Mode: shardmap.PointsWrite, Share: p.Bytes,
+				Shard: shardmap.ShardRef{ShardID: id, Shards: uint32(len(in.Shards)), Database: w.policy.Database, Policy: w.policy.ID, Span: span}}
+			a, err := client.BringPoints(ctx, w.client, w.groups[id], &body)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			stored += a.Outcome.Stored
+		}
+	}
+	return stored
+}
+
+// count counts what is stored.
+func (w *pointsWriter) count(ctx context.Context) (n int64) {
+	w.t.Helper()
+	request := querytest.CountRequest("cpu", "v")
+	for id, g := range w.groups {
+		a, err := client.AskShard(ctx, w.client, &wire.PointsQuery{Group: g, Database: "metrics", Window: id.Window, Shard: id.Shard, Ask: wire.PointsScan, Body: request.Append(nil)})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		counted, err := querytest.Counted(a.Answer, request)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		n += counted
+	}
+	return n
+}
+
+// Points that were answered are there when a node is gone, which led some of their groups, and more are stored without it.
+func TestPointsWithoutANode(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	nodes := founders(t, 3, defaultLimits())
+	w := &pointsWriter{t: t, by: nodes[0], client: nodes[0].library(), policy: databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}), groups: map[shardmap.ShardID]raft.GroupID{}}
+	lines := func(from int64) string {
+		var text strings.Builder
+		for i := range int64(100) {
+			fmt.Fprintf(&text, "cpu,host=h%d v=%d %d\n", i%10, i, from+i)
+		}
+		return text.String()
+	}
+	const hour = int64(time.Hour)
+	now := time.Now().UnixNano() / hour * hour
+	for i, at := range []int64{now, now - 50*hour} {
+		if stored := w.write(ctx, at, lines(at)); stored != 100 {
+			t.Errorf("write %d: %d points are stored, want 100", i, stored)
+		}
+	}
+	if n := w.count(ctx); n != 200 {
+		t.Errorf("%d points are there, want 200", n)
+	}
+	nodes[2].stop()
+	if n := w.count(ctx); n != 200 {
+		t.Errorf("without a node %d points are there, want 200", n)
+	}
+	if stored := w.write(ctx, now, lines(now+1000)); stored != 100 {
+		t.Errorf("without a node %d points are stored, want 100", stored)
+	}
+	if n := w.count(ctx); n != 300 {
+		t.Errorf("then %d points are there, want 300", n)
+	}
+}

@@ -1,0 +1,48 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// PointsAnswer says what became of points that were sent to a group.
+type PointsAnswer = wire.PointsAnswer
+
+// BringPoints has a group store points of a shard that the table gives it. It returns once a majority of the group's
+// voters has them on disk. They are sent again until they are stored or ctx is over, which is harmless unless other
+// values are written for the same times meanwhile. An error of code moved says that the shard, its window or its database
+// is not what p says: take it from a newer table. One of code maybe-applied says that the points may be stored, or still come to be.
+func BringPoints(ctx context.Context, c *Client, g raft.GroupID, p *shardmap.PointsBody) (a PointsAnswer, err error) {
+	if err := c.needLevel(ctx, "points", shardmap.PointsLevel); err != nil {
+		return a, fmt.Errorf("bring points to %s: %w", p.Shard, err)
+	}
+	x := newCall(wire.TypeWrite)
+	defer x.release()
+	x.Target, x.Group, x.Write, x.Needs, x.Deadline = ToGroup, g, true, shardmap.PointsLevel, c.deadlineOf(ctx)
+	command := p.Command()
+	x.body = wire.AppendWrite(x.body[:0], &command)
+	if err := c.do(ctx, x); err != nil {
+		return a, fmt.Errorf("bring points to %s: %w", p.Shard, err)
+	}
+	if err := a.Read(x.answer); err != nil { // which copies what it keeps
+		return a, fmt.Errorf("bring points to %s: read the answer: %w", p.Shard, err)
+	}
+	return a, nil
+}
+
+// AskShard puts a part of a query to a shard of a group. The answer is of one moment. An error of code moved says that
+// the table does not give the shard to that group, or not to that database; one of code too-large names the limit.
+func AskShard(ctx context.Context, c *Client, q *wire.PointsQuery) (a wire.PointsQueryAnswer, err error) {
+	id := shardmap.ShardID{Window: q.Window, Shard: q.Shard}
+	if err := c.needLevel(ctx, "points", shardmap.PointsLevel); err != nil {
+		return a, fmt.Errorf("ask %s: %w", id, err)
+	}
+	if err := c.ofGroup(ctx, wire.TypePointsQuery, shardmap.PointsLevel, q.Group, q, &a); err != nil {
+		return a, fmt.Errorf("ask %s: %w", id, err)
+	}
+	return a, nil
+}
