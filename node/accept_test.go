@@ -43,23 +43,26 @@ func founders(t testing.TB, n int, l limits) []*runningNode {
 	}
 	for _, r := range nodes {
 		s := r.client()
-		until(t, "the cluster is whole", func() error {
-			_, body, err := s.ask(wire.TypeStatus, 0, (&wire.Empty{}).Append(nil))
-			if err != nil {
-				return err
-			}
-			var a wire.StatusAnswer
-			if err := a.Read(body); err != nil {
-				return err
-			}
-			if !a.Healthy {
-				return fmt.Errorf("problems: %v", a.Problems)
-			}
-			return nil
-		})
+		until(t, "the cluster is whole", func() error { return wholeAt(s) })
 		s.Close()
 	}
 	return nodes
+}
+
+// wholeAt says what a node finds wrong with its cluster.
+func wholeAt(s *speaker) error {
+	_, body, err := s.ask(wire.TypeStatus, 0, (&wire.Empty{}).Append(nil))
+	if err != nil {
+		return err
+	}
+	var a wire.StatusAnswer
+	if err := a.Read(body); err != nil {
+		return err
+	}
+	if !a.Healthy {
+		return fmt.Errorf("problems: %v", a.Problems)
+	}
+	return nil
 }
 
 // Who says that it is a peer must be one: a vote that counts, or a log that

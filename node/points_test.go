@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -68,13 +69,21 @@ func (w *pointsWriter) count(ctx context.Context) (n int64) {
 	return n
 }
 
-// Points that were answered are there when a node is gone, which led some of their groups, and more are stored without it.
+// Points that were answered are there when a node is gone, which led some of their groups; more are stored without it, and
+// when it is back it has all of them.
 func TestPointsWithoutANode(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	nodes := founders(t, 3, defaultLimits())
-	w := &pointsWriter{t: t, by: nodes[0], client: nodes[0].library(), policy: databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}), groups: map[shardmap.ShardID]raft.GroupID{}}
+	var configs []Config
+	nodes, cl := cluster(t, 3, func(c *Config) { configs = append(configs, *c) })
+	until(t, "the cluster has the level of points", func() error {
+		if table := nodes[0].node.table.Load(); table.Level < shardmap.PointsLevel {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	w := &pointsWriter{t: t, by: nodes[0], client: cl, policy: databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}), groups: map[shardmap.ShardID]raft.GroupID{}}
 	lines := func(from int64) string {
 		var text strings.Builder
 		for i := range int64(100) {
@@ -101,5 +110,13 @@ func TestPointsWithoutANode(t *testing.T) {
 	}
 	if n := w.count(ctx); n != 300 {
 		t.Errorf("then %d points are there, want 300", n)
+	}
+	back := start(t, configs[2], defaultLimits())
+	s := back.client()
+	defer s.Close()
+	until(t, "the cluster is whole again", func() error { return wholeAt(s) })
+	nodes[1].stop()
+	if n := w.count(ctx); n != 300 {
+		t.Errorf("with the node that came back in the place of another one %d points are there, want 300", n)
 	}
 }
