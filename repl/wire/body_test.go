@@ -150,7 +150,14 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		a := b.(*wire.BlockRangeAnswer)
 		a.State = wire.BlockHere
 		a.Size = max(a.Size, uint64(len(a.Data)))
-		a.Offset %= a.Size - uint64(len(a.Data)) + 1
+		a.Offset = min(a.Offset, a.Size-uint64(len(a.Data)))
+	},
+	wire.TypePointsQuery: func(b wire.Body) {
+		q := b.(*wire.PointsQuery)
+		q.Mode, q.Group = q.Mode%(wire.ReadFollower+1), q.Group%(raft.GroupMax+1)
+		q.Database, q.Window, q.Shard = fmt.Sprintf("d%.20x", q.Database), q.Window|1, q.Shard%shardmap.WindowShardsMax
+		q.Ask = wire.PointsOutline + q.Ask%2
+		q.Memory, q.Series = 1+q.Memory%wire.PointsQueryMemoryMax, 1+q.Series%wire.PointsQuerySeriesMax // 0 is read as the most
 	},
 	wire.TypeChunkAnswer: func(b wire.Body) { b.(*wire.ChunkAnswer).State = wire.ChunkTaken },
 	wire.TypeInvite: func(b wire.Body) {
