@@ -3,6 +3,7 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -207,6 +208,12 @@ func windowTruncate(con *console, c *cli.Context) error {
 		return err
 	}
 	at := time.Now().UnixNano()
+	if text := s.call.carried(); text != "" {
+		// The command names the time: with that of now it would never be the one that the token stands for.
+		if at, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return usagef("plan_token: it is none that a plan has given")
+		}
+	}
 	ids := map[shardmap.WindowID]bool{}
 	for _, w := range windows {
 		if max(w.Start, at) < w.Truncated {
@@ -222,6 +229,7 @@ func windowTruncate(con *console, c *cli.Context) error {
 		what = "truncate windows of database " + shown([]byte(database))
 	}
 	o := orderOf(what, command, []string{fmt.Sprintf("%s no new points from now on; what is there stays, and new points go to windows that are made anew", takes(len(ids)))})
+	o.carries = strconv.FormatInt(at, 10)
 	if _, err := s.carryOut(c.Context, o, s.agreed); err != nil && !errors.Is(err, client.ErrMaybeApplied) {
 		return err
 	}
