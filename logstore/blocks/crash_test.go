@@ -270,7 +270,7 @@ func TestFailedSyncIsFinalForTheFile(t *testing.T) {
 }
 
 // A disk without room for another page refuses a file at each of its pages, with an error of its own, and has the
-// same room as before. What the log is to have is left, and damaged files that were put aside go first.
+// same room as before. It leaves what the log is to have, and damaged files that were put aside go first.
 func TestFullDisk(t *testing.T) {
 	b, sum := made(t, 1, 170_000) // two pieces
 	c, other := made(t, 2, 100)

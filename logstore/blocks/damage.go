@@ -264,7 +264,7 @@ func (e *entry) refusedDamage(name string) *Damaged {
 }
 
 // LookAgain asks the disk once more for something that it refused, one file after the other, and reports whether there
-// was any. What is refused three times counts as damage until the disk returns it, and another replica's file may take
+// was any. A file that is refused three times counts as damaged until the disk returns it, and another replica's may take
 // its place. It may run beside all else but itself.
 func (s *Store) LookAgain() bool {
 	s.mu.Lock()
@@ -303,7 +303,7 @@ func (s *Store) LookAgain() bool {
 	return true
 }
 
-// lookAt reads the bytes that were refused. That the file is missing or ends before them is no refusal: its next reader
+// lookAt reads the bytes that were refused. A file that is missing or ends before them is not refused: its next reader
 // finds that.
 func (s *Store) lookAt(f *File, r refusal) (size int64, err error) {
 	file, err := openRead(s.disk, s.tree.file(f))

@@ -234,7 +234,7 @@ func TestDamagedFilesStay(t *testing.T) {
 	}
 }
 
-// What the disk refuses is no damage, and no file is put aside for it. After some looks the file counts as damaged, and
+// A refusal of the disk is no damage, and no file is put aside for it. After some looks the file counts as damaged, and
 // another replica's may take its place; if the disk returns the bytes, that is over.
 func TestRefusedReads(t *testing.T) {
 	for _, end := range []string{"the disk returns it", "it is fetched"} {

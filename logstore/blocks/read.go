@@ -49,7 +49,7 @@ type Reader struct {
 	closed bool // guarded by Store.mu
 }
 
-// Open opens a file of a group for reading. Whoever has opened it shares it with the others. An error wraps [ErrUnknown]
+// Open opens a file of a group for reading. All who have it open share it. An error wraps [ErrUnknown]
 // if it is not here, is a [Damaged] if something is wrong with it, or wraps [ErrBusy] if [OpenMax] files are being read.
 func (s *Store) Open(g Group, sum block.Sum) (*Reader, error) {
 	o, err := s.share(g, sum)

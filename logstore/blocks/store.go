@@ -27,8 +27,8 @@ const (
 	FileMax = 16 << 30
 	// UnfinishedMax bounds the files that are being written or received at a time. Each has a buffer of 1 MiB.
 	UnfinishedMax = 16
-	// OpenMax bounds the files that are open for reading, each with a descriptor and its directory in memory. Of these
-	// at most IdleMax are files that nobody reads. The scrub has one more.
+	// OpenMax bounds the files that are open for reading, each with a descriptor and its directory in memory. At
+	// most IdleMax of them are files that nobody reads. The scrub has one more.
 	OpenMax, IdleMax = 512, 64
 	// AsideMax is how many damaged files stay for a person, of all groups together, once a whole file has replaced each.
 	AsideMax = 4

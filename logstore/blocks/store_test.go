@@ -17,7 +17,7 @@ import (
 	"muster/shardmap/points/block"
 )
 
-// The files that are committed are there, on both disks, also after another start; what was never finished is gone. A
+// The files that are committed are there, on both disks, and after another start; what was never finished is gone. A
 // file that is removed can be read to its end by those that have it open, and a group leaves nothing behind.
 func TestFilesComeBack(t *testing.T) {
 	for name, disk := range map[string]vfs.FS{"mem": vfs.NewMem(), "os": vfs.OS{}} {
@@ -132,7 +132,7 @@ func TestCommitOfEqualAndOfOther(t *testing.T) {
 	}
 }
 
-// What is not of this package stays where it is.
+// Files that are not of this package stay where they are.
 func TestUnknownFilesStay(t *testing.T) {
 	disk := vfs.NewMem()
 	s := mustOpen(t, disk)

@@ -130,7 +130,7 @@ func (u *unfinished) flush() {
 // check looks at the file as it stands on the disk: that it is one that its reader takes, and the one of that name.
 type check func(r *block.Reader) error
 
-// outline checks no more than header, directory and footer. The one who wrote the blocks computed the sum of them.
+// outline checks no more than header, directory and footer: the writer of the blocks has computed their sum.
 func outline(*block.Reader) error { return nil }
 
 // commit makes the file durable, checks it, and gives it its name.
@@ -238,7 +238,7 @@ func (u *unfinished) end() {
 	u.s.mu.Unlock()
 }
 
-// removeTemp removes a temporary file, if it is there. What can't be removed is tried again by sweep and by the next Open.
+// removeTemp removes a temporary file, if it is there. If it can't be removed, sweep and the next Open try again.
 func (s *Store) removeTemp(name string) {
 	if err := s.disk.Remove(name); err != nil && !isAbsent(err) {
 		s.mu.Lock()
@@ -291,6 +291,6 @@ func (w *Writer) Commit(sum block.Sum) (File, error) {
 	return f, nil
 }
 
-// Abort removes what was written. After a Commit that succeeded it does nothing. What can't be removed now is removed
-// later.
+// Abort removes what was written. After a Commit that succeeded it does nothing. If the file can't be
+// removed now, that is tried again later.
 func (w *Writer) Abort() { w.file.abort() }
