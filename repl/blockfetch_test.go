@@ -258,7 +258,7 @@ func TestFetchBlockFileFails(t *testing.T) {
 	}
 }
 
-// Whoever fetches a file can give it up, and so can the node that stops, though the other side says nothing.
+// A fetch ends when it is given up or the node stops, though the other side says nothing.
 func TestFetchBlockFileEnds(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	for _, stops := range []string{"the fetch", "the node"} {

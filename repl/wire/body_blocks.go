@@ -72,7 +72,7 @@ func (q *BlockRange) lines() []string {
 	}
 }
 
-// BlockState says whether a node has a block file.
+// BlockState reports whether a node has a block file.
 type BlockState uint8
 
 const (
@@ -118,7 +118,7 @@ func (a *BlockRangeAnswer) Append(b []byte) []byte {
 	return pack.AppendBytes(b, a.Data)
 }
 
-// Read reads the body. Data aliases it. What a newer version has added behind these fields is passed over.
+// Read reads the body. Data aliases it. It passes over what a newer version has added behind these fields.
 func (a *BlockRangeAnswer) Read(body []byte) error {
 	r := pack.NewReader(body)
 	found := r.Array()

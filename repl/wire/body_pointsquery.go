@@ -9,7 +9,7 @@ import (
 	"muster/shardmap/points"
 )
 
-// PointsAsk says what a [PointsQuery] asks. Numbers are for ever.
+// PointsAsk is what a [PointsQuery] asks for. Numbers are for ever.
 type PointsAsk uint8
 
 const (
@@ -42,7 +42,7 @@ const (
 type PointsQuery struct {
 	Mode     ReadMode // linearizable, local or follower
 	Group    raft.GroupID
-	Database string // its name: what it takes to read there goes by that
+	Database string // its name, by which the right to read goes
 	Window   shardmap.WindowID
 	Shard    points.Shard
 	Ask      PointsAsk

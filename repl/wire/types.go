@@ -395,7 +395,7 @@ var rows = [...]row{
 	// Time series, of clients, since level 10.
 	TypePointsAnswer: {"PointsAnswer", "", TypeWrite, SenderNobody, shownOf[PointsAnswer]}, // of points for a shard
 
-	TypePointsQuery:       {"PointsQuery", "client → leader", 0, SenderClient, bodyOf[PointsQuery]}, // what has this shard of a query?
+	TypePointsQuery:       {"PointsQuery", "client → leader", 0, SenderClient, bodyOf[PointsQuery]}, // what has this shard for a query?
 	TypePointsQueryAnswer: {"PointsQueryAnswer", "", TypePointsQuery, SenderNobody, shownOf[PointsQueryAnswer]},
 }
 
