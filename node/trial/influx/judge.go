@@ -16,8 +16,9 @@ import (
 type Kind struct {
 	Name   string
 	Reason string // as docs/coming-from.md has it
-	// holds reports whether the difference is of this kind, and nothing else. What it calls for is compared whole: a
-	// kind lets pass one answer, or one column, and never any.
+	// holds reports whether the difference is of this kind, and nothing else. Most kinds compare all
+	// but one column, or have one answer that they let pass. Two let any pass: where InfluxDB itself has several answers,
+	// by the shards that points are in; and stage 2 from the beginning, filled with a number or of modes.
 	holds func(o *Oracle, q Query, want, got Answer) bool
 }
 

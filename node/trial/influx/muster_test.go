@@ -18,7 +18,7 @@ const datas = 12
 
 // Muster has to answer what InfluxDB answers: that is what a client that changes over expects, down to the empty window
 // and the name of a column. Both are asked the same seeded queries about the same seeded points, which lie here in five
-// windows of three shards, in files, frozen heads and heads. What differs must be of a kind that is known, and that
+// windows of three shards, in files, frozen heads and heads. A difference must be of a kind that is known, and that
 // docs/coming-from.md tells of.
 func TestAnswersAreThoseOfInfluxDB(t *testing.T) {
 	kinds, equal, features := map[string]int{}, map[string]int{}, map[string]int{}
