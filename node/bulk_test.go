@@ -212,10 +212,10 @@ func TestScrubReadsBlockFiles(t *testing.T) {
 	}) {
 		t.Errorf("the doctor finds %q, want %q", list, want)
 	}
-
 }
 
-// What the doctor says of block files that can't be kept, that the disk refuses, and that are many.
+// The doctor tells of block files that can't be kept, and of those that the disk refuses or that are damaged, up to a
+// number; one would doubt that it tells of all kinds at once.
 func TestBlockProblems(t *testing.T) {
 	mem := vfs.NewMem()
 	disk := vfs.NewFaulty(mem)

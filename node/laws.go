@@ -70,7 +70,7 @@ func (l *laws) hides(p rights.Principal) bool {
 	return !p.Open && p.Node == 0 && !l.counts(p.User)
 }
 
-// sees returns what reports whether a user is told of a database: it has some right to it, or looks after the cluster.
+// sees returns a function that reports whether a user is told of a database: it has some right to it, or looks after the cluster.
 func (l *laws) sees(p rights.Principal) func(database string) bool {
 	now := l.now.Load()
 	if now == nil || !l.hides(p) {

@@ -91,8 +91,8 @@ func (k *windowKeeper) act(loop *repl.Loop, a *windows.Action) {
 	}
 }
 
-// alive is what this node, which leads the meta group, knows of others: who was not heard of for an election
-// timeout gets no shard.
+// alive is what this node, which leads the meta group, knows of others: a node that was not heard of for an
+// election timeout gets no shard.
 func (k *windowKeeper) alive(loop *repl.Loop, t *shardmap.Table) plan.Known {
 	n := k.node
 	known := plan.Known{Nodes: map[raft.NodeID]plan.Node{}}

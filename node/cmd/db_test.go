@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// What a list prints of a duration, a command takes.
+// A command takes each duration as a list prints it.
 func TestSpans(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"inf": 0, "1w": 168 * time.Hour, "10d": 240 * time.Hour, "36h": 36 * time.Hour, "1h30m": 90 * time.Minute, "1h0m1s": time.Hour + time.Second, "1d": 24 * time.Hour, "106751d": 106751 * 24 * time.Hour,

@@ -14,7 +14,7 @@ import (
 	"muster/shardmap/points/block"
 )
 
-// What log show prints of points, as it is called.
+// The kinds of rows that log show prints of points.
 const (
 	kindBlockFile   = "block file"
 	kindDamagedFile = "damaged block file" // that was put aside

@@ -107,7 +107,7 @@ func TestLogShowsBlockFiles(t *testing.T) {
 	}
 }
 
-// What is no block file, or can't be selected of one, is refused by name.
+// A file that is no block file is refused by name, and so are options that select records of a log.
 func TestLogShowOfOtherFiles(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "text")
 	if err := os.WriteFile(file, []byte("no points"), 0o600); err != nil {

@@ -207,7 +207,7 @@ func TestLargestText(t *testing.T) {
 	}
 }
 
-// Texts that arrive at once must have room within a bound, whatever their senders say of their length; who finds none
+// Texts that arrive at once must have room within a bound, whatever their senders say of their length; one that finds none
 // is told to come again, by a status after which nothing is dropped.
 func TestTextsAtOnce(t *testing.T) {
 	m := newMemory()
@@ -254,7 +254,7 @@ func (d *discards) Query(_ context.Context, _ *QueryRequest, yield func(rows.Res
 	return nil
 }
 
-// What a text costs must follow from what arrives, and not from what its sender says will: a request over plain HTTP is
+// The cost of a text must follow from what arrives, and not from what its sender says will: a request over plain HTTP is
 // bounded by the node's door before.
 func FuzzRequests(f *testing.F) {
 	for _, s := range []string{

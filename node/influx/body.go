@@ -43,7 +43,7 @@ var errTextsFull = &Error{Reason: Busy, Text: "as many texts arrive already as t
 
 // read reads the text of a write, unpacked. The caller gives it back, whatever the error is.
 //
-// A text whose length is told is read once, into its place. Of any other, the room doubles as it arrives: a packed text
+// A text whose length is told is read once, into its place. For any other, the room doubles as it arrives: a packed text
 // may say nothing about its length, and lie.
 func (t *texts) read(w http.ResponseWriter, r *http.Request) (text []byte, err error) {
 	encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding")))

@@ -1,7 +1,7 @@
 // Package influx answers what clients of InfluxDB send over HTTP, as InfluxDB 1.8 answers it.
 //
-// It reads requests: parameters, forms, bodies, and how the answer is to be written. What becomes of a text or of a
-// query, a [Store] decides, which speaks for whoever made the request. The package listens to nothing, parses neither
+// It reads requests: parameters, forms, bodies, and how the answer is to be written. A [Store], which
+// speaks for whoever made the request, decides what becomes of a text or of a query. The package listens to nothing, parses neither
 // line protocol nor InfluxQL, and checks no password: node/web has found out who asks before a handler is called.
 //
 //	POST /write          line protocol

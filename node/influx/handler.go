@@ -10,7 +10,7 @@ import (
 	"muster/node/web"
 )
 
-// What clients read to learn whom they talk to. Some go by the number, so it is InfluxDB's.
+// Clients read these to learn whom they talk to. Some go by the number, so it is InfluxDB's.
 const (
 	Version = "1.8.10"
 	Build   = "OSS"
@@ -26,8 +26,8 @@ const (
 	pathHealth  = "/health"
 )
 
-// TextsMax is how many bytes of texts a handler has in memory at once, over all writes: five of the largest. What
-// reading them costs beside that, package line has.
+// TextsMax is how many bytes of texts a handler has in memory at once, over all writes: five of the largest.
+// Package line tells what reading them costs beside that.
 const TextsMax = 128 << 20
 
 // Config is what a handler goes by. Its functions are called by any goroutine.
@@ -144,7 +144,7 @@ func ping(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// health tells clients of InfluxDB 2 that the node is there. Whether the cluster can take points, it does not tell.
+// health tells clients of InfluxDB 2 that the node is there. It does not tell whether the cluster can take points.
 func health(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", jsonType+"; charset=utf-8")
 	fmt.Fprintf(w, `{"checks":[],"message":"ready for queries and writes","name":"influxdb","status":"pass","version":%q}`, Version)

@@ -16,8 +16,8 @@ import (
 	"muster/shardmap/points/rows"
 )
 
-// What a query asks for must reach the store, whichever way it comes: in the address, in a form, as a file; what is in
-// the body goes first, as in InfluxDB.
+// All that a query asks for must reach the store, whichever way it comes: in the address, in a form, as a file; values
+// in the body override those of the address, as in InfluxDB.
 func TestQueryRequests(t *testing.T) {
 	const parts = "multipart/form-data; boundary=x"
 	part := func(name, value string) string {

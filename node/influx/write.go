@@ -123,7 +123,7 @@ func (a *Written) write(w http.ResponseWriter, f format) {
 		a.Stored, a.Hinted, a.dropped(), a.Failed, a.Lines.Refused))
 	switch {
 	case a.Failed > 0:
-		// What was refused besides is told when the rest has been stored: with its words, clients would drop all of it.
+		// Refused lines are told when the rest has been stored: with their words, clients would drop all of it.
 		refusal{status: http.StatusServiceUnavailable, after: retryAfter,
 			text: fmt.Sprintf("write failed: %d of %d points: %s; send all of it again: what is stored already stays the same", a.Failed, a.Lines.Points, a.Why)}.ofWrite().write(w, f)
 	case a.Lines.Refused > 0 || len(a.Dropped) > 0:

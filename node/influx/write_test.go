@@ -14,7 +14,7 @@ import (
 	"muster/shardmap/points/line"
 )
 
-// What a request asks for must reach the store, whichever of its two forms it has.
+// All that a request asks for must reach the store, whichever of its two forms it has.
 func TestWriteRequests(t *testing.T) {
 	for _, c := range []struct {
 		request string
@@ -196,7 +196,7 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
-// Whoever only looks whether a node is there gets an answer without a store.
+// A client that only looks whether a node is there gets an answer without a store.
 func TestPing(t *testing.T) {
 	h := New(Config{Open: func(*http.Request) (Store, error) { panic("opened") }})
 	for _, c := range []struct {

@@ -54,7 +54,7 @@ func printed[E any](c *clustertest.Cluster, args ...string) (rows []E) {
 }
 
 // A person creates databases and policies, changes and drops them, and finds the windows that the cluster makes by
-// itself. What hurts is shown first, and nothing is done without --yes.
+// itself. Commands that hurt show their plan first, and do nothing without --yes.
 func TestDatabases(t *testing.T) {
 	t.Parallel()
 	c := clustertest.Start(t, 1, "--groups", "3")
