@@ -212,6 +212,7 @@ var whoMay = []struct {
 	{wire.TypeHeartbeat, bodyOf(&wire.Heartbeat{Group: 1, Name: "db", Instance: "i", Status: wire.HeartbeatUp}), onlyAll},
 	{wire.TypeHistory, bodyOf(&wire.History{Group: 1, Key: []byte("app/x")}), onlyMine},
 	{wire.TypeHistory, bodyOf(&wire.History{Group: 1, Key: []byte("x")}), onlyAll},
+	{wire.TypePointsQuery, bodyOf(&wire.PointsQuery{Group: 1, Database: "app", Window: 1, Ask: wire.PointsOutline}), onlyAll},
 	{wire.TypeBackup, bodyOf(&wire.Backup{Group: 1, PieceBytes: wire.BackupPieceMin, Window: wire.StreamWindowMax}), onlyAll},
 	{wire.TypeStatus, bodyOf(new(wire.Empty)), anyUser + early},
 	{wire.TypeCounters, bodyOf(new(wire.Empty)), onlyAll + early},

@@ -39,7 +39,8 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeWindow:    wire.SenderMember,
 	wire.TypeClock:     wire.SenderMember,
 
-	wire.TypeBlockRange: wire.SenderBulk,
+	wire.TypeBlockRange:  wire.SenderBulk,
+	wire.TypePointsQuery: wire.SenderClient, // it asks for points; requests of clients before it have lower numbers
 }
 
 // Who may send what follows from what a connection has proven. Each type must

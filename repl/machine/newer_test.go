@@ -24,6 +24,7 @@ var newerRequests = []struct {
 	{"the versions of a key", shardmap.RangesLevel, wire.TypeHistory, &wire.History{Group: 1, Key: []byte("k")}},
 	{"a list with an end", shardmap.RangesLevel, wire.TypeList, &wire.List{Group: 1, Span: wire.Span{To: []byte("k")}}},
 	{"a count", shardmap.RangesLevel, wire.TypeList, &wire.List{Group: 1, Span: wire.Span{Counting: true}}},
+	{"a question for a shard", shardmap.PointsLevel, wire.TypePointsQuery, &wire.PointsQuery{Group: 1, Database: "metrics", Window: 7, Ask: wire.PointsOutline}},
 	{"a descending scan", shardmap.RangesLevel, wire.TypeScan, &wire.Scan{Group: 1, PieceBytes: wire.StreamPieceMin, Span: wire.Span{Descending: true}}},
 }
 
