@@ -211,7 +211,7 @@ func (s *Store) give(temp string, f File) (File, error) {
 	s.aside.replaced(f.Group, f.Sum)
 	s.mu.Unlock()
 	closeAll(idle)
-	if err := s.trim(AsideMax); err != nil { // the next one tries again, and so does Open
+	if err := s.trim(AsideMax); err != nil { // the next Open tries again
 		s.log.Warn("damaged block file is not removed", "err", err)
 	}
 	return f, nil

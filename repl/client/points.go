@@ -9,7 +9,7 @@ import (
 	"muster/shardmap"
 )
 
-// PointsAnswer says what became of points that were sent to a group.
+// PointsAnswer tells what became of points that were sent to a group.
 type PointsAnswer = wire.PointsAnswer
 
 // BringPoints has a group store points of a shard that the table gives it. It returns once a majority of the group's
