@@ -53,7 +53,7 @@ type Action struct {
 type Core struct {
 	self raft.NodeID
 
-	// Of this leadership.
+	// All that was learnt as the leader, and is forgotten when that ends.
 	leads   bool
 	says    map[shardmap.TableCommandKind]time.Duration // kinds of commands that were proposed: until when none is again
 	rests   map[shardmap.PolicyID]time.Duration         // policies that get no window: until when

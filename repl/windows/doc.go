@@ -9,14 +9,14 @@
 //
 // # What is made ahead
 //
-// Of each policy that is the default of its database, or that has a window, the window of now; and the one
-// behind that, from [Ahead] before the end of the other one on. So it gets the groups of nearly then, and a
-// node that joined meanwhile its share.
+// Each policy that is the default of its database, or that has a window, gets the window of now, and from [Ahead]
+// before its end on the one behind it. So that one gets the groups of nearly then, and a node that joined
+// meanwhile gets its share.
 //
 // # By which clock
 //
-// Making a window early or late costs nothing but a moment, so that goes by the leader's clock. What retention
-// takes away never comes back: it goes by the time that the clocks of a majority of the meta group's voters have all
+// Making a window early or late costs nothing but a moment, so that goes by the leader's clock. Points that retention
+// takes away never come back: it goes by the time that the clocks of a majority of the meta group's voters have all
 // passed ([Core.Agreed]). As long as a majority of them is right, no clock that is ahead drops points, whoever leads, and
 // none that is behind keeps them. A clock that was heard goes on with the host's own for [fresh], which counts
 // from when the answer came: so it is never taken for later than it is.

@@ -325,8 +325,8 @@ func TestAgreed(t *testing.T) {
 	}
 }
 
-// What a core asks for when nothing is wrong: the window of now, then the next one half an hour before its
-// end, and no more.
+// When nothing is wrong a core asks for the window of now, then for the next one half an hour before its end, and
+// for no more.
 func TestMadeAhead(t *testing.T) {
 	w := newWorld(1)
 	w.calm = true
