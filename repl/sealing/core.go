@@ -227,7 +227,8 @@ func (c *Core) Lost(id raft.GroupID, sum block.Sum) {
 	delete(g.disk, sum)
 }
 
-// Snapshots hands in which files the snapshots of a group list that are kept, also those of one that is being written or received.
+// Snapshots hands in which files are listed by the snapshots of a group: those that are kept, and one that is being written or
+// received.
 func (c *Core) Snapshots(id raft.GroupID, sums []block.Sum) {
 	g := c.group(id)
 	g.snapshots, g.kept, g.plan = set(sums), true, nil

@@ -34,10 +34,11 @@
 //     list before the snapshot is removed, durably. Write one only if [Core.Settled] reports true of the state that it is of.
 //  3. Call [Core.Turn] after any of these, and at the latest at the time that it returned. Several changes may share a
 //     Turn; more than ten a second gain nothing.
-//  4. Change nothing that was handed in. Carry out the actions of a Turn in their order; tasks go on beside the rest. Each task ends with one [Core.Ended]. A file is named and synced, with its directory,
-//     before a Make or Fetch ends well, and a file that is there under the name already will do. A file that is removed may
-//     stay readable for those that read it. Pace what a Make writes, so that the log's syncs do not wait for it. If it finds an
-//     older file damaged, say so by [Core.Lost] before it ends.
+//  4. Change nothing that was handed in. Carry out the actions of a Turn in their order; tasks go on beside the rest. Each
+//     task ends with one [Core.Ended]. A file is named and synced, with its directory, before a Make or Fetch ends well,
+//     and a file that is there under the name already will do. A file that is removed may stay readable for those that
+//     read it. Pace what a Make writes, so that the log's syncs do not wait for it. If it finds an older file damaged, say
+//     so by [Core.Lost] before it ends.
 //  5. A Propose has no answer, and is lost where the group is not led any more.
 //  6. After a Release, reads of the frozen head go to the file. Until then, of a confirmed head, reads go to it and to
 //     its older files in place of the file, as before it was confirmed.

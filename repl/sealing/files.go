@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// makesMax bounds the files that are made at once. Of two one is small, so that a long merge does not
+	// makesMax bounds the files that are made at once. One of two is small, so that a long merge does not
 	// keep memory from getting free.
 	makesMax = 2
 	// smallMake is what a small one reads at most, in bytes.

@@ -17,7 +17,7 @@ const (
 	headMax = 16 << 20
 	// headAge is how old the first of a head's points gets before it is sealed: a log that is replayed has no more.
 	headAge = time.Hour
-	// overAge is the same in a window that is over. Of points that come late more may follow.
+	// overAge is the same in a window that is over. More points may follow those that come late.
 	overAge = 10 * time.Minute
 	// mergeWidth is how many files of one tier become one of the next. A tier spans a factor of four in values: of a
 	// larger one a reader has more files to look into, with a smaller one values are written more often.
