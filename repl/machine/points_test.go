@@ -150,7 +150,8 @@ func refusal(q *requests, t *testing.T) *wire.Error {
 	return e
 }
 
-// What the table does not say of a shard reaches no log: it would stop the group, or make a shard that no window has.
+// Points for a shard that is not in the table as they name it reach no log: they would stop the group, or make a shard that no
+// window has.
 func TestPointsForNoShardOfTheTable(t *testing.T) {
 	q := newPoints(t)
 	good := pointsOf(t, "cpu v=1 1")[0]
@@ -217,7 +218,7 @@ func TestPointsThatComeTooLateOrTooEarly(t *testing.T) {
 	}
 }
 
-// What is in no file is in memory: a group takes points up to a bound, and everything else beyond it.
+// Points that are in no file are in memory: a group takes them up to a bound, and everything else beyond it.
 func TestPointsHeldAreBounded(t *testing.T) {
 	g := newLimitedGroup(t)
 	g.at.now.Catalog = pointsCatalog()
