@@ -43,7 +43,7 @@ type ShareReader struct {
 	err    error  // the first one
 
 	values int // that are still to come
-	// Of the measurement that is being read:
+	// The measurement that is being read:
 	fields  uint32 // where its fields begin among the names
 	columns []shapeColumn
 	shapes  []shape

@@ -383,7 +383,7 @@ func TestPiecesAreTheShare(t *testing.T) {
 	})
 }
 
-// Whoever wants no more pieces gets none.
+// A caller that wants no more pieces gets none.
 func TestPiecesStop(t *testing.T) {
 	s := shareOf(t, func(b *Builder) {
 		for i := range int64(100) {

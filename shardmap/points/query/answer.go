@@ -147,7 +147,7 @@ func (p *Part) append(b []byte, x *Item) []byte {
 }
 
 // ReadAnswer reads the bytes of an answer to r, and refuses what [Answer.Append] does not make of what [Scan] gives.
-// What it makes takes at most memory bytes.
+// The answer takes at most memory bytes then.
 func ReadAnswer(b []byte, r *Request, memory int64) (*Answer, error) {
 	if len(b) > AnswerMax {
 		return nil, &LimitError{"bytes in an answer", int64(len(b)), AnswerMax, "ask for a shorter time, or for aggregates"}

@@ -44,7 +44,7 @@ func travelling(t testing.TB) (*query.Request, *query.Answer, query.Outline) {
 	return &request, answer, outline
 }
 
-// What one node writes another one must read as it was.
+// Bytes that one node writes must read on another as they were.
 func TestBytesComeBack(t *testing.T) {
 	request, answer, outline := travelling(t)
 	gotRequest, err := query.ReadRequest(request.Append(nil))

@@ -18,7 +18,7 @@ type Query struct {
 	windows    Windows
 	descending bool
 
-	// What the fields are made of, as far as it decides what may stand beside what.
+	// The parts of the fields, as far as they decide what may stand beside what.
 	calls     int
 	aggregate bool // there is a function that does not select points
 	distinct  bool

@@ -49,7 +49,7 @@ func TestSpan(t *testing.T) {
 	}
 }
 
-// A query names what it is about; what it leaves out is the session's.
+// A query names what it is about; the session names the rest.
 func TestSources(t *testing.T) {
 	q := compiled(t, `SELECT v FROM "a b", cpu, /m.*/`)
 	got := q.Sources()
@@ -65,7 +65,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// What is not supported is refused by an error of its own, which names it.
+// A statement that is not supported is refused by an error of its own, which names the reason.
 func TestUnsupported(t *testing.T) {
 	for text, want := range map[string]string{
 		"SELECT v INTO x FROM cpu":                                   "INTO",

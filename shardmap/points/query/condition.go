@@ -248,7 +248,7 @@ func boxed(v points.Value) any {
 	return nil
 }
 
-// unboxed is the reverse of boxed. What is no value is null, as a regular expression.
+// unboxed is the reverse of boxed. Anything else, such as a regular expression, is null.
 func unboxed(v any) points.Value {
 	switch v := v.(type) {
 	case float64:

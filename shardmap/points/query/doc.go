@@ -12,8 +12,8 @@
 //  4. [Query.Plan] makes one [Request] for all shards.
 //  5. [Scan] carries it out at a shard, and gives an [Answer]: for each group of series the aggregates of each window of
 //     time, or the points themselves where a function needs them all.
-//  6. [Plan.Rows] merges the answers, fills windows, applies functions of stage 2, limits and arithmetic, and gives rows; [Plan.Each] gives them
-//     group by group.
+//  6. [Plan.Rows] merges the answers, fills windows, applies functions of stage 2, limits and arithmetic, and gives rows;
+//     [Plan.Each] gives them group by group.
 //
 // [Request], [Answer] and [Outline] have bytes, which are read under bounds.
 //

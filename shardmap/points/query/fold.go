@@ -161,9 +161,9 @@ func mergeCells(x *Item, there, more []cell) []cell {
 	return all
 }
 
-// before reports whether a function that selects takes the point of a before that of b. Of equal values the earlier one
-// is taken; of equal times the larger value, and of booleans false is the first. Where both are equal the order of the keys
-// of their series decides, that of the rows.
+// before reports whether a function that selects takes the point of a before that of b: the earlier one of equal values,
+// and the larger value of equal times, where false is the first of booleans. Where both are equal the order of the keys of
+// their series decides, which is that of the rows.
 func before(fn Func, a, b *cell) bool {
 	switch fn {
 	case Min:

@@ -40,7 +40,7 @@ func TestTextIsBounded(t *testing.T) {
 	}
 }
 
-// What a regular expression, a string or a comment has in it must not count, and must not hide what stands behind it: then
+// The inside of a regular expression, a string or a comment must not count, and must not hide what stands behind it: then
 // a text would be refused without need, or be deeper than it looks.
 func TestWhatTextsHide(t *testing.T) {
 	deep := strings.Repeat("(", 100)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ranked returns the points of a window with the largest or the smallest values, in the order of rows. Of equal values
-// those with earlier times are taken.
+// ranked returns the points of a window with the largest or the smallest values, in the order of rows. Where
+// values are equal, those with earlier times are taken.
 func (r *reader) ranked(c *call, t *table, from, to int) []point {
 	at := make([]int, 0, to-from)
 	for i := from; i < to; i++ {

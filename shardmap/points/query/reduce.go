@@ -142,7 +142,7 @@ func median(v *column.Values) points.Value {
 }
 
 // mode returns the value that is there most often; of several that are there as often, the one that began before the
-// others had ended. If none is there twice it is the smallest. Of booleans it is true, unless false is there more often.
+// others had ended. If none is there twice it is the smallest. For booleans it is true, unless false is there more often.
 // This is InfluxDB's rule, to the letter.
 func mode(v *column.Values, times []int64) points.Value {
 	if v.Kind == column.Boolean {

@@ -43,8 +43,8 @@ type Request struct {
 	Measurements []string
 	// Dimensions are the tags by which series are grouped.
 	Dimensions []string
-	// Condition is an expression of InfluxQL with a kind behind each name, or "". What it says of tags decides which
-	// series take part, the rest which points.
+	// Condition is an expression of InfluxQL with a kind behind each name, or "". Its comparisons of tags
+	// decide which series take part, the rest which points.
 	Condition string
 	Windows   Windows
 	Items     []Item
@@ -209,7 +209,7 @@ func (o *Outline) Append(b []byte) []byte {
 	return b
 }
 
-// ReadOutline reads the bytes of an outline. What it makes takes at most memory bytes.
+// ReadOutline reads the bytes of an outline, which takes at most memory bytes then.
 func ReadOutline(b []byte, memory int64) (Outline, error) {
 	in := read(b, memory)
 	var o Outline

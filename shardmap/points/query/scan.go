@@ -45,12 +45,12 @@ type scan struct {
 	groups    []*gathered
 	tally     tally // of the series and the item that are looked at; its memory is used again
 
-	// Of the measurement that is looked at.
+	// The measurement that is looked at.
 	name   string
 	fields []Field
 	byTags map[string]*gathered
 
-	// Of the series that is looked at.
+	// The series that is looked at.
 	key    []byte
 	tags   []points.Tag
 	filter *filter

@@ -12,8 +12,8 @@ import (
 	"muster/shardmap/points/column"
 )
 
-// Shard is the points that a request is carried out on: those of one shard of one window. What it gives is its own, and is
-// not to be changed. It is good until the next call of the same method, or until the next step of a loop; a key is used
+// Shard is the points that a request is carried out on: those of one shard of one window. All that it gives is its own, and
+// is not to be changed. It is good until the next call of the same method, or until the next step of a loop; a key is used
 // while columns are read. A shard gives the same as long as a request runs, whatever is written meanwhile.
 type Shard interface {
 	// Measurements returns the names of all measurements, in order.

@@ -13,7 +13,7 @@ func (s *Sources) Append(b []byte) []byte {
 	return appendTexts(appendTexts(append(b, Version), s.Names), s.Expressions)
 }
 
-// ReadSources reads the bytes of sources. What it makes takes some five times as much memory as they have bytes.
+// ReadSources reads the bytes of sources, which take some five times as much memory then.
 func ReadSources(b []byte) (s Sources, err error) {
 	in := read(b, 16*RequestMax)
 	s.Names = in.list("names", points.KeyMax)

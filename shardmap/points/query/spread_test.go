@@ -66,7 +66,7 @@ func drawn(t *rapid.T) (text, lines string) {
 }
 
 // The answer to a query must be the same wherever its points are: that of one shard, which merges nothing, and that of
-// many. What is refused must be refused for the same reason.
+// many. A query that is refused must be refused for the same reason.
 func TestSpreadChangesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text, lines := drawn(t)

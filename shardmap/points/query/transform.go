@@ -30,7 +30,7 @@ func (c *call) transformed(in []point, descending bool) []point {
 	return c.elapsed(in)
 }
 
-// differences makes of each point its difference to the one before. Of points at one time only the first counts.
+// differences makes of each point its difference to the one before. Only the first of several points at one time counts.
 func (c *call) differences(in []point, descending bool) []point {
 	var out []point
 	var last *point

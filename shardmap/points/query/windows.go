@@ -51,8 +51,8 @@ func ZoneOf(loc *time.Location) Zone {
 	return z
 }
 
-// smallMax is up to which length windows are cut where the clock changes, if they have to be. Longer ones begin by the clock: where it goes
-// back a window has an hour more, and where it goes forth an hour less. InfluxDB decides by whether the change is smaller
+// smallMax is the length up to which windows are cut where the clock changes, if they have to be. Longer ones begin by the
+// clock: where it goes back a window has an hour more, and where it goes forth an hour less. InfluxDB decides by whether the change is smaller
 // than the window, and mostly clocks change by an hour.
 const smallMax = int64(time.Hour)
 

@@ -95,7 +95,7 @@ func (c *Chunks) begin(s *Series) {
 	c.held.Values = make([]points.Value, 0, room)
 }
 
-// give emits the chunk that is held; more says whether the series goes on behind it.
+// give emits the chunk that is held; more reports whether the series goes on behind it.
 func (c *Chunks) give(more bool) error {
 	if !c.some {
 		return nil

@@ -4,7 +4,7 @@
 // rows. [Chunks] cuts what an executor gives into results of a bounded number of rows; [JSON] and [CSV] write
 // results as they come, and hold no more of an answer than one result and 32 KiB of text.
 //
-// It runs no query and knows no HTTP: which format, epoch and chunk a request asked for, the door of the node reads. It
+// It runs no query and knows no HTTP: the door of the node reads which format, epoch and chunk a request asked for. It
 // sees no clock; times are numbers, and their zone comes with the series.
 //
 // # Order of results

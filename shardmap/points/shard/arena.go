@@ -25,7 +25,7 @@ func (a *arena[T]) add(n int) (at uint32, room []T) {
 	last := len(a.pieces) - 1
 	if last < 0 || a.used+n > len(a.pieces[last]) {
 		if last++; uint64(last)>>(32-a.shift) != 0 || n >= 1<<a.shift {
-			panic(fmt.Sprintf("shard: a head of %d pieces takes %d more elements; the owner freezes it before it has HeadMax bytes", last, n))
+			panic(fmt.Sprintf("shard: a head of %d pieces takes %d more elements; the owner freezes it before it has a GiB", last, n))
 		}
 		a.used = 0
 		if last == 0 {

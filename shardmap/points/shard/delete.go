@@ -86,8 +86,8 @@ func (s *Shard) check(t *Tombstone) (size int, err error) {
 	return size, nil
 }
 
-// Delete takes away what a tombstone names, by the entry of an index in the log, which is larger than those before. Of a
-// measurement of which all is taken away the fields go as well: they may come back with other kinds. The error is a
+// Delete takes away what a tombstone names, by the entry of an index in the log, which is larger than those before. If it
+// takes away all of a measurement, the fields go as well: they may come back with other kinds. The error is a
 // [LimitError]; nothing has changed then.
 func (s *Shard) Delete(t Tombstone, index uint64) error {
 	if _, err := s.check(&t); err != nil { // before it is copied

@@ -20,8 +20,8 @@
 //
 // # What counts
 //
-// A value is found by series, field and time. Of several writes the last entry counts. A fill, which brings what was taken
-// as a hint, counts only where nothing else is, be it older or newer; of several fills the first one. A delete takes away
+// A value is found by series, field and time. The last of several writes counts. A fill, which brings what was taken
+// as a hint, counts only where nothing else is, be it older or newer; the first of several fills does. A delete takes away
 // what is there and nothing that comes later, but for fills that were taken before it.
 //
 // A head holds every value that came, in the order in which they came, each with the number of its entry. Readers sort, and

@@ -39,7 +39,7 @@ type field struct {
 const forever = math.MaxUint64
 
 func newSchema() *schema {
-	return &schema{seed: maphash.MakeSeed(), text: arena[byte]{shift: 16 + 4}, measurements: make([]measurement, 1), fields: make([]field, 1)}
+	return &schema{seed: maphash.MakeSeed(), text: arena[byte]{shift: 20}, measurements: make([]measurement, 1), fields: make([]field, 1)}
 }
 
 func (s *schema) bytes() int64 {

@@ -93,7 +93,7 @@ type mergedFile struct {
 	block      block.Block
 	piece      Piece
 
-	// Of the column that is being merged:
+	// The column that is being merged:
 	series, field []byte
 	kind          column.Kind
 	spans         []span

@@ -51,7 +51,7 @@ func TestResultsOfEntries(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
 		}
 	}
-	// Of many fields that are refused some are named.
+	// Some of many refused fields are named.
 	var many []value
 	for i := range 2 * RefusedListed {
 		many = append(many, floats("m", fmt.Sprint("x", i), 1)...)

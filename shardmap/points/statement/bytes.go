@@ -12,7 +12,7 @@ import (
 // What is what a [Request] asks of a shard. Its numbers are on the wire: one that is retired keeps its line.
 type What byte
 
-// What there is.
+// The things that a shard can be asked for.
 const (
 	Measurements What = 1
 	SeriesKeys   What = 2
@@ -135,7 +135,7 @@ func (a *Answer) Append(b []byte) []byte {
 	return b
 }
 
-// ReadAnswer reads the bytes of an answer. What it makes takes at most memory bytes.
+// ReadAnswer reads the bytes of an answer, which takes at most memory bytes then.
 func ReadAnswer(b []byte, memory int64) (*Answer, error) {
 	if len(b) > AnswerMax {
 		return nil, &query.LimitError{What: "bytes of one shard's answer", Got: int64(len(b)), Max: AnswerMax, Remedy: "name measurements, or a condition on tags"}

@@ -9,7 +9,7 @@ import (
 	"muster/shardmap/points/query/querytest"
 )
 
-// What a peer sends is a stranger's: what no encoder makes is refused, with the place.
+// Bytes of a peer are a stranger's: those that no encoder makes are refused.
 func TestBytesRefused(t *testing.T) {
 	good := Request{What: TagValues, Measurements: []string{"a", "b"}, Expressions: []string{"^c"}, Condition: "host = 'a'", Keys: "_tagKey = 'x'"}
 	b := good.Append(nil)

@@ -9,8 +9,8 @@
 //   - [Deletion] takes points away, in all shards that it reaches.
 //   - [Activity] is about running queries, and about nodes.
 //
-// What muster keeps elsewhere, such as users, is refused with the command that is meant for it: [RefusedError].
-// Answers have the names and columns of InfluxDB 1.8.
+// A statement about what muster keeps elsewhere, such as users, is refused with the command that is meant for it:
+// [RefusedError]. Answers have the names and columns of InfluxDB 1.8.
 //
 // It sends nothing, checks no right, and sees no clock: now() is handed in.
 //

@@ -191,7 +191,7 @@ func TestDeletions(t *testing.T) {
 	}
 }
 
-// What changes the catalog is an order of group 0, with the durations as they stand in the statement.
+// A statement that changes the catalog is an order of group 0, with the durations as they stand in it.
 func TestOrders(t *testing.T) {
 	spec := func(name string, keep, window time.Duration) shardmap.PolicySpec {
 		return shardmap.PolicySpec{Name: name, Duration: keep, WindowDuration: window}
