@@ -19,11 +19,6 @@ type ShardID struct {
 
 func (s ShardID) String() string { return fmt.Sprintf("shard %d of window %d", s.Shard, s.Window) }
 
-// below is the order in which a group has its shards.
-func (s ShardID) below(o ShardID) bool {
-	return s.Window < o.Window || s.Window == o.Window && s.Shard < o.Shard
-}
-
 // ShardRef is a shard with all that a group has to know to make it. The entries of a group say it, and
 // nothing of it is looked up in the table: a replica that applies an entry later has another one.
 type ShardRef struct {
@@ -99,7 +94,7 @@ const pointsFields = 5
 // stands behind it waits: a megabyte is some 2 ms. A larger share takes several entries.
 const PointsSizeMax = 1 << 20
 
-// PointsValuesMax bounds the values of a share in one entry. Few bytes can tell of many values, and who reads them spends
+// PointsValuesMax bounds the values of a share in one entry. Few bytes can tell of many values, and a reader spends
 // some 40 bytes of memory for each, 256 at most.
 const PointsValuesMax = 1 << 18
 
@@ -276,8 +271,8 @@ func ReadDropShards(c *Command) (d DropShards, err error) {
 	return d, nil
 }
 
-// validatePoints checks a client's points, and that they belong to the shard and the window that they name. Whether the
-// table has those, package machine knows.
+// validatePoints checks a client's points, and that they belong to the shard and the window that they name. Package machine
+// knows whether the table has those.
 func (c *Command) validatePoints(Limits) error {
 	p, err := ReadPoints(c)
 	switch {

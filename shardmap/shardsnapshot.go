@@ -38,7 +38,7 @@ const (
 	shardsHeader   = 24
 	shardHeadBytes = 72
 	// groupShardsMax bounds the shards of a state that is read: the table has no more of all groups.
-	groupShardsMax = 1 << 16
+	groupShardsMax = ShardsMax
 )
 
 // shardsCopy is the shards of a map as they were at one entry.
