@@ -76,7 +76,8 @@ type Window struct {
 	// Truncated is from when on new points go to another window; those that are there stay. Invariant: Start <=
 	// Truncated <= End; End: the window was not truncated. No other window of the policy takes points of the same time.
 	Truncated int64
-	// Hidden is when retention hid it, in Unix seconds by the leader's clock; 0: it is not hidden.
+	// Hidden is when retention hid it, in Unix seconds, by the clocks of a majority of the meta group's voters; 0: it is
+	// not hidden.
 	Hidden int64
 	// Shards has the data group of each shard, by its number; 1 to WindowShardsMax.
 	Shards []raft.GroupID

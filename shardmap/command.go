@@ -64,7 +64,7 @@ const (
 
 	CommandVersions CommandKind = 19 // says which keys of the group keep their versions (versionrules.go)
 
-	// Of points, which live in shards and not in slots (pointscommand.go).
+	// Points live in shards and not in slots (pointscommand.go).
 
 	CommandPoints       CommandKind = 20 // brings points to a shard
 	CommandPointsSeal   CommandKind = 21 // freezes the head of a shard, of which a block file is made

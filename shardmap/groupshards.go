@@ -14,10 +14,10 @@ import (
 )
 
 // A group has the points of shards, which are no slots: each came with the first entry that brought points to it, and
-// goes with an entry that drops its window. What an entry does to a shard, package shard says.
+// goes with an entry that drops its window. Package shard tells what an entry does to a shard.
 //
 // A seal is two entries. The first one freezes the head: from it on all replicas have the same head to make a file of,
-// beside the log. The second one says the name of the file that the leader has made. A replica that makes another one has
+// beside the log. The second one names the file that the leader has made. A replica that makes another one has
 // a wrong state.
 
 // GroupShard is a shard as a group has it. Its Points change with each entry; a [shard.View] does not.
@@ -26,7 +26,7 @@ type GroupShard struct {
 	Points *shard.Shard
 	// Since is the index of the first entry that brought points which are in no frozen head; 0: there are none.
 	Since uint64
-	// Sealing says that a head is frozen and in no file yet, and Merge how many files its file will take the place of.
+	// Sealing reports whether a head is frozen and in no file yet; Merge is how many files its file will take the place of.
 	Sealing bool
 	Merge   uint32
 	// chain sums up the entries that have changed the shard, in their order. Replicas with equal chains have applied the

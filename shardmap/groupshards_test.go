@@ -260,7 +260,7 @@ func (w *pointsWorld) check() {
 	}
 }
 
-// What entries bring to shards is there on all replicas, in the same bytes, whether a replica has applied them or began with
+// All replicas have what entries bring to shards, in the same bytes, whether a replica has applied them or began with
 // a snapshot: before a seal, while its file is made, after it, merged or not. Seals and files count once; what was dropped
 // does not come back.
 func TestShardsOfAGroup(t *testing.T) {

@@ -212,7 +212,7 @@ func TestBackupFindsPlantedMoments(t *testing.T) {
 	t.Error("not found")
 }
 
-// What was dropped stays away, and one seal seals once.
+// A shard that was dropped stays away, and one seal seals once.
 func TestPlantedBugsOfShards(t *testing.T) {
 	defer SetBug("")
 	for name, wrong := range map[string]func(testing.TB) string{bugShardAgain: droppedShardAgain, bugSealAgain: sealedTwice} {

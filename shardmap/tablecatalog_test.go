@@ -48,7 +48,7 @@ func cataloguedMachine(t testing.TB) *TableMachine {
 	return m
 }
 
-// What the commands have made is what a reader of them expects, told once in full.
+// The commands make what a reader of them expects, told once in full.
 func TestCatalog(t *testing.T) {
 	c := &cataloguedMachine(t).Table().Catalog
 	if want := []Database{{6, "metrics", 6}, {7, "lab", 7}}; !slices.Equal(c.Databases, want) {
@@ -242,7 +242,7 @@ func TestCatalogRefusals(t *testing.T) {
 	if w, _ := shorter.Catalog.Window(10); w.Hidden == 0 {
 		t.Errorf("window %+v shows again", w)
 	}
-	// What was dropped is remembered as long as there is room.
+	// Databases and policies that were dropped are remembered as long as there is room.
 	for range DroppedMax {
 		table = allowed(t, table, db(DatabaseCreate, "d", PolicySpec{}), nil)
 		table = allowed(t, table, db(DatabaseDrop, "d", PolicySpec{}), nil)

@@ -11,7 +11,7 @@ import (
 )
 
 // windowsTable is one of so many nodes and groups of three voters: group g is on nodes g, g+1 and g+2, modulo
-// the nodes, and prefers the first. Of each window in rows the groups are given.
+// the nodes, and prefers the first. Each of rows is a window, by the groups of its shards.
 func windowsTable(nodes, groups int, rows ...[]raft.GroupID) *shardmap.Table {
 	t := &shardmap.Table{Level: shardmap.Level}
 	for n := range nodes {
