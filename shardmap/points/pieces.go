@@ -31,7 +31,7 @@ func (s *Share) pieces(bytes, values, count int, yield func(Piece) bool) bool {
 		}
 	}
 	left, right := s.halves()
-	rest := count - left.Batch.points
+	rest := max(0, count-left.Batch.points) // below 0 of fields whose point counts in another piece
 	return left.pieces(bytes, values, count-rest, yield) && right.pieces(bytes, values, rest, yield)
 }
 

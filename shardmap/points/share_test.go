@@ -370,8 +370,8 @@ func TestPiecesAreTheShare(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(p.Bytes) > most && got.Values() > 1 || p.Values != got.Values() || p.Values > few {
-					t.Fatalf("a piece of %d bytes with %d values, it says %d; want at most %d bytes", len(p.Bytes), got.Values(), p.Values, most)
+				if len(p.Bytes) > most && got.Values() > 1 || p.Values != got.Values() || p.Values > few || p.Points < 0 {
+					t.Fatalf("a piece of %d bytes with %d values, it tells of %d and of %d points; want at most %d bytes", len(p.Bytes), got.Values(), p.Values, p.Points, most)
 				}
 				maps.Copy(all, cells(t, got))
 				total, values = total+p.Points, values+p.Values
