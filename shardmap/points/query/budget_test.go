@@ -61,7 +61,7 @@ func TestBudgets(t *testing.T) {
 			if !errors.Is(err, stop) {
 				t.Errorf("%s: %v, want %v", c.text, err, stop)
 			}
-		case !errors.As(err, &limit) || !strings.HasPrefix(limit.What, c.what) || limit.Remedy == "":
+		case !errors.As(err, &limit) || !strings.HasPrefix(err.Error(), "the query needs more "+c.what+" than it was given; ") || limit.Remedy == "":
 			t.Errorf("%s: %v, want a limit of %s", c.text, err, c.what)
 		}
 	}

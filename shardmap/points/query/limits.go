@@ -45,12 +45,15 @@ const (
 type LimitError struct {
 	What   string // that is limited, as in "series"
 	Got    int64  // 0: more than Max, and nobody counted on
-	Max    int64
+	Max    int64  // 0, with a Got of 0: the query has spent its [Budget], as What says
 	Remedy string // what would be right
 }
 
 func (e *LimitError) Error() string {
-	if e.Got == 0 {
+	switch {
+	case e.Got == 0 && e.Max == 0:
+		return fmt.Sprintf("the query needs more %s; %s", e.What, e.Remedy)
+	case e.Got == 0:
 		return fmt.Sprintf("the query needs more than %d %s; %s", e.Max, e.What, e.Remedy)
 	}
 	return fmt.Sprintf("the query has %d %s, at most %d are allowed; %s", e.Got, e.What, e.Max, e.Remedy)
@@ -83,7 +86,7 @@ const BudgetStep = 1 << 16
 func (b *Budget) memory(n int64) error {
 	if b.Memory -= n; b.Memory < 0 {
 		b.Memory = 0
-		return &LimitError{What: "bytes of memory than it was given", Max: n, Remedy: "ask for a shorter time, fewer fields, or an aggregate"}
+		return &LimitError{What: "bytes of memory than it was given", Remedy: "ask for a shorter time, fewer fields, or an aggregate"}
 	}
 	return nil
 }
@@ -92,7 +95,7 @@ func (b *Budget) memory(n int64) error {
 func (b *Budget) series(n int64) error {
 	if b.Series -= n; b.Series < 0 {
 		b.Series = 0
-		return &LimitError{What: "series than it was given", Max: n, Remedy: "name tags in WHERE, or a shorter time"}
+		return &LimitError{What: "series than it was given", Remedy: "name tags in WHERE, or a shorter time"}
 	}
 	return nil
 }
@@ -101,7 +104,7 @@ func (b *Budget) series(n int64) error {
 func (b *Budget) rows(n int64) error {
 	if b.Rows -= n; b.Rows < 0 {
 		b.Rows = 0
-		return &LimitError{What: "rows than it was given", Max: n, Remedy: "ask for a longer interval, a shorter time, or a LIMIT"}
+		return &LimitError{What: "rows than it was given", Remedy: "ask for a longer interval, a shorter time, or a LIMIT"}
 	}
 	return nil
 }
