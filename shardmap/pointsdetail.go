@@ -6,6 +6,7 @@ import (
 
 	"muster/shardmap/pack"
 	"muster/shardmap/points/column"
+	"muster/shardmap/points/shard"
 )
 
 // PointsOutcome is what became of the points of a share: each of them was stored, dropped, superseded or deleted. The detail of
@@ -33,7 +34,7 @@ type RefusedField struct {
 }
 
 // RefusedFieldsMax bounds the fields that an outcome names.
-const RefusedFieldsMax = 8
+const RefusedFieldsMax = shard.RefusedListed
 
 const (
 	pointsOutcomeFields = 5
