@@ -114,11 +114,14 @@ func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open s
 func (x *pointsQuery) failed(err error) *wire.Error {
 	var limit *query.LimitError
 	var kind *query.KindError
+	var request *query.RequestError
 	switch {
 	case errors.As(err, &limit):
 		return wire.TooLarge("query", err.Error(), limit.Remedy)
 	case errors.As(err, &kind):
 		return wire.BadRequest("query", err.Error(), "change the query")
+	case errors.As(err, &request):
+		return wire.BadBody(wire.TypePointsQuery, err)
 	}
 	return wire.Damaged(x.id().String(), err.Error(), "ask another replica; muster check tells whether this one is well")
 }

@@ -117,6 +117,33 @@ func TestFirstRows(t *testing.T) {
 	}
 }
 
+// A condition or an expression that no plan makes is the asker's fault, and not the shard's; and expressions are bounded
+// together, since each of them is compiled.
+func TestRequestsThatNobodyPlans(t *testing.T) {
+	var wrong *query.RequestError
+	if _, err := query.Scan(failing{}, &query.Request{Condition: "v >"}, querytest.Budget()); !errors.As(err, &wrong) || wrong.Field != "condition" {
+		t.Errorf("a condition that ends early: %v", err)
+	}
+	if _, err := query.Describe(failing{}, query.Sources{Expressions: []string{"("}}); !errors.As(err, &wrong) || wrong.Field != "regular expressions" {
+		t.Errorf("an expression that ends early: %v", err)
+	}
+	for _, c := range []struct {
+		expressions []string
+		refused     bool
+	}{
+		{[]string{strings.Repeat("a", query.RegexMax)}, false},
+		{[]string{strings.Repeat("a", query.RegexMax), "a"}, true},
+		{[]string{strings.Repeat("a", query.RepeatRegexMax-4) + "{99}"}, false},
+		{[]string{strings.Repeat("a", query.RepeatRegexMax-4) + "{99}", "a{1}"}, true},
+	} {
+		src := query.Sources{Expressions: c.expressions}
+		var limit *query.LimitError
+		if _, err := query.ReadSources(src.Append(nil)); errors.As(err, &limit) != c.refused || !c.refused && err != nil {
+			t.Errorf("%d expressions, the first of %d bytes: %v; want them refused: %t", len(c.expressions), len(c.expressions[0]), err, c.refused)
+		}
+	}
+}
+
 // A shard that fails, or that gives values of another kind than it says, must end the query with its error.
 func TestShardsThatFail(t *testing.T) {
 	broken := errors.New("a block is damaged")

@@ -64,6 +64,17 @@ type UnsupportedError struct{ What string }
 
 func (e *UnsupportedError) Error() string { return e.What + " is not supported" }
 
+// RequestError refuses what can be read and is of no [Plan]: a condition, or a regular expression, that can't be parsed.
+type RequestError struct {
+	Field string
+	Err   error
+}
+
+func (e *RequestError) Error() string { return "field " + e.Field + ": " + e.Err.Error() }
+
+// Unwrap returns the error of the parser, or of a limit.
+func (e *RequestError) Unwrap() error { return e.Err }
+
 // Budget is what one query may still spend at one place. It is spent by [Scan], [Describe] and [Plan.Rows], and is not
 // to be shared by goroutines.
 type Budget struct {

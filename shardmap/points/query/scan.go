@@ -10,11 +10,12 @@ import (
 	"muster/shardmap/points/column"
 )
 
-// Scan carries out a request at one shard.
+// Scan carries out a request at one shard. An error is a [RequestError], a [LimitError], that of [Budget.Over], or one of the
+// shard.
 func Scan(s Shard, r *Request, b *Budget) (*Answer, error) {
 	cond, err := parseCondition(r.Condition)
 	if err != nil {
-		return nil, err
+		return nil, &RequestError{"condition", err}
 	}
 	x := &scan{shard: s, request: r, budget: b, condition: cond, tagged: cond != nil || len(r.Dimensions) > 0}
 	for i := range r.Items {

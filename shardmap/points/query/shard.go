@@ -59,13 +59,14 @@ type Sources struct {
 	Expressions []string // regular expressions; a measurement is there if one of them matches a part of its name
 }
 
-// Describe returns the outline of those measurements of a shard that are named.
+// Describe returns the outline of those measurements of a shard that are named. An error is a [RequestError], a [LimitError],
+// or one of the shard.
 func Describe(s Shard, src Sources) (Outline, error) {
 	var res []*regexp.Regexp
 	for _, e := range src.Expressions {
 		re, err := regexp.Compile(e)
 		if err != nil {
-			return Outline{}, err
+			return Outline{}, &RequestError{"regular expressions", err}
 		}
 		res = append(res, re)
 	}

@@ -13,13 +13,21 @@ func (s *Sources) Append(b []byte) []byte {
 	return appendTexts(appendTexts(append(b, Version), s.Names), s.Expressions)
 }
 
-// ReadSources reads the bytes of sources, which take some five times as much memory then.
+// ReadSources reads the bytes of sources, which take some five times as much memory then. An error is a [DamageError], or a
+// [LimitError]: all expressions together are bounded by [RegexMax] and [RepeatRegexMax].
 func ReadSources(b []byte) (s Sources, err error) {
 	in := read(b, 16*RequestMax)
 	s.Names = in.list("names", points.KeyMax)
 	s.Expressions = in.list("regular expressions", RegexMax)
 	if err := in.end(); err != nil {
 		return Sources{}, err
+	}
+	// Few bytes of an expression with repetitions make megabytes of steps: their bounds are those of a text.
+	var l lexer
+	for _, e := range s.Expressions {
+		if err := l.boundRegex(e); err != nil {
+			return Sources{}, err
+		}
 	}
 	return s, nil
 }
