@@ -75,8 +75,8 @@ func (e *RequestError) Error() string { return "field " + e.Field + ": " + e.Err
 // Unwrap returns the error of the parser, or of a limit.
 func (e *RequestError) Unwrap() error { return e.Err }
 
-// Budget is what one query may still spend at one place. It is spent by [Scan], [Describe] and [Plan.Rows], and is not
-// to be shared by goroutines.
+// Budget is what one query may still spend at one place. It is spent by [Scan] and [Plan.Rows], and is not to be shared by
+// goroutines. [Describe] has none: it goes over the keys of all series of the measurements that are named.
 type Budget struct {
 	// Memory is in bytes: what columns that are read, aggregates and rows take while they are in use.
 	Memory int64
