@@ -117,6 +117,35 @@ func TestFirstRows(t *testing.T) {
 	}
 }
 
+// Clients that want all name the largest number as a limit: sums with it must not turn into what is below 0.
+func TestLargestLimits(t *testing.T) {
+	s := querytest.New()
+	for i := range int64(5000) {
+		s.Add("cpu,host=a", "v", i, floatValue(i))
+		s.Add("cpu,host=b", "v", i, floatValue(i))
+	}
+	for tail, want := range map[string][]int{
+		"LIMIT 9223372036854775807":                          {10_000},
+		"LIMIT 9223372036854775807 OFFSET 9000":              {1000},
+		"ORDER BY time DESC LIMIT 9223372036854775807":       {10_000},
+		"LIMIT 4611686018427387904":                          {10_000},
+		"GROUP BY host SLIMIT 9223372036854775807 SOFFSET 1": {5000},
+	} {
+		got, err := querytest.Run("SELECT v FROM cpu "+tail, 30*second, []query.Shard{s})
+		if err != nil {
+			t.Errorf("%s: %v", tail, err)
+			continue
+		}
+		var rows []int
+		for i := range got {
+			rows = append(rows, got[i].Len())
+		}
+		if !slices.Equal(rows, want) {
+			t.Errorf("%s: rows %v, want %v", tail, rows, want)
+		}
+	}
+}
+
 // A condition or an expression that no plan makes is the asker's fault, and not the shard's; and expressions are bounded
 // together, since each of them is compiled.
 func TestRequestsThatNobodyPlans(t *testing.T) {

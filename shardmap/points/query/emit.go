@@ -66,7 +66,7 @@ func (p *Plan) limited(groups []*joined) []*joined {
 		if i == 0 || groups[i-1].measurement != g.measurement {
 			n = 0
 		}
-		if n++; n > skip && (most == 0 || n <= skip+most) {
+		if n++; n > skip && (most == 0 || n-skip <= most) {
 			kept = append(kept, g)
 		}
 	}

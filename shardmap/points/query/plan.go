@@ -211,8 +211,8 @@ func (p *planner) build() error {
 	if len(p.calls) == 0 {
 		if len(p.aux) > 0 {
 			item := Item{Func: Raw, Aux: p.aux, From: q.from, To: q.to, Descending: q.descending}
-			if q.stmt.Limit > 0 {
-				item.Rows = int64(q.stmt.Limit) + int64(q.stmt.Offset)
+			if rows := int64(q.stmt.Limit) + int64(q.stmt.Offset); q.stmt.Limit > 0 && rows > 0 {
+				item.Rows = rows // a sum of more than 63 bits asks for all
 			}
 			p.plan.bare = p.item(item)
 		}

@@ -451,7 +451,7 @@ func (x *scan) raw(it *Item, to *gatheredItem, main series) error {
 		}
 	}
 	p.Series = append(p.Series, Stretch{string(x.key), n})
-	if it.Field.Name == "" && it.Rows > 0 && int64(len(p.Times)) > 2*it.Rows+firstMin {
+	if it.Field.Name == "" && it.Rows > 0 && (int64(len(p.Times))-firstMin)/2 > it.Rows { // twice the rows may be more than 63 bits hold
 		x.budget.Memory += to.held
 		to.first(it)
 		to.held = int64(len(p.Times))*(24+24*int64(len(it.Aux))) + 64*int64(len(p.Series))
