@@ -113,13 +113,10 @@ func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open s
 // failed is the error that answers a query which a shard could not answer.
 func (x *pointsQuery) failed(err error) *wire.Error {
 	var limit *query.LimitError
-	var kind *query.KindError
 	var request *query.RequestError
 	switch {
 	case errors.As(err, &limit):
 		return wire.TooLarge("query", err.Error(), limit.Remedy)
-	case errors.As(err, &kind):
-		return wire.BadRequest("query", err.Error(), "change the query")
 	case errors.As(err, &request):
 		return wire.BadBody(wire.TypePointsQuery, err)
 	}
