@@ -91,7 +91,7 @@ func TestBehindTheDoor(t *testing.T) {
 		{false, "GET /query?q=SHOW+measurements", "", nil, 200, `{"results":`, 1},
 		{false, "GET /ping", "", nil, 204, "", 0},
 		{false, "POST /write?db=weather", "", strings.NewReader(large[1:]), 204, "", 1},
-		{false, "POST /write?db=weather", "", strings.NewReader(large), 413, `{"error":"Request Entity Too Large`, 0},
+		{false, "POST /write?db=weather", "Expect: 100-continue", strings.NewReader(large), 413, `{"error":"Request Entity Too Large`, 0},
 		{false, "POST /write?db=weather", "", struct{ io.Reader }{strings.NewReader(large)}, 413, `{"error":"Request Entity Too Large`, 0},
 		{false, "POST /write?db=weather", "Origin: http://evil.example", strings.NewReader("cpu v=1"), 403, `{"error":"unauthorized: origin of the request`, 0},
 		{false, "GET /query?q=SHOW+measurements", "Sec-Fetch-Site: cross-site", nil, 403, `{"error":"unauthorized: origin`, 0},
@@ -132,7 +132,9 @@ func askDoor(t *testing.T, addr, request, fields string, body io.Reader) (status
 			q.Header.Set(name, value)
 		}
 	}
-	transport := new(http.Transport)
+	// Whoever sends Expect waits for the answer before the body. Else the connection may be reset before the answer to a body
+	// that is not read has been seen.
+	transport := &http.Transport{ExpectContinueTimeout: 20 * time.Second}
 	defer transport.CloseIdleConnections()
 	a, err := transport.RoundTrip(q)
 	if err != nil {

@@ -125,7 +125,13 @@ func (m *PointsQueryAnswer) Read(body []byte) error {
 	m.Group, m.At = readLogID(&r)
 	m.Answer = r.Bytes()
 	r.Trailing(n, pointsQueryAnswerFields)
-	return r.Done()
+	if err := r.Done(); err != nil {
+		return err
+	}
+	if len(m.Answer) > PointsQueryAnswerMax {
+		return fmt.Errorf("field answer: %d bytes; want %d at most", len(m.Answer), PointsQueryAnswerMax)
+	}
+	return nil
 }
 
 func (m *PointsQueryAnswer) lines() []string {

@@ -97,6 +97,12 @@ var madeGood = map[wire.Type]func(b wire.Body){
 	wire.TypeWindowAnswer: func(b wire.Body) {
 		a := b.(*wire.WindowAnswer)
 		a.Shards = append(a.Shards, 1)
+		for i := range a.Shards {
+			a.Shards[i] = 1 + a.Shards[i]%raft.GroupMax
+		}
+		a.Start &= math.MaxInt64 >> 1
+		a.Truncated = a.Start + a.Truncated&1
+		a.End = a.Start + 1 + a.End&(math.MaxInt64>>2)
 	},
 	wire.TypeChecks: func(b wire.Body) {
 		for i := range b.(*wire.Checks).Groups {

@@ -65,6 +65,14 @@ func (m *WindowAnswer) Read(body []byte) error {
 	if n := len(m.Shards); n == 0 || n > shardmap.WindowShardsMax {
 		return fmt.Errorf("field shards: %d; want 1 to %d", n, shardmap.WindowShardsMax)
 	}
+	for _, g := range m.Shards {
+		if g == 0 || g > raft.GroupMax {
+			return fmt.Errorf("field shards: group %d; want 1 to %d", g, raft.GroupMax)
+		}
+	}
+	if m.Start >= m.End || m.Truncated < m.Start || m.Truncated > m.End {
+		return fmt.Errorf("field truncated: a window from %d to %d that is truncated at %d; want the three in order", m.Start, m.End, m.Truncated)
+	}
 	return nil
 }
 
