@@ -116,7 +116,7 @@ func (x *pointsQuery) failed(err error) *wire.Error {
 	var request *query.RequestError
 	switch {
 	case errors.As(err, &limit):
-		return wire.TooLarge("query", err.Error(), limit.Remedy)
+		return wire.TooLarge("query", fmt.Sprintf("%s: at most %d", limit.What, limit.Max), limit.Remedy)
 	case errors.As(err, &request):
 		return wire.BadBody(wire.TypePointsQuery, err)
 	}

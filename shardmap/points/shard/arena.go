@@ -18,7 +18,7 @@ type arena[T any] struct {
 
 // firstPiece is how many elements the first piece has: most heads stay small. Each piece is twice as long as the one
 // before, up to 1<<shift.
-const firstPiece = 1 << 8
+const firstPiece = 1 << 5
 
 // add makes room for n elements, which are zero, and fewer than 1<<shift.
 func (a *arena[T]) add(n int) (at uint32, room []T) {
