@@ -42,7 +42,7 @@ func someSecurity() shardmap.Security {
 		},
 		Roles: []shardmap.Role{
 			{Name: "admin", Grants: []access.Grant{grant("all", "key:"), grant("all", "service:"), grant("all", "db:"), grant("all", "cluster")}},
-			{Name: "app", Grants: []access.Grant{grant("read,write,list,watch", "key:app/"), grant("read,write", "service:web")}},
+			{Name: "app", Grants: []access.Grant{grant("read,write,list,watch", "key:app/"), grant("read,write", "service:web"), grant("read,write", "db:app")}},
 		},
 	}
 }
@@ -212,7 +212,10 @@ var whoMay = []struct {
 	{wire.TypeHeartbeat, bodyOf(&wire.Heartbeat{Group: 1, Name: "db", Instance: "i", Status: wire.HeartbeatUp}), onlyAll},
 	{wire.TypeHistory, bodyOf(&wire.History{Group: 1, Key: []byte("app/x")}), onlyMine},
 	{wire.TypeHistory, bodyOf(&wire.History{Group: 1, Key: []byte("x")}), onlyAll},
-	{wire.TypePointsQuery, bodyOf(&wire.PointsQuery{Group: 1, Database: "app", Window: 1, Ask: wire.PointsOutline}), onlyAll},
+	{wire.TypePointsQuery, bodyOf(&wire.PointsQuery{Group: 1, Database: "app", Window: 1, Ask: wire.PointsOutline}), onlyMine},
+	{wire.TypePointsQuery, bodyOf(&wire.PointsQuery{Group: 1, Database: "other", Window: 1, Ask: wire.PointsOutline}), onlyAll},
+	{wire.TypeWrite, write((&shardmap.PointsBody{Name: "app"}).Command()), onlyMine},
+	{wire.TypeWrite, write((&shardmap.PointsBody{Name: "other"}).Command()), onlyAll},
 	{wire.TypeBackup, bodyOf(&wire.Backup{Group: 1, PieceBytes: wire.BackupPieceMin, Window: wire.StreamWindowMax}), onlyAll},
 	{wire.TypeStatus, bodyOf(new(wire.Empty)), anyUser + early},
 	{wire.TypeCounters, bodyOf(new(wire.Empty)), onlyAll + early},
