@@ -17,11 +17,11 @@ import (
 	"github.com/influxdata/influxdb-client-go/v2/api/write"
 	"github.com/influxdata/telegraf"
 	"github.com/influxdata/telegraf/config"
+	"github.com/influxdata/telegraf/logger"
 	"github.com/influxdata/telegraf/metric"
 	"github.com/influxdata/telegraf/plugins/outputs"
 	"github.com/influxdata/telegraf/plugins/outputs/influxdb"
 	"github.com/influxdata/telegraf/selfstat"
-	"github.com/influxdata/telegraf/testutil"
 
 	"muster/node/influx"
 )
@@ -142,7 +142,7 @@ func TestShellImports(t *testing.T) {
 // output is telegraf's output plugin for InfluxDB, connected.
 func output(t *testing.T, address string) *influxdb.InfluxDB {
 	o := outputs.Outputs["influxdb"]().(*influxdb.InfluxDB)
-	o.URLs, o.Database, o.Log, o.Statistics = []string{address}, "telegraf", testutil.Logger{Quiet: true}, selfstat.NewCollector(nil)
+	o.URLs, o.Database, o.Log, o.Statistics = []string{address}, "telegraf", logger.New("outputs", "influxdb", ""), selfstat.NewCollector(nil)
 	o.Username, o.Password = config.NewSecret([]byte("joe")), config.NewSecret([]byte("secret"))
 	if err := o.Init(); err != nil {
 		t.Fatal(err)
