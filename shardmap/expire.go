@@ -3,6 +3,7 @@ package shardmap
 import (
 	"encoding/binary"
 	"math"
+	"time"
 
 	"muster/raft"
 )
@@ -115,6 +116,7 @@ func (e *expiry) endDue() {
 	m := e.m
 	now := wallClock(e.now)
 	if now < m.due {
+		e.lookAgain()
 		return
 	}
 	first := Slot(e.id.Index * expireStride % Slots)
@@ -142,6 +144,28 @@ func (e *expiry) endDue() {
 	}
 	m.due = due
 }
+
+// lookAgain finds out until when nothing ends. What was to end then may have gone since, by a command: a group would tell
+// its time for a year because of a version that is not there any more.
+func (e *expiry) lookAgain() {
+	m := e.m
+	if m.due == raft.GroupTime(endless) || e.now < m.looked+lookEvery || bug(bugDueStays) {
+		return
+	}
+	m.due, m.looked = raft.GroupTime(endless), e.now
+	for s := range Slot(Slots) {
+		if st := m.slot(s); st != nil {
+			st.noteDue(m)
+		}
+	}
+}
+
+// lookEvery is how much group time lies between two such looks, each of which goes through all slots: a group that tells its
+// time does so each minute, and one in which much ends more often.
+const lookEvery = raft.GroupTime(30 * time.Second)
+
+// bugDueStays is planted to show that its test finds it: a group goes on telling its time for what has gone.
+const bugDueStays = "time told for what has gone"
 
 // end removes what has ended by now, most records or a few more, and returns how many. All
 // removals share one version, as those of a command do.

@@ -26,6 +26,7 @@ type Map struct {
 	body    body    // that was read of the command at hand
 	quota   sessionQuota
 	due     raft.GroupTime // nothing in the slots that are served ends before (expire.go)
+	looked  raft.GroupTime // when the due of all slots was last looked at without need (expire.go)
 	founding
 	// What it holds of slots that it may take over, what it has decided about moves, and
 	// what became of the last command that moved slots (slotmove.go).

@@ -212,6 +212,15 @@ func TestBackupFindsPlantedMoments(t *testing.T) {
 	t.Error("not found")
 }
 
+// A group that goes on telling its time must be found.
+func TestPlantedTimeTold(t *testing.T) {
+	defer SetBug("")
+	SetBug(bugDueStays)
+	if timeToldInVain(t) == "" {
+		t.Error("not found")
+	}
+}
+
 // A shard that was dropped stays away, and one seal seals once.
 func TestPlantedBugsOfShards(t *testing.T) {
 	defer SetBug("")

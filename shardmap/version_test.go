@@ -417,3 +417,34 @@ func TestVersionRecordRefused(t *testing.T) {
 		}
 	}
 }
+
+// timeToldInVain says what is wrong with a group whose version, which was to end a year from now, a command has removed; "":
+// nothing.
+func timeToldInVain(t testing.TB) string {
+	m := versioned(t, "k=3/8760h")
+	apply(t, m, 3, 0, &Command{Kind: CommandSet, Slot: SlotByServer, Items: items("k", "a")})
+	apply(t, m, 4, 0, &Command{Kind: CommandSet, Slot: SlotByServer, Items: items("k", "b")})
+	if _, waits := m.NextDue(); !waits {
+		return "it does not wait for the version's end"
+	}
+	fewer := VersionsCommand(rulesOf(t, "k=1/1h"))
+	apply(t, m, 5, 0, &fewer)
+	apply(t, m, 6, 0, &Command{Kind: CommandSet, Slot: SlotByServer, Items: items("k", "c")})
+	if got := shownVersions(m, "k"); len(got) > 1 {
+		return fmt.Sprintf("with a rule for one version it has %v", got)
+	}
+	if err := m.Expire(raft.LogID{Term: 1, Index: 7}, raft.GroupTime(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if at, waits := m.NextDue(); waits {
+		return fmt.Sprintf("it waits for %d", at)
+	}
+	return ""
+}
+
+// A group in which nothing ends any more writes nothing: it would write an entry each minute, for a year.
+func TestGroupsRestWhenVersionsHaveGone(t *testing.T) {
+	if wrong := timeToldInVain(t); wrong != "" {
+		t.Error(wrong)
+	}
+}

@@ -295,9 +295,10 @@ var firstSeed = map[string]int64{
 	"a round is whole that some have not answered": 20,
 	"read before own commit":                       42,
 	"command above the level proposed":             312,
-	"allotment kept after the lead was lost":       50,
+	"allotment kept after the lead was lost":       160,
+	"del prefix deletes again on a retry":          45,
 	"watch event twice after resume":               190,
-	"group time lost at a leader change":           42,
+	"group time lost at a leader change":           80,
 	"snapshot over newer state":                    150,
 }
 
