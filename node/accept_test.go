@@ -30,17 +30,23 @@ func freeAddrs(t testing.TB, n int) []string {
 	return addrs
 }
 
+// startFounders starts n nodes that will found a cluster together. look sees each before it begins.
+func startFounders(t testing.TB, n int, l limits, look func(*Node)) (nodes []*runningNode) {
+	t.Helper()
+	addrs := freeAddrs(t, n)
+	for i := range addrs {
+		c := testConfig(t)
+		c.Listen, c.Join, c.Expect = addrs[i], addrs, n
+		nodes = append(nodes, startWith(t, c, l, look))
+	}
+	return nodes
+}
+
 // founders starts n nodes that found a cluster together, and returns when each
 // group has a leader that each of them knows.
 func founders(t testing.TB, n int, l limits) []*runningNode {
 	t.Helper()
-	addrs := freeAddrs(t, n)
-	var nodes []*runningNode
-	for i := range n {
-		c := testConfig(t)
-		c.Listen, c.Join, c.Expect = addrs[i], addrs, n
-		nodes = append(nodes, start(t, c, l))
-	}
+	nodes := startFounders(t, n, l, func(*Node) {})
 	for _, r := range nodes {
 		s := r.client()
 		until(t, "the cluster is whole", func() error { return wholeAt(s) })

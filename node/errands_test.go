@@ -274,15 +274,9 @@ func TestUnreadableBackups(t *testing.T) {
 func TestScheduledBackups(t *testing.T) {
 	t.Parallel()
 	var ahead atomic.Int64
-	addrs := freeAddrs(t, 3)
-	var nodes []*runningNode
-	for i := range addrs {
-		c := testConfig(t)
-		c.Listen, c.Join, c.Expect = addrs[i], addrs, len(addrs)
-		nodes = append(nodes, startWith(t, c, defaultLimits(), func(n *Node) {
-			n.errands.wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-		}))
-	}
+	nodes := startFounders(t, 3, defaultLimits(), func(n *Node) {
+		n.errands.wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
 	set, err := shardmap.AppendSetting(nil, &shardmap.Setting{Name: "backup-every", Value: "1h"})
 	if err != nil {
 		t.Fatal(err)

@@ -119,15 +119,9 @@ func TestWindowBelowTheLevel(t *testing.T) {
 func TestRetentionOfNodes(t *testing.T) {
 	t.Parallel()
 	var ahead atomic.Int64
-	addrs := freeAddrs(t, 3)
-	var nodes []*runningNode
-	for i := range addrs {
-		c := testConfig(t)
-		c.Listen, c.Join, c.Expect = addrs[i], addrs, len(addrs)
-		nodes = append(nodes, startWith(t, c, defaultLimits(), func(n *Node) {
-			n.keeping.wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-		}))
-	}
+	nodes := startFounders(t, 3, defaultLimits(), func(n *Node) {
+		n.keeping.wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
 	p := databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{Duration: time.Hour})
 	at := time.Now().UnixNano()
 	w := windowAsked(t, nodes[0], p.ID, at)
