@@ -179,6 +179,16 @@ func (c *Catalog) PoliciesOf(id DatabaseID) func(yield func(*Policy) bool) {
 	}
 }
 
+// WindowFrom returns the window of an id, by its policy and start: a search in the order of windows.
+func (c *Catalog) WindowFrom(policy PolicyID, start int64, id WindowID) (Window, bool) {
+	p := windowPlace{policy, start, id}
+	i := c.before(p)
+	if i == len(c.Windows) || c.Windows[i].place() != p {
+		return Window{}, false
+	}
+	return c.Windows[i], true
+}
+
 // Window returns the window of an id. It looks at each window.
 func (c *Catalog) Window(id WindowID) (Window, bool) {
 	i := c.window(id)

@@ -25,9 +25,12 @@ func groupOfPoints(c *shardmap.Command, table *shardmap.Table) (raft.GroupID, *w
 		return 0, commandError(err)
 	}
 	catalog, s := &table.Catalog, &p.Shard
-	w, ok := catalog.Window(s.Window)
+	w, ok := catalog.WindowFrom(s.Policy, s.Span.First, s.Window)
 	if !ok {
-		return 0, staleWindow(s, table)
+		// The policy or the start may be wrong, and the window be there.
+		if w, ok = catalog.Window(s.Window); !ok {
+			return 0, staleWindow(s, table)
+		}
 	}
 	d, ok := catalog.Database(s.Database)
 	switch {
