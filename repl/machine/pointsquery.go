@@ -34,7 +34,10 @@ func (q *Requests) pointsQuery(h wire.Header, body []byte, r repl.Reply, table *
 		return
 	}
 	mode := x.request.Mode
-	q.ofGroup(h, body, repl.Read{Group: x.request.Group, Local: mode == wire.ReadLocal, AnyReplica: anyReplica(h, mode), Reply: r, Query: x}, table, now)
+	q.reads = append(q.reads, repl.Read{
+		Group: x.request.Group, Local: mode == wire.ReadLocal, AnyReplica: anyReplica(h, mode), Deadline: q.deadline(h, now), Reply: r, Query: x,
+		Passage: q.passage(h, body, x.request.Group, table),
+	})
 }
 
 // pointsQuery reads the points of one shard.
