@@ -145,8 +145,8 @@ func (e *expiry) endDue() {
 	m.due = due
 }
 
-// lookAgain finds out until when nothing ends. What was to end then may have gone since, by a command: a group would tell
-// its time for a year because of a version that is not there any more.
+// lookAgain finds out until when nothing ends. A command may have removed the record that was to end then: the
+// group would tell its time for a year because of a version that is no longer there.
 func (e *expiry) lookAgain() {
 	m := e.m
 	if m.due == raft.GroupTime(endless) || e.now < m.looked+lookEvery || bug(bugDueStays) {

@@ -282,7 +282,7 @@ func TestShardsOfAGroup(t *testing.T) {
 	})
 }
 
-// Whatever a client can send that is no points of that shard is refused before the log.
+// A client's command that is no points of the shard that it names is refused before the log.
 func TestPointsRefused(t *testing.T) {
 	good := pointsBodies(t, 1, "cpu v=1 1000")[0]
 	with := func(f func(p *PointsBody)) Command {

@@ -96,7 +96,7 @@ func (st *story) survives(disk vfs.FS) string {
 			}
 		}
 	}
-	// What was under way can be made again.
+	// A file that was under way can be made again.
 	for i, sum := range st.sums {
 		if _, err := put(s, g3, st.files[i], sum); err != nil {
 			return err.Error()

@@ -132,7 +132,7 @@ func askDoor(t *testing.T, addr, request, fields string, body io.Reader) (status
 			q.Header.Set(name, value)
 		}
 	}
-	// Whoever sends Expect waits for the answer before the body. Else the connection may be reset before the answer to a body
+	// A client that sends Expect waits for the answer before it sends the body. Else the connection may be reset before the answer to a body
 	// that is not read has been seen.
 	transport := &http.Transport{ExpectContinueTimeout: 20 * time.Second}
 	defer transport.CloseIdleConnections()

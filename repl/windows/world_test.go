@@ -266,8 +266,8 @@ func worldWrong(seed uint64, hidden, gone *int) error {
 	return w.settled()
 }
 
-// Whatever happens to leaders, clocks of a minority, and commands, no window goes whose points are kept; and once
-// it is calm, windows are there before they are needed, and gone when they are over.
+// No window goes while its points are kept, whatever happens to leaders, commands and the clocks of a minority. Once it is
+// calm, windows are there before they are needed, and gone when they are over.
 func TestWorld(t *testing.T) {
 	hidden, gone := 0, 0
 	for seed := range uint64(20) {

@@ -75,8 +75,8 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// Whatever is alive, windows that follow each other give no group two shards more than another that stands as
-// well, and a new group gets shards first.
+// Successive windows give no group two shards more than another of equal standing, whichever nodes are alive, and a new
+// group gets shards first.
 func TestWindowsAreEven(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 7))

@@ -47,7 +47,7 @@ func sampleShare(t testing.TB) Share {
 	})
 }
 
-// Whatever a batch has comes back from the bytes of its shares: each value, the points as they were written. The order of
+// A batch comes back whole from the bytes of its shares: each value, and the points as they were written. The order of
 // series and fields leaves no trace in the bytes, and what was read makes the same bytes again. The reader is used again
 // and again, as a node does, and after refusals.
 func TestShareComesBack(t *testing.T) {

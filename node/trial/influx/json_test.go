@@ -11,7 +11,7 @@ import (
 	"muster/shardmap/points/rows"
 )
 
-// What muster writes of an answer must be what InfluxDB's own encoder writes of it, byte by byte.
+// Muster's JSON of an answer must be that of InfluxDB's own encoder, byte for byte.
 func TestJSONIsThatOfInfluxDB(t *testing.T) {
 	d := MakeData(2)
 	e, err := Open(t.TempDir(), Window, 1)

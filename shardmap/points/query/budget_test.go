@@ -12,8 +12,8 @@ import (
 	"muster/shardmap/points/query/querytest"
 )
 
-// Whatever a query costs, something names it as soon as it is more than was given; a little more than what the query
-// needs is enough.
+// A query that costs more than it was given is refused by the name of what it exceeds; a little more than it needs is
+// enough.
 func TestBudgets(t *testing.T) {
 	var b strings.Builder
 	for host := range 100 {

@@ -28,7 +28,7 @@ type input struct {
 	err    error
 }
 
-// read returns an input behind the version. Whatever is made of it may take memory bytes in all.
+// read returns an input behind the version. All that is made of it may take memory bytes.
 func read(b []byte, memory int64) input {
 	in := input{b: b, length: len(b), left: memory}
 	if v := in.byte(); v != Version && in.err == nil {

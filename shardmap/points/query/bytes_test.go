@@ -120,7 +120,7 @@ func FuzzReadRequest(f *testing.F) {
 			t.Errorf("%x was read, and written as %x", b, r.Append(nil))
 		}
 		if err == nil {
-			// Whatever is asked for, a shard must end it within its budget.
+			// A shard must end any request within its budget.
 			s := shards(t, data, 1e18, 1)[0]
 			_, _ = query.Scan(s, r, &query.Budget{Memory: 1 << 20, Series: 100, Rows: 100})
 		}

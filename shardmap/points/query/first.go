@@ -19,7 +19,8 @@ func (g *gatheredItem) narrowed(it *Item) *Item {
 	}
 	n := *it
 	if it.Descending {
-		// A series that comes later has the larger key, which goes before at equal times.
+		// A series that is read later has a larger key, and at equal times the larger key comes first: a point at the cut may
+		// still be needed.
 		n.From = max(n.From, g.cut)
 	} else {
 		n.To = min(n.To, g.cut-1)

@@ -81,7 +81,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// Whatever is read of an answer takes the memory that was given, and is written as it was.
+// An answer that was read takes no more memory than was given, and is written as it was.
 func FuzzAnswer(f *testing.F) {
 	f.Add((&Answer{Groups: []Group{{Measurement: "a", Pairs: []Pair{{"x", ""}, {"x", "y"}}}, {Measurement: "b", Hashes: []uint64{1, 1 << 60}}}}).Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
