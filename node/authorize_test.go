@@ -216,6 +216,8 @@ var whoMay = []struct {
 	{wire.TypePointsQuery, bodyOf(&wire.PointsQuery{Group: 1, Database: "other", Window: 1, Ask: wire.PointsOutline}), onlyAll},
 	{wire.TypeWrite, write((&shardmap.PointsBody{Name: "app"}).Command()), onlyMine},
 	{wire.TypeWrite, write((&shardmap.PointsBody{Name: "other"}).Command()), onlyAll},
+	{wire.TypeWrite, write((&shardmap.PointsDelete{Name: "app"}).Command()), onlyMine},
+	{wire.TypeWrite, write((&shardmap.PointsDelete{Name: "other"}).Command()), onlyAll},
 	{wire.TypeBackup, bodyOf(&wire.Backup{Group: 1, PieceBytes: wire.BackupPieceMin, Window: wire.StreamWindowMax}), onlyAll},
 	{wire.TypeStatus, bodyOf(new(wire.Empty)), anyUser + early},
 	{wire.TypeCounters, bodyOf(new(wire.Empty)), onlyAll + early},

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ type pointsWriter struct {
 	client *client.Client
 	policy shardmap.Policy
 	groups map[shardmap.ShardID]raft.GroupID // of all shards that got points
+	shards map[shardmap.ShardID]shardmap.ShardRef
 }
 
 // write brings lines of times in nanoseconds, all of them in the window of a time, and returns how many points were stored.
@@ -38,9 +41,9 @@ func (w *pointsWriter) write(ctx context.Context, at int64, lines string) (store
 	for i := range shares {
 		id := shardmap.ShardID{Window: shardmap.WindowID(in.Window), Shard: shares[i].Shard}
 		w.groups[id] = in.Shards[id.Shard]
+		w.shards[id] = shardmap.ShardRef{ShardID: id, Shards: uint32(len(in.Shards)), Database: w.policy.Database, Policy: w.policy.ID, Span: span}
 		for p := range shares[i].Pieces(shardmap.PointsSizeMax, shardmap.PointsValuesMax) {
-			body := shardmap.PointsBody{Name: "metrics", Mode: shardmap.PointsWrite, Share: p.Bytes,
-				Shard: shardmap.ShardRef{ShardID: id, Shards: uint32(len(in.Shards)), Database: w.policy.Database, Policy: w.policy.ID, Span: span}}
+			body := shardmap.PointsBody{Name: "metrics", Mode: shardmap.PointsWrite, Share: p.Bytes, Shard: w.shards[id]}
 			a, err := client.BringPoints(ctx, w.client, w.groups[id], &body)
 			if err != nil {
 				w.t.Fatal(err)
@@ -49,6 +52,29 @@ func (w *pointsWriter) write(ctx context.Context, at int64, lines string) (store
 		}
 	}
 	return stored
+}
+
+// delete takes away what all shards have of a measurement in a span of time, and returns how many it reached.
+func (w *pointsWriter) delete(ctx context.Context, measurement string, first, last int64) (reached uint64) {
+	w.t.Helper()
+	of := map[raft.GroupID][]shardmap.ShardRef{}
+	for id, g := range w.groups {
+		of[g] = append(of[g], w.shards[id])
+	}
+	for g, refs := range of {
+		slices.SortFunc(refs, func(a, b shardmap.ShardRef) int {
+			return cmp.Or(cmp.Compare(a.Window, b.Window), cmp.Compare(a.Shard, b.Shard))
+		})
+		d := shardmap.PointsDelete{Shards: refs, Name: "metrics", Measurement: []byte(measurement), First: first, Last: last}
+		for p := range d.Pieces() {
+			a, err := client.DeletePoints(ctx, w.client, g, p)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			reached += a.Outcome.Deleted
+		}
+	}
+	return reached
 }
 
 // count counts what is stored.
@@ -83,7 +109,7 @@ func TestPointsWithoutANode(t *testing.T) {
 		}
 		return nil
 	})
-	w := &pointsWriter{t: t, by: nodes[0], client: cl, policy: databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}), groups: map[shardmap.ShardID]raft.GroupID{}}
+	w := &pointsWriter{t: t, by: nodes[0], client: cl, policy: databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}), groups: map[shardmap.ShardID]raft.GroupID{}, shards: map[shardmap.ShardID]shardmap.ShardRef{}}
 	lines := func(from int64) string {
 		var text strings.Builder
 		for i := range int64(100) {
@@ -100,6 +126,23 @@ func TestPointsWithoutANode(t *testing.T) {
 	}
 	if n := w.count(ctx); n != 200 {
 		t.Errorf("%d points are there, want 200", n)
+	}
+	if reached := w.delete(ctx, "gone", now+50, now+150); reached != 4 {
+		t.Errorf("a delete reached %d shards, want the 4 of the last window", reached)
+	}
+	if n := w.count(ctx); n != 200 {
+		t.Errorf("after the delete of another measurement %d points are there, want 200", n)
+	}
+	w.delete(ctx, "cpu", now, now)
+	if stored := w.write(ctx, now, lines(now)[:strings.Index(lines(now), "\n")]); stored != 1 {
+		t.Errorf("after its delete %d points are stored, want 1", stored)
+	}
+	w.delete(ctx, "cpu", now+1, now+9)
+	if n := w.count(ctx); n != 191 {
+		t.Errorf("after the delete of nine points %d are there, want 191", n)
+	}
+	if stored := w.write(ctx, now, lines(now)); stored != 100 {
+		t.Errorf("%d points are stored again, want 100", stored)
 	}
 	nodes[2].stop()
 	if n := w.count(ctx); n != 200 {

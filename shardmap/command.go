@@ -70,6 +70,7 @@ const (
 	CommandPointsSeal   CommandKind = 21 // freezes the head of a shard, of which a block file is made
 	CommandPointsSealed CommandKind = 22 // says the name of that file
 	CommandDropShards   CommandKind = 23 // forgets the shards of windows
+	CommandPointsDelete CommandKind = 24 // takes points away from shards (pointsdelete.go)
 )
 
 // answersMuch reports whether results of the kind have details that are taken only while

@@ -122,6 +122,8 @@ var commandRows = [...]CommandRow{
 	CommandPointsSeal:   {Name: "seal points", Level: PointsLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: sealPoints, describe: describePointsSeal},
 	CommandPointsSealed: {Name: "sealed points", Level: PointsLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: namePoints, describe: describePointsSealed},
 	CommandDropShards:   {Name: "drop shards", Level: PointsLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: dropShards, describe: describeDropShards},
+	// A tombstone takes a few bytes, until the next seal leaves out what it hides.
+	CommandPointsDelete: {Name: "delete points", Level: PointsLevel, Shape: ShapeBody, Frees: true, whole: deletePoints, validate: (*Command).validatePointsDelete, describe: describePointsDelete},
 	CommandVersions:     {Name: "versions", Level: RangesLevel, Shape: ShapeBody, Frees: true, Internal: true, whole: setVersions, describe: describeVersions},
 }
 

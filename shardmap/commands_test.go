@@ -58,6 +58,8 @@ func TestAboveTheLevel(t *testing.T) {
 			c = DelPrefixCommand(7, []byte("k"), 1)
 		case CommandPoints:
 			c = pointsCommand(t, 30, "cpu v=1 30005")
+		case CommandPointsDelete:
+			c = testDelete(30, "cpu").Command()
 		}
 		for level := uint32(1); level <= Level; level++ {
 			err := c.Validate(Limits{ValueMax: 10, Level: level})

@@ -13,8 +13,8 @@ import (
 	"muster/shardmap/points/shard"
 )
 
-// A group has the points of shards, which are no slots: each came with the first entry that brought points to it, and
-// goes with an entry that drops its window. Package shard tells what an entry does to a shard.
+// A group has the points of shards, which are no slots: each came with the first entry that brought points to it
+// or took some away, and goes with an entry that drops its window. Package shard tells what an entry does to a shard.
 //
 // A seal is two entries. The first one freezes the head: from it on all replicas have the same head to make a file of,
 // beside the log. The second one names the file that the leader has made. A replica that makes another one has
@@ -98,6 +98,21 @@ func (s ShardID) compare(o ShardID) int {
 	return cmp.Or(cmp.Compare(s.Window, o.Window), cmp.Compare(s.Shard, o.Shard))
 }
 
+// isGone reports whether a window was dropped, as far as the group remembers.
+func (g *groupShards) isGone(w WindowID) bool {
+	_, gone := slices.BinarySearch(g.gone, w)
+	return gone && !bug(bugShardAgain)
+}
+
+// add makes a shard that the group does not have.
+func (g *groupShards) add(ref *ShardRef) *GroupShard {
+	i, _ := g.find(ref.ShardID)
+	s := &GroupShard{ShardRef: *ref, Points: shard.New(ref.Span)}
+	g.list = slices.Insert(g.list, i, s)
+	g.bytes += s.Points.Bytes()
+	return s
+}
+
 // bringPoints carries out [CommandPoints].
 func bringPoints(m *Map, at entryAt, c *Command) (Status, error) {
 	p, err := ReadPoints(c)
@@ -108,7 +123,7 @@ func bringPoints(m *Map, at entryAt, c *Command) (Status, error) {
 		return StatusNotRaised, nil // its snapshots have no place for shards
 	}
 	g := &m.groupShards
-	if _, gone := slices.BinarySearch(g.gone, p.Shard.Window); gone && !bug(bugShardAgain) {
+	if g.isGone(p.Shard.Window) {
 		return StatusNoShard, nil
 	}
 	i, have := g.find(p.Shard.ShardID)
@@ -119,15 +134,14 @@ func bringPoints(m *Map, at entryAt, c *Command) (Status, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%w: points for %s: %w", ErrCommand, p.Shard, err)
 	}
-	if !have {
-		g.list = slices.Insert(g.list, i, &GroupShard{ShardRef: p.Shard, Points: shard.New(p.Shard.Span)})
+	var s *GroupShard
+	if have {
+		s = g.list[i]
+	} else {
+		s = g.add(&p.Shard)
 	}
-	s := g.list[i]
 	var r shard.Result
 	before := s.Points.Bytes()
-	if !have {
-		before = 0
-	}
 	if p.Mode == PointsFill {
 		if r, err = s.Points.Fill(batch, p.Taken); err != nil {
 			return StatusForgotten, nil

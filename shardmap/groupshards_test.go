@@ -59,6 +59,27 @@ type pointsWorld struct {
 	files map[block.Sum][]byte
 	want  map[ShardID]map[string]string // by series, field and time
 	gone  map[WindowID]bool
+	// deletes are all that were carried out, by their entries.
+	deletes []drawnDelete
+}
+
+// drawnDelete is a delete that was carried out.
+type drawnDelete struct {
+	PointsDelete
+	index uint64
+}
+
+// deleted reports whether a delete behind an entry took a point of a shard.
+func (w *pointsWorld) deleted(id ShardID, key string, at int64, since uint64) bool {
+	return slices.ContainsFunc(w.deletes, func(d drawnDelete) bool {
+		return d.index > since && d.takes(id, key, at)
+	})
+}
+
+// takes reports whether a delete is of a point.
+func (d *PointsDelete) takes(id ShardID, key string, at int64) bool {
+	return d.First <= at && at <= d.Last && slices.ContainsFunc(d.Shards, func(s ShardRef) bool { return s.ShardID == id }) &&
+		(len(d.Series) == 0 || slices.ContainsFunc(d.Series, func(k []byte) bool { return string(k) == key }))
 }
 
 func (w *pointsWorld) open(sum block.Sum) (*block.Reader, error) {
@@ -96,7 +117,7 @@ func (w *pointsWorld) write() {
 	for _, body := range pointsBodies(w.t, window, text.String()) {
 		body.Mode = mode
 		if mode == PointsFill {
-			body.Taken = w.index
+			body.Taken = w.index - min(w.index, rapid.Uint64Range(0, 8).Draw(w.t, "waited"))
 		}
 		r := w.do(body.Command())
 		if w.gone[window] {
@@ -104,6 +125,9 @@ func (w *pointsWorld) write() {
 				w.t.Fatalf("points for a window that was dropped: %s", r.Status)
 			}
 			continue
+		}
+		if r.Status == StatusForgotten && slices.ContainsFunc(w.deletes, func(d drawnDelete) bool { return d.index > body.Taken }) && mode == PointsFill {
+			continue // w.want has the shard: a delete made it
 		}
 		var o drawnOutcome
 		o.read(w.t, r)
@@ -120,6 +144,9 @@ func (w *pointsWorld) write() {
 			for c := range s.Columns() {
 				for i, at := range c.Times {
 					key := fmt.Sprintf("%s %s %d", s.Key(), c.Name, at)
+					if mode == PointsFill && w.deleted(body.Shard.ShardID, string(s.Key()), at, body.Taken) {
+						continue
+					}
 					if _, there := all[key]; !there || mode == PointsWrite {
 						all[key] = fmt.Sprint(c.Value(i))
 					}
@@ -137,7 +164,7 @@ func (o *drawnOutcome) read(t *rapid.T, r Result) {
 		t.Fatalf("points: %s", r.Status)
 	}
 	b := pack.NewReader(r.Detail)
-	if err := o.Read(&b); err != nil || b.Done() != nil || len(o.Refused) > 0 || o.Stored+o.Superseded == 0 {
+	if err := o.Read(&b); err != nil || b.Done() != nil || len(o.Refused) > 0 || o.Stored+o.Superseded+o.Deleted == 0 {
 		t.Fatalf("the outcome is %+v, %v", o, err)
 	}
 }
@@ -212,6 +239,60 @@ func (w *pointsWorld) drop() {
 	maps.DeleteFunc(w.want, func(id ShardID, _ map[string]string) bool { return id.Window == window })
 }
 
+// delete takes away what some shards have of a measurement or of some of its series.
+func (w *pointsWorld) delete() {
+	d := PointsDelete{Name: "metrics", Measurement: []byte("cpu"), First: math.MinInt64, Last: math.MaxInt64}
+	for window := WindowID(1); window <= 3; window++ {
+		for n := range points.Shard(testShards) {
+			if rapid.Bool().Draw(w.t, "names the shard") {
+				d.Shards = append(d.Shards, ShardRef{ShardID{window, n}, testShards, 5, 6, points.Window{First: int64(window) * 1000, Last: int64(window)*1000 + 999}})
+			}
+		}
+	}
+	if len(d.Shards) == 0 {
+		return
+	}
+	for host := range 4 {
+		if rapid.IntRange(0, 3).Draw(w.t, "names the series") == 0 {
+			d.Series = append(d.Series, fmt.Appendf(nil, "cpu,host=%d", host))
+		}
+	}
+	if rapid.Bool().Draw(w.t, "a span") {
+		d.First = rapid.Int64Range(1000, 3020).Draw(w.t, "first")
+		d.Last = d.First + rapid.Int64Range(0, 1020).Draw(w.t, "length")
+	}
+	want := PointsDeleteOutcome{}
+	for _, s := range d.Shards {
+		own := slices.ContainsFunc(d.Series, func(k []byte) bool { return points.HashOf(k).Shard(testShards) == s.Shard })
+		switch {
+		case w.gone[s.Window]:
+			want.Dropped++
+		case d.Last < s.Span.First || d.First > s.Span.Last || len(d.Series) > 0 && !own:
+			want.Passed++
+		default:
+			want.Deleted++
+			if w.want[s.ShardID] == nil {
+				w.want[s.ShardID] = map[string]string{}
+			}
+			maps.DeleteFunc(w.want[s.ShardID], func(value, _ string) bool {
+				var key, field string
+				var at int64
+				if _, err := fmt.Sscan(value, &key, &field, &at); err != nil {
+					w.t.Fatal(err)
+				}
+				return d.takes(s.ShardID, key, at)
+			})
+		}
+	}
+	r := w.do(d.Command())
+	w.deletes = append(w.deletes, drawnDelete{d, w.index})
+	var got PointsDeleteOutcome
+	b := pack.NewReader(r.Detail)
+	if err := got.Read(&b); r.Status != StatusApplied || err != nil || b.Done() != nil || got != want {
+		w.t.Fatalf("delete %+v: %s, %+v, %v, want %+v", d, r.Status, got, err, want)
+	}
+}
+
 // restore has the second replica begin with a snapshot of the first one, which must be that of the second one, too.
 func (w *pointsWorld) restore() {
 	state := mapBytes(w.t, w.a)
@@ -262,7 +343,8 @@ func (w *pointsWorld) check() {
 
 // All replicas have what entries bring to shards, in the same bytes, whether a replica has applied them or began with
 // a snapshot: before a seal, while its file is made, after it, merged or not. Seals and files count once; what was dropped
-// does not come back.
+// does not come back, nor does what was deleted, with fills that were taken before: they come long after, and may be the
+// first that the shard gets.
 func TestShardsOfAGroup(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &pointsWorld{t: t, a: NewMap(testGroup), b: NewMap(testGroup), files: map[block.Sum][]byte{}, want: map[ShardID]map[string]string{}, gone: map[WindowID]bool{}}
@@ -276,6 +358,7 @@ func TestShardsOfAGroup(t *testing.T) {
 			"seal":    func(*rapid.T) { w.seal() },
 			"make":    func(*rapid.T) { w.make() },
 			"drop":    func(*rapid.T) { w.drop() },
+			"delete":  func(*rapid.T) { w.delete() },
 			"restore": func(*rapid.T) { w.restore() },
 			"":        func(*rapid.T) { w.check() },
 		})
@@ -331,9 +414,13 @@ func TestStateOfShardsDamaged(t *testing.T) {
 	apply(t, m, 4, 0, &seal)
 	command = pointsCommand(t, 1, "cpu v=3 1002")
 	apply(t, m, 5, 0, &command)
+	d := testDelete(1, "cpu")
+	d.Series = items("cpu")
+	command = d.Command()
+	apply(t, m, 6, 0, &command)
 	state := mapBytes(t, m)
 	load := func(b []byte) error {
-		return NewMap(testGroup).Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 5}, 0)
+		return NewMap(testGroup).Load(bytes.NewReader(b), raft.LogID{Term: 1, Index: 6}, 0)
 	}
 	if err := load(state); err != nil {
 		t.Fatal(err)

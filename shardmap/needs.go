@@ -42,7 +42,7 @@ func EachNeed(b []byte, yield func(access.Need) bool) error {
 	case CommandDel:
 	case CommandCheck:
 		verbs = access.Read
-	case CommandTxn, CommandLease, CommandService, CommandDelPrefix, CommandPoints:
+	case CommandTxn, CommandLease, CommandService, CommandDelPrefix, CommandPoints, CommandPointsDelete:
 		if n != 1 {
 			return fmt.Errorf("%w: %s with %d items, want 1", ErrCommand, kind, n)
 		}
@@ -89,6 +89,17 @@ func eachNeedOfBody(kind CommandKind, body []byte, yield func(access.Need) bool)
 		r.Uint()  // mode
 		r.Uint()  // taken
 		r.Bytes() // share
+		if err = r.Done(); err == nil {
+			yield(access.Need{Verbs: access.Write, Kind: access.Databases, Name: name})
+		}
+	case CommandPointsDelete:
+		r.ArrayLen(pointsDeleteFields)
+		r.Skip() // shards
+		name := r.Bytes()
+		r.Bytes() // measurement
+		r.Skip()  // series
+		r.Int()   // first
+		r.Int()   // last
 		if err = r.Done(); err == nil {
 			yield(access.Need{Verbs: access.Write, Kind: access.Databases, Name: name})
 		}

@@ -43,6 +43,7 @@ var neededBy = []struct {
 	{"lease grant", LeaseCommand(1, LeaseGrant, 0, 1000), "write on any key:"},
 	{"lease revoke", LeaseCommand(1, LeaseRevoke, MakeLeaseID(1, 1), 0), "write on any key:"},
 	{"points", (&PointsBody{Shard: ShardRef{ShardID{7, 1}, 2, 5, 6, points.Window{First: -1, Last: 1}}, Name: "metrics", Mode: PointsWrite, Share: []byte("share")}).Command(), "write on db:metrics"},
+	{"delete points", (&PointsDelete{Shards: []ShardRef{{ShardID{7, 1}, 2, 5, 6, points.Window{First: -1, Last: 1}}}, Name: "metrics", Measurement: []byte("cpu"), Series: items("cpu,host=a"), First: -5, Last: 5}).Command(), "write on db:metrics"},
 	{"service set", ServiceSetCommand("web", []byte{1}), "write on service:web"},
 	{"service del", ServiceDelCommand("web"), "write on service:web"},
 	{"service maintain", ServiceMaintainCommand("web", "i", true), "write on service:web"},

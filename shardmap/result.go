@@ -43,6 +43,9 @@ const (
 	// StatusForgotten is of a fill that is older than the deletes of which the shard knows what they took away. Nothing
 	// changed, and no outcome is kept.
 	StatusForgotten Status = 19
+	// StatusManyDeletes is of a delete of points of a shard that has no room for another one until its next seal. Nothing
+	// changed, and no outcome is kept.
+	StatusManyDeletes Status = 20
 )
 
 func (s Status) String() string {
@@ -50,7 +53,8 @@ func (s Status) String() string {
 		StatusTooManySessions: "too many sessions", StatusNotOwned: "not owned", StatusGroupTooManySessions: "too many sessions in the group", StatusMarked: "marked", StatusSealed: "sealed",
 		StatusNotNumber: "not a number", StatusOverflow: "overflow", StatusReadTooLarge: "read too large", StatusNoLease: "no lease",
 		StatusNoService: "no service", StatusNoInstance: "no instance", StatusServiceTooLarge: "service too large",
-		StatusServiceMasked: "service masked", StatusNoShard: "no shard", StatusNotRaised: "not raised", StatusForgotten: "forgotten"}
+		StatusServiceMasked: "service masked", StatusNoShard: "no shard", StatusNotRaised: "not raised", StatusForgotten: "forgotten",
+		StatusManyDeletes: "many deletes"}
 	if s == 0 || int(s) >= len(names) {
 		return fmt.Sprintf("status %d", uint8(s))
 	}
@@ -80,7 +84,7 @@ type Result struct {
 	Version uint64 // of all keys of the command, where it was applied
 	Deleted uint32 // how many keys a del found
 	Current uint64 // in a conflict, the key's version; 0 if it was not there
-	// Detail is what a transaction, a command about a lease, a delete of a prefix or one that brings points answers, or what was in the way of a command
+	// Detail is what a transaction, a command about a lease, a delete of a prefix one that brings points or one that deletes some answers, or what was in the way of a command
 	// (detail.go). It is good until the next Apply.
 	Detail []byte
 }

@@ -17,21 +17,45 @@ type PointsAnswer = wire.PointsAnswer
 // values are written for the same times meanwhile. An error of code moved says that the shard, its window or its database
 // is not what p says: take it from a newer table. One of code maybe-applied says that the points may be stored, or still come to be.
 func BringPoints(ctx context.Context, c *Client, g raft.GroupID, p *shardmap.PointsBody) (a PointsAnswer, err error) {
-	if err := c.needLevel(ctx, "points", shardmap.PointsLevel); err != nil {
+	command := p.Command()
+	if err := pointsWrite(ctx, c, g, &command, &a); err != nil {
 		return a, fmt.Errorf("bring points to %s: %w", p.Shard, err)
+	}
+	return a, nil
+}
+
+// PointsDeleteAnswer tells which shards of a group a delete reached.
+type PointsDeleteAnswer = wire.PointsDeleteAnswer
+
+// DeletePoints has a group take points away from shards that the table gives it; d fits in an entry, as one of
+// [shardmap.PointsDelete.Pieces] does. It returns once a majority of the group's voters has the delete on disk. It is sent again until it is
+// done or ctx is over, so it may also take points that were written while it was under way. Errors of code moved and
+// maybe-applied are as those of [BringPoints].
+func DeletePoints(ctx context.Context, c *Client, g raft.GroupID, d *shardmap.PointsDelete) (a PointsDeleteAnswer, err error) {
+	command := d.Command()
+	err = pointsWrite(ctx, c, g, &command, &a)
+	if err != nil {
+		return a, fmt.Errorf("delete points of %q: %w", d.Name, err)
+	}
+	return a, nil
+}
+
+// pointsWrite sends a group a command about points until it is done, and reads the answer.
+func pointsWrite(ctx context.Context, c *Client, g raft.GroupID, command *shardmap.Command, answer interface{ Read(body []byte) error }) error {
+	if err := c.needLevel(ctx, "points", shardmap.PointsLevel); err != nil {
+		return err
 	}
 	x := newCall(wire.TypeWrite)
 	defer x.release()
 	x.Target, x.Group, x.Write, x.Needs, x.Deadline = ToGroup, g, true, shardmap.PointsLevel, c.deadlineOf(ctx)
-	command := p.Command()
-	x.body = wire.AppendWrite(x.body[:0], &command)
+	x.body = wire.AppendWrite(x.body[:0], command)
 	if err := c.do(ctx, x); err != nil {
-		return a, fmt.Errorf("bring points to %s: %w", p.Shard, err)
+		return err
 	}
-	if err := a.Read(x.answer); err != nil { // which copies what it keeps
-		return a, fmt.Errorf("bring points to %s: read the answer: %w", p.Shard, err)
+	if err := answer.Read(x.answer); err != nil { // which copies what it keeps
+		return fmt.Errorf("read the answer: %w", err)
 	}
-	return a, nil
+	return nil
 }
 
 // AskShard puts a part of a query to a shard of a group. The answer is of one moment. An error of code moved says that

@@ -5,10 +5,11 @@ import (
 
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/points/shard"
 )
 
 // appendDetailed appends the answer to a command whose result has a detail: a transaction, a
-// command about a lease, a delete of a prefix, or points. A detail that can't be read breaks an invariant of shardmap.
+// command about a lease, a delete of a prefix, points, or a delete of points. A detail that can't be read breaks an invariant of shardmap.
 func appendDetailed(out []byte, c *shardmap.Command, r *shardmap.Result) (wire.Type, []byte, error) {
 	if r.Status != shardmap.StatusApplied {
 		e, err := obstacle(c, r)
@@ -30,6 +31,12 @@ func appendDetailed(out []byte, c *shardmap.Command, r *shardmap.Result) (wire.T
 			return 0, out, brokenDetail(c, err)
 		}
 		return wire.TypePointsAnswer, a.Append(out), nil
+	case shardmap.CommandPointsDelete:
+		a := wire.PointsDeleteAnswer{Group: r.Group, ID: r.ID}
+		if err := a.SetDetail(r.Detail); err != nil {
+			return 0, out, brokenDetail(c, err)
+		}
+		return wire.TypePointsDeleteAnswer, a.Append(out), nil
 	case shardmap.CommandLease:
 		a := wire.LeaseAnswer{Group: r.Group, ID: r.ID}
 		if err := a.SetDetail(r.Detail); err != nil {
@@ -48,9 +55,14 @@ func appendDetailed(out []byte, c *shardmap.Command, r *shardmap.Result) (wire.T
 func detailed(c *shardmap.Command, s shardmap.Status) bool {
 	switch s {
 	case shardmap.StatusApplied:
-		return c.Kind == shardmap.CommandTxn || c.Kind == shardmap.CommandLease || c.Kind == shardmap.CommandDelPrefix || c.Kind == shardmap.CommandPoints
+		switch c.Kind {
+		case shardmap.CommandTxn, shardmap.CommandLease, shardmap.CommandDelPrefix, shardmap.CommandPoints, shardmap.CommandPointsDelete:
+			return true
+		}
+		return false
 	case shardmap.StatusNotNumber, shardmap.StatusOverflow, shardmap.StatusReadTooLarge, shardmap.StatusNoLease,
-		shardmap.StatusServiceMasked, shardmap.StatusNoShard, shardmap.StatusNotRaised, shardmap.StatusForgotten:
+		shardmap.StatusServiceMasked, shardmap.StatusNoShard, shardmap.StatusNotRaised, shardmap.StatusForgotten,
+		shardmap.StatusManyDeletes:
 		return true
 	}
 	return false
@@ -65,6 +77,8 @@ func obstacle(c *shardmap.Command, r *shardmap.Result) (*wire.Error, error) {
 		return noWindow(c)
 	case shardmap.StatusForgotten:
 		return wire.BadRequest("points", "they waited for longer than deletes are remembered", "look at them, and write those that are still wanted"), nil
+	case shardmap.StatusManyDeletes:
+		return wire.Busy(fmt.Sprintf("points of group %d", r.Group), fmt.Sprintf("a shard has %d deletes, or %d bytes of them, since its last seal, which are the most; nothing was deleted", shard.TombstonesMax, shard.TombstonesBytesMax), pointsRetry), nil
 	case shardmap.StatusNotRaised:
 		return wire.NotReady(fmt.Sprintf("group %d", r.Group), fmt.Sprintf("its log does not say yet that the cluster is at level %d", c.Kind.Row().Level), "try again", wire.BusyRetry), nil
 	case shardmap.StatusNoLease:

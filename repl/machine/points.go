@@ -24,7 +24,33 @@ func groupOfPoints(c *shardmap.Command, table *shardmap.Table) (raft.GroupID, *w
 	if err != nil {
 		return 0, commandError(err)
 	}
-	catalog, s := &table.Catalog, &p.Shard
+	return groupOfShard(&p.Shard, p.Name, table)
+}
+
+// groupOfDelete returns the group that has the shards from which a command takes points away. It refuses a delete of shards that are not
+// what the table says of them, or not all of one group.
+func groupOfDelete(c *shardmap.Command, table *shardmap.Table) (group raft.GroupID, refused *wire.Error) {
+	d, err := shardmap.ReadPointsDelete(c)
+	if err != nil {
+		return 0, commandError(err)
+	}
+	for i := range d.Shards {
+		g, refused := groupOfShard(&d.Shards[i], d.Name, table)
+		if refused != nil {
+			return 0, refused
+		}
+		if i > 0 && g != group {
+			return 0, &wire.Error{Code: wire.CodeMoved, Object: d.Shards[i].String(), Text: "another group has it than the shards before it", Epoch: table.Epoch,
+				State: fmt.Sprintf("the table of index %d gives it to group %s, and those to group %s", table.Index, g, group), Next: "send each group the shards that the table gives it"}
+		}
+		group = g
+	}
+	return group, nil
+}
+
+// groupOfShard returns the group that has a shard of a database, which must be what the table says of it.
+func groupOfShard(s *shardmap.ShardRef, database string, table *shardmap.Table) (raft.GroupID, *wire.Error) {
+	catalog := &table.Catalog
 	w, ok := catalog.WindowFrom(s.Policy, s.Span.First, s.Window)
 	if !ok {
 		// The policy or the start may be wrong, and the window be there.
@@ -34,7 +60,7 @@ func groupOfPoints(c *shardmap.Command, table *shardmap.Table) (raft.GroupID, *w
 	}
 	d, ok := catalog.Database(s.Database)
 	switch {
-	case !ok || d.Name != p.Name:
+	case !ok || d.Name != database:
 		// The right to write went by the name. The database may have been dropped, and made again.
 		return 0, staleWindow(s, table)
 	case w.Policy != s.Policy || !policyOf(catalog, s) || int(s.Shards) != len(w.Shards) || s.Span != w.Span():

@@ -3,6 +3,7 @@ package machine_test
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"muster/shardmap/points/line"
 	"muster/shardmap/points/query"
 	"muster/shardmap/points/query/querytest"
+	"muster/shardmap/points/shard"
 )
 
 // pointsCatalog is database metrics, 5, with policy 6 and window 7 from 0 to 999 ns, whose two shards are in group 1.
@@ -56,7 +58,18 @@ func written(q *requests, t *testing.T, p shardmap.PointsBody) (wire.Type, []byt
 	t.Helper()
 	c := p.Command()
 	q.take(wire.TypeWrite, wire.AppendWrite(nil, &c))
-	if len(q.Proposals()) != 1 || q.Proposals()[0].Group != 1 || !q.Proposals()[0].Limited {
+	if len(q.Proposals()) == 1 && !q.Proposals()[0].Limited {
+		t.Fatal("points are not held to the bound of memory")
+	}
+	q.Clear()
+	return writtenCommand(q, t, c)
+}
+
+// writtenCommand has a command about points proposed and applied, and returns the answer.
+func writtenCommand(q *requests, t *testing.T, c shardmap.Command) (wire.Type, []byte) {
+	t.Helper()
+	q.take(wire.TypeWrite, wire.AppendWrite(nil, &c))
+	if len(q.Proposals()) != 1 || q.Proposals()[0].Group != 1 {
 		t.Fatalf("%d proposals, %+v", len(q.Proposals()), q.asker)
 	}
 	q.index++
@@ -192,6 +205,85 @@ func TestPointsForNoShardOfTheTable(t *testing.T) {
 		q.Clear()
 		if e := refusal(q, t); e == nil || e.Code != wire.CodeMoved {
 			t.Errorf("%+v: %v", ask, e)
+		}
+	}
+}
+
+// deleteOf returns the delete of a measurement from the shards of that window.
+func deleteOf(measurement string) *shardmap.PointsDelete {
+	d := &shardmap.PointsDelete{Name: "metrics", Measurement: []byte(measurement), First: math.MinInt64, Last: math.MaxInt64}
+	for n := range points.Shard(2) {
+		d.Shards = append(d.Shards, shardmap.ShardRef{ShardID: shardmap.ShardID{Window: 7, Shard: n}, Shards: 2, Database: 5, Policy: 6, Span: points.Window{First: 0, Last: 999}})
+	}
+	return d
+}
+
+// A delete goes to the group that the table gives all of its shards; what was there is gone, and what comes later stays. A
+// shard that has no room for another delete is told.
+func TestPointsAreDeleted(t *testing.T) {
+	q := newPoints(t)
+	const text = "cpu,host=a v=1 1\ncpu,host=b v=2 2\ncpu,host=c v=3 3"
+	write := func() {
+		for _, p := range pointsOf(t, text) {
+			written(q, t, p)
+		}
+	}
+	count := func() (n int64) {
+		for shard := range points.Shard(2) {
+			n += counted(q, t, wire.PointsQuery{Group: 1, Database: "metrics", Window: 7, Shard: shard})
+		}
+		return n
+	}
+	write()
+	var a wire.PointsDeleteAnswer
+	if typ, body := writtenCommand(q, t, deleteOf("cpu").Command()); typ != wire.TypePointsDeleteAnswer || a.Read(body) != nil || a.Outcome != (shardmap.PointsDeleteOutcome{Deleted: 2}) {
+		t.Errorf("a delete is answered with %s, %+v", typ, a)
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d points are there after it", n)
+	}
+	if write(); count() != 3 {
+		t.Errorf("%d points were written after it, want 3", count())
+	}
+	for range shard.TombstonesMax - 1 {
+		writtenCommand(q, t, deleteOf("mem").Command())
+	}
+	var e wire.Error
+	if typ, body := writtenCommand(q, t, deleteOf("mem").Command()); typ != wire.TypeError || e.Read(body) != nil || e.Code != wire.CodeBusy {
+		t.Errorf("one more than a shard keeps is answered with %s, %v", typ, &e)
+	}
+}
+
+// A delete of shards that are not in the table as it names them, or are of several groups, reaches no log.
+func TestDeletesOfNoShardsOfTheTable(t *testing.T) {
+	q := newPoints(t)
+	q.table.Catalog.Windows = append(q.table.Catalog.Windows, shardmap.Window{ID: 8, Policy: 6, Start: 1000, End: 2000, Truncated: 2000, Shards: []raft.GroupID{1, 2}})
+	for _, tt := range []struct {
+		what   string
+		change func(d *shardmap.PointsDelete)
+		want   string
+	}{
+		{"a window that is gone", func(d *shardmap.PointsDelete) { d.Shards[0].Window = 3 }, "knows of no such window"},
+		{"a window that is newer than the table", func(d *shardmap.PointsDelete) { d.Shards[1].Window = 10 }, "the table here is of index 9"},
+		{"another name", func(d *shardmap.PointsDelete) { d.Name = "other" }, "knows of no such window"},
+		{"another policy", func(d *shardmap.PointsDelete) { d.Shards[1].Policy = 9 }, "take the shard from the table"},
+		{"shards of two groups", func(d *shardmap.PointsDelete) {
+			for i := range d.Shards {
+				d.Shards[i].Window, d.Shards[i].Span = 8, points.Window{First: 1000, Last: 1999}
+			}
+		}, "another group has it than the shards before it"},
+		{"no shards", func(d *shardmap.PointsDelete) { d.Shards = nil }, "of 0 shards"},
+	} {
+		d := deleteOf("cpu")
+		tt.change(d)
+		c := d.Command()
+		q.take(wire.TypeWrite, wire.AppendWrite(nil, &c))
+		if len(q.Proposals()) > 0 {
+			t.Errorf("%s: proposed", tt.what)
+		}
+		q.Clear()
+		if e := refusal(q, t); e == nil || !strings.Contains(e.Error(), tt.want) {
+			t.Errorf("%s: %v; want %q", tt.what, e, tt.want)
 		}
 	}
 }

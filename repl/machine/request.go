@@ -346,6 +346,9 @@ func (q *Requests) ownerOf(c *shardmap.Command, table *shardmap.Table) (raft.Gro
 	if c.Kind == shardmap.CommandPoints {
 		return groupOfPoints(c, table)
 	}
+	if c.Kind == shardmap.CommandPointsDelete {
+		return groupOfDelete(c, table)
+	}
 	group := q.Routes.GroupOf(table, c.Home())
 	if group == 0 {
 		return 0, wire.Unavailable(fmt.Sprintf("slot %d", c.Home()), "no group owns it")

@@ -30,7 +30,7 @@ type need struct {
 var needs = [...]need{
 	TypePing: {"nothing", nothing},
 
-	TypeWrite:        {"`write` on each key or service that it changes, on the prefix whose keys it deletes, or on the database to which it brings points, `read` on each whose state its outcome or answer tells: a condition, a compare, a get, an incr; of a lease, `write` on any key, and to keep it alive or to revoke it, to have been granted it", eachOfWrite},
+	TypeWrite:        {"`write` on each key or service that it changes, on the prefix whose keys it deletes, or on the database to which it brings points or from which it deletes some, `read` on each whose state its outcome or answer tells: a condition, a compare, a get, an incr; of a lease, `write` on any key, and to keep it alive or to revoke it, to have been granted it", eachOfWrite},
 	TypeGet:          {"`read` on each key", eachOfGet},
 	TypeList:         {"`list` on the prefix, and `read` unless it asks for keys only", eachOfList},
 	TypeTopology:     {"nothing", nothing},

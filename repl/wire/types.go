@@ -195,15 +195,16 @@ const (
 	TypeBackupsAnswer Type = 0x97
 
 	// Points, since level 10.
-	TypeWindow            Type = 0x98
-	TypeWindowAnswer      Type = 0x99
-	TypeClock             Type = 0x9a
-	TypeClockAnswer       Type = 0x9b
-	TypeBlockRange        Type = 0xa0
-	TypeBlockRangeAnswer  Type = 0xa1
-	TypePointsAnswer      Type = 0xa4
-	TypePointsQuery       Type = 0xa6
-	TypePointsQueryAnswer Type = 0xa7
+	TypeWindow             Type = 0x98
+	TypeWindowAnswer       Type = 0x99
+	TypeClock              Type = 0x9a
+	TypeClockAnswer        Type = 0x9b
+	TypeBlockRange         Type = 0xa0
+	TypeBlockRangeAnswer   Type = 0xa1
+	TypePointsAnswer       Type = 0xa4
+	TypePointsDeleteAnswer Type = 0xa5
+	TypePointsQuery        Type = 0xa6
+	TypePointsQueryAnswer  Type = 0xa7
 )
 
 // row is what is said of one type.
@@ -393,7 +394,8 @@ var rows = [...]row{
 	TypeBlockRangeAnswer: {"BlockRangeAnswer", "", TypeBlockRange, SenderNobody, shownOf[BlockRangeAnswer]},
 
 	// Time series, of clients, since level 10.
-	TypePointsAnswer: {"PointsAnswer", "", TypeWrite, SenderNobody, shownOf[PointsAnswer]}, // of points for a shard
+	TypePointsAnswer:       {"PointsAnswer", "", TypeWrite, SenderNobody, shownOf[PointsAnswer]},             // of points for a shard
+	TypePointsDeleteAnswer: {"PointsDeleteAnswer", "", TypeWrite, SenderNobody, shownOf[PointsDeleteAnswer]}, // of a delete of points
 
 	TypePointsQuery:       {"PointsQuery", "client → leader", 0, SenderClient, bodyOf[PointsQuery]}, // what has this shard for a query?
 	TypePointsQueryAnswer: {"PointsQueryAnswer", "", TypePointsQuery, SenderNobody, shownOf[PointsQueryAnswer]},

@@ -86,6 +86,12 @@ func (s *Shard) check(t *Tombstone) (size int, err error) {
 	return size, nil
 }
 
+// Room reports whether the shard takes a tombstone: the error is that of [Shard.Delete].
+func (s *Shard) Room(t *Tombstone) error {
+	_, err := s.check(t)
+	return err
+}
+
 // Delete takes away what a tombstone names, by the entry of an index in the log, which is larger than those before. If it
 // takes away all of a measurement, the fields go as well: they may come back with other kinds. The error is a
 // [LimitError]; nothing has changed then.

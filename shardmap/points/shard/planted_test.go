@@ -46,6 +46,13 @@ var stories = []struct {
 		w.delete(Tombstone{Measurement: []byte("m"), First: 0, Last: 5})
 		w.at(Write, 2, 3)
 	}},
+	{bugDeleteSnapshot, func(w *world) {
+		w.at(Write, 1, 2)
+		w.freeze()
+		w.seal(0)
+		w.delete(Tombstone{Measurement: []byte("m"), First: 2, Last: 5})
+		w.b.reload(w)
+	}},
 	{bugCut, func(w *world) {
 		// One replica applied what the other one began with.
 		w.at(Write, 1, 5)
