@@ -23,7 +23,7 @@ import (
 // one is looked at.
 func TestImportsArePure(t *testing.T) {
 	allowed := []string{
-		"bytes", "cmp", "crypto/sha256", "encoding/binary", "errors", "fmt", "io", "math", "math/bits", "slices", "strconv", "strings", "sync", "sync/atomic",
+		"bytes", "cmp", "crypto/sha256", "encoding/binary", "errors", "fmt", "io", "iter", "math", "math/bits", "slices", "strconv", "strings", "sync", "sync/atomic",
 		"github.com/cespare/xxhash/v2", "muster/shardmap/pack", "muster/raft",
 		"muster/shardmap", "muster/raft/quorum", // of plan
 		"encoding/json", "net/netip", "net/url", "sort", "unicode", "unicode/utf16", "unicode/utf8", "muster/shardmap/registry", // of registry
