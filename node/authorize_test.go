@@ -214,6 +214,8 @@ var whoMay = []struct {
 	{wire.TypeHistory, bodyOf(&wire.History{Group: 1, Key: []byte("x")}), onlyAll},
 	{wire.TypePointsQuery, bodyOf(&wire.PointsQuery{Group: 1, Database: "app", Window: 1, Ask: wire.PointsOutline}), onlyMine},
 	{wire.TypePointsQuery, bodyOf(&wire.PointsQuery{Group: 1, Database: "other", Window: 1, Ask: wire.PointsOutline}), onlyAll},
+	{wire.TypeWindow, bodyOf(&wire.Window{Policy: 1, Database: "app"}), onlyMine},
+	{wire.TypeWindow, bodyOf(&wire.Window{Policy: 1, Database: "other"}), onlyAll},
 	{wire.TypeWrite, write((&shardmap.PointsBody{Name: "app"}).Command()), onlyMine},
 	{wire.TypeWrite, write((&shardmap.PointsBody{Name: "other"}).Command()), onlyAll},
 	{wire.TypeWrite, write((&shardmap.PointsDelete{Name: "app"}).Command()), onlyMine},

@@ -36,7 +36,7 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeHolds:     wire.SenderMember,
 	wire.TypeAuthority: wire.SenderClient,
 	wire.TypeReset:     wire.SenderMember,
-	wire.TypeWindow:    wire.SenderMember,
+	wire.TypeWindow:    wire.SenderClient | wire.SenderMember,
 	wire.TypeClock:     wire.SenderMember,
 
 	wire.TypeBlockRange:  wire.SenderBulk,

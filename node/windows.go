@@ -123,6 +123,10 @@ func takeWindow(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	if !readRequest(c, h, r, body, &q) {
 		return
 	}
+	if c.standing == wire.SenderClient {
+		takeWindowOfClient(c, r, &q)
+		return
+	}
 	loop := byMember(c, r)
 	if loop == nil {
 		return
@@ -133,6 +137,33 @@ func takeWindow(c *connection, h wire.Header, r repl.Reply, body []byte) {
 		a, refusal := c.node.keeping.window(ctx, loop, &q)
 		if refusal != nil {
 			c.refuse(r, refusal)
+			return
+		}
+		c.answerNow(r, wire.TypeWindowAnswer, a.Append(nil))
+	})
+}
+
+// takeWindowOfClient answers a client, who asks any node. That asks the leader of the meta group in its own name, so the
+// policy has to be of the database that the client's right goes by.
+func takeWindowOfClient(c *connection, r repl.Reply, q *wire.Window) {
+	n := c.node
+	if table := n.table.Load(); table != nil && table.Level >= shardmap.PointsLevel {
+		p, ok := table.Catalog.Policy(shardmap.PolicyID(q.Policy))
+		if d, _ := table.Catalog.Database(p.Database); !ok || d.Name != q.Database {
+			c.refuse(r, wire.NotFound(fmt.Sprintf("policy %d of database %q", q.Policy, q.Database), fmt.Sprintf("the table of index %d has no such policy", table.Index), "fetch the table, and take the policy from it"))
+			return
+		}
+	}
+	c.laterOrBusy(r, func() {
+		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
+		defer cancel()
+		a, err := n.keeping.of(ctx, shardmap.PolicyID(q.Policy), q.Time)
+		if err != nil {
+			e, ok := refusalIn(err)
+			if !ok || e.Code == wire.CodeNotLeader { // the client would look for that leader, which it need not know
+				e = wire.NotReady("window", err.Error(), "ask again: a window is made once", wire.BusyRetry)
+			}
+			c.refuse(r, e)
 			return
 		}
 		c.answerNow(r, wire.TypeWindowAnswer, a.Append(nil))

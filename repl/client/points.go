@@ -58,6 +58,19 @@ func pointsWrite(ctx context.Context, c *Client, g raft.GroupID, command *shardm
 	return nil
 }
 
+// AskWindow returns the window of a policy that takes points of a time. Whichever node is asked has it made if there is none.
+// An error of code not-found says that the table has no such policy in that database; one of code conflict, that there
+// can't be such a window: the policy no longer keeps points of that time, or has as many windows as it may.
+func AskWindow(ctx context.Context, c *Client, q *wire.Window) (a wire.WindowAnswer, err error) {
+	if err := c.needLevel(ctx, "points", shardmap.PointsLevel); err != nil {
+		return a, fmt.Errorf("ask for a window of policy %d: %w", q.Policy, err)
+	}
+	if err := c.question(ctx, wire.TypeWindow, "", q, &a); err != nil {
+		return a, fmt.Errorf("ask for a window of policy %d: %w", q.Policy, err)
+	}
+	return a, nil
+}
+
 // AskShard puts a part of a query to a shard of a group. The answer is of one moment. An error of code moved says that
 // the table does not give the shard to that group, or not to that database; one of code too-large names the limit.
 func AskShard(ctx context.Context, c *Client, q *wire.PointsQuery) (a wire.PointsQueryAnswer, err error) {

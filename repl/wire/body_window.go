@@ -7,21 +7,25 @@ import (
 	"muster/shardmap"
 )
 
-// Window asks the leader of the meta group for the window of a policy that takes points of a time, and has it
-// made if there is none:
+// Window asks for the window of a policy that takes points of a time, and has it made if there is none:
 //
-//	[policy, time]
+//	[policy, time, database]
 //
-// It may be sent again: a window is made once. Since level 10 (shardmap.PointsLevel).
+// A node asks the leader of the meta group. A client asks any node, which asks that leader if its own table has no such
+// window. It may be sent again: a window is made once. Since level 10 (shardmap.PointsLevel).
 type Window struct {
 	Policy uint64 // shardmap.PolicyID
 	Time   int64  // nanoseconds since 1970 UTC
+	// Database is the name of the policy's database: a client's right to have windows made goes by it. Members may leave
+	// it out.
+	Database string
 }
 
 func (m *Window) fields(f *fields) {
-	f.exactly(2, func() {
+	f.exactly(3, func() {
 		number(f, "policy", &m.Policy)
 		integer(f, "time", &m.Time)
+		f.text("database", &m.Database)
 	})
 }
 

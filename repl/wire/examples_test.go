@@ -336,7 +336,7 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeUsageAnswer: &wire.UsageAnswer{Term: 4, Round: 31, Reports: []wire.UsageReport{{Group: 1, Term: 7, Rows: []wire.UsageRow{{Counted: true,
 		Used: wire.UsageAmount{900, 50000, 3000}, Bound: wire.UsageAmount{3400, 62000, 12500}, Ceiling: wire.UsageAmount{3400, 62000, 12500},
 		Given: wire.UsageAmount{2500, 1<<64 - 4096, 12500}, Wanted: wire.UsageAmount{40, 1200, 40000}}}}}},
-	wire.TypeWindow:          &wire.Window{Policy: 12, Time: 1796040000000000000},
+	wire.TypeWindow:          &wire.Window{Policy: 12, Time: 1796040000000000000, Database: "metrics"},
 	wire.TypeWindowAnswer:    &wire.WindowAnswer{Index: 96, Window: 95, Start: 1795996800000000000, End: 1796083200000000000, Truncated: 1796083200000000000, Shards: []raft.GroupID{1, 3}},
 	wire.TypeClock:           &wire.Empty{},
 	wire.TypeClockAnswer:     &wire.ClockAnswer{Time: 1796040000},

@@ -48,6 +48,7 @@ var needs = [...]need{
 	TypeHistory: {"`read` on the key", eachOfHistory},
 
 	TypePointsQuery: {"`read` on the database", eachOfPointsQuery},
+	TypeWindow:      {"`write` on the database", eachOfWindow},
 
 	TypeBackup: {"`list` and `read` on all keys and on all services, and `admin` on the cluster: it brings the secrets of services, which no other answer does. A server may send it too: it takes the backups of jobs", eachOfBackup},
 
@@ -259,6 +260,19 @@ func eachOfPointsQuery(body []byte, yield func(access.Need) bool) error {
 		return err
 	}
 	yield(access.Need{Verbs: access.Read, Kind: access.Databases, Name: name})
+	return nil
+}
+
+func eachOfWindow(body []byte, yield func(access.Need) bool) error {
+	r := pack.NewReader(body)
+	r.Array()
+	r.Uint() // policy
+	r.Int()  // time
+	name := r.Bytes()
+	if err := r.Err(); err != nil {
+		return err
+	}
+	yield(access.Need{Verbs: access.Write, Kind: access.Databases, Name: name})
 	return nil
 }
 

@@ -68,6 +68,7 @@ var requestNeeds = []struct {
 	{wire.TypeServices, &wire.Services{Group: 1, Slots: all}, "read,list on service:…"},
 	{wire.TypeServices, exactService("web"), "read on service:web"},
 	{wire.TypeHeartbeat, &wire.Heartbeat{Group: 1, Name: "web", Instance: "i", Status: wire.HeartbeatUp}, "write on service:web"},
+	{wire.TypeWindow, &wire.Window{Policy: 12, Database: "metrics"}, "write on db:metrics"},
 	{wire.TypePointsQuery, &wire.PointsQuery{Group: 1, Database: "metrics", Window: 1, Ask: wire.PointsOutline}, "read on db:metrics"},
 	{wire.TypeHistory, &wire.History{Group: 1, Key: []byte("a/b")}, "read on key:a/b"},
 	{wire.TypeBackup, &wire.Backup{Group: 1, PieceBytes: wire.BackupPieceMin}, "read,list on key:…, read,list on service:…, admin on cluster"},

@@ -384,8 +384,8 @@ var rows = [...]row{
 	TypeBackups:       {"Backups", "client or the meta group's leader → node", 0, SenderClient | SenderMember, bodyOf[Backups]}, // which backups have you, and remove these
 	TypeBackupsAnswer: {"BackupsAnswer", "", TypeBackups, SenderNobody, bodyOf[BackupsAnswer]},
 
-	// Time series, between nodes, since level 10.
-	TypeWindow:       {"Window", "node → the meta group's leader", 0, SenderMember, bodyOf[Window]}, // where do points of this time go? Make a place if there is none
+	// Time series, since level 10.
+	TypeWindow:       {"Window", "client → node, or node → the meta group's leader", 0, SenderClient | SenderMember, bodyOf[Window]}, // where do points of this time go? Make a place if there is none
 	TypeWindowAnswer: {"WindowAnswer", "", TypeWindow, SenderNobody, bodyOf[WindowAnswer]},
 	TypeClock:        {"Clock", "the meta group's leader → node", 0, SenderMember, bodyOf[Empty]}, // how late is it?
 	TypeClockAnswer:  {"ClockAnswer", "", TypeClock, SenderNobody, bodyOf[ClockAnswer]},
