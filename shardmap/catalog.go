@@ -310,6 +310,12 @@ func (c *Catalog) windowsOn(g raft.GroupID) (n int) {
 	return n
 }
 
+// NewSpan returns the times that a new window of a policy would take with a time in it. No window takes points of that time.
+func (c *Catalog) NewSpan(p *Policy, t int64) points.Window {
+	start, end := c.span(p, t)
+	return points.Window{First: start, Last: end - 1}
+}
+
 // span returns what a new window of a policy with a time in it would be: a window of the policy's
 // duration, cut off where others that take points begin and end. None of them takes points of that time.
 func (c *Catalog) span(p *Policy, t int64) (start, end int64) {

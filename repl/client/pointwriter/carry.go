@@ -1,0 +1,216 @@
+package pointwriter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"muster/raft"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/points"
+)
+
+const (
+	// PiecesMax bounds the pieces of a write that are under way.
+	PiecesMax = 16
+	// roundsMax is how often shares are brought whose windows are elsewhere by then.
+	roundsMax = 6
+	// roundPause is how long a write waits for a newer table before the second round, doubled for each one after that: the table
+	// at hand may follow that of the group which has refused.
+	roundPause = 20 * time.Millisecond
+)
+
+// carry brings a batch to its shards, and counts what becomes of it. Shares whose shard is elsewhere by now are taken apart
+// anew by a newer table.
+func (w *write) carry(ctx context.Context, b *points.Batch) {
+	shares := w.shares(ctx, b)
+	for round := 1; len(shares) > 0; round++ {
+		moved, why := w.round(ctx, shares)
+		if len(moved) == 0 {
+			return
+		}
+		err := w.pause(ctx, round)
+		if err == nil {
+			err = w.newer(ctx)
+		}
+		if err == nil && round == roundsMax {
+			err = why
+		}
+		shares = nil
+		for _, s := range moved {
+			if err != nil {
+				w.result.fail(s.Batch.Points(), err.Error())
+				continue
+			}
+			shares = append(shares, w.shares(ctx, &s.Batch)...)
+		}
+	}
+}
+
+// pause waits before the next round.
+func (w *write) pause(ctx context.Context, round int) error {
+	timer := time.NewTimer(roundPause << (round - 1))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// parcel is a share on its way.
+type parcel struct {
+	share *points.Share
+	ref   shardmap.ShardRef
+	group raft.GroupID
+
+	mu      sync.Mutex // guards what follows
+	stored  int
+	hinted  int
+	dropped [dropReasons]int
+	example [dropReasons]string
+	moved   error // its shard is not there, as its group says
+	failed  error // the first other error
+	partly  int   // pieces that failed and have fields of points that others count
+}
+
+// round brings shares to their groups, and returns those whose shard is elsewhere by now, with what the first group of them
+// said. All others are counted.
+func (w *write) round(ctx context.Context, shares []points.Share) (moved []*points.Share, why error) {
+	room := make(chan struct{}, PiecesMax) // a token for each piece under way; never closed
+	var carried sync.WaitGroup
+	var parcels []*parcel
+	for i := range shares {
+		s := &shares[i]
+		if s.Shards == 0 {
+			w.lack(s)
+			continue
+		}
+		x, _ := w.placing.at(s.Window.First) // which has placed it
+		p := &parcel{share: s, group: x.shards[s.Shard], ref: shardmap.ShardRef{
+			ShardID: shardmap.ShardID{Window: x.window, Shard: s.Shard}, Shards: s.Shards,
+			Database: w.database.ID, Policy: w.policy.ID, Span: x.span,
+		}}
+		parcels = append(parcels, p)
+		for piece := range s.Pieces(shardmap.PointsSizeMax, shardmap.PointsValuesMax) {
+			select {
+			case room <- struct{}{}:
+			case <-ctx.Done():
+			}
+			if ctx.Err() != nil {
+				p.end(&piece, Brought{}, context.Cause(ctx))
+				break // what was not tried fails with it
+			}
+			carried.Go(func() {
+				body := shardmap.PointsBody{Shard: p.ref, Name: w.database.Name, Mode: shardmap.PointsWrite, Share: piece.Bytes}
+				a, err := w.cluster.Bring(ctx, p.group, &body, w.request.Level)
+				p.end(&piece, a, err)
+				<-room
+			})
+		}
+	}
+	carried.Wait()
+	for _, p := range parcels {
+		if p.moved != nil {
+			moved = append(moved, p.share)
+			if why == nil {
+				why = p.moved
+			}
+			continue
+		}
+		p.count(w)
+	}
+	return moved, why
+}
+
+// lack counts the points of a share that finds no window.
+func (w *write) lack(s *points.Share) {
+	n := s.Batch.Points()
+	i, _ := w.placing.gapAt(s.Window.First) // which has placed it
+	switch l := w.placing.gaps[i].lack; {
+	case l.dropped:
+		w.result.drop(l.reason, n, l.why)
+	default:
+		w.result.fail(n, l.why)
+	}
+}
+
+// end takes note of what became of a piece.
+func (p *parcel) end(piece *points.Piece, b Brought, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		var e *wire.Error
+		if errors.As(err, &e) && (e.Code == wire.CodeMoved || e.Code == wire.CodeNotFound) {
+			p.moved = err
+			return
+		}
+		if p.failed == nil {
+			p.failed = err
+		}
+		if piece.Points == 0 {
+			p.partly++
+		}
+		return
+	}
+	if b.Hinted {
+		p.hinted += piece.Points
+		return
+	}
+	a := &b.Answer
+	dropped := int(a.Outcome.Dropped)
+	if piece.Points > 0 {
+		dropped = min(dropped, piece.Points)
+	}
+	p.stored += piece.Points - dropped // below 0 of a piece whose point counts in another one
+	if dropped > 0 {
+		reason, example := reasonOf(&a.Outcome)
+		if p.dropped[reason] += dropped; p.example[reason] == "" {
+			p.example[reason] = example
+		}
+	}
+}
+
+// reasonOf returns why a group has dropped points. Of several reasons it is that which a client can do something about.
+func reasonOf(o *shardmap.PointsOutcome) (DropReason, string) {
+	for i := range o.Refused {
+		if o.Refused[i].Kind != 0 {
+			return FieldConflict, o.Refused[i].String()
+		}
+	}
+	if len(o.Refused) == 0 {
+		return FieldConflict, ""
+	}
+	return KeyTooLong, o.Refused[0].String()
+}
+
+// count adds the points of a share to the write's: those that are neither stored nor dropped have failed.
+func (p *parcel) count(w *write) {
+	left := p.share.Batch.Points()
+	for reason, n := range p.dropped {
+		n = min(n, left)
+		w.result.drop(DropReason(reason), n, p.example[reason])
+		left -= n
+	}
+	stored := max(0, min(p.stored-p.partly, left))
+	w.result.Stored += stored
+	left -= stored
+	hinted := min(p.hinted, left)
+	w.result.Hinted += hinted
+	if left -= hinted; left == 0 {
+		return
+	}
+	why := fmt.Sprintf("%s has not answered for all of them", p.ref)
+	if p.failed != nil {
+		why = p.failed.Error()
+		var e *wire.Error
+		if errors.As(p.failed, &e) && e.Code == wire.CodeUnauthorized {
+			w.refused = p.failed
+		}
+	}
+	w.result.fail(left, why)
+}
