@@ -134,7 +134,7 @@ type Node struct {
 	inquiry   inquiry   // what others know of the cluster
 	moves     moves     // what it does for the cluster while it leads the meta group
 	leading             // what it does where it leads groups
-	watching  watching  // the streams of clients, and what feeds them
+	clientele           // what it does for clients beyond one request at a time
 
 	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
 	jobs    jobWatch
@@ -167,6 +167,12 @@ type leading struct {
 	dividing  dividing     // what its groups have of prefixes with a limit, and how limits are divided where it leads the meta group
 	checking  checking     // what it looks at for all who lead groups with services
 	comparing comparing    // how many ask whether the replicas of its groups agree
+}
+
+// clientele is what a node does for clients beyond one request at a time.
+type clientele struct {
+	watching watching    // their streams, and what feeds them
+	writes   pointWrites // the points that they write by HTTP
 }
 
 // guarding is what a node has for the security of the cluster.

@@ -137,6 +137,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.checking.prober = prober
 	n.recruiter.node, n.resets.node = n, n
 	n.watching.init(n)
+	n.writes.init(n)
 	n.laws.init(n)
 	n.appeals.init(n)
 	n.logins.init(n)

@@ -84,8 +84,28 @@ var finals = []string{
 	"retention policy not found", "database not found",
 }
 
-// ofWrite returns the refusal as a write is answered with it: where it can be mended, clients must not take it for final.
-func (e refusal) ofWrite() refusal {
+// refusalOfWrite returns how an error of a write is answered. Clients drop what they sent after most statuses below 500, so
+// there only what they did wrong gets one. A limit that is reached, a cluster that is too old for points, a conflict with
+// what others do are mended without the client, by whoever runs the cluster or by the next try.
+func refusalOfWrite(err error) refusal {
+	e := refusalOf(err)
+	var own *Error
+	var wired *wire.Error
+	if errors.As(err, &own) || !errors.As(err, &wired) {
+		return e.mendable()
+	}
+	switch wired.Code {
+	case wire.CodeBadRequest, wire.CodeTooLarge, wire.CodeUnauthorized:
+		return e
+	}
+	if e.status < http.StatusInternalServerError {
+		e.status, e.after = http.StatusServiceUnavailable, max(e.after, retryAfter)
+	}
+	return e.mendable()
+}
+
+// mendable returns the refusal without the phrases by which clients take it for final, if its status says that it is not.
+func (e refusal) mendable() refusal {
 	if e.status < http.StatusInternalServerError {
 		return e
 	}

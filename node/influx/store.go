@@ -3,6 +3,7 @@ package influx
 import (
 	"context"
 
+	"muster/repl/client/pointwriter"
 	"muster/shardmap/points/line"
 	"muster/shardmap/points/rows"
 )
@@ -50,20 +51,8 @@ type QueryRequest struct {
 	ReadOnly bool
 }
 
-// Consistency is where points have to be before a write is answered.
-type Consistency uint8
-
-const (
-	Quorum Consistency = iota // with a majority of the group; the default
-	All                       // with each voter of the group
-	One                       // with one node of the group
-	Any                       // with any node
-)
-
-// consistencies are the words of requests.
-var consistencies = [...]string{Quorum: "quorum", All: "all", One: "one", Any: "any"}
-
-func (c Consistency) String() string { return consistencies[c] }
+// Consistency is where points have to be before a write is answered (muster: level).
+type Consistency = pointwriter.Level
 
 // Written reports what became of a text.
 type Written struct {
@@ -78,32 +67,4 @@ type Written struct {
 }
 
 // Dropped are points that can't be stored, for one reason.
-type Dropped struct {
-	Reason  DropReason
-	Points  int
-	Example string // which point, and what would be right
-}
-
-// DropReason is why points can't be stored, though their lines are good.
-type DropReason uint8
-
-const (
-	BeyondRetention DropReason = iota // older than the policy keeps
-	FieldConflict                     // a field has values of another kind
-	TooManySeries                     // of the database
-	TooManyValues                     // of one tag
-	TooManyFields                     // of one measurement
-	TooFarAhead                       // later than windows are made
-)
-
-// dropReasons are InfluxDB's words, where it has any: telegraf looks for the first two.
-var dropReasons = [...]string{
-	BeyondRetention: "points beyond retention policy",
-	FieldConflict:   "field type conflict",
-	TooManySeries:   "max-series-per-database limit exceeded",
-	TooManyValues:   "max-values-per-tag limit exceeded",
-	TooManyFields:   "max fields per measurement exceeded",
-	TooFarAhead:     "points too far in the future",
-}
-
-func (r DropReason) String() string { return dropReasons[r] }
+type Dropped = pointwriter.Dropped

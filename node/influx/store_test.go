@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/repl/client/pointwriter"
 	"muster/shardmap/points"
 	"muster/shardmap/points/column"
 	"muster/shardmap/points/line"
@@ -76,7 +77,7 @@ func (m *memory) Write(_ context.Context, q *WriteRequest) (Written, error) {
 			had, known := kinds[name]
 			if known && had != c.Kind {
 				conflicts++
-				got.Dropped = []Dropped{{FieldConflict, conflicts, fmt.Sprintf("input field %q on measurement %q is type %s, already exists as type %s", c.Name, measurement, c.Kind, had)}}
+				got.Dropped = []Dropped{{Reason: pointwriter.FieldConflict, Points: conflicts, Example: fmt.Sprintf("input field %q on measurement %q is type %s, already exists as type %s", c.Name, measurement, c.Kind, had)}}
 				continue
 			}
 			kinds[name] = c.Kind

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"muster/repl/client/pointwriter"
 	"muster/shardmap/points"
 	"muster/shardmap/points/line"
 )
@@ -73,15 +74,11 @@ func addressOf(r *http.Request) (url.Values, error) {
 
 // consistencyOf reads a consistency.
 func consistencyOf(name string) (Consistency, error) {
-	if name == "" {
-		return Quorum, nil
+	l, err := pointwriter.ParseLevel(name)
+	if err != nil {
+		return 0, badRequest("invalid consistency level: %q; want any, one, quorum or all", name)
 	}
-	for c, word := range consistencies {
-		if strings.EqualFold(name, word) {
-			return Consistency(c), nil
-		}
-	}
-	return 0, badRequest("invalid consistency level: %q; want any, one, quorum or all", name)
+	return l, nil
 }
 
 // write hands a text to the store. wrong is what is wrong with the request so far.
@@ -95,19 +92,19 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, v url.Values, q 
 		store, wrong = h.config.Open(r)
 	}
 	if wrong != nil {
-		refusalOf(wrong).ofWrite().write(w, f)
+		refusalOfWrite(wrong).write(w, f)
 		return
 	}
 	text, err := h.texts.read(w, r)
 	defer h.texts.give(text)
 	if err != nil {
-		refusalOf(err).ofWrite().write(w, f)
+		refusalOfWrite(err).write(w, f)
 		return
 	}
 	q.Text, q.Now = text, h.config.Now().UnixNano()
 	got, err := store.Write(r.Context(), q)
 	if err != nil {
-		refusalOf(err).ofWrite().write(w, f)
+		refusalOfWrite(err).write(w, f)
 		return
 	}
 	got.write(w, f)
@@ -125,7 +122,7 @@ func (a *Written) write(w http.ResponseWriter, f format) {
 	case a.Failed > 0:
 		// Refused lines are told when the rest has been stored: with their words, clients would drop all of it.
 		refusal{status: http.StatusServiceUnavailable, after: retryAfter,
-			text: fmt.Sprintf("write failed: %d of %d points: %s; send all of it again: what is stored already stays the same", a.Failed, a.Lines.Points, a.Why)}.ofWrite().write(w, f)
+			text: fmt.Sprintf("write failed: %d of %d points: %s; send all of it again: what is stored already stays the same", a.Failed, a.Lines.Points, a.Why)}.mendable().write(w, f)
 	case a.Lines.Refused > 0 || len(a.Dropped) > 0:
 		refusal{status: http.StatusBadRequest, text: a.partial()}.write(w, f)
 	default:

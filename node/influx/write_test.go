@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"muster/repl/client/pointwriter"
 	"muster/repl/wire"
 	"muster/shardmap/points"
 	"muster/shardmap/points/line"
@@ -21,9 +22,9 @@ func TestWriteRequests(t *testing.T) {
 		want    WriteRequest
 	}{
 		{"/write?db=weather", WriteRequest{Database: "weather", Precision: line.Nanosecond}},
-		{"/write?db=weather&rp=autogen&precision=n&consistency=all", WriteRequest{Database: "weather", Policy: "autogen", Precision: line.Nanosecond, Consistency: All}},
-		{"/write?db=weather&precision=ns&consistency=ONE", WriteRequest{Database: "weather", Precision: line.Nanosecond, Consistency: One}},
-		{"/write?db=weather&precision=u&consistency=any", WriteRequest{Database: "weather", Precision: line.Microsecond, Consistency: Any}},
+		{"/write?db=weather&rp=autogen&precision=n&consistency=all", WriteRequest{Database: "weather", Policy: "autogen", Precision: line.Nanosecond, Consistency: pointwriter.All}},
+		{"/write?db=weather&precision=ns&consistency=ONE", WriteRequest{Database: "weather", Precision: line.Nanosecond, Consistency: pointwriter.One}},
+		{"/write?db=weather&precision=u&consistency=any", WriteRequest{Database: "weather", Precision: line.Microsecond, Consistency: pointwriter.Any}},
 		{"/write?db=weather&precision=ms&consistency=quorum", WriteRequest{Database: "weather", Precision: line.Millisecond}},
 		{"/write?db=weather&precision=s&db=other", WriteRequest{Database: "weather", Precision: line.Second}},
 		{"/write?db=weather&precision=m", WriteRequest{Database: "weather", Precision: line.Minute}},
@@ -31,7 +32,7 @@ func TestWriteRequests(t *testing.T) {
 		{"/api/v2/write?bucket=weather&org=any", WriteRequest{Database: "weather", Precision: line.Nanosecond}},
 		{"/api/v2/write?bucket=weather/", WriteRequest{Database: "weather", Precision: line.Nanosecond}},
 		{"/api/v2/write?bucket=weather/autogen&precision=us&db=other", WriteRequest{Database: "weather", Policy: "autogen", Precision: line.Microsecond}},
-		{"/api/v2/write?bucket=weather%2Fautogen&precision=ms&consistency=one", WriteRequest{Database: "weather", Policy: "autogen", Precision: line.Millisecond, Consistency: One}},
+		{"/api/v2/write?bucket=weather%2Fautogen&precision=ms&consistency=one", WriteRequest{Database: "weather", Policy: "autogen", Precision: line.Millisecond, Consistency: pointwriter.One}},
 	} {
 		for _, fields := range []string{"", "Content-Encoding: gzip", "Content-Encoding: x-gzip", "Content-Encoding: identity"} {
 			m := newMemory()
@@ -72,12 +73,12 @@ func TestWritten(t *testing.T) {
 		{"# nothing\n\n", Written{}, 204, "", "stored=0, hinted=0, dropped=0, failed=0, refused=0"},
 		{bad, Written{Stored: 2}, 400, "partial write: 2 points kept, 1 lines refused: line 2: missing fields; want a space and FIELD=VALUE after measurement and tags dropped=0", "stored=2, hinted=0, dropped=0, failed=0, refused=1"},
 		{"bad\nworse", Written{}, 400, "unable to parse points: line 1: missing fields; want a space and FIELD=VALUE after measurement and tags; line 2: missing fields; want a space and FIELD=VALUE after measurement and tags", "stored=0, hinted=0, dropped=0, failed=0, refused=2"},
-		{good, Written{Stored: 1, Dropped: []Dropped{{BeyondRetention, 1, ""}}}, 400, "partial write: points beyond retention policy dropped=1", "stored=1, hinted=0, dropped=1, failed=0, refused=0"},
-		{good, Written{Dropped: []Dropped{{FieldConflict, 2, `field "v" is a string`}}}, 400, `partial write: field type conflict: field "v" is a string dropped=2`, "stored=0, hinted=0, dropped=2, failed=0, refused=0"},
-		{bad, Written{Dropped: []Dropped{{TooManySeries, 1, "tag host grows"}, {TooManyValues, 1, "tag host"}}}, 400, "partial write: max-series-per-database limit exceeded (1 points): tag host grows; max-values-per-tag limit exceeded (1 points): tag host; 2 points kept, 1 lines refused: line 2: missing fields; want a space and FIELD=VALUE after measurement and tags dropped=2", "stored=0, hinted=0, dropped=2, failed=0, refused=1"},
+		{good, Written{Stored: 1, Dropped: []Dropped{{Reason: pointwriter.BeyondRetention, Points: 1, Example: ""}}}, 400, "partial write: points beyond retention policy dropped=1", "stored=1, hinted=0, dropped=1, failed=0, refused=0"},
+		{good, Written{Dropped: []Dropped{{Reason: pointwriter.FieldConflict, Points: 2, Example: `field "v" is a string`}}}, 400, `partial write: field type conflict: field "v" is a string dropped=2`, "stored=0, hinted=0, dropped=2, failed=0, refused=0"},
+		{bad, Written{Dropped: []Dropped{{Reason: pointwriter.TooManySeries, Points: 1, Example: "tag host grows"}, {Reason: pointwriter.TooManyValues, Points: 1, Example: "tag host"}}}, 400, "partial write: max-series-per-database limit exceeded (1 points): tag host grows; max-values-per-tag limit exceeded (1 points): tag host; 2 points kept, 1 lines refused: line 2: missing fields; want a space and FIELD=VALUE after measurement and tags dropped=2", "stored=0, hinted=0, dropped=2, failed=0, refused=1"},
 		{good, Written{Stored: 1, Failed: 1, Why: "stored on 1 of 3 voters"}, 503, "write failed: 1 of 2 points: stored on 1 of 3 voters; send all of it again: what is stored already stays the same", "stored=1, hinted=0, dropped=0, failed=1, refused=0"},
 		// Refused lines and dropped points wait for the next time: with their words, the rest would be dropped, too.
-		{bad, Written{Failed: 1, Dropped: []Dropped{{BeyondRetention, 1, ""}}, Why: "group 3 has no leader"}, 503, "write failed: 1 of 2 points: group 3 has no leader; send all of it again: what is stored already stays the same", "stored=0, hinted=0, dropped=1, failed=1, refused=1"},
+		{bad, Written{Failed: 1, Dropped: []Dropped{{Reason: pointwriter.BeyondRetention, Points: 1, Example: ""}}, Why: "group 3 has no leader"}, 503, "write failed: 1 of 2 points: group 3 has no leader; send all of it again: what is stored already stays the same", "stored=0, hinted=0, dropped=1, failed=1, refused=1"},
 		{good, Written{Failed: 2, Why: "a partial write was seen"}, 503, final, "stored=0, hinted=0, dropped=0, failed=2, refused=0"},
 	} {
 		m := newMemory()
@@ -138,6 +139,17 @@ func TestRefusals(t *testing.T) {
 			}
 		}
 	}
+	// What others have to mend must not have clients drop what they sent, nor a status that others answer queries with.
+	for _, err := range []*wire.Error{
+		wire.OverLimit("windows", "the policy has 4096", "make them longer"), wire.OverLevel("points", 10, 9), wire.Conflict("window", "another one is there"),
+		wire.NotFound("shard 1", "its window was dropped", "write again"), wire.Full("group 3", "its disk is full", time.Second),
+	} {
+		m := expecting()
+		m.err = err
+		if w := ask(t, handler(t, m), "POST /write?db=weather", "", "cpu v=1"); w.Code < 500 || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%v: got %d %s, %v; want one after which clients send it again", err, w.Code, w.Body, w.Header())
+		}
+	}
 	// Before there is a store, the error is one of who asks.
 	h := New(Config{Open: func(*http.Request) (Store, error) { return nil, wire.Busy("node n1", "too many clients", time.Second) }})
 	for _, request := range []string{"POST /write?db=weather", "GET /query?q=SHOW+measurements"} {
@@ -163,14 +175,9 @@ func TestHeaderText(t *testing.T) {
 
 // The words of the store's reasons are those that telegraf looks for.
 func TestDropReasons(t *testing.T) {
-	for r, want := range map[DropReason]string{BeyondRetention: finals[2], FieldConflict: points.FieldTypeConflict.String()} {
+	for r, want := range map[pointwriter.DropReason]string{pointwriter.BeyondRetention: finals[2], pointwriter.FieldConflict: points.FieldTypeConflict.String()} {
 		if r.String() != want {
 			t.Errorf("got %q, want %q", r, want)
-		}
-	}
-	for r := range dropReasons {
-		if DropReason(r).String() == "" {
-			t.Errorf("reason %d has no words", r)
 		}
 	}
 }

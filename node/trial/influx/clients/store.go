@@ -11,6 +11,7 @@ import (
 	"github.com/influxdata/influxql"
 
 	"muster/node/influx"
+	"muster/repl/client/pointwriter"
 	"muster/shardmap/points"
 	"muster/shardmap/points/column"
 	"muster/shardmap/points/line"
@@ -96,7 +97,7 @@ func (s *Store) Write(_ context.Context, q *influx.WriteRequest) (influx.Written
 			had, known := db.kinds[series.Measurement+" "+name]
 			if known && had != c.Kind {
 				dropped += len(c.Times)
-				got.Dropped = []influx.Dropped{{Reason: influx.FieldConflict, Points: dropped,
+				got.Dropped = []influx.Dropped{{Reason: pointwriter.FieldConflict, Points: dropped,
 					Example: fmt.Sprintf("input field %q on measurement %q is type %s, already exists as type %s", name, series.Measurement, c.Kind, had)}}
 				continue
 			}
