@@ -1,5 +1,6 @@
 // The slots: who owns which, as a picture that a range is taken from, and as a table.
 import { html, useAsk, useState, useEffect, useRef, useMemo } from "../lib.js";
+import { blank, colour, isDark, useDrawing } from "../colour.js";
 import { ask } from "../api.js";
 import { useQuery, href } from "../router.js";
 import { act } from "../act.js";
@@ -92,30 +93,14 @@ async function move(range, runs, again) {
   });
 }
 
-// colour is that of a group: hues a golden angle apart, so that neighbours differ.
-const colour = (group, dark) => `hsl(${(group * 137.508) % 360} ${dark ? "38% 42%" : "48% 72%"})`;
-
 const cellMax = 12;
 
 function Map({ owner, range, select }) {
   const canvas = useRef(null);
-  const [width, setWidth] = useState(0);
-  const [theme, setTheme] = useState(0);
+  const box = useRef(null);
+  const { width, theme } = useDrawing(box);
   const [over, setOver] = useState(null);
   const drag = useRef(null);
-  useEffect(() => {
-    const watch = new ResizeObserver(([e]) => setWidth(Math.floor(e.contentRect.width)));
-    watch.observe(canvas.current.parentElement);
-    const again = () => setTheme((n) => n + 1);
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    addEventListener("theme", again);
-    dark.addEventListener("change", again);
-    return () => {
-      watch.disconnect();
-      removeEventListener("theme", again);
-      dark.removeEventListener("change", again);
-    };
-  }, []);
   const across = width >= 860 ? 128 : 64;
   const cell = Math.max(4, Math.min(cellMax, Math.floor(width / across)));
   const down = slots / across;
@@ -141,20 +126,14 @@ function Map({ owner, range, select }) {
     if (drag.current != null) select(drag.current, s);
   };
   const r = over != null ? owner[over] : null;
-  return html`<div class="map"><canvas ref=${canvas} data-testid="slot-map" data-across=${across} data-cell=${cell} role="img" aria-label="Slots by group; the table below has the same"
-      onPointerDown=${press} onPointerMove=${slide} onPointerUp=${() => (drag.current = null)} onPointerLeave=${() => setOver(null)}></canvas>
+  return html`<div class="map"><div ref=${box}><canvas ref=${canvas} data-testid="slot-map" data-across=${across} data-cell=${cell} role="img" aria-label="Slots by group; the table below has the same"
+      onPointerDown=${press} onPointerMove=${slide} onPointerUp=${() => (drag.current = null)} onPointerLeave=${() => setOver(null)}></canvas></div>
     <p class="muted hover">${r ? `slot ${over}: group ${r.group}${r.state === "moving" ? `, moving to group ${r.target}` : ""}` : " "}</p></div>`;
 }
 
 function draw(canvas, owner, range, across, cell) {
   const down = slots / across;
-  const ratio = devicePixelRatio || 1;
-  canvas.width = across * cell * ratio;
-  canvas.height = down * cell * ratio;
-  canvas.style.width = across * cell + "px";
-  canvas.style.height = down * cell + "px";
-  const c = canvas.getContext("2d");
-  c.scale(ratio, ratio);
+  const c = blank(canvas, across * cell, down * cell);
   const style = getComputedStyle(document.body);
   const dark = isDark(style);
   const ink = style.color;
@@ -219,8 +198,3 @@ function draw(canvas, owner, range, across, cell) {
   c.lineWidth = 2;
   c.stroke();
 }
-
-const isDark = (style) => {
-  const [r, g, b] = style.color.match(/[\d.]+/g).map(Number);
-  return r + g + b > 382;
-};
