@@ -159,6 +159,10 @@ func pageLimited(t *testing.T, p *dashboard) {
 		b.sees("screen-"+screen, "unauthorized")
 		b.sees(screen, "not known")
 	}
+	// Of databases the list is not refused, but lacks those of others.
+	b.click("nav-points")
+	b.sees("points-limited", "left out")
+	b.sees("axis", "there is no database")
 	b.clean()
 }
 

@@ -60,7 +60,7 @@ func pageAccessible(t *testing.T, p *dashboard) {
 	// These are there only once something was opened.
 	for _, s := range []struct{ path, open, drawn string }{
 		{"/ui/nodes?node=n1", "remove", "dialog"}, {"/ui/groups?group=1", "", "group-one"}, {"/ui/slots?from=1000&to=1010", "move", "dialog"},
-		{"/ui/keys?key=t.app/cart/00", "edit", "edit-text"}, {"/ui/services?service=web&q=web", "", "service-one"}, {"/ui/events?what=trail", "", "trail"},
+		{"/ui/keys?key=t.app/cart/00", "edit", "edit-text"}, {"/ui/points?db=telemetry", "", "lane-telemetry-autogen"}, {"/ui/services?service=web&q=web", "", "service-one"}, {"/ui/events?what=trail", "", "trail"},
 	} {
 		b.goTo(s.path)
 		if s.open != "" {
@@ -96,7 +96,7 @@ func pageWidths(t *testing.T, p *dashboard) {
 
 // lookedAt are the addresses of some screens at which something is looked at closer.
 var lookedAt = map[string]string{
-	"nodes": "?node=n1", "groups": "?group=1", "slots": "?from=1200&to=1500", "keys": "?prefix=app/user/&key=t.app/user/00", "services": "?service=web",
+	"nodes": "?node=n1", "groups": "?group=1", "slots": "?from=1200&to=1500", "points": "?db=telemetry", "keys": "?prefix=app/user/&key=t.app/user/00", "services": "?service=web",
 }
 
 // show goes to an address of the page without a reload, which would forget what the charts show.

@@ -30,6 +30,16 @@ const rows = {
   "job pause": ["POST", "id"],
   "job resume": ["POST", "id"],
   "job cancel": ["POST", "id"],
+  "db list": ["GET"],
+  "db create": ["POST", "database"],
+  "db drop": ["POST", "database"],
+  "policy list": ["GET", "database"],
+  "policy create": ["POST", "database", "policy"],
+  "policy alter": ["POST", "database", "policy"],
+  "policy default": ["POST", "database", "policy"],
+  "policy drop": ["POST", "database", "policy"],
+  "window list": ["GET", "database"],
+  "window truncate": ["POST", "database"],
   "service list": ["GET"],
   "service get": ["GET", "name"],
   "service pick": ["GET", "name"],
@@ -49,7 +59,7 @@ const rows = {
 };
 
 // These a person has to agree to: with --yes, where nobody can be asked.
-const agreed = new Set(["node remove", "node drain", "group remove", "group add", "group del", "group promote", "slot rebalance", "setting set", "check"]);
+const agreed = new Set(["node remove", "node drain", "group remove", "group add", "group del", "group promote", "slot rebalance", "setting set", "check", "db drop", "policy alter", "policy drop", "window truncate"]);
 
 // shell quotes a word for a POSIX shell where it needs that.
 export function shell(word) {

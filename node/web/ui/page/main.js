@@ -12,6 +12,7 @@ import { Groups } from "./screens/groups.js";
 import { Slots } from "./screens/slots.js";
 import { Jobs } from "./screens/jobs.js";
 import { Keys } from "./screens/keys.js";
+import { Points } from "./screens/points.js";
 import { Services } from "./screens/services.js";
 import { Events } from "./screens/events.js";
 import { Metrics, prepare } from "./screens/metrics.js";
@@ -28,6 +29,7 @@ const screens = [
   ["slots", "Slots", "s", Slots],
   ["jobs", "Jobs", "j", Jobs],
   ["keys", "Keys", "k", Keys],
+  ["points", "Points", "p", Points],
   ["services", "Services", "v", Services],
   ["events", "Events", "e", Events],
   ["metrics", "Metrics", "m", Metrics],
