@@ -24,25 +24,25 @@ const (
 // ask has each window made that is missing. Afterwards each gap has a window, or a reason why it has none.
 func (w *write) ask(ctx context.Context) {
 	for {
-		spans := w.placing.next(AsksMax)
-		if len(spans) == 0 {
+		gaps := w.placing.next(AsksMax)
+		if len(gaps) == 0 {
 			return
 		}
-		answers, errs := make([]*wire.WindowAnswer, len(spans)), make([]error, len(spans))
+		answers, errs := make([]*wire.WindowAnswer, len(gaps)), make([]error, len(gaps))
 		var asked sync.WaitGroup
-		for i, span := range spans {
+		for i, x := range gaps {
 			asked.Go(func() {
-				q := wire.Window{Policy: uint64(w.policy.ID), Time: span.First, Database: w.database.Name}
+				q := wire.Window{Policy: uint64(w.policy.ID), Time: x.time, Database: w.database.Name}
 				answers[i], errs[i] = w.gateway.asks.window(ctx, w.cluster, &q)
 			})
 		}
 		asked.Wait()
-		for i, span := range spans {
+		for i, x := range gaps {
 			if errs[i] != nil {
-				w.placing.lacking(span, w.lackOf(span, errs[i]))
+				w.placing.lacking(x.span, w.lackOf(x.span, errs[i]))
 				continue
 			}
-			w.placing.add(span, answers[i])
+			w.placing.add(x.span, answers[i])
 		}
 	}
 }

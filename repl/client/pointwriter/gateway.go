@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
+	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/points"
 	"muster/shardmap/points/line"
@@ -136,7 +138,8 @@ func (w *write) at(t *shardmap.Table) error {
 		return &UnknownPolicyError{q.Database, q.Policy}
 	}
 	w.table, w.database, w.policy = t, d, p
-	w.placing = placing{catalog: &t.Catalog, policy: &w.policy, made: w.placing.made}
+	made := slices.DeleteFunc(w.placing.made, func(a wire.WindowAnswer) bool { return a.Index <= t.Index }) // the table knows of them
+	w.placing = placing{catalog: &t.Catalog, policy: &w.policy, now: q.Now, made: made}
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"muster/raft"
 	"muster/repl/wire"
@@ -18,6 +19,7 @@ const MissingMax = 256
 type placing struct {
 	catalog *shardmap.Catalog
 	policy  *shardmap.Policy
+	now     int64               // in nanoseconds since 1970 UTC
 	made    []wire.WindowAnswer // that this write asked for, by start: the table may not have them yet
 	gaps    []gap               // without a window, by time; none has a time of another one
 	missing int                 // gaps that are to be asked for
@@ -26,6 +28,7 @@ type placing struct {
 // gap is a span of time without a window for points of this write.
 type gap struct {
 	span points.Window
+	time int64 // in span: a window is asked for by it
 	// lack is why there is none; nil: it is to be asked for.
 	lack *lack
 }
@@ -82,19 +85,38 @@ func (p *placing) of(t int64) (points.Window, uint32) {
 	return p.gaps[i].span, 0
 }
 
-// gap makes a gap around a time: as long as the window would be, or, once as many are to be asked for as may be, as long as
-// there is none, so that there are few of them.
+// gap makes a gap around a time: as long as the window would be. Where nobody keeps points any more, by this clock and with
+// something to spare, one gap has all such times, and the leader is asked about the latest of them. Once as many are to be
+// asked for as may be, a gap is as long as there is no window, so that there are few of them.
 func (p *placing) gap(t int64) gap {
+	span := p.between(t)
 	if p.missing == MissingMax {
-		return gap{p.between(t), &lack{why: fmt.Sprintf("more than %d windows are missing for one write; send points of fewer times at once", MissingMax)}}
+		return gap{span, t, &lack{why: fmt.Sprintf("more than %d windows are missing for one write; send points of fewer times at once", MissingMax)}}
 	}
 	p.missing++
-	span := p.catalog.NewSpan(p.policy, t)
-	if w, ok := p.catalog.WindowAt(p.policy.ID, t); ok { // which is hidden
-		span = points.Window{First: w.Start, Last: w.Truncated - 1}
+	if old := p.old(); t <= old {
+		span.Last = min(span.Last, old)
+		return gap{span, span.Last, nil}
 	}
-	in := p.between(t)
-	return gap{points.Window{First: max(span.First, in.First), Last: min(span.Last, in.Last)}, nil}
+	in := p.catalog.NewSpan(p.policy, t)
+	if w, ok := p.catalog.WindowAt(p.policy.ID, t); ok { // which is hidden
+		in = points.Window{First: w.Start, Last: w.Truncated - 1}
+	}
+	span = points.Window{First: max(span.First, in.First), Last: min(span.Last, in.Last)}
+	return gap{span, span.First, nil}
+}
+
+// clockSpare is by how much this node's clock may be wrong before it takes points for older than the leader does.
+const clockSpare = time.Hour
+
+// old returns the last time whose window is over for certain; before all times where the policy keeps them for ever. It is
+// the same for an hour, so that a refusal is remembered for as long as it counts.
+func (p *placing) old() int64 {
+	ago := p.policy.Duration + p.policy.WindowDuration + clockSpare
+	if p.policy.Duration == 0 || ago < 0 || p.now < points.TimeMin+int64(ago) {
+		return points.TimeMin - 1
+	}
+	return points.WindowOf(p.now-int64(ago), time.Hour).First
 }
 
 // between returns the times around one, which has neither a window nor a gap, up to the next ones that have.
@@ -148,11 +170,11 @@ func (p *placing) lacking(asked points.Window, l *lack) {
 }
 
 // next returns the latest gaps that are to be asked for.
-func (p *placing) next(n int) (spans []points.Window) {
-	for i := len(p.gaps) - 1; i >= 0 && len(spans) < n; i-- {
+func (p *placing) next(n int) (gaps []gap) {
+	for i := len(p.gaps) - 1; i >= 0 && len(gaps) < n; i-- {
 		if p.gaps[i].lack == nil {
-			spans = append(spans, p.gaps[i].span)
+			gaps = append(gaps, p.gaps[i])
 		}
 	}
-	return spans
+	return gaps
 }
