@@ -32,6 +32,8 @@ type GroupShard struct {
 	// chain sums up the entries that have changed the shard, in their order. Replicas with equal chains have applied the
 	// same ones; what their memory makes of them shows when they seal, by the name of the file.
 	chain uint64
+	// kept are heads whose files the replica may not have yet; see heads.go.
+	kept []KeptHead
 }
 
 // note adds an entry to the chain, by what it says.
@@ -47,6 +49,7 @@ type groupShards struct {
 	gone    []WindowID
 	changes uint64 // grows with each change of what a seal goes by
 	bytes   int64  // of memory, of all points that are in no file
+	keeps   bool   // heads are kept until [groupShards.ReleaseHead]
 	reader  points.ShareReader
 }
 
@@ -177,8 +180,15 @@ func sealPoints(m *Map, at entryAt, c *Command) (Status, error) {
 	if s == nil {
 		return StatusNoShard, nil
 	}
-	// A seal that waits for another one would count files that are gone by then. And one of nothing makes no file.
-	if p.Number != s.Points.Generation() && !bug(bugSealAgain) || s.Sealing && !bug(bugSealAgain) || int(p.Merge) > len(s.Points.Files()) || s.Since == 0 && p.Merge < 2 {
+	// A seal that waits for another one would count files that are gone by then. And one of nothing makes no file, or the
+	// one that is there, unless deletes have taken something from it.
+	least := uint32(0)
+	if s.Since == 0 {
+		if least = 2; s.Points.Tombstones() > 0 {
+			least = 1
+		}
+	}
+	if p.Number != s.Points.Generation() && !bug(bugSealAgain) || s.Sealing && !bug(bugSealAgain) || int(p.Merge) > len(s.Points.Files()) || p.Merge < least {
 		return StatusMarked, nil
 	}
 	s.Points.Freeze()
@@ -201,6 +211,7 @@ func namePoints(m *Map, at entryAt, c *Command) (Status, error) {
 	if frozen := s.Points.Frozen(); len(frozen) == 0 || frozen[0] != p.Number {
 		return StatusMarked, nil
 	}
+	m.keepHead(s, &p)
 	f := shard.File{Sum: p.Sum, Size: p.Size, Values: p.Values, First: p.First, Last: p.Last}
 	if _, err := s.Points.Confirm(p.Number, f, int(s.Merge)); err != nil {
 		return 0, fmt.Errorf("%w: %s: %w", ErrInvariant, p.Shard, err)

@@ -210,6 +210,7 @@ func (m *Map) Load(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	m.hold(loaded.founded, loaded.marks)
 	m.decide(loaded.decisions)
 	m.quota, m.imports, m.results, m.noted = loaded.quota, loaded.imports, nil, noted{}
+	loaded.shards.keeps = m.groupShards.keeps
 	m.groupShards = loaded.shards
 	m.keeping = keeping{some: versionsIn(m)}
 	m.keeping.follow(loaded.rules)

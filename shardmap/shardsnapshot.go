@@ -57,7 +57,7 @@ func (g *groupShards) copy() (c shardsCopy) {
 	c.gone = slices.Clone(g.gone)
 	for _, s := range g.list {
 		x := shardCopy{*s, s.Points.View()}
-		x.Points = nil
+		x.Points, x.kept = nil, nil
 		c.list = append(c.list, x)
 	}
 	return c

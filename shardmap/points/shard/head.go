@@ -39,6 +39,7 @@ type head struct {
 	chains   []uint32      // the last series of each measurement
 	order    *order
 	values   int64
+	hasFills bool // of points that yield to older ones
 }
 
 type series struct {
@@ -206,6 +207,7 @@ func (h *head) append(n uint32, times []int64, values [][]uint64, mark uint64) {
 	}
 	if mark&1 != 0 {
 		b.flags |= fills
+		h.hasFills = true
 	}
 	b.lastTime = max(b.lastTime, times[len(times)-1])
 	width := 2 + len(values)
