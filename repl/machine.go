@@ -68,6 +68,15 @@ type Observed interface {
 	Gone()
 }
 
+// Settler is a [StateMachine] whose state names files that are kept beside it. A snapshot names them too, and is of no use
+// without them.
+type Settler interface {
+	// Settle returns "" if all files that the state names are here, and sees to it that they stay for as long as a snapshot
+	// of the state as of an entry may be kept; else why no snapshot is to be written now. It is called right before Copy,
+	// and must not wait.
+	Settle(at raft.LogID) (why string)
+}
+
 // Led is a [StateMachine] that is told who leads its group.
 type Led interface {
 	// Led is called when the replica hears of another leader, or of none any more: 0.

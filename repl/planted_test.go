@@ -47,6 +47,7 @@ func TestPlantedBugs(t *testing.T) {
 			}
 			return wrong
 		}},
+		{bugUnsettled, func() string { return snapshotNamesFiles(t) }},
 		{"rebuild forgets entries", func() string { return rebuiltWrongly(t) }},
 		{"snapshot of a wrong state leaves", func() (wrong string) {
 			for seed := uint64(0); seed < 8 && wrong == ""; seed++ {

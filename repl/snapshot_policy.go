@@ -42,6 +42,8 @@ const (
 	snapshotOverBytesMin = 32 << 10
 	// snapshotRetryTicks is 10 s.
 	snapshotRetryTicks = 200
+	// settleTicks is how long a group waits whose state names files that are not here yet, 1 s.
+	settleTicks = 20
 	// snapshotHoldTicks is 10 s.
 	snapshotHoldTicks = 200
 	// holdTimes bounds what a slow follower can pin.

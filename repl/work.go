@@ -123,12 +123,33 @@ func (h *Host) Work() *Work {
 	}
 	h.chores.lookAt = h.ticks + lookTicks
 	g := h.chores.due()
-	if g == nil {
+	if g == nil || !g.snap.settled() {
 		return nil
 	}
 	h.chores.working = true
 	return g.snap.begin()
 }
+
+// settled reports whether what the state names is here. If not, the group is passed over for a moment.
+func (k *snapshots) settled() bool {
+	m, ok := k.group.machine.(Settler)
+	if !ok || bug(bugUnsettled) {
+		return true
+	}
+	why := m.Settle(k.group.applied)
+	if why == "" {
+		return true
+	}
+	k.retryAt = k.group.host.ticks + settleTicks
+	if k.failed == "" { // one line per change, not per attempt
+		k.failed = why
+		k.group.host.cfg.Log.Info("snapshot waits", "group", k.group.replica.Group, "at", k.group.applied, "why", why)
+	}
+	return false
+}
+
+// bugUnsettled is planted to show that its test finds it: a snapshot is written that names files which are not here.
+const bugUnsettled = "snapshot names files that are not here"
 
 // begin takes a copy of the state, which costs little; writing it is
 // the work.
