@@ -113,7 +113,7 @@ func (r *auditing) fenceOff(f finding) {
 		// The logs lead to what no replica has any more. So its own will do, and nobody else's.
 		f.found, f.what = logstore.FenceByWalk, "its log leads to another state"
 		r.agreed = f.at
-	case f.found == logstore.FenceByComparison:
+	case f.found == logstore.FenceByComparison && f.what == "":
 		f.what = "other replicas have another state"
 	case f.found == logstore.FenceUndecided:
 		f.what = "no majority of the voters has the same state"

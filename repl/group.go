@@ -301,13 +301,17 @@ func (g *group) work() {
 	}
 }
 
+// ledTerm returns the term in which a group is led here, with an entry of it applied; 0: it is not led here.
+func ledTerm(g *group) uint64 {
+	if g.role == raft.RoleLeader && g.applied.Term == g.state.Term && g.stopped == nil && !g.removed && g.fence == nil {
+		return g.state.Term
+	}
+	return 0
+}
+
 // tellLed tells the owner when the lead of the group comes here, or goes.
 func (g *group) tellLed() {
-	term := uint64(0)
-	if g.role == raft.RoleLeader && g.applied.Term == g.state.Term && g.stopped == nil && !g.removed && g.fence == nil {
-		term = g.state.Term
-	}
-	if term != g.led && g.host.cfg.Led != nil {
+	if term := ledTerm(g); term != g.led && g.host.cfg.Led != nil {
 		g.led = term
 		g.host.cfg.Led(g.replica.Group, term)
 	}

@@ -134,6 +134,8 @@ type Host struct {
 	Forwards Forwards
 	// Audits compares the replicas of groups.
 	Audits Audits
+	// Replicas are those that run here.
+	Replicas Replicas
 	// Deferrals is what waits until a slot has arrived somewhere.
 	Deferrals Deferrals
 	// Clock takes what its owner learns of the clock of Turn.
@@ -189,7 +191,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	h.placing = placing{host: h, graves: make(map[raft.GroupID]logstore.Replica)}
 	h.unmade = unmade{host: h, told: make(map[logstore.Replica]time.Duration)}
 	h.mending = mending{host: h, questions: questionNumbers(cfg.Chance)}
-	h.full.host, h.refused.host, h.fetching.host, h.beats.host, h.chores.host, h.Deferrals.host, h.Audits.host = h, h, h, h, h, h, h
+	h.full.host, h.refused.host, h.fetching.host, h.beats.host, h.chores.host, h.Deferrals.host, h.Audits.host, h.Replicas.host = h, h, h, h, h, h, h, h
 	h.Forwards.init(h)
 	h.Stages.init(h)
 	if err := h.lives.init(h); err != nil {
