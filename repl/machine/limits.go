@@ -69,14 +69,18 @@ func (l *Limits) sync(i int) { l.leader.Sync(i, l.of.State.Tallies().At(i)) }
 // Admit implements [repl.Limiter].
 func (l *Limits) Admit(term uint64, now time.Duration, payload []byte) (ticket uint64, refused *wire.Error) {
 	l.follow()
-	if held := l.of.State.ShardBytes(); len(l.limits) == 0 && held < PointsHeldMax {
-		return 0, nil
-	} else if ReadCommand(payload, &l.command) != nil {
-		return 0, nil // Apply complains of it
-	} else if l.command.Kind == shardmap.CommandPoints && held >= PointsHeldMax {
-		return 0, wire.Busy(fmt.Sprintf("points of group %d", l.of.Group), fmt.Sprintf("%d bytes of them are in memory and in no file, the limit is %d", held, PointsHeldMax), pointsRetry)
+	var busy *wire.Error // for points
+	if l.of.Points.Busy != nil {
+		busy = l.of.Points.Busy()
 	}
-	if len(l.limits) == 0 {
+	switch {
+	case len(l.limits) == 0 && busy == nil:
+		return 0, nil
+	case ReadCommand(payload, &l.command) != nil:
+		return 0, nil // Apply complains of it
+	case busy != nil && l.command.Kind == shardmap.CommandPoints:
+		return 0, busy
+	case len(l.limits) == 0:
 		return 0, nil
 	}
 	l.growth = l.of.State.Tallies().Growth(&l.command, l.growth[:0])
@@ -158,7 +162,7 @@ type limited struct {
 // touched reports whether a command, which is good, may give a value to a key of a prefix with a limit.
 func (l *limited) touched(c *shardmap.Command, t *shardmap.Table) bool {
 	if c.Kind == shardmap.CommandPoints {
-		return true // their group bounds what it holds in memory
+		return true // their node bounds what it holds in memory
 	}
 	if l.table != t {
 		l.table, l.prefixes = t, PrefixesOf(t.Security.Limits)

@@ -16,7 +16,6 @@ import (
 	"muster/repl"
 	"muster/repl/wire"
 	"muster/shardmap"
-	"muster/shardmap/points/shard"
 )
 
 // expectItemsMax bounds the items of a command that is read ahead: the slices
@@ -55,8 +54,8 @@ type Map struct {
 	// entry.
 	ServicesChanged func()
 
-	// OpenBlock opens a block file of the group, from any goroutine; nil: there are none. Set before the first entry.
-	OpenBlock shard.Opener
+	// Points is what the node does with the points of the group. Set before the first entry.
+	Points PointsOwner
 
 	// Limits keeps the group within the limits of the table.
 	Limits
@@ -69,6 +68,7 @@ type Map struct {
 
 	command  shardmap.Command // scratch
 	deferred shardmap.Command // scratch, of commands that are not applied
+	shards   uint64           // the changes of shards of which Points was told
 	steps    uint64           // grows with each entry that moves slots, but for chunks
 	services uint64           // the changes of services of which ServicesChanged was told
 
@@ -218,7 +218,11 @@ func (m *Map) Copy() repl.StateCopy { return m.State.CopyAll() }
 
 // Restore implements [repl.StateMachine].
 func (m *Map) Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error {
-	return m.State.Load(r, at, t)
+	err := m.State.Load(r, at, t)
+	if err == nil && m.Points.Listed != nil {
+		m.Points.Listed(at, m.BlockFiles())
+	}
+	return err
 }
 
 // Restored implements [repl.StateMachine].
@@ -234,6 +238,12 @@ func (m *Map) Ran() {
 		m.services = n
 		if m.ServicesChanged != nil {
 			m.ServicesChanged()
+		}
+	}
+	if n := m.State.ShardChanges(); n != m.shards {
+		m.shards = n
+		if m.Points.Changed != nil {
+			m.Points.Changed()
 		}
 	}
 }

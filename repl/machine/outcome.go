@@ -78,7 +78,7 @@ func obstacle(c *shardmap.Command, r *shardmap.Result) (*wire.Error, error) {
 	case shardmap.StatusForgotten:
 		return wire.BadRequest("points", "they waited for longer than deletes are remembered", "look at them, and write those that are still wanted"), nil
 	case shardmap.StatusManyDeletes:
-		return wire.Busy(fmt.Sprintf("points of group %d", r.Group), fmt.Sprintf("a shard has %d deletes, or %d bytes of them, since its last seal, which are the most; nothing was deleted", shard.TombstonesMax, shard.TombstonesBytesMax), pointsRetry), nil
+		return wire.Busy(fmt.Sprintf("points of group %d", r.Group), fmt.Sprintf("a shard has %d deletes, or %d bytes of them, since its last seal, which are the most; nothing was deleted", shard.TombstonesMax, shard.TombstonesBytesMax), deletesRetry), nil
 	case shardmap.StatusNotRaised:
 		return wire.NotReady(fmt.Sprintf("group %d", r.Group), fmt.Sprintf("its log does not say yet that the cluster is at level %d", c.Kind.Row().Level), "try again", wire.BusyRetry), nil
 	case shardmap.StatusNoLease:

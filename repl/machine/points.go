@@ -9,13 +9,8 @@ import (
 	"muster/shardmap"
 )
 
-const (
-	// PointsHeldMax bounds the points of a group that are in no block file, in bytes of memory. Where the group is led, points
-	// are refused beyond it; entries that are in the log come on top.
-	PointsHeldMax = 64 << 20
-	// pointsRetry is when points that were refused for that may be sent again.
-	pointsRetry = time.Second
-)
+// deletesRetry is when a delete for which a shard has no room before its next seal may be sent again.
+const deletesRetry = time.Second
 
 // groupOfPoints returns the group that has the shard for which a command brings points. It refuses them unless the
 // shard is what the table says of it: groups take the command's word for it.

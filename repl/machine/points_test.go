@@ -1,11 +1,11 @@
 package machine_test
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"muster/raft"
 	"muster/repl/machine"
@@ -310,42 +310,25 @@ func TestPointsThatComeTooLateOrTooEarly(t *testing.T) {
 	}
 }
 
-// Points that are in no file are in memory: a group takes them up to a bound, and everything else beyond it.
-func TestPointsHeldAreBounded(t *testing.T) {
+// A node without room in memory refuses points where it leads a group, and nothing else.
+func TestPointsRefusedAsBusy(t *testing.T) {
 	g := newLimitedGroup(t)
 	g.at.now.Catalog = pointsCatalog()
+	busy := wire.Busy("points", "they take too much memory", time.Second)
+	g.m.Points.Busy = func() *wire.Error { return busy }
 	if refused := g.write(shardmap.RaiseCommand(shardmap.Level)); refused != nil {
 		t.Fatal(refused)
 	}
-	var text bytes.Buffer
-	taken := 0
-	for round := 0; ; round++ {
-		if round > 1000 {
-			t.Fatal("points are taken without a bound")
-		}
-		text.Reset()
-		for i := range 4000 {
-			fmt.Fprintf(&text, "cpu,series=%d v=1 %d\n", round*4000+i, i%1000)
-		}
-		var refused *wire.Error
-		for _, p := range pointsOf(t, text.String()) {
-			if refused = g.write(p.Command()); refused != nil {
-				break
-			}
-			taken++
-		}
-		if refused != nil {
-			if refused.Code != wire.CodeBusy || !strings.Contains(refused.Error(), "in no file") {
-				t.Errorf("refused by %v", refused)
-			}
-			break
-		}
-	}
-	if held := g.m.State.ShardBytes(); held < machine.PointsHeldMax || held > machine.PointsHeldMax*9/8 || taken == 0 {
-		t.Errorf("%d entries make %d bytes, the limit is %d", taken, held, machine.PointsHeldMax)
+	write := func() *wire.Error { return g.write(pointsOf(t, "cpu v=1 1")[0].Command()) }
+	if refused := write(); refused != busy {
+		t.Errorf("points are answered with %v, want %v", refused, busy)
 	}
 	if refused := g.write(setOf("k", "v")); refused != nil {
 		t.Errorf("a set: %v", refused)
+	}
+	busy = nil
+	if refused := write(); refused != nil {
+		t.Errorf("points after that: %v", refused)
 	}
 }
 

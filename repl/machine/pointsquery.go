@@ -63,7 +63,11 @@ func (x *pointsQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) 
 	}
 	return q.later(r, func() {}, func() {
 		a := wire.PointsQueryAnswer{Group: x.request.Group, At: at}
-		if refused := x.answer(&a, view, m.OpenBlock); refused != nil {
+		var refused *wire.Error
+		if err := m.Points.read(func(open shard.Opener) (err error) { refused, err = x.answer(&a, view, open); return err }); err != nil {
+			refused = x.failed(err)
+		}
+		if refused != nil {
 			q.refuse(r, refused)
 			return
 		}
@@ -77,8 +81,8 @@ func (x *pointsQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) 
 	})
 }
 
-// answer fills in the answer of a view; nil: the group has no points of the shard.
-func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open shard.Opener) *wire.Error {
+// answer fills in the answer of a view; nil: the group has no points of the shard. An error may be one of its files.
+func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open shard.Opener) (*wire.Error, error) {
 	if view == nil {
 		view = shard.New(points.Window{}).View()
 	}
@@ -87,37 +91,40 @@ func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open s
 	if ask.Ask == wire.PointsOutline {
 		src, err := query.ReadSources(ask.Body)
 		if err != nil {
-			return wire.BadBody(wire.TypePointsQuery, err)
+			return wire.BadBody(wire.TypePointsQuery, err), nil
 		}
 		o, err := query.Describe(from, src)
 		if err != nil {
-			return x.failed(err)
+			return nil, err
 		}
 		a.Answer = o.Append(nil)
 	} else {
 		request, err := query.ReadRequest(ask.Body)
 		if err != nil {
-			return wire.BadBody(wire.TypePointsQuery, err)
+			return wire.BadBody(wire.TypePointsQuery, err), nil
 		}
 		budget := query.Budget{Memory: int64(ask.Memory), Series: int64(ask.Series)}
 		answer, err := query.Scan(from, request, &budget)
 		if err != nil {
-			return x.failed(err)
+			return nil, err
 		}
 		a.Answer = answer.Append(nil, request)
 	}
 	if n := len(a.Answer); n > wire.PointsQueryAnswerMax {
 		return wire.TooLarge(x.id().String(), fmt.Sprintf("its answer to the query has %d bytes, the limit is %d", n, wire.PointsQueryAnswerMax),
-			"ask for less at once: a shorter span of time, fewer series or fields, or an aggregate")
+			"ask for less at once: a shorter span of time, fewer series or fields, or an aggregate"), nil
 	}
-	return nil
+	return nil, nil
 }
 
 // failed is the error that answers a query which a shard could not answer.
 func (x *pointsQuery) failed(err error) *wire.Error {
 	var limit *query.LimitError
 	var request *query.RequestError
+	var refused *wire.Error
 	switch {
+	case errors.As(err, &refused):
+		return refused
 	case errors.As(err, &limit):
 		return wire.TooLarge("query", fmt.Sprintf("%s: at most %d", limit.What, limit.Max), limit.Remedy)
 	case errors.As(err, &request):
