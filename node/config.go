@@ -76,6 +76,9 @@ type Config struct {
 	// SnapshotRate is how fast snapshots are written, and sent to each node,
 	// in bytes per second; 0: as fast as can be.
 	SnapshotRate int
+	// PointsMemory bounds the memory of points that are in no file, in bytes: beyond it none are taken where groups are led,
+	// and from half of it on files are made as fast as can be.
+	PointsMemory int
 	// BackupDir is where jobs write the backups that this node takes; empty: backups in Data.
 	BackupDir string
 	Scrub     int // how fast the disk is read again, in bytes per second; 0: never
@@ -207,6 +210,9 @@ func (c *Config) checkSizes() error {
 	}
 	if c.SnapshotRate < 0 || c.SnapshotRate > snapshotRateMax {
 		return fmt.Errorf("--snapshot-rate %d: want 0 to %d bytes per second", c.SnapshotRate, snapshotRateMax)
+	}
+	if c.PointsMemory < pointsMemoryMin || c.PointsMemory > pointsMemoryMax {
+		return fmt.Errorf("--points-memory %d: want %d to %d bytes", c.PointsMemory, pointsMemoryMin, pointsMemoryMax)
 	}
 	if c.Scrub < 0 || c.Scrub > scrubMax {
 		return fmt.Errorf("--scrub %d: want 0 to %d bytes per second", c.Scrub, scrubMax)

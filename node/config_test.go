@@ -62,6 +62,7 @@ func TestCheck(t *testing.T) {
 		{"no group", func(c *Config) { c.Groups = 0 }, "--groups 0: want 1 to 4096"},
 		{"groups", func(c *Config) { c.Groups = 4097 }, "--groups 4097: want 1 to 4096"},
 		{"value", func(c *Config) { c.ValueMax = 16<<20 + 1 }, "--value-max 16777217: want 1 to 16777216 bytes"},
+		{"points memory", func(c *Config) { c.PointsMemory = 1<<20 - 1 }, "--points-memory 1048575: want 1048576 to 1099511627776 bytes"},
 		{"snapshot rate", func(c *Config) { c.SnapshotRate = -1 }, "--snapshot-rate -1: want 0 to 1073741824 bytes per second"},
 		{"scrub", func(c *Config) { c.Scrub = -1 }, "--scrub -1: want 0 to 1073741824 bytes per second"},
 		{"no value", func(c *Config) { c.ValueMax = 0 }, "--value-max 0: want 1 to 16777216 bytes"},
@@ -174,7 +175,7 @@ func TestEverySetting(t *testing.T) {
 	// see it in a Config.
 	file := map[string]string{
 		"name": `"x1"`, "listen": `"x1"`, "advertise": `"x1"`, "data": `"x1"`, "cluster": `"x1"`, "groups": `1`, "value_max": `"1KiB"`,
-		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1024`, "snapshot_rate": `"1KiB"`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`, "core_dumps": `true`,
+		"join": `["x1", "y"]`, "expect": `1`, "scrub": `1024`, "snapshot_rate": `"1KiB"`, "points_memory": `"1KiB"`, "label": `{ a = "x1" }`, "secret_file": `"x1"`, "insecure": `true`, "core_dumps": `true`,
 		"backup_dir": `"x1"`, "token_file": `"x1"`, "tls_cert": `"x1"`, "tls_key": `"x1"`, "tls_ca": `"x1"`, "standby": `true`, "role": `"client"`, "check": `{ a = "x1" }`, "check_range": `["10.0.0.1"]`, "http_host": `["x1", "y"]`,
 	}
 	for _, s := range Settings {

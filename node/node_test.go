@@ -40,6 +40,7 @@ type runningNode struct {
 	node   *Node
 	addr   string
 	cancel context.CancelFunc
+	kill   func()     // ends it as a process that is killed
 	ended  chan error // what Run returned
 }
 
@@ -66,8 +67,8 @@ func startWith(t testing.TB, c Config, l limits, look func(*Node)) *runningNode 
 func startLogging(t testing.TB, c Config, l limits, log slog.Handler, look func(*Node)) *runningNode {
 	t.Helper()
 	// It ends with the test, and so all nodes of one begin to stop before the first of them is waited for.
-	ctx, cancel := context.WithCancel(t.Context())
-	r := &runningNode{t: t, cancel: cancel, ended: make(chan error, 1)}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r := &runningNode{t: t, cancel: func() { cancel(nil) }, kill: func() { cancel(ErrKilled) }, ended: make(chan error, 1)}
 	ready := make(chan struct{})
 	go func() {
 		r.ended <- run(ctx, c, slog.New(log), l, func(n *Node, addr string) {

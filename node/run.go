@@ -220,6 +220,9 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	case err := <-n.running().Failed():
 		n.log.Error("node stops: the log takes no more writes", "err", err)
 		return err
+	case err := <-n.sealer.stopped:
+		n.log.Error("node stops: it can keep no more block files", "err", err)
+		return err
 	}
 }
 
@@ -298,6 +301,7 @@ func (n *Node) serve() error {
 	n.carrying.init(n)
 	n.errands.init(n)
 	n.keeping.init(n)
+	n.sealer.init(n)
 	n.checking.init(n)
 	n.assigning.init(n)
 	n.dividing.init(n)
@@ -337,6 +341,7 @@ func (n *Node) serve() error {
 	n.ended.Go(n.moves.run)
 	n.ended.Go(n.errands.run)
 	n.ended.Go(n.keeping.run)
+	n.ended.Go(n.sealer.run)
 	n.ended.Go(n.incidents.run)
 	n.ended.Go(n.notary.run)
 	n.ended.Go(n.resets.run)
@@ -401,6 +406,8 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 	}
 	m.ServicesChanged = func() { n.assigning.servicesChanged(r.Group) }
 	m.State.Understand(n.limits.level)
+	m.State.KeepHeads()
+	m.Points = n.sealer.owner(r.Group, r.Incarnation)
 	return m
 }
 
@@ -416,6 +423,7 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 	n.moves.changed()
 	n.errands.changed()
 	n.keeping.changed()
+	n.sealer.mail.rouse()
 	n.incidents.tableChanged()
 	n.notary.changed()
 	n.carrying.changed()
@@ -427,6 +435,7 @@ func (n *Node) tableChanged(t *shardmap.Table) {
 // led is told by the host when the lead of a group comes here, or goes: then term is 0.
 func (n *Node) led(g raft.GroupID, term uint64) {
 	n.dividing.led(g, term)
+	n.sealer.mail.rouse()
 	if g == 0 {
 		n.moves.led(term != 0)
 		n.errands.led(term != 0)

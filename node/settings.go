@@ -76,6 +76,8 @@ var Settings = []Setting{
 		func(c *Config, v []string) (err error) { c.Scrub, err = size(v[0]); return }},
 	{"snapshot-rate", Bytes, "32MiB", "write snapshots at `BYTES` per second, with or without KiB, MiB or GiB, and send them to each node at the same rate; 0 is as fast as possible",
 		func(c *Config, v []string) (err error) { c.SnapshotRate, err = size(v[0]); return }},
+	{"points-memory", Bytes, "1GiB", "keep at most `BYTES`, with or without KiB, MiB or GiB, of points in memory that are in no file yet; beyond it points are refused as busy, and from half of it on files are made as fast as possible",
+		func(c *Config, v []string) (err error) { c.PointsMemory, err = size(v[0]); return }},
 	{"backup-dir", Text, "", "the directory `DIR` for the backups that jobs take here, created if missing: best on another disk, or a mount that all nodes share; by default backups in the data directory",
 		func(c *Config, v []string) error { c.BackupDir = v[0]; return nil }},
 	{"secret-file", Text, "", "a `FILE` whose first line is the secret that the hosts share which found a cluster together, 16 bytes or more",
