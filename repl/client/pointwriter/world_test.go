@@ -36,7 +36,6 @@ type world struct {
 	entry  uint64
 	refuse func(g raft.GroupID, p *shardmap.PointsBody) error // before the group stores; nil: it stores
 	window func(q *wire.Window) error                         // before a window is made
-	level  error
 }
 
 // newWorld returns a cluster with the database "metrics", whose default policy has windows of an hour of 4 shards and keeps
