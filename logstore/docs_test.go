@@ -54,7 +54,7 @@ func TestStorageDocument(t *testing.T) {
 }
 
 var testIdentityOfDocument = Identity{
-	Stage: StageMember, Cluster: "shop", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
+	Stage: StageMember, BlockFiles: true, Cluster: "shop", ClusterID: 0xc0ffee00c0ffee, Node: 0x1122334455667788,
 	Chain:   []Link{{Life{6, 0x4bf92f3577b34da6}, 3071}, {Life{7, 0xa3ce929d0e0e4736}, 4711}},
 	Witness: Witness{0x1f83d9abfb41bd6b, 131, 1700000000123456789}, NextWitness: Witness{0x5be0cd19137e2179, 132, 1700000000223456789},
 	Segments: []SegmentFile{{12, 140, 1700000000123456000}, {13, 141, 1700000000223456000}},

@@ -93,6 +93,9 @@ type Identity struct {
 	// Recovery is the plan by which the directory was made anew, or is being, after the
 	// cluster had lost a majority for good; zero: there was none.
 	Recovery Recovery
+	// BlockFiles: the directory has, or had, block files of points, which states name by now. A build that does not know
+	// them would take such a state for one without points.
+	BlockFiles bool
 	// Members are the founders or, of a node that was taken in or recovered, those of that
 	// moment. The table tells who they are today.
 	Members []IdentityMember
@@ -136,7 +139,7 @@ type IdentityMember struct {
 // last line has the CRC32C of all lines before it; one blank stands between
 // two fields.
 //
-//	muster identity 4
+//	muster identity 5
 //	stage member
 //	cluster "shop"
 //	cluster-id 00c0ffee00c0ffee
@@ -152,16 +155,21 @@ type IdentityMember struct {
 //	missed 6d61726b30000000 130 1700000000023456789	a witness that was expected; at most two
 //	meta-replica 1 9		incarnation and id in group 0, of a node that was taken in; only then
 //	recovery 0123456789abcdef done	the plan by which it was recovered, or "begun"; only if there was one
+//	block-files yes			the directory has, or had, block files of points; only then
 //	member 1122334455667788 "127.0.0.1:4166"
 //	checksum 89abcdef
 const (
 	// IdentityFormat is the newest format that is read and written.
-	IdentityFormat = 4
+	IdentityFormat = 5
+	// identityFormatNoFiles has no line for block files, and belongs to a directory whose states name none. What fits in it is
+	// still written in it.
+	identityFormatNoFiles = 4
 	// IdentityFormatOldest is the oldest one, which has no line for a replica of group 0
-	// or a recovery, and three stages less. What fits in it is still written in it.
+	// or a recovery either, and three stages less. What fits in it is still written in it.
 	IdentityFormatOldest = 3
 
 	identityFirst = "muster identity " // and the format
+	blockFilesYes = "yes"
 	identityName  = "identity"
 	identityTemp  = "identity.tmp"
 	// identityBytesMax bounds the file: the largest cluster's members fit.
@@ -176,16 +184,19 @@ const (
 // used.
 var ErrIdentity = errors.New("bad identity file")
 
-// format returns the format in which the identity is written: the older one as long as it
+// format returns the format in which the identity is written: an older one as long as it
 // has a place for everything. Then the older binary can take the newer one's place again
 // during an upgrade. Once the cluster is at a level that it does not understand, the
 // table's log or snapshot refuses it.
 func (id Identity) format() uint32 {
+	if id.BlockFiles {
+		return IdentityFormat
+	}
 	older := id.Stage == StageFounding || id.Stage == StageFounded || id.Stage == StageMember
 	if older && id.Meta == (MetaReplica{}) && id.Recovery == (Recovery{}) {
 		return IdentityFormatOldest
 	}
-	return IdentityFormat
+	return identityFormatNoFiles
 }
 
 // append appends the file of an identity, in a format.
@@ -224,6 +235,9 @@ func (id Identity) append(b []byte, format uint32) []byte {
 	}
 	if id.Recovery.Plan != 0 {
 		b = fmt.Appendf(b, "recovery %s\n", id.Recovery)
+	}
+	if id.BlockFiles {
+		b = fmt.Appendf(b, "block-files %s\n", blockFilesYes)
 	}
 	for _, m := range id.Members {
 		b = fmt.Appendf(b, "member %s %s\n", m.Node, strconv.Quote(m.Addr))
@@ -349,6 +363,10 @@ func (id *Identity) set(key, value string) (err error) {
 		}
 		id.Recovery.Done = stage == recoveryDone
 		id.Recovery.Plan, err = strconv.ParseUint(plan, 16, 64)
+	case "block-files":
+		if id.BlockFiles = value == blockFilesYes; !id.BlockFiles {
+			err = fmt.Errorf("want %q, or no such line", blockFilesYes)
+		}
 	case "member":
 		node, addr, _ := strings.Cut(value, " ")
 		var m IdentityMember

@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -15,8 +16,8 @@ var testIdentity = Identity{
 	Chain: []Link{{Life{6, 1}, 0}, {Life{7, 0x1020304050607080}, 4711}}, Stopped: 4805, Settled: 6,
 	Witness: Witness{1, 2, 3}, NextWitness: Witness{4, 5, 0}, Missed: []Witness{{6, 7, 8}, {9, 10, 11}}, Segments: []SegmentFile{{12, 13, 14}, {15, 16, 0}}, Doubt: Doubt{Why: "an \"older\" one\n", Proven: true},
 	Meta:     MetaReplica{Incarnation: 2, ID: 9},
-	Recovery: Recovery{Plan: 0x123456789abcdef, Done: true},
-	Members:  []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}, {5, "[::1]:4166"}},
+	Recovery: Recovery{Plan: 0x123456789abcdef, Done: true}, BlockFiles: true,
+	Members: []IdentityMember{{0x1122334455667788, "127.0.0.1:4166"}, {5, "[::1]:4166"}},
 }
 
 // A node reads back who it is, on both disks.
@@ -62,6 +63,7 @@ func TestIdentityDamage(t *testing.T) {
 	}
 	check(append(good, '\n'), "a line more")
 	check(Identity{Stage: 9}.append(nil, IdentityFormat), "unknown stage")
+	check(bytes.Replace(good, []byte("block-files yes"), []byte("block-files no"), 1), "a word that is none")
 	check(Identity{Stage: StageMember, Meta: MetaReplica{ID: 3}}.append(nil, IdentityFormat), "a replica of no incarnation")
 }
 
@@ -108,11 +110,14 @@ func TestOlderIdentityIsWrittenAnew(t *testing.T) {
 		"one that joins":        func(id *Identity) { id.Stage = StageJoining },
 		"one that was removed":  func(id *Identity) { id.Stage = StageRemoved },
 		"one that was taken in": func(id *Identity) { id.Meta = MetaReplica{1, 9} },
+		"one with block files":  func(id *Identity) { id.BlockFiles = true },
 		"a recovered one":       func(id *Identity) { id.Recovery = Recovery{Plan: 7, Done: true} },
 	} {
 		id, want := testIdentity, uint32(IdentityFormat)
-		if id.Stage, id.Meta, id.Recovery = StageMember, (MetaReplica{}), (Recovery{}); what == "" {
+		if id.Stage, id.Meta, id.Recovery, id.BlockFiles = StageMember, (MetaReplica{}), (Recovery{}), false; what == "" {
 			want = IdentityFormatOldest
+		} else if what != "one with block files" {
+			want = identityFormatNoFiles
 		}
 		change(&id)
 		must(t, WriteIdentity(fs, "d", id))

@@ -1,12 +1,16 @@
 package node
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 
+	"muster/logstore"
 	"muster/logstore/blocks"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
+	"muster/shardmap/points/block"
 )
 
 // takeBlockRange answers a member's question for bytes of a block file, once the member has said that the connection is
@@ -27,6 +31,41 @@ func takeBlockRange(n *Node, _ raft.NodeID, own *claimant, body []byte) (wire.Ty
 		a = repl.ReadBlockRange(files, &q)
 	}
 	return wire.TypeBlockRangeAnswer, a, nil
+}
+
+// pointFiles are the block files of a node's groups.
+type pointFiles struct {
+	blocks  atomic.Pointer[blocks.Store] // nil until founded
+	fetcher *repl.BlockFetcher           // of what arriving snapshots list; owned by run
+}
+
+// beginBlockFiles has the identity say that the directory has block files, before there is one.
+func beginBlockFiles(n *Node) error {
+	id, err := logstore.ChangeIdentity(n.store, func(id *logstore.Identity) { id.BlockFiles = true })
+	if err == nil {
+		n.enrolment.set(id)
+	}
+	return err
+}
+
+// snapshotLists is told which block files a snapshot lists that has come from another node, before any of them is looked
+// for. It may not wait.
+func (p *pointFiles) snapshotLists(logstore.Replica, raft.LogID, []block.Sum) {}
+
+// newBlockFetcher returns what gets the block files that arriving snapshots list.
+func newBlockFetcher(n *Node, files *blocks.Store) *repl.BlockFetcher {
+	return repl.NewBlockFetcher(repl.BlockFetcherConfig{
+		Self: n.self().Node, Files: files, Listed: n.snapshotLists, Log: n.log,
+		Fetch: func(ctx context.Context, from raft.NodeID, g blocks.Group, sum block.Sum) error {
+			_, err := n.transport.FetchBlockFile(ctx, from, files, g, sum)
+			return err
+		},
+	})
+}
+
+// missingFiles returns how many block files of a group are not here.
+func missingFiles(files *blocks.Store, r logstore.Replica, sums []block.Sum) int {
+	return len(files.Missing(blocks.Group{ID: r.Group, Incarnation: r.Incarnation}, sums))
 }
 
 // blockProblems tells what is wrong with the block files of the node of that name.

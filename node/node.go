@@ -74,7 +74,6 @@ import (
 	"time"
 
 	"muster/logstore"
-	"muster/logstore/blocks"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
@@ -138,14 +137,14 @@ type Node struct {
 	leading             // what it does where it leads groups
 	clientele           // what it does for clients beyond one request at a time
 
-	table   atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
-	jobs    jobWatch
-	heard   atomic.Pointer[shardmap.Table] // another node's, that was newer than this one's; nil if there was none
-	removed chan error                     // from leave, to live, once: the cluster has removed this node. Never closed
-	serving atomic.Pointer[repl.Loop]      // nil until founded
-	inbox   atomic.Pointer[repl.Inbox]     // of snapshots; nil until founded
-	blocks  atomic.Pointer[blocks.Store]   // the block files of its groups; nil until founded
-	held    atomic.Int64                   // bytes in flight of all connections: the sum of their inflight
+	table      atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
+	jobs       jobWatch
+	heard      atomic.Pointer[shardmap.Table] // another node's, that was newer than this one's; nil if there was none
+	removed    chan error                     // from leave, to live, once: the cluster has removed this node. Never closed
+	serving    atomic.Pointer[repl.Loop]      // nil until founded
+	inbox      atomic.Pointer[repl.Inbox]     // of snapshots; nil until founded
+	pointFiles                                // the block files of its groups
+	held       atomic.Int64                   // bytes in flight of all connections: the sum of their inflight
 
 	arriving arriving // what frames take that have not arrived whole
 

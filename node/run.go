@@ -18,6 +18,7 @@ import (
 	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/points/block"
 )
 
 // freeSegments is how many segments of the log a node keeps for later use: 64
@@ -272,7 +273,7 @@ func (n *Node) serve() error {
 		return err
 	}
 	n.store = store
-	files, err := blocks.Open(blocks.Options{FS: n.fs, Dir: n.cfg.Data, Leave: func() int64 { return logstore.LeaveFree(store) }, Log: n.log})
+	files, err := blocks.Open(blocks.Options{FS: n.fs, Dir: n.cfg.Data, Leave: func() int64 { return logstore.LeaveFree(store) }, Begin: func() error { return beginBlockFiles(n) }, Log: n.log})
 	if err != nil {
 		return err
 	}
@@ -308,7 +309,8 @@ func (n *Node) serve() error {
 	host, err := repl.NewHost(repl.HostConfig{
 		Self: id.Node, Store: store, Transport: n.transport,
 		Machine: n.machine, Addr: n.addrOf, Stalled: n.fs.hangs.Load, Unmade: n.inquiry.unmade,
-		Chance: randomNumber(), Each: besides,
+		MissingFiles: func(r logstore.Replica, sums []block.Sum) int { return missingFiles(files, r, sums) },
+		Chance:       randomNumber(), Each: besides,
 		Presence: n.presence, Led: n.led, Audits: n.incidents.policy, Incident: n.incidents.happened,
 		ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks, QuietTicks: quietTicks,
 		Log: n.log,
@@ -335,7 +337,8 @@ func (n *Node) serve() error {
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
 	n.incidents.source = &hostIncidents{n, loop}
-	n.inbox.Store(repl.NewInbox(repl.InboxConfig{Store: store, Machine: n.machine, Host: n.ask, Log: n.log}))
+	n.fetcher = newBlockFetcher(n, files)
+	n.inbox.Store(repl.NewInbox(repl.InboxConfig{Store: store, Machine: n.machine, Host: n.ask, Files: n.fetcher, Log: n.log}))
 	n.ended.Go(func() { n.announcer.run(n.ctx) })
 	n.ended.Go(func() { n.inquiry.run(n.ctx) })
 	n.ended.Go(n.moves.run)
@@ -551,6 +554,9 @@ func (n *Node) close() {
 	n.ended.Wait()
 	if inbox := n.inbox.Load(); inbox != nil {
 		inbox.Close()
+	}
+	if n.fetcher != nil {
+		n.fetcher.Close()
 	}
 	if files := n.blocks.Load(); files != nil {
 		if err := files.Close(); err != nil {

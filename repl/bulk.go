@@ -13,7 +13,7 @@ import (
 const (
 	// bulkAnswerTimeout is how long the other side may take to answer a
 	// chunk. After the last one it builds the state, which takes some seconds for
-	// gigabytes.
+	// gigabytes; it does not wait for block files.
 	bulkAnswerTimeout = 60 * time.Second
 	// bulkQueueMax bounds the snapshots that wait to be sent to one node: one
 	// for each of its groups.
@@ -33,6 +33,10 @@ func (o *peer) sendSnapshot(s *SnapshotStream) error {
 		return fmt.Errorf("%d snapshots wait for the node, the limit is %d", len(o.snapshots), bulkQueueMax)
 	}
 	o.snapshots = append(o.snapshots, s)
+	select {
+	case o.more <- struct{}{}:
+	default:
+	}
 	if !o.sending {
 		o.sending = true
 		p.ended.Add(1)
@@ -41,18 +45,60 @@ func (o *peer) sendSnapshot(s *SnapshotStream) error {
 	return nil
 }
 
-// nextSnapshot takes the next one from the queue; false ends the goroutine.
+// askedStream is a snapshot that the other side has whole, and that waits there for block files.
+type askedStream struct {
+	stream *SnapshotStream
+	at     time.Time // when to ask again
+}
+
+// nextSnapshot takes the next one from the queue, and waits if all that there are wait for block files; false ends the
+// goroutine.
 func (o *peer) nextSnapshot() (*SnapshotStream, bool) {
+	for {
+		s, pause, ok := o.dueSnapshot()
+		if s != nil || !ok {
+			return s, ok
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-o.owner.ctx.Done():
+		case <-o.more:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// dueSnapshot takes one that is due: who waits for files is asked before others are begun, or would be taken for gone. If
+// there is none yet it returns when to look again.
+func (o *peer) dueSnapshot() (s *SnapshotStream, pause time.Duration, ok bool) {
 	p := o.owner
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(o.snapshots) == 0 || p.ctx.Err() != nil {
+	if len(o.snapshots)+len(o.asked) == 0 || p.ctx.Err() != nil {
 		o.sending = false
-		return nil, false
+		return nil, 0, false
 	}
-	s := o.snapshots[0]
-	o.snapshots = append(o.snapshots[:0], o.snapshots[1:]...)
-	return s, true
+	if len(o.asked) > 0 { // in the order of their times
+		if pause = time.Until(o.asked[0].at); pause <= 0 {
+			s = o.asked[0].stream
+			o.asked = append(o.asked[:0], o.asked[1:]...)
+			return s, 0, true
+		}
+	}
+	if len(o.snapshots) > 0 {
+		s = o.snapshots[0]
+		o.snapshots = append(o.snapshots[:0], o.snapshots[1:]...)
+	}
+	return s, pause, true
+}
+
+// askLater has the other side asked again.
+func (o *peer) askLater(s *SnapshotStream) {
+	p := o.owner
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o.asked = append(o.asked, askedStream{s, time.Now().Add(BlockFilesPause)})
 }
 
 // sendSnapshots sends what is queued, one after another, over one connection
@@ -70,7 +116,12 @@ func (o *peer) sendSnapshots() {
 		}
 		sender, err := OpenSender(p.cfg.Store, s)
 		if err == nil {
-			err = errors.Join(o.carry(l, sender, pace), sender.Close())
+			err = o.carry(l, sender, pace)
+			waits := err == nil && sender.Waits()
+			if err = errors.Join(err, sender.Close()); waits && err == nil {
+				o.askLater(s)
+				continue
+			}
 		}
 		if p.ctx.Err() == nil && p.cfg.Sent != nil {
 			p.cfg.Sent(s, err)
@@ -91,7 +142,7 @@ func (l *bulkLine) close() {
 	}
 }
 
-// carry sends one snapshot, over l and what replaces it.
+// carry sends one snapshot, over l and what replaces it, until it has ended or waits for block files.
 func (o *peer) carry(l *bulkLine, sender *SnapshotSender, pace Pace) (err error) {
 	for {
 		if l.conn != nil && worn(l.conn) {
@@ -109,7 +160,7 @@ func (o *peer) carry(l *bulkLine, sender *SnapshotSender, pace Pace) (err error)
 			l.close() // answers may still be under way
 			return err
 		}
-		if ended {
+		if ended || sender.Waits() {
 			return nil
 		}
 		sender.Again()
@@ -127,7 +178,7 @@ func (o *peer) dialBulk() (net.Conn, error) {
 }
 
 // stream sends one snapshot. It reports false if it has not ended, for the keys of the connection have
-// protected enough: all that was sent has arrived then. After an error the connection is of no use.
+// protected enough, or the other side waits for block files: all that was sent has arrived then. After an error the connection is of no use.
 func (o *peer) stream(conn net.Conn, d *wire.Decoder, sender *SnapshotSender, pace Pace) (ended bool, err error) {
 	p := o.owner
 	off := context.AfterFunc(p.ctx, func() { conn.Close() })
@@ -137,6 +188,9 @@ func (o *peer) stream(conn net.Conn, d *wire.Decoder, sender *SnapshotSender, pa
 		var c wire.Chunk
 		more, full := false, worn(conn)
 		if full && sender.Idle() {
+			return false, nil
+		}
+		if sender.Waits() {
 			return false, nil
 		}
 		// No more chunks once it is full, only answers to those that are under way. The question where to

@@ -9,6 +9,7 @@ import (
 	"muster/logstore"
 	"muster/raft"
 	"muster/repl/wire"
+	"muster/shardmap/points/block"
 )
 
 // Limits of a host. What is over one is answered with a typed error that says
@@ -69,6 +70,9 @@ type HostConfig struct {
 	QuietTicks int
 	// Snapshots says when states are written down; zero fields are defaults.
 	Snapshots SnapshotPolicy
+	// MissingFiles, if not nil, returns how many of the block files with these sums are not on the disk here. Any goroutine
+	// calls it. nil: states name none.
+	MissingFiles func(r logstore.Replica, sums []block.Sum) int
 	// Each calls f for 0 to n-1 and returns after all of them, some beside each
 	// other if it wants: NewHost restores replicas with it. Nil: one by one.
 	Each func(n int, f func(i int))

@@ -30,8 +30,21 @@ type InboxConfig struct {
 	// Host has f called with the host, by the goroutine that owns it, and
 	// returns after that; false: the host has stopped.
 	Host func(f func(*Host)) bool
-	Log  *slog.Logger
+	// Files, if not nil, has the block files that snapshots list; nil: they list none.
+	Files SnapshotFiles
+	Log   *slog.Logger
 }
+
+// SnapshotFiles gets the block files that snapshots list. Any goroutine calls it.
+type SnapshotFiles interface {
+	// Fetch reports how many files that a snapshot lists are not on the disk here yet. The snapshot came whole from a node;
+	// list makes the list, and is called unless that is known from the last call. Fetch does not wait for what is missing: it
+	// is called again as long as the sender asks. An error gives the snapshot up; what has come stays.
+	Fetch(s logstore.Snapshot, from raft.NodeID, list func() ([]BlockFile, error)) (missing int, err error)
+}
+
+// bugWithoutFiles is planted to show that its test finds it: a state takes effect whose block files are not here.
+const bugWithoutFiles = "snapshot installed without its files"
 
 // Inbox takes the snapshots that other nodes send, chunk by chunk. It is
 // synchronous: it waits for the disk, builds the state machine and calls the
@@ -89,6 +102,8 @@ func (x *Inbox) Receive(from raft.NodeID, c *wire.Chunk) wire.ChunkAnswer {
 	a := wire.ChunkAnswer{Number: c.Number, State: wire.ChunkTaken}
 	offset, done, err := x.receive(from, c)
 	switch {
+	case errors.Is(err, errFilesMissing):
+		a.Offset = c.Size
 	case err != nil:
 		a.State, a.Why = wire.ChunkRefused, err.Error()
 	case done:
@@ -99,7 +114,12 @@ func (x *Inbox) Receive(from raft.NodeID, c *wire.Chunk) wire.ChunkAnswer {
 	return a
 }
 
-var errStreamUnknown = errors.New("nothing of it is here; ask first where to begin")
+var (
+	errStreamUnknown = errors.New("nothing of it is here; ask first where to begin")
+	// errFilesMissing says that a snapshot is here whole, and its block files are on their way. The sender gets no error: it
+	// asks again.
+	errFilesMissing = errors.New("block files are missing")
+)
 
 func (x *Inbox) receive(from raft.NodeID, c *wire.Chunk) (offset uint64, done bool, err error) {
 	r := logstore.Replica{Group: c.Group, Incarnation: c.Incarnation, ID: c.To}
@@ -223,14 +243,34 @@ func (x *Inbox) drop(r logstore.Replica, in *inbound) bool {
 var errNoHost = errors.New("the node stops")
 
 // hand makes the state of a snapshot that is here whole and gives it to the
-// host.
+// host, once the block files are here that it lists; until then it returns errFilesMissing.
 func (x *Inbox) hand(from raft.NodeID, c *wire.Chunk, s logstore.Snapshot) error {
 	if s.Base.ID != c.Base {
 		return fmt.Errorf("the file is of %s, the chunks said %s", s.Base.ID, c.Base)
 	}
-	m := x.cfg.Machine(s.Replica)
-	if err := loadSnapshot(x.cfg.Store, s, m); err != nil {
-		return err
+	var m StateMachine
+	load := func() error {
+		m = x.cfg.Machine(s.Replica)
+		return loadSnapshot(x.cfg.Store, s, m)
+	}
+	if x.cfg.Files != nil && !bug(bugWithoutFiles) {
+		missing, err := x.cfg.Files.Fetch(s, from, func() ([]BlockFile, error) {
+			if err := load(); err != nil {
+				return nil, err
+			}
+			return namedFiles(m), nil
+		})
+		switch {
+		case err != nil:
+			return err
+		case missing > 0:
+			return errFilesMissing // the state goes meanwhile: it is loaded again
+		}
+	}
+	if m == nil {
+		if err := load(); err != nil {
+			return err
+		}
 	}
 	why := ""
 	if !x.cfg.Host(func(h *Host) {

@@ -48,6 +48,7 @@ type peer struct {
 	owner  *Peers
 	id     raft.NodeID
 	wake   chan struct{}   // one token: something is queued, the address changed, or heir is set
+	more   chan struct{}   // one token: a snapshot is queued. From sendSnapshot, to the goroutine that sends them
 	review chan struct{}   // one token: look whether the connection is outdated. From Peers.Review, to renew
 	ctx    context.Context // ends when the node is forgotten, or all are
 	cancel context.CancelFunc
@@ -56,6 +57,7 @@ type peer struct {
 
 	// Guarded by Peers.mu.
 	snapshots []*SnapshotStream // wait to be sent
+	asked     []askedStream     // wait for block files on the other side, first those to be asked first
 	sending   bool              // a goroutine sends them
 
 	mu        sync.Mutex

@@ -111,7 +111,7 @@ func (p *Peers) SetNode(id raft.NodeID, addr string) {
 		}
 		return
 	}
-	o := &peer{owner: p, id: id, wake: make(chan struct{}, 1), review: make(chan struct{}, 1), outbox: outbox{counters: p.cfg.Counters}}
+	o := &peer{owner: p, id: id, wake: make(chan struct{}, 1), more: make(chan struct{}, 1), review: make(chan struct{}, 1), outbox: outbox{counters: p.cfg.Counters}}
 	o.ctx, o.cancel = context.WithCancel(p.ctx)
 	p.peers[id] = o
 	p.ended.Add(1)

@@ -7,8 +7,8 @@ import "testing"
 // The small worlds must find a node that believes what a hello says of where its
 // sender is; a disk that is put back, a replica that is made anew and promises what it
 // likes; a group that was removed and comes back; a command that waits for a slot, and is
-// never answered; reads that are older than they may be; and replicas that serve a wrong state,
-// begin again with one, or give it to others.
+// never answered; reads that are older than they may be; replicas that serve a wrong state,
+// begin again with one, or give it to others; and one whose state takes effect before the block files that it names are here.
 func TestPlantedBugs(t *testing.T) {
 	defer SetBug("")
 	for _, b := range []struct {
@@ -48,6 +48,7 @@ func TestPlantedBugs(t *testing.T) {
 			return wrong
 		}},
 		{bugUnsettled, func() string { return snapshotNamesFiles(t) }},
+		{bugWithoutFiles, func() string { return installsWithoutFiles(t, nil) }},
 		{"rebuild forgets entries", func() string { return rebuiltWrongly(t) }},
 		{"snapshot of a wrong state leaves", func() (wrong string) {
 			for seed := uint64(0); seed < 8 && wrong == ""; seed++ {

@@ -65,16 +65,18 @@ func restoreGroup(h *Host, r logstore.Replica, restored raft.Restored) (*group, 
 }
 
 // restore lets the state begin at the newest snapshot that the log can go
-// on from.
+// on from, and all of whose block files are here. If there is none such, one whose files are not all here will do: they
+// were, and another replica may have them.
 func (k *snapshots) restore(restored *raft.Restored) error {
 	var damage error
+	var lacks *logstore.Snapshot // the newest without all its block files
 	all := k.group.host.cfg.Store.Snapshots(k.group.replica)
 	for i := len(all) - 1; i >= 0; i-- {
 		s := all[i]
 		if !holds(restored, s.Base.ID) {
 			continue
 		}
-		err := loadSnapshot(k.group.host.cfg.Store, s, k.group.machine)
+		m, err := k.load(s)
 		if errors.Is(err, logstore.ErrDamaged) || errors.Is(err, logstore.ErrRefused) {
 			damage = errors.Join(damage, err)
 			continue // an older one will do, if the log has what follows it
@@ -82,15 +84,23 @@ func (k *snapshots) restore(restored *raft.Restored) error {
 		if err != nil {
 			return err
 		}
-		k.group.machine.Restored()
-		k.stand(s.Base, s.Size)
-		k.base = restored.Base
-		if s.Base.ID.Index > restored.Base.Index {
-			// The crash came before the log got its base record. Only committed
-			// entries are ever applied, so the snapshot covers nothing else.
-			k.later = &s
-			restored.State.Commit = max(restored.State.Commit, s.Base.ID.Index)
+		if n := k.missing(m); n > 0 {
+			// A crash came while they were on their way, or they were lost since.
+			k.group.host.cfg.Log.Warn("snapshot lacks block files", "group", k.group.replica.Group, "base", s.Base.ID, "missing", n)
+			if lacks == nil {
+				lacks = &s
+			}
+			continue
 		}
+		k.begins(restored, s, m)
+		return nil
+	}
+	if lacks != nil && restored.Base.Index > 0 {
+		m, err := k.load(*lacks)
+		if err != nil {
+			return err
+		}
+		k.begins(restored, *lacks, m)
 		return nil
 	}
 	if restored.Base.Index > 0 {
@@ -100,6 +110,36 @@ func (k *snapshots) restore(restored *raft.Restored) error {
 		return damage
 	}
 	return nil
+}
+
+// load makes a machine with the state of a snapshot.
+func (k *snapshots) load(s logstore.Snapshot) (StateMachine, error) {
+	m := k.group.host.cfg.Machine(k.group.replica)
+	return m, loadSnapshot(k.group.host.cfg.Store, s, m)
+}
+
+// missing returns how many block files that a state names are not here.
+func (k *snapshots) missing(m StateMachine) int {
+	files := namedFiles(m)
+	if len(files) == 0 || k.group.host.cfg.MissingFiles == nil || bug(bugWithoutFiles) {
+		return 0
+	}
+	return k.group.host.cfg.MissingFiles(k.group.replica, sumsOf(files))
+}
+
+// begins has the state begin with that of a snapshot.
+func (k *snapshots) begins(restored *raft.Restored, s logstore.Snapshot, m StateMachine) {
+	k.group.machine = m
+	m.Restored()
+	k.group.follow()
+	k.stand(s.Base, s.Size)
+	k.base = restored.Base
+	if s.Base.ID.Index > restored.Base.Index {
+		// The crash came before the log got its base record. Only committed
+		// entries are ever applied, so the snapshot covers nothing else.
+		k.later = &s
+		restored.State.Commit = max(restored.State.Commit, s.Base.ID.Index)
+	}
 }
 
 // holds reports whether the log has an entry, or begins right after it.

@@ -18,7 +18,8 @@ const chunksInFlight = 4
 //
 //  1. Send all that Next gives.
 //  2. Hand each answer to Answered.
-//  3. When Ended says so, close it and tell the host. If the connection
+//  3. While Waits says so, ask now and then.
+//  4. When Ended says so, close it and tell the host. If the connection
 //     breaks, or nothing is heard for long, either do the same with an error,
 //     after which raft asks again in a while; or call Again.
 //
@@ -131,6 +132,12 @@ func (s *SnapshotSender) Idle() bool { return s.begun && s.inFlight == 0 }
 
 // Again begins anew where the other side says: chunks or answers were lost.
 func (s *SnapshotSender) Again() { s.asked, s.begun, s.inFlight = false, false, 0 }
+
+// Waits reports whether the other side has all bytes of the snapshot, and takes the state once it has the block files that it
+// lists. Ask again after [BlockFilesPause], by Again.
+func (s *SnapshotSender) Waits() bool {
+	return s.begun && !s.ended && s.kept == uint64(s.file.Size())
+}
 
 // Ended reports whether the stream is over; without an error the other side has
 // the state.

@@ -22,7 +22,7 @@ func (s *Store) Receive(g Group, sum block.Sum, size int64) (*Receiver, error) {
 	if size <= 0 || size > FileMax {
 		return nil, fmt.Errorf("receive %s: it is said to have %d bytes; want 1 to %d", want, size, int64(FileMax))
 	}
-	err := s.room(size)
+	err := s.Room(size)
 	var u *unfinished
 	if err == nil {
 		u, err = s.begin(g)

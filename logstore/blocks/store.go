@@ -93,6 +93,9 @@ type Options struct {
 	// Leave returns how many bytes of the disk are for others: what [logstore.LeaveFree] returns of the node's log. Any
 	// goroutine may call it. nil: none.
 	Leave func() int64
+	// Begin, if not nil, is called before the first file of this Store is begun, until it returns nil: a directory with
+	// block files may have to say so elsewhere first. One goroutine at a time calls it.
+	Begin func() error
 	Log   *slog.Logger // nil: none
 }
 
@@ -101,6 +104,7 @@ type Store struct {
 	disk  vfs.FS
 	tree  tree
 	leave func() int64
+	first beginning
 	log   *slog.Logger
 	piece int // pieceBytes; less in tests, which tell the same with small files
 

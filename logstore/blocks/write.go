@@ -3,6 +3,7 @@ package blocks
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"muster/logstore"
 	"muster/logstore/vfs"
@@ -27,10 +28,29 @@ type unfinished struct {
 
 var errOver = errors.New("it was committed or given up before")
 
+// beginning does what is to be done before the first file is begun.
+type beginning struct {
+	mu sync.Mutex // held while it is done
+	do func() error
+}
+
+func (b *beginning) now() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.do == nil {
+		return nil
+	}
+	if err := b.do(); err != nil {
+		return err
+	}
+	b.do = nil
+	return nil
+}
+
 // begin makes the file.
 func (s *Store) begin(g Group) (*unfinished, error) {
 	s.sweep() // first, for its room
-	if err := s.Stopped(); err != nil {
+	if err := errors.Join(s.Stopped(), s.first.now()); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -54,9 +74,9 @@ func (s *Store) begin(g Group) (*unfinished, error) {
 	return u, nil
 }
 
-// room returns an error unless the disk has so many bytes besides what it has for others. Damaged files that whole ones
-// have replaced go first.
-func (s *Store) room(bytes int64) error {
+// Room returns an error that wraps [logstore.ErrFull] unless the disk has so many bytes besides what it has for others.
+// Damaged files that whole ones have replaced go first. It keeps no room: what others write meanwhile is missing then.
+func (s *Store) Room(bytes int64) error {
 	for {
 		free, err := s.disk.Free(string(s.tree))
 		leave := s.leave()
@@ -110,7 +130,7 @@ const (
 // flush writes a piece and syncs it.
 func (u *unfinished) flush() {
 	if u.err = u.s.Stopped(); u.err == nil {
-		u.err = u.s.room(int64(len(u.buf)))
+		u.err = u.s.Room(int64(len(u.buf)))
 	}
 	if u.err == nil {
 		_, u.err = u.file.WriteAt(u.buf, u.at)

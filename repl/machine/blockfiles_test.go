@@ -5,8 +5,12 @@ import (
 	"slices"
 	"testing"
 
+	"muster/logstore"
+	"muster/logstore/vfs"
 	"muster/raft"
+	"muster/repl"
 	"muster/repl/machine"
+	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/points/block"
 )
@@ -101,5 +105,78 @@ func TestBlockFilesOfAState(t *testing.T) {
 		if got := other.BlockFiles(); !slices.Equal(got, want) {
 			t.Errorf("%+v: a replica that begins with the snapshot names %x", step, got)
 		}
+	}
+}
+
+// onDisk are the block files that a replica has.
+type onDisk map[block.Sum]bool
+
+func (d onDisk) missing(sums []block.Sum) (n int) {
+	for _, s := range sums {
+		if !d[s] {
+			n++
+		}
+	}
+	return n
+}
+
+// Fetch implements [repl.SnapshotFiles]: nothing comes by itself.
+func (d onDisk) Fetch(_ logstore.Snapshot, _ raft.NodeID, list func() ([]repl.BlockFile, error)) (int, error) {
+	files, err := list()
+	sums := make([]block.Sum, len(files))
+	for i := range files {
+		sums[i] = files[i].Sum
+	}
+	return d.missing(sums), err
+}
+
+// A crash comes after a snapshot has arrived and before all its block files have. The log reaches back behind it, so the replica begins
+// without it, and takes it once the files are there. If they were lost after that, the replica begins with it all the same: the
+// log goes back no further, and other replicas have them.
+func TestCrashBeforeBlockFiles(t *testing.T) {
+	g := newSealedGroup(t)
+	g.write()
+	g.seal(0, 0, 5)
+	g.write()
+	g.seal(1, 0, 3)
+	at := raft.LogID{Term: 1, Index: g.index}
+	disk := onDisk{sumOf(5): true}
+	f := &follower{t: t, disk: vfs.NewMem(), group: 1, arrives: disk}
+	f.make = func() repl.StateMachine {
+		return machine.NewMap(replicaOf(1, 1), func() *shardmap.Table { return nil })
+	}
+	f.lacks = func(_ logstore.Replica, sums []block.Sum) int { return disk.missing(sums) }
+	f.begin()
+	// The log has all up to the snapshot and one entry more, of which only the first is known to be committed.
+	var entries []raft.Entry
+	for i := range at.Index + 1 {
+		command := shardmap.RaiseCommand(shardmap.Level)
+		entries = append(entries, f.entry(i+1, raft.EntryNormal, payloadOf(&command)))
+	}
+	f.host.Receive(2, &wire.Envelope{Group: 1, Incarnation: 1, Mark: 2, Message: raft.Message{Type: raft.MsgAppend, From: 2, To: 1, Term: 1, Commit: 1, Entries: entries}})
+	f.turn()
+	for _, crash := range []bool{true, false} {
+		if a := f.arrive(g.m, at); a.State != wire.ChunkTaken || a.Offset == 0 {
+			t.Fatalf("without a file it is answered with %+v", a)
+		}
+		if crash {
+			f.again()
+		}
+		if got := f.applied(); got.Index != 1 || len(f.store.Snapshots(f.replica())) != 1 {
+			t.Fatalf("without a file it stands at %s, with %d snapshots", got, len(f.store.Snapshots(f.replica())))
+		}
+	}
+	disk[sumOf(3)] = true
+	f.install(g.m, at)
+	for _, has := range []bool{true, false} {
+		disk[sumOf(3)] = has
+		f.again()
+		if got := f.applied(); got != at {
+			t.Errorf("with the file: %t, it begins at %s, want %s", has, got, at)
+		}
+	}
+	files, err := machine.SnapshotFiles(f.store, f.store.Snapshots(f.replica())[0])
+	if err != nil || !slices.Equal(files, g.m.BlockFiles()) {
+		t.Errorf("its snapshot lists %x, %v", files, err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/points/block"
 )
 
 // follower is a host with one replica that follows, whose leader is the test.
@@ -28,14 +29,23 @@ type follower struct {
 	make  func() repl.StateMachine
 	now   time.Duration
 	mark  uint64 // of the present life
+
+	arrives repl.SnapshotFiles                      // nil: snapshots list no block files
+	lacks   func(logstore.Replica, []block.Sum) int // the same
 }
 
 func newFollower(t *testing.T, g raft.GroupID, machine func() repl.StateMachine) *follower {
 	f := &follower{t: t, disk: vfs.NewMem(), group: g, make: machine}
+	f.begin()
+	return f
+}
+
+// begin starts it on an empty disk, and has its replica made.
+func (f *follower) begin() {
+	f.t.Helper()
 	f.start()
 	f.host.Place([]repl.Placement{{Replica: f.replica(), Founders: members}})
 	f.turn()
-	return f
 }
 
 var members = raft.Membership{Next: 4, Voters: []raft.Member{
@@ -82,12 +92,12 @@ func (f *follower) start() {
 	var err error
 	f.host, err = repl.NewHost(repl.HostConfig{
 		Self: 1, Store: f.store, Transport: nowhere{}, Machine: makes, Addr: func(raft.NodeID) string { return "" },
-		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, Log: quiet,
+		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, MissingFiles: f.lacks, Log: quiet,
 	})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.inbox = repl.NewInbox(repl.InboxConfig{Store: f.store, Machine: makes, Log: quiet, Host: func(do func(*repl.Host)) bool {
+	f.inbox = repl.NewInbox(repl.InboxConfig{Store: f.store, Machine: makes, Files: f.arrives, Log: quiet, Host: func(do func(*repl.Host)) bool {
 		do(f.host)
 		f.turn()
 		return true
@@ -152,6 +162,17 @@ func (f *follower) applied() raft.LogID { return f.host.View()[0].Applied }
 // install has a snapshot arrive that another replica made of a state.
 func (f *follower) install(state repl.StateMachine, at raft.LogID) {
 	f.t.Helper()
+	if a := f.arrive(state, at); a.State == wire.ChunkRefused {
+		f.t.Fatal(a.Why)
+	}
+	if got := f.applied(); got != at {
+		f.t.Fatalf("applied %s, want %s, which came with a snapshot", got, at)
+	}
+}
+
+// arrive has one arrive, and returns what its sender is told last.
+func (f *follower) arrive(state repl.StateMachine, at raft.LogID) (a wire.ChunkAnswer) {
+	f.t.Helper()
 	disk := vfs.NewMem()
 	other := openStore(f.t, disk)
 	id := logstore.Replica{Group: f.group, Incarnation: 1, ID: 2}
@@ -175,13 +196,11 @@ func (f *follower) install(state repl.StateMachine, at raft.LogID) {
 	file := disk.Bytes(sn.File)
 	for _, data := range [][]byte{nil, file} { // first it is asked whether it is of use
 		c := &wire.Chunk{Number: 1, Group: f.group, Incarnation: 1, From: 2, To: 1, Term: 1, Base: at, Size: uint64(len(file)), Data: data}
-		if a := f.inbox.Receive(2, c); a.State == wire.ChunkRefused {
-			f.t.Fatal(a.Why)
+		if a = f.inbox.Receive(2, c); a.State != wire.ChunkTaken || a.Offset == c.Size {
+			break
 		}
 	}
-	if got := f.applied(); got != at {
-		f.t.Fatalf("applied %s, want %s, which came with a snapshot", got, at)
-	}
+	return a
 }
 
 func (f *follower) entry(index uint64, kind raft.EntryKind, payload []byte) raft.Entry {
