@@ -48,14 +48,10 @@ func beginBlockFiles(n *Node) error {
 	return err
 }
 
-// snapshotLists is told which block files a snapshot lists that has come from another node, before any of them is looked
-// for. It may not wait.
-func (p *pointFiles) snapshotLists(logstore.Replica, raft.LogID, []block.Sum) {}
-
 // newBlockFetcher returns what gets the block files that arriving snapshots list.
 func newBlockFetcher(n *Node, files *blocks.Store) *repl.BlockFetcher {
 	return repl.NewBlockFetcher(repl.BlockFetcherConfig{
-		Self: n.self().Node, Files: files, Listed: n.snapshotLists, Log: n.log,
+		Self: n.self().Node, Files: files, Log: n.log,
 		Fetch: func(ctx context.Context, from raft.NodeID, g blocks.Group, sum block.Sum) error {
 			_, err := n.transport.FetchBlockFile(ctx, from, files, g, sum)
 			return err

@@ -68,10 +68,7 @@ type BlockFetcherConfig struct {
 	Files *blocks.Store
 	// Fetch fetches a file from a node, as [Peers.FetchBlockFile] does, with its errors.
 	Fetch func(ctx context.Context, from raft.NodeID, g blocks.Group, sum block.Sum) error
-	// Listed, if not nil, is told which files a snapshot lists that has come, before any of them is looked for: from then on
-	// none of them may be removed, as long as the Store of the log has that snapshot. Any goroutine calls it.
-	Listed func(r logstore.Replica, base raft.LogID, sums []block.Sum)
-	Log    *slog.Logger
+	Log   *slog.Logger
 }
 
 // BlockFetcher fetches the block files that snapshots list which arrive here, a few at a time, those of the snapshot that
@@ -157,9 +154,8 @@ func (f *BlockFetcher) Fetch(s logstore.Snapshot, from raft.NodeID, list func() 
 		if err != nil || len(files) == 0 {
 			return 0, err
 		}
-		if f.cfg.Listed != nil {
-			f.cfg.Listed(s.Replica, s.Base.ID, sumsOf(files)) // first: what is here now must be here then
-		}
+		// From the list on none of the files may be removed here: whoever removes files learns of it by the machine that was
+		// restored. So what is here now is here then.
 		if a, err = f.begin(s, from, files); a == nil {
 			return 0, err
 		}
