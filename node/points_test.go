@@ -28,6 +28,10 @@ type pointsWriter struct {
 	shards map[shardmap.ShardID]shardmap.ShardRef
 }
 
+func newPointsWriter(t *testing.T, by *runningNode, cl *client.Client, policy shardmap.Policy) *pointsWriter {
+	return &pointsWriter{t: t, by: by, client: cl, policy: policy, groups: map[shardmap.ShardID]raft.GroupID{}, shards: map[shardmap.ShardID]shardmap.ShardRef{}}
+}
+
 // write brings lines of times in nanoseconds, all of them in the window of a time, and returns how many points were stored.
 func (w *pointsWriter) write(ctx context.Context, at int64, lines string) (stored uint64) {
 	w.t.Helper()
@@ -109,7 +113,7 @@ func TestPointsWithoutANode(t *testing.T) {
 		}
 		return nil
 	})
-	w := &pointsWriter{t: t, by: nodes[0], client: cl, policy: databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}), groups: map[shardmap.ShardID]raft.GroupID{}, shards: map[shardmap.ShardID]shardmap.ShardRef{}}
+	w := newPointsWriter(t, nodes[0], cl, databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}))
 	lines := func(from int64) string {
 		var text strings.Builder
 		for i := range int64(100) {

@@ -47,7 +47,7 @@ func newSealedCluster(t *testing.T, memory int) *sealedCluster {
 		return nil
 	})
 	policy := databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4})
-	c.writer = &pointsWriter{t: t, by: nodes[0], client: cl, policy: policy, groups: map[shardmap.ShardID]raft.GroupID{}}
+	c.writer = newPointsWriter(t, nodes[0], cl, policy)
 	return c
 }
 
