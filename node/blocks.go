@@ -64,8 +64,16 @@ func missingFiles(files *blocks.Store, r logstore.Replica, sums []block.Sum) int
 	return len(files.Missing(blocks.Group{ID: r.Group, Incarnation: r.Incarnation}, sums))
 }
 
-// blockProblems tells what is wrong with the block files of the node of that name.
-func blockProblems(name string, files *blocks.Store) (list []wire.Problem) {
+// blockProblems tells what is wrong with the block files of the node of that name. waiting are the snapshots that wait for some.
+func blockProblems(name string, files *blocks.Store, waiting []repl.WaitingSnapshot) (list []wire.Problem) {
+	for i := range waiting {
+		if a := &waiting[i]; a.Why != "" {
+			list = append(list, wire.Problem{
+				What:   fmt.Sprintf("the replica of group %d on node %s waits for %d of %d block files of points: %s", a.Replica.Group, name, a.Missing, a.Files, a.Why),
+				Remedy: "see that the nodes of the other replicas run; the files are asked for again",
+			})
+		}
+	}
 	if err := files.Stopped(); err != nil {
 		list = append(list, wire.Problem{
 			What:   fmt.Sprintf("node %s keeps no more block files of points: %v", name, err),

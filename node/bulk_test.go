@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"muster/logstore"
 	"muster/logstore/blocks"
 	"muster/logstore/vfs"
 	"muster/raft"
@@ -227,9 +228,11 @@ func TestBlockProblems(t *testing.T) {
 		return files
 	}
 	files := open()
-	if list := blockProblems("n1", files); len(list) > 0 {
-		t.Errorf("of nothing: %v", list)
+	waiting := []repl.WaitingSnapshot{{Replica: logstore.Replica{Group: 51}, Files: 9, Missing: 2}}
+	if list := blockProblems("n1", files, waiting); len(list) > 0 {
+		t.Errorf("of nothing but files on their way: %v", list)
 	}
+	waiting[0].Why = "no route"
 	for i := range damagesShownMax + 3 {
 		sum := putBlockFile(t, files, blocks.Group{ID: raft.GroupID(i), Incarnation: 1})
 		if i > 0 {
@@ -254,11 +257,11 @@ func TestBlockProblems(t *testing.T) {
 	if !errors.Is(err, blocks.ErrStopped) {
 		t.Fatal(err)
 	}
-	list := blockProblems("n1", files)
-	if len(list) != damagesShownMax+2 {
-		t.Fatalf("%d problems, want %d: %v", len(list), damagesShownMax+2, list)
+	list := blockProblems("n1", files, waiting)
+	if len(list) != damagesShownMax+3 {
+		t.Fatalf("%d problems, want %d: %v", len(list), damagesShownMax+3, list)
 	}
-	for i, want := range map[int]string{0: "node n1 keeps no more block files of points", 1: "can't be read", 2: "a block file of group 1 on node n1", damagesShownMax + 1: "3 block files more are damaged on node n1"} {
+	for i, want := range map[int]string{0: "the replica of group 51 on node n1 waits for 2 of 9 block files of points: no route", 1: "node n1 keeps no more block files of points", 2: "can't be read", 3: "a block file of group 1 on node n1", damagesShownMax + 2: "3 block files more are damaged on node n1"} {
 		if !strings.Contains(list[i].What, want) || list[i].Remedy == "" {
 			t.Errorf("problem %d is %+v, want %q", i, list[i], want)
 		}

@@ -225,7 +225,7 @@ func TestBlockFilesGoWithAReplica(t *testing.T) {
 	}
 	ordered(t, nodes, "the group is to get a replica there", command)
 	until(t, "block files are on their way", func() error {
-		if fourth.node.fetcher == nil || len(fourth.node.fetcher.Arrivals()) == 0 {
+		if len(fourth.node.fetcher.Waiting()) == 0 {
 			return errors.New("none are")
 		}
 		return nil

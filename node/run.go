@@ -278,6 +278,7 @@ func (n *Node) serve() error {
 		return err
 	}
 	n.blocks.Store(files)
+	n.fetcher = newBlockFetcher(n, files)
 	meta := metaPlacement(&id)
 	if err := n.beginLog(meta.Replica, meta.Begins()); err != nil {
 		return err
@@ -332,12 +333,11 @@ func (n *Node) serve() error {
 		name: n.name, addr: n.addr, data: n.cfg.Data, started: n.started,
 		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said, jobs: &n.jobs, stuckMoves: n.carrying.stuck, nearLimits: n.dividing.near, downServices: n.assigning.down, certificates: n.notary.notes, lostKeys: n.notary.lost,
 		hearsay: func(t *shardmap.Table) []wire.Problem { return n.inquiry.heard.problems(n.name, t, time.Now()) },
-		door:    n.door, trailed: n.trail.problems, blockFiles: func() []wire.Problem { return blockProblems(n.name, files) }, watches: n.watching.feed.Rooms,
+		door:    n.door, trailed: n.trail.problems, blockFiles: func() []wire.Problem { return blockProblems(n.name, files, n.fetcher.Waiting()) }, watches: n.watching.feed.Rooms,
 	}
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
 	n.incidents.source = &hostIncidents{n, loop}
-	n.fetcher = newBlockFetcher(n, files)
 	n.inbox.Store(repl.NewInbox(repl.InboxConfig{Store: store, Machine: n.machine, Host: n.ask, Files: n.fetcher, Log: n.log}))
 	n.ended.Go(func() { n.announcer.run(n.ctx) })
 	n.ended.Go(func() { n.inquiry.run(n.ctx) })

@@ -89,23 +89,26 @@ type BlockFetcher struct {
 	fetchers int             // guarded by mu: goroutines
 }
 
-// blockArrival is a snapshot that came whole, and lists files that are not here yet.
+// blockArrival is the newest snapshot of a replica that came whole, and lists files that are not here yet. Where a newer one
+// takes its place, what is being fetched goes on: where much is written a snapshot may last for less than a large file takes,
+// and the newer one lists that file too.
 type blockArrival struct {
 	// Set once.
-	snapshot logstore.Snapshot
+	replica  logstore.Replica
 	group    blocks.Group
-	sources  []raft.NodeID // the sender first
-	list     []BlockFile
-	bytes    int64 // of all of them
 	ctx      context.Context
 	cancel   context.CancelFunc
 	silence  *time.Timer // ends it
 	fetchers sync.WaitGroup
 
 	// Guarded by BlockFetcher.mu.
-	due      []BlockFile // not here, and not being fetched
-	underWay int
-	err      error // why it is given up
+	base     raft.LogID    // of the snapshot
+	sources  []raft.NodeID // the sender first
+	list     []BlockFile
+	bytes    int64                  // of all of them
+	due      []BlockFile            // not here, and not being fetched
+	underWay map[block.Sum]struct{} // being fetched; of an earlier snapshot perhaps
+	err      error                  // why it is given up
 	why      string
 	rest     time.Duration
 	restsTo  time.Time
@@ -148,7 +151,7 @@ func (f *BlockFetcher) Drop(g blocks.Group) {
 
 // Fetch implements [SnapshotFiles].
 func (f *BlockFetcher) Fetch(s logstore.Snapshot, from raft.NodeID, list func() ([]BlockFile, error)) (missing int, err error) {
-	a := f.arrival(s)
+	a, sums := f.arrival(s)
 	if a == nil {
 		files, err := list()
 		if err != nil || len(files) == 0 {
@@ -159,8 +162,9 @@ func (f *BlockFetcher) Fetch(s logstore.Snapshot, from raft.NodeID, list func() 
 		if a, err = f.begin(s, from, files); a == nil {
 			return 0, err
 		}
+		sums = sumsOf(files)
 	}
-	lack := f.cfg.Files.Missing(a.group, sumsOf(a.list))
+	lack := f.cfg.Files.Missing(a.group, sums)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -173,67 +177,81 @@ func (f *BlockFetcher) Fetch(s logstore.Snapshot, from raft.NodeID, list func() 
 		return 0, nil
 	}
 	a.silence.Reset(blockSilence)
-	if len(a.due)+a.underWay == 0 {
-		a.due = a.lacking(lack) // one was found damaged after it had come
+	if len(a.due)+len(a.underWay) == 0 {
+		a.due = lacking(a.list, lack) // one was found damaged after it had come
 	}
 	f.fill()
 	return len(lack), nil
 }
 
-// arrival returns that of a snapshot. One of another snapshot for the replica ends.
-func (f *BlockFetcher) arrival(s logstore.Snapshot) *blockArrival {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	i := slices.IndexFunc(f.arrivals, func(a *blockArrival) bool { return a.snapshot.Replica == s.Replica })
+// of returns the arrival for a replica, or nil; f.mu is held.
+func (f *BlockFetcher) of(r logstore.Replica) *blockArrival {
+	i := slices.IndexFunc(f.arrivals, func(a *blockArrival) bool { return a.replica == r })
 	if i < 0 {
 		return nil
 	}
-	a := f.arrivals[i]
-	if a.snapshot.Base.ID != s.Base.ID {
-		f.end(a)
-		return nil
-	}
-	return a
+	return f.arrivals[i]
 }
 
-// begin makes an arrival, unless all files are here.
+// arrival returns that of a snapshot, and what it lists; nil: it is not known yet.
+func (f *BlockFetcher) arrival(s logstore.Snapshot) (*blockArrival, []block.Sum) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a := f.of(s.Replica); a != nil && a.base == s.Base.ID {
+		return a, sumsOf(a.list)
+	}
+	return nil, nil
+}
+
+// begin makes the arrival of a snapshot, or has it take the place of an earlier one, unless all files are here.
 func (f *BlockFetcher) begin(s logstore.Snapshot, from raft.NodeID, files []BlockFile) (*blockArrival, error) {
-	a := &blockArrival{snapshot: s, group: blocks.Group{ID: s.Replica.Group, Incarnation: s.Replica.Incarnation}, list: files, sources: f.sources(s, from), saidAt: time.Now()}
-	lack := f.cfg.Files.Missing(a.group, sumsOf(files))
-	if len(lack) == 0 {
-		return nil, nil
-	}
-	a.due = a.lacking(lack)
-	for i := range files {
-		a.bytes += files[i].Bytes
-	}
+	of := blocks.Group{ID: s.Replica.Group, Incarnation: s.Replica.Incarnation}
+	lack := f.cfg.Files.Missing(of, sumsOf(files))
+	due := lacking(files, lack)
 	// A transfer that ends at half of it on a full disk would have taken that half from all others for nothing.
-	if err := f.cfg.Files.Room(bytesOf(a.due)); err != nil {
+	if err := f.cfg.Files.Room(bytesOf(due)); len(lack) > 0 && err != nil {
 		return nil, fmt.Errorf("fetch %d block files that the snapshot lists: %w", len(lack), err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.ctx.Err(); err != nil {
+	a := f.of(s.Replica)
+	switch {
+	case f.ctx.Err() != nil:
 		return nil, errNoHost
-	}
-	if i := slices.IndexFunc(f.arrivals, func(o *blockArrival) bool { return o.snapshot.Replica == s.Replica }); i >= 0 {
-		if f.arrivals[i].snapshot.Base.ID == s.Base.ID {
-			return f.arrivals[i], nil // another connection brought it at the same time
+	case len(lack) == 0:
+		if a != nil {
+			f.end(a)
 		}
-		f.end(f.arrivals[i])
+		return nil, nil
+	case a == nil || a.ctx.Err() != nil:
+		if a != nil {
+			f.end(a)
+		}
+		a = f.make(s.Replica, of)
+	case a.base == s.Base.ID:
+		return a, nil // another connection brought it at the same time
 	}
+	a.base, a.sources, a.list, a.bytes = s.Base.ID, f.sources(s, from), files, bytesOf(files)
+	a.due = slices.DeleteFunc(due, func(b BlockFile) bool { _, is := a.underWay[b.Sum]; return is })
+	a.err, a.why, a.rest, a.restsTo = nil, "", 0, time.Time{}
+	f.cfg.Log.Info("block files of a snapshot are fetched", "group", of.ID, "from", from, "base", s.Base.ID, "files", len(files), "missing", len(lack), "bytes", bytesOf(due))
+	return a, nil
+}
+
+// make makes an arrival, which ends if nobody asks for it; f.mu is held.
+func (f *BlockFetcher) make(r logstore.Replica, of blocks.Group) *blockArrival {
+	a := &blockArrival{replica: r, group: of, underWay: map[block.Sum]struct{}{}, saidAt: time.Now()}
 	a.ctx, a.cancel = context.WithCancel(f.ctx)
 	a.silence = time.AfterFunc(blockSilence, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if slices.Contains(f.arrivals, a) {
-			f.cfg.Log.Info("block files of a snapshot are not fetched any more: nobody asks for it", "group", a.group.ID, "base", s.Base.ID, "missing", len(a.due)+a.underWay)
+			f.cfg.Log.Info("block files of a snapshot are not fetched any more: nobody asks for it", "group", of.ID, "base", a.base, "missing", len(a.due)+len(a.underWay))
 			f.end(a)
 		}
 	})
 	f.arrivals = append(f.arrivals, a)
-	f.cfg.Log.Info("block files of a snapshot are fetched", "group", a.group.ID, "from", from, "base", s.Base.ID, "files", len(files), "missing", len(lack), "bytes", bytesOf(a.due))
-	return a, nil
+	return a
 }
 
 // sources are the nodes that a file is asked of, in this order: the sender, then those of the other members.
@@ -250,13 +268,13 @@ func (f *BlockFetcher) sources(s logstore.Snapshot, from raft.NodeID) []raft.Nod
 	return nodes
 }
 
-// lacking returns the files of the list with these sums.
-func (a *blockArrival) lacking(sums []block.Sum) []BlockFile {
+// lacking returns the files of a list with these sums.
+func lacking(list []BlockFile, sums []block.Sum) []BlockFile {
 	lacks := make(map[block.Sum]bool, len(sums))
 	for _, s := range sums {
 		lacks[s] = true
 	}
-	return slices.DeleteFunc(slices.Clone(a.list), func(b BlockFile) bool { return !lacks[b.Sum] })
+	return slices.DeleteFunc(slices.Clone(list), func(b BlockFile) bool { return !lacks[b.Sum] })
 }
 
 func bytesOf(files []BlockFile) (n int64) {
@@ -276,37 +294,45 @@ func (f *BlockFetcher) end(a *blockArrival) {
 // fill begins fetchers, as many as may be and have something to do; f.mu is held.
 func (f *BlockFetcher) fill() {
 	for f.fetchers < blockFetchesMax {
-		a, file, ok := f.next()
+		t, ok := f.next()
 		if !ok {
 			return
 		}
 		f.fetchers++
-		f.ended.Go(func() { f.work(a, file) })
+		f.ended.Go(func() { f.work(t) })
 	}
+}
+
+// fileTask is a file that is being fetched, from one of these nodes.
+type fileTask struct {
+	*blockArrival
+	file  BlockFile
+	nodes []raft.NodeID
 }
 
 // next takes the next file that is due; f.mu is held.
-func (f *BlockFetcher) next() (a *blockArrival, file BlockFile, ok bool) {
+func (f *BlockFetcher) next() (t fileTask, ok bool) {
 	now := time.Now()
 	for _, a := range f.arrivals {
 		if len(a.due) > 0 && a.err == nil && !now.Before(a.restsTo) {
-			file, a.due = a.due[0], a.due[1:]
-			a.underWay++
+			t = fileTask{a, a.due[0], a.sources}
+			a.due = a.due[1:]
+			a.underWay[t.file.Sum] = struct{}{}
 			a.fetchers.Add(1)
-			return a, file, true
+			return t, true
 		}
 	}
-	return nil, BlockFile{}, false
+	return t, false
 }
 
 // work fetches one file after another.
-func (f *BlockFetcher) work(a *blockArrival, file BlockFile) {
+func (f *BlockFetcher) work(t fileTask) {
 	for more := true; more; {
-		final, err := f.fetch(a, file.Sum)
+		final, err := f.fetch(&t)
 		f.mu.Lock()
-		f.fetched(a, file, final, err)
-		a.fetchers.Done()
-		if a, file, more = f.next(); !more {
+		f.fetched(&t, final, err)
+		t.fetchers.Done()
+		if t, more = f.next(); !more {
 			f.fetchers--
 		}
 		f.mu.Unlock()
@@ -314,16 +340,16 @@ func (f *BlockFetcher) work(a *blockArrival, file BlockFile) {
 }
 
 // fetch asks one node after another for a file. final reports whether to ask again is of no use, as far as is known.
-func (f *BlockFetcher) fetch(a *blockArrival, sum block.Sum) (final bool, err error) {
+func (f *BlockFetcher) fetch(t *fileTask) (final bool, err error) {
 	var whys []string
 	final = true
-	for _, n := range a.sources {
-		err := f.cfg.Fetch(a.ctx, n, a.group, sum)
+	for _, n := range t.nodes {
+		err := f.cfg.Fetch(t.ctx, n, t.group, t.file.Sum)
 		switch {
 		case err == nil:
 			return false, nil
-		case a.ctx.Err() != nil:
-			return false, a.ctx.Err()
+		case t.ctx.Err() != nil:
+			return false, t.ctx.Err()
 		case errors.Is(err, logstore.ErrFull), errors.Is(err, blocks.ErrStopped):
 			return true, err // wherever it comes from
 		case !errors.Is(err, ErrBlockAbsent) && !errors.Is(err, blocks.ErrContent):
@@ -331,39 +357,42 @@ func (f *BlockFetcher) fetch(a *blockArrival, sum block.Sum) (final bool, err er
 		}
 		whys = append(whys, err.Error())
 	}
-	return final, fmt.Errorf("block file %.16s… of the snapshot: %s", sum, strings.Join(whys, "; "))
+	return final, fmt.Errorf("block file %.16s… of the snapshot: %s", t.file.Sum, strings.Join(whys, "; "))
 }
 
 // fetched notes what became of a file; f.mu is held.
-func (f *BlockFetcher) fetched(a *blockArrival, file BlockFile, final bool, err error) {
-	a.underWay--
+func (f *BlockFetcher) fetched(t *fileTask, final bool, err error) {
+	a := t.blockArrival
+	delete(a.underWay, t.file.Sum)
 	now := time.Now()
 	switch {
 	case err == nil:
 		a.rest, a.why = 0, ""
 		if now.Sub(a.saidAt) >= blockProgressPause {
 			a.saidAt = now
-			f.cfg.Log.Info("block files of a snapshot arrive", "group", a.group.ID, "base", a.snapshot.Base.ID, "files", len(a.list)-len(a.due)-a.underWay, "of", len(a.list),
+			f.cfg.Log.Info("block files of a snapshot arrive", "group", a.group.ID, "base", a.base, "files", len(a.list)-len(a.due)-len(a.underWay), "of", len(a.list),
 				"bytes_left", bytesOf(a.due))
 		}
 		return
 	case a.ctx.Err() != nil:
 		return // it has ended
+	case !slices.ContainsFunc(a.list, func(b BlockFile) bool { return b.Sum == t.file.Sum }):
+		return // an earlier snapshot listed it
 	case final:
 		a.err = err
 		a.cancel() // the others, too
 	}
-	a.due = append(a.due, file)
+	a.due = append(a.due, t.file)
 	a.rest = min(max(2*a.rest, blockRestMin), blockRestMax)
 	a.restsTo = now.Add(a.rest)
 	if why := err.Error(); why != a.why { // a line for each change
 		a.why = why
-		f.cfg.Log.Warn("block file of a snapshot not fetched", "group", a.group.ID, "base", a.snapshot.Base.ID, "err", err)
+		f.cfg.Log.Warn("block file of a snapshot not fetched", "group", a.group.ID, "base", a.base, "err", err)
 	}
 }
 
-// BlockArrivals are the snapshots of one replica each that came whole, and wait for block files.
-type BlockArrivals struct {
+// WaitingSnapshot is a snapshot that came whole, and waits for block files.
+type WaitingSnapshot struct {
 	Replica        logstore.Replica
 	Base           raft.LogID
 	Files, Missing int
@@ -371,13 +400,13 @@ type BlockArrivals struct {
 	Why            string // the last file could not be fetched; empty: it could
 }
 
-// Arrivals returns them, in the order of their coming.
-func (f *BlockFetcher) Arrivals() []BlockArrivals {
+// Waiting returns the snapshots that wait, in the order of their coming.
+func (f *BlockFetcher) Waiting() []WaitingSnapshot {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var list []BlockArrivals
+	var list []WaitingSnapshot
 	for _, a := range f.arrivals {
-		list = append(list, BlockArrivals{a.snapshot.Replica, a.snapshot.Base.ID, len(a.list), len(a.due) + a.underWay, a.bytes, bytesOf(a.due), a.why})
+		list = append(list, WaitingSnapshot{a.replica, a.base, len(a.list), len(a.due) + len(a.underWay), a.bytes, bytesOf(a.due), a.why})
 	}
 	return list
 }

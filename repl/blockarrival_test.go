@@ -185,8 +185,8 @@ func TestBlockFilesOfASnapshotArrive(t *testing.T) {
 			if err == nil {
 				err = w.same()
 			}
-			if err != nil || w.lists != 1 || (w.asked[3] > 0) != c.asked3 || len(w.f.Arrivals()) > 0 {
-				t.Errorf("%s: %v; the list was made %d times, asked were %v, %d wait", c.what, err, w.lists, w.asked, len(w.f.Arrivals()))
+			if err != nil || w.lists != 1 || (w.asked[3] > 0) != c.asked3 || len(w.f.Waiting()) > 0 {
+				t.Errorf("%s: %v; the list was made %d times, asked were %v, %d wait", c.what, err, w.lists, w.asked, len(w.f.Waiting()))
 			}
 		})
 	}
@@ -230,7 +230,7 @@ func TestBlockFilesOfASnapshotFail(t *testing.T) {
 				t.Errorf("%s: %v; asked were %v", c.what, err, w.asked)
 			}
 			synctest.Wait()
-			if n := w.stores[1].Stats(); n.Unfinished > 0 || len(w.f.Arrivals()) > 0 || c.asked && n.Files == 0 {
+			if n := w.stores[1].Stats(); n.Unfinished > 0 || len(w.f.Waiting()) > 0 || c.asked && n.Files == 0 {
 				t.Errorf("%s: left are %+v", c.what, n)
 			}
 			// The next snapshot of the replica, once the file is there again and there is room.
@@ -263,7 +263,7 @@ func TestBlockFilesOfASnapshotWait(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if list := w.f.Arrivals(); len(list) != 1 || list[0].Missing != 3 || list[0].Files != 3 || !strings.Contains(list[0].Why, "no route") || !strings.HasPrefix(list[0].Why, "block file ") {
+		if list := w.f.Waiting(); len(list) != 1 || list[0].Missing != 3 || list[0].Files != 3 || !strings.Contains(list[0].Why, "no route") || !strings.HasPrefix(list[0].Why, "block file ") {
 			t.Errorf("shown is %+v", list)
 		}
 		if err := errors.Join(w.arrives(), w.same()); err != nil {
@@ -293,7 +293,7 @@ func TestBlockFilesOfASnapshotWait(t *testing.T) {
 				time.Sleep(blockSilence + 2*time.Second)
 			case "drop":
 				w.f.Drop(blocks.Group{ID: 9, Incarnation: 1})
-				if len(w.f.Arrivals()) != 1 {
+				if len(w.f.Waiting()) != 1 {
 					t.Error("another group's end took it along")
 				}
 				w.f.Drop(blockGroup)
@@ -303,11 +303,55 @@ func TestBlockFilesOfASnapshotWait(t *testing.T) {
 					t.Errorf("after its end: %v", err)
 				}
 			}
-			if n := len(ended); n != blockFetchesMax || len(w.f.Arrivals()) > 0 {
-				t.Errorf("%s: %d fetches ended, want %d; %d wait", how, n, blockFetchesMax, len(w.f.Arrivals()))
+			if n := len(ended); n != blockFetchesMax || len(w.f.Waiting()) > 0 {
+				t.Errorf("%s: %d fetches ended, want %d; %d wait", how, n, blockFetchesMax, len(w.f.Waiting()))
 			}
 		})
 	}
+}
+
+// Where much is written, the sender's snapshot gives way to a newer one before a large file has come. What is under way goes on for
+// the newer one, which lists it too; a file that only the earlier one listed, and that is on no node any more, fails nothing.
+func TestNewerSnapshotKeepsWhatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newArrivalWorld(t, 4)
+		defer w.f.Close()
+		large, gone := w.files[0].Sum, w.files[1].Sum
+		w.way = func(ctx context.Context, _ raft.NodeID, sum block.Sum, _ []byte) error {
+			if sum == large || sum == gone {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(7 * time.Second):
+				}
+			}
+			return nil
+		}
+		for range 5 { // a snapshot every two seconds
+			if missing, err := w.ask(); err != nil {
+				t.Fatalf("%d are missing: %v", missing, err)
+			}
+			synctest.Wait()
+			time.Sleep(2 * time.Second)
+			if w.snapshot.Base.ID.Index == 10 {
+				w.files = append(w.files[:1:1], w.files[2:]...)
+				for n := raft.NodeID(2); n <= 3; n++ {
+					if err := w.stores[n].Remove(blockGroup, gone); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			w.snapshot.Base.ID.Index++
+		}
+		if err := errors.Join(w.arrives(), w.same()); err != nil {
+			t.Error(err)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.asked[2]+w.asked[3] > 6 { // of four files, and of one of them also node 3
+			t.Errorf("asked were %v", w.asked)
+		}
+	})
 }
 
 // gatedFiles says that so many files of each snapshot are missing.

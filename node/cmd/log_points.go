@@ -1,16 +1,21 @@
 package cmd
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"muster/logstore"
 	"muster/logstore/blocks"
+	"muster/repl/machine"
 	"muster/shardmap/points/block"
 )
 
@@ -162,16 +167,67 @@ func showBlockFile(c *cli.Context, file string, show func(*logRow) error) error 
 	return nil
 }
 
-// blockFiles reads all of every block file. The state of its group needs each that is there: a node removes the others.
+// remedyMissing is what can be done about a block file that is not there.
+const remedyMissing = "start the node: it fetches the file from another replica; if none of them has it, its points are gone"
+
+// states are the block files that the states of a directory name, as far as they can be read. What the log has behind a
+// snapshot names more files: these are made again of what is in the log.
+type states map[blocks.Group]map[block.Sum]bool
+
+// needs reports whether a state names a file, or may: it could not be read.
+func (s states) needs(f blocks.File) bool {
+	named, known := s[f.Group]
+	return !known || named[f.Sum]
+}
+
+// named reads the newest snapshot of each replica with which its log begins, one after another. A directory whose identity does not say
+// that it has block files has none that count: then nothing is read.
+func (v *verifyRow) named(s *logstore.Store, dir string) {
+	v.states = states{}
+	if id, found, err := logstore.ReadIdentity(localDisk, dir); err != nil || !found || !id.BlockFiles {
+		return // a bad identity is reported for itself
+	}
+	for _, r := range s.Replicas() {
+		if r.Group == 0 {
+			continue
+		}
+		of := blocks.Group{ID: r.Group, Incarnation: r.Incarnation}
+		base, last, _, _ := s.Bounds(r)
+		var newest *logstore.Snapshot
+		for i := range v.intact {
+			if sn := &v.intact[i]; sn.Replica == r && sn.Base.ID.Index >= base.Index && sn.Base.ID.Index <= last.Index && (newest == nil || sn.Base.ID.Index > newest.Base.ID.Index) {
+				newest = sn
+			}
+		}
+		switch {
+		case newest != nil:
+			sums, err := machine.SnapshotFiles(s, *newest)
+			if err != nil {
+				continue // of damage all snapshots were read for; what it names is not known
+			}
+			v.states[of] = make(map[block.Sum]bool, len(sums))
+			for _, sum := range sums {
+				v.states[of][sum] = true
+			}
+		case base.Index == 0:
+			v.states[of] = map[block.Sum]bool{} // the log has all
+		}
+	}
+}
+
+// blockFiles reads all of every block file, and looks for those that a state names and that are not there. Damage of a file that
+// no state names costs nothing.
 func (v *verifyRow) blockFiles(dir string) error {
 	files, err := blocks.Files(localDisk, dir)
 	if err != nil {
 		return err
 	}
+	seen := map[string]bool{}
 	for _, file := range files {
 		f, _ := blocks.Named(file)
 		info, err := blocks.VerifyFile(localDisk, file)
-		lost := lostPoints(f)
+		lost := v.lostPoints(f)
+		seen[file] = true
 		var d *blocks.Damaged
 		switch {
 		case err == nil:
@@ -186,21 +242,30 @@ func (v *verifyRow) blockFiles(dir string) error {
 			return err
 		}
 	}
-	whole := map[string]bool{}
-	for _, file := range files {
-		whole[file] = true
-	}
 	files, err = blocks.AsideFiles(localDisk, dir)
 	for _, file := range files {
 		v.Aside = append(v.Aside, file)
-		if f, _ := blocks.Named(file); !whole[path.Join(path.Dir(file), f.Sum.Name())] {
-			whole[path.Join(path.Dir(file), f.Sum.Name())] = true // one of that sum is enough to say it
-			v.damage(&logstore.Damage{File: file, Record: kindDamagedFile, Reason: "it was put aside, and no whole file has its name yet"}, lostPoints(f), remedyPoints)
+		if f, _ := blocks.Named(file); !seen[path.Join(path.Dir(file), f.Sum.Name())] {
+			seen[path.Join(path.Dir(file), f.Sum.Name())] = true // one of that sum is enough to say it
+			v.damage(&logstore.Damage{File: file, Record: kindDamagedFile, Reason: "it was put aside, and no whole file has its name yet"}, v.lostPoints(f), remedyPoints)
+		}
+	}
+	for _, of := range slices.SortedFunc(maps.Keys(v.states), func(a, b blocks.Group) int { return cmp.Compare(a.ID, b.ID) }) {
+		sums := slices.SortedFunc(maps.Keys(v.states[of]), func(a, b block.Sum) int { return bytes.Compare(a[:], b[:]) })
+		for _, sum := range sums {
+			f := blocks.File{Group: of, Sum: sum}
+			if file := path.Join(dir, blocks.Dir, fmt.Sprintf("%s-i%d", of.ID, of.Incarnation), sum.Name()); !seen[file] {
+				v.damage(&logstore.Damage{File: file, Record: kindBlockFile, Reason: "the state names it, and it is not there"}, v.lostPoints(f), remedyMissing)
+			}
 		}
 	}
 	return err
 }
 
-func lostPoints(f blocks.File) string {
+// lostPoints says what is lost with a file; "": nothing, since no state names it.
+func (v *verifyRow) lostPoints(f blocks.File) string {
+	if !v.states.needs(f) {
+		return ""
+	}
 	return fmt.Sprintf("points of group %d incarnation %d, on this node", f.Group.ID, uint64(f.Group.Incarnation))
 }

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -8,10 +9,17 @@ import (
 	"strings"
 	"testing"
 
+	"muster/logstore"
 	"muster/logstore/blocks"
 	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl/machine"
+	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/points"
 	"muster/shardmap/points/block"
 	"muster/shardmap/points/column"
+	"muster/shardmap/points/query/querytest"
 )
 
 // pointsIn puts a block file of two fields into a data directory, and returns its name.
@@ -104,6 +112,86 @@ func TestLogShowsBlockFiles(t *testing.T) {
 	pointsIn(t, dir, blocks.Group{ID: 1, Incarnation: 1})
 	if out := muster(t, "log", "verify", dir); out.status != 0 || !strings.Contains(out.stdout, "kept aside: "+aside) || !strings.Contains(out.stdout, "no damage") {
 		t.Errorf("replaced: status %d\n%s", out.status, out.stdout)
+	}
+}
+
+// namingState is the state of group 1 as of entry 8, which names files.
+func namingState(t *testing.T, sums ...block.Sum) []byte {
+	t.Helper()
+	m := machine.NewMap(logstore.Replica{Group: 1, Incarnation: 1, ID: 1}, func() *shardmap.Table { return nil })
+	index := uint64(0)
+	apply := func(c shardmap.Command) {
+		t.Helper()
+		index++
+		id := raft.LogID{Term: 1, Index: index}
+		e := raft.SealedEntry(raft.EntrySeed(1, 1), id, raft.GroupTime(index), raft.EntryNormal, wire.AppendWrite((&wire.Origin{Time: madeAdmitted}).Append(nil), &c))
+		if _, _, err := m.Apply(e, false, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(shardmap.RaiseCommand(shardmap.Level))
+	for i, sum := range sums {
+		batch, err := querytest.Parse("cpu v=1 5")
+		if err != nil {
+			t.Fatal(err)
+		}
+		span := points.Window{First: 0, Last: 999}
+		shares := points.Split(batch, func(int64) (points.Window, uint32) { return span, 1 })
+		ref := shardmap.ShardRef{ShardID: shardmap.ShardID{Window: 7}, Shards: 1, Database: 5, Policy: 6, Span: span}
+		for p := range shares[0].Pieces(shardmap.PointsSizeMax, shardmap.PointsValuesMax) {
+			apply((&shardmap.PointsBody{Shard: ref, Name: "metrics", Mode: shardmap.PointsWrite, Share: p.Bytes}).Command())
+		}
+		apply((&shardmap.PointsSeal{Shard: ref.ShardID, Number: uint64(i + 1)}).Command())
+		apply((&shardmap.PointsSealed{Shard: ref.ShardID, Number: uint64(i + 1), Sum: sum, Size: 100, Values: 1, First: 5, Last: 5}).Command())
+	}
+	if index > 8 {
+		t.Fatalf("the state is of entry %d, want 8 at most", index)
+	}
+	for index < 8 {
+		apply(shardmap.RaiseCommand(shardmap.Level))
+	}
+	var b bytes.Buffer
+	if _, err := m.Copy().WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// A block file that the state names is lost if it is damaged or gone; damage of one that no state names costs nothing: a start
+// removes it. Without the state nobody knows, and it counts.
+func TestLogVerifyKnowsWhichBlockFilesCount(t *testing.T) {
+	there := pointsIn(t, filepath.Join(t.TempDir(), "data"), blocks.Group{ID: 1, Incarnation: 1})
+	sum, _ := block.ParseName(filepath.Base(there))
+	gone := block.Sum{1}
+	ofAll := func(sums ...block.Sum) madeLog {
+		return madeLog{entries: ids(1, 1, 12), commit: 12, snapshot: 8, blockFiles: true, state: namingState(t, sums...)}
+	}
+	const lost, costsNothing = "  lost: points of group 1 incarnation 1, on this node", "  lost: " + lostNothing
+	for _, c := range []struct {
+		what   string
+		log    madeLog
+		damage bool
+		status exitStatus
+		want   []string
+	}{
+		{"all are there", ofAll(sum), false, 0, []string{"no damage", "1 block files"}},
+		{"one is damaged", ofAll(sum), true, exitRefused, []string{lost, "remedy: start the node: it puts the file aside", "DAMAGED"}},
+		{"one is gone", ofAll(sum, gone), false, exitRefused, []string{"g1-i1/" + gone.Name() + " at offset 0: block file: the state names it, and it is not there", lost, "remedy: start the node: it fetches the file"}},
+		{"one that is not named is damaged", ofAll(), true, 0, []string{costsNothing, "damaged where it costs nothing"}},
+		{"one is damaged, and the log has all", madeLog{entries: ids(1, 1, 8), commit: 8, blockFiles: true}, true, 0, []string{costsNothing}},
+		{"one is damaged, and the state can't be read", madeLog{entries: ids(1, 1, 12), commit: 12, snapshot: 8, blockFiles: true}, true, exitRefused, []string{lost}},
+	} {
+		dir := c.log.write(t)
+		file := pointsIn(t, dir, blocks.Group{ID: 1, Incarnation: 1})
+		if c.damage {
+			place{file: file, offset: 60}.flip(t)
+		}
+		out := muster(t, "log", "verify", dir)
+		for _, want := range c.want {
+			if out.status != c.status || !strings.Contains(out.stdout, want) {
+				t.Errorf("%s: status %d, want %d and %q\n%s%s", c.what, out.status, c.status, want, out.stdout, out.stderr)
+			}
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -50,6 +51,8 @@ type madeLog struct {
 	commit      uint64
 	entries     []raft.LogID
 	snapshot    uint64 // the index of a committed entry that there is a snapshot at, behind which the log is compacted; 0: none
+	state       []byte // of the snapshot; nil: something else
+	blockFiles  bool   // the identity says that there are some
 	other       uint64 // the index of an entry that has another payload; 0: none
 }
 
@@ -86,7 +89,7 @@ func (m madeLog) write(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := sn.Write([]byte("state")); err != nil {
+		if _, err := sn.Write([]byte(cmp.Or(string(m.state), "state"))); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := sn.Commit(); err != nil {
@@ -99,7 +102,7 @@ func (m madeLog) write(t *testing.T) string {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	id := logstore.Identity{Stage: logstore.StageMember, Cluster: "made", ClusterID: max(m.cluster, 1), Node: 7, Chain: []logstore.Link{{Life: logstore.Life{Number: 1, Mark: 1}}},
+	id := logstore.Identity{Stage: logstore.StageMember, Cluster: "made", ClusterID: max(m.cluster, 1), Node: 7, BlockFiles: m.blockFiles, Chain: []logstore.Link{{Life: logstore.Life{Number: 1, Mark: 1}}},
 		Members: []logstore.IdentityMember{{Node: 7, Addr: "127.0.0.1:1"}}}
 	if err := logstore.WriteIdentity(vfs.OS{}, dir, id); err != nil {
 		t.Fatal(err)

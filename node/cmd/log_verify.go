@@ -26,6 +26,10 @@ needed, or exists a second time, ends with 0 and "ok":true: the node lacks
 nothing, but check its disk. A last batch that was never finished is no damage:
 nobody was told that it was kept.
 
+A block file of points is needed if the newest snapshot of its group lists it: it is
+reported if it is damaged, and also if it is missing. Of each snapshot the whole
+state is read into memory, one after another.
+
 A directory of an earlier moment may be whole. What the node itself can tell of that
 is reported as a doubt, also with status 1: a copy of a directory always has one,
 until it is back in its place.
@@ -67,6 +71,7 @@ type verifyRow struct {
 	Aside    []string        `json:"kept_aside,omitempty"` // files with wrong states, oldest first, then damaged block files
 
 	intact []logstore.Snapshot
+	states states // the block files that they name
 }
 
 type verifyReplica struct {
@@ -266,7 +271,8 @@ func (v *verifyRow) replicas(dir string) error {
 		}
 		v.Replicas = append(v.Replicas, row)
 	}
-	v.states(s)
+	v.serving(s)
+	v.named(s, dir)
 	if err := v.fences(s, dir); err != nil {
 		return err
 	}
@@ -308,9 +314,9 @@ func (v *verifyRow) snapshots(dir string) error {
 	return nil
 }
 
-// states says of which damaged snapshots a replica would have need: its log
+// serving says of which damaged snapshots a replica would have need: its log
 // begins behind that one, and there is no other.
-func (v *verifyRow) states(s *logstore.Store) {
+func (v *verifyRow) serving(s *logstore.Store) {
 	for i := range v.Damages {
 		d := &v.Damages[i]
 		id, at, ok := logstore.SnapshotOf(d.File)
