@@ -119,6 +119,11 @@
 // [Client.SetService] defines a service, and the nodes check its instances. [Client.Resolve] keeps a
 // copy of it, and picks one that is up without asking anybody. Services have names of their own, and are no keys.
 //
+// # Points
+//
+// Package muster/repl/client/pointwriter writes points of time series: it collects lines, and brings each to the shard of its
+// window.
+//
 // # Namespaces
 //
 // [In] makes a [Namespace] of the keys with a prefix, with the same methods, so that programs can share a
