@@ -149,11 +149,33 @@ func (p *Part) append(b []byte, x *Item) []byte {
 // ReadAnswer reads the bytes of an answer to r, and refuses what [Answer.Append] does not make of what [Scan] gives.
 // The answer takes at most memory bytes then.
 func ReadAnswer(b []byte, r *Request, memory int64) (*Answer, error) {
+	a, _, err := readAnswer(b, r, memory)
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// ReadAnswer is [ReadAnswer] within the memory of the budget, which it spends.
+func (b *Budget) ReadAnswer(bytes []byte, r *Request) (*Answer, error) {
+	a, left, err := readAnswer(bytes, r, b.Memory)
+	if left < 0 {
+		return nil, b.memory(b.Memory - left)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b.Memory = left
+	return a, nil
+}
+
+// readAnswer reads an answer, and returns what is left of the memory; less than none: it was not enough.
+func readAnswer(b []byte, r *Request, memory int64) (a *Answer, left int64, err error) {
 	if len(b) > AnswerMax {
-		return nil, &LimitError{"bytes in an answer", int64(len(b)), AnswerMax, "ask for a shorter time, or for aggregates"}
+		return nil, 0, &LimitError{"bytes in an answer", int64(len(b)), AnswerMax, "ask for a shorter time, or for aggregates"}
 	}
 	in := read(b, memory)
-	a := &Answer{}
+	a = &Answer{}
 	perPart := int64(256)
 	n := in.count("groups", len(b), 64+perPart*int64(len(r.Items)))
 	for range n {
@@ -172,10 +194,7 @@ func ReadAnswer(b []byte, r *Request, memory int64) (*Answer, error) {
 		}
 		a.Groups = append(a.Groups, g)
 	}
-	if err := in.end(); err != nil {
-		return nil, err
-	}
-	return a, nil
+	return a, in.left, in.end()
 }
 
 func (in *input) part(x *Item) Part {

@@ -153,7 +153,7 @@ func TestRequestsThatNobodyPlans(t *testing.T) {
 	if _, err := query.Scan(failing{}, &query.Request{Condition: "v >"}, querytest.Budget()); !errors.As(err, &wrong) || wrong.Field != "condition" {
 		t.Errorf("a condition that ends early: %v", err)
 	}
-	if _, err := query.Describe(failing{}, query.Sources{Expressions: []string{"("}}); !errors.As(err, &wrong) || wrong.Field != "regular expressions" {
+	if _, err := query.Describe(failing{}, query.Sources{Expressions: []string{"("}}, querytest.Budget()); !errors.As(err, &wrong) || wrong.Field != "regular expressions" {
 		t.Errorf("an expression that ends early: %v", err)
 	}
 	for _, c := range []struct {

@@ -37,7 +37,7 @@ func travelling(t testing.TB) (*query.Request, *query.Answer, query.Outline) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outline, err := query.Describe(s, query.Sources{Expressions: []string{"."}})
+	outline, err := query.Describe(s, query.Sources{Expressions: []string{"."}}, querytest.Budget())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,8 +75,8 @@ func (e *RequestError) Error() string { return "field " + e.Field + ": " + e.Err
 // Unwrap returns the error of the parser, or of a limit.
 func (e *RequestError) Unwrap() error { return e.Err }
 
-// Budget is what one query may still spend at one place. It is spent by [Scan] and [Plan.Rows], and is not to be shared by
-// goroutines. [Describe] has none: it goes over the keys of all series of the measurements that are named.
+// Budget is what one query may still spend at one place. It is spent by [Describe], [Scan], [Budget.ReadAnswer] and
+// [Plan.Rows], and is not to be shared by goroutines.
 type Budget struct {
 	// Memory is in bytes: what columns that are read, aggregates and rows take while they are in use.
 	Memory int64
@@ -120,7 +120,10 @@ func (b *Budget) rows(n int64) error {
 	return nil
 }
 
-// work counts values that were worked over.
+// Step counts n values that were worked over, and ends the query if [Budget.Over] says so.
+func (b *Budget) Step(n int) error { return b.work(n) }
+
+// work is Step.
 func (b *Budget) work(n int) error {
 	if b.steps += int64(n) + 1; b.steps < BudgetStep || b.Over == nil {
 		return nil

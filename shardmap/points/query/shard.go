@@ -59,9 +59,10 @@ type Sources struct {
 	Expressions []string // regular expressions; a measurement is there if one of them matches a part of its name
 }
 
-// Describe returns the outline of those measurements of a shard that are named. An error is a [RequestError], a [LimitError],
-// or one of the shard.
-func Describe(s Shard, src Sources) (Outline, error) {
+// Describe returns the outline of those measurements of a shard that are named. It goes over the keys of all series of
+// them, and spends a series of the budget for each. An error is a [RequestError], a [LimitError], that of [Budget.Over], or one
+// of the shard.
+func Describe(s Shard, src Sources, b *Budget) (Outline, error) {
 	var res []*regexp.Regexp
 	for _, e := range src.Expressions {
 		re, err := regexp.Compile(e)
@@ -86,16 +87,48 @@ func Describe(s Shard, src Sources) (Outline, error) {
 		if err != nil {
 			return Outline{}, err
 		}
-		tags, err := s.Tags(name)
+		tags, err := tagsOf(s, name, b)
 		if err != nil {
 			return Outline{}, err
 		}
 		if len(fields) > FieldsMax || len(tags) > FieldsMax {
 			return Outline{}, &LimitError{What: "fields and tags of the measurement " + name, Max: FieldsMax, Remedy: "write fewer of them"}
 		}
-		o.Measurements = append(o.Measurements, MeasurementOutline{name, slices.Clone(fields), slices.Clone(tags)})
+		o.Measurements = append(o.Measurements, MeasurementOutline{name, slices.Clone(fields), tags})
 	}
 	return o, nil
+}
+
+// tagsOf returns the names of the tags of a measurement, in order. [Shard.Tags] does the same, but for as long as it takes.
+func tagsOf(s Shard, measurement string, b *Budget) (names []string, err error) {
+	found := map[string]bool{}
+	for key, err := range s.Series(measurement) {
+		if err == nil {
+			err = b.series(1)
+		}
+		if err == nil {
+			err = b.work(64)
+		}
+		if err != nil {
+			return nil, err
+		}
+		of, err := points.ParseKey(key)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range of.Tags {
+			if found[t.Name] {
+				continue
+			}
+			if err := b.memory(int64(len(t.Name)) + 64); err != nil {
+				return nil, err
+			}
+			found[t.Name] = true
+			names = append(names, t.Name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // Merge returns the outline of several shards. A field that has several kinds, one in each window, has the first of

@@ -22,14 +22,22 @@ func ReadSources(b []byte) (s Sources, err error) {
 	if err := in.end(); err != nil {
 		return Sources{}, err
 	}
-	// Few bytes of an expression with repetitions make megabytes of steps: their bounds are those of a text.
-	var l lexer
-	for _, e := range s.Expressions {
-		if err := l.boundRegex(e); err != nil {
-			return Sources{}, err
-		}
+	if err := BoundExpressions(s.Expressions); err != nil {
+		return Sources{}, err
 	}
 	return s, nil
+}
+
+// BoundExpressions refuses regular expressions that together are over [RegexMax] or [RepeatRegexMax], the bounds of a
+// text: few bytes of one with repetitions make megabytes of steps.
+func BoundExpressions(all []string) error {
+	var l lexer
+	for _, e := range all {
+		if err := l.boundRegex(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // list reads texts in any order, each of at most some bytes.

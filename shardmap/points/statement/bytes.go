@@ -95,6 +95,9 @@ func ReadRequest(b []byte) (*Request, error) {
 	if err := in.Done(); err != nil {
 		return nil, err
 	}
+	if err := query.BoundExpressions(r.Expressions); err != nil {
+		return nil, err
+	}
 	for _, c := range []string{r.Condition, r.Keys} {
 		if c == "" {
 			continue
@@ -182,8 +185,23 @@ func ReadAnswer(b []byte, memory int64) (*Answer, error) {
 		}
 		a.Groups = append(a.Groups, g)
 	}
+	if memory < 0 {
+		return nil, &query.LimitError{What: "bytes of memory than it was given", Remedy: "name measurements, or a condition on tags"}
+	}
 	if err := in.Done(); err != nil {
 		return nil, err
 	}
 	return a, nil
+}
+
+// Size returns what the answer takes in memory, in bytes, as [ReadAnswer] counts it.
+func (a *Answer) Size() (n int64) {
+	for i := range a.Groups {
+		g := &a.Groups[i]
+		n += int64(len(g.Measurement) + pairBytes + 8*len(g.Hashes))
+		for _, p := range g.Pairs {
+			n += int64(len(p.A) + len(p.B) + pairBytes)
+		}
+	}
+	return n
 }

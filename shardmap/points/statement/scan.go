@@ -143,7 +143,7 @@ func Scan(s query.Shard, r *Request, b *query.Budget) (*Answer, error) {
 	for _, e := range r.Expressions {
 		re, err := regexp.Compile(e)
 		if err != nil {
-			return nil, err
+			return nil, &query.RequestError{Field: "expressions", Err: err}
 		}
 		c.res = append(c.res, re)
 	}
@@ -191,6 +191,9 @@ func (c *scan) named(name string) bool {
 // pairBytes is what a pair takes in memory beside its text, and in the list of what was seen.
 const pairBytes = 96
 
+// seriesSteps is how many values it takes as long to work over as a series.
+const seriesSteps = 64
+
 // spend takes memory for one thing of so many bytes of text.
 func (c *scan) spend(n int) error {
 	if c.budget.Memory -= int64(n) + pairBytes; c.budget.Memory < 0 {
@@ -214,17 +217,6 @@ func (c *scan) group(s query.Shard, g *Group) (found bool, err error) {
 			g.Pairs = append(g.Pairs, Pair{f.Name, f.Kind.String()})
 		}
 		return len(fields) > 0, nil
-	case c.r.What == TagKeys && c.cond.expr == nil:
-		names, err := s.Tags(g.Measurement)
-		if err != nil {
-			return false, err
-		}
-		for _, name := range names {
-			if err := c.tag(g, name, ""); err != nil {
-				return false, err
-			}
-		}
-		return len(g.Pairs) > 0, nil
 	case c.r.What == Measurements && c.cond.expr == nil:
 		return true, nil
 	}
@@ -248,6 +240,9 @@ func (c *scan) group(s query.Shard, g *Group) (found bool, err error) {
 func (c *scan) series(g *Group, key []byte) (bool, error) {
 	if c.budget.Series--; c.budget.Series < 0 {
 		return false, &query.LimitError{What: "series than it was given", Remedy: "name measurements"}
+	}
+	if err := c.budget.Step(seriesSteps); err != nil {
+		return false, err
 	}
 	of, err := points.ParseKey(key)
 	if err != nil {

@@ -260,7 +260,8 @@ func Plan(text string, now int64, shards []query.Shard, b *query.Budget) (*query
 	}
 	var outlines []query.Outline
 	for _, s := range shards {
-		o, err := query.Describe(s, q.Sources())
+		mine := *b
+		o, err := query.Describe(s, q.Sources(), &mine)
 		if err != nil {
 			return nil, err
 		}
