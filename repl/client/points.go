@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -71,15 +72,24 @@ func AskWindow(ctx context.Context, c *Client, q *wire.Window) (a wire.WindowAns
 	return a, nil
 }
 
-// AskShard puts a part of a query to a shard of a group. The answer is of one moment. An error of code moved says that
+// AskShard puts a part of a query to a shard of a group: to its leader, or, with the mode [wire.ReadFollower], to any
+// replica, which makes sure first that it has what the leader has. The answer is of one moment. An error of code moved says that
 // the table does not give the shard to that group, or not to that database; one of code too-large names the limit.
 func AskShard(ctx context.Context, c *Client, q *wire.PointsQuery) (a wire.PointsQueryAnswer, err error) {
 	id := shardmap.ShardID{Window: q.Window, Shard: q.Shard}
 	if err := c.needLevel(ctx, "points", shardmap.PointsLevel); err != nil {
 		return a, fmt.Errorf("ask %s: %w", id, err)
 	}
-	if err := c.ofGroup(ctx, wire.TypePointsQuery, shardmap.PointsLevel, q.Group, q, &a); err != nil {
+	x := newCall(wire.TypePointsQuery)
+	defer x.release()
+	x.Target, x.Group, x.Needs, x.Deadline, x.AnyReplica = ToGroup, q.Group, shardmap.PointsLevel, c.deadlineOf(ctx), q.Mode == wire.ReadFollower
+	x.body = q.Append(x.body[:0])
+	if err := c.do(ctx, x); err != nil {
 		return a, fmt.Errorf("ask %s: %w", id, err)
+	}
+	// The answer's memory is used again once x is released, and a aliases what it reads.
+	if err := a.Read(bytes.Clone(x.answer)); err != nil {
+		return a, fmt.Errorf("ask %s: read the answer: %w", id, err)
 	}
 	return a, nil
 }

@@ -16,6 +16,7 @@ import (
 	"muster/shardmap/points/query"
 	"muster/shardmap/points/query/querytest"
 	"muster/shardmap/points/shard"
+	"muster/shardmap/points/statement"
 )
 
 // pointsCatalog is database metrics, 5, with policy 6 and window 7 from 0 to 999 ns, whose two shards are in group 1.
@@ -154,6 +155,67 @@ func counted(q *requests, t *testing.T, ask wire.PointsQuery) int64 {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// What a shard spends on a query is bounded in memory, series and time, for each of the things that can be asked, and the
+// refusal tells what would be less. One would doubt it of outlines and lists, which go over the keys of all series.
+func TestPointsQueryBounded(t *testing.T) {
+	q := newPoints(t)
+	for _, p := range pointsOf(t, "cpu,host=a v=1 1\ncpu,host=b v=2 2\ncpu,host=c v=2 2\ncpu,host=d v=2 2\ncpu,host=e v=2 2\ncpu,host=f v=2 2") {
+		written(q, t, p)
+	}
+	request := querytest.CountRequest("cpu", "v")
+	list := statement.Request{What: statement.SeriesKeys}
+	var bombs statement.Request
+	bombs.What = statement.Measurements
+	for range 100 {
+		bombs.Expressions = append(bombs.Expressions, "x{1000}")
+	}
+	ended := &wire.Error{Code: wire.CodeConflict, Object: "query", Text: "it was ended"}
+	for _, c := range []struct {
+		what string
+		ask  wire.PointsQuery
+		over *wire.Error
+		want string
+	}{
+		{"series of an outline", wire.PointsQuery{Ask: wire.PointsOutline, Body: (&query.Sources{Names: []string{"cpu"}}).Append(nil), Series: 1}, nil, "more series than it was given at one shard"},
+		{"series of a scan", wire.PointsQuery{Ask: wire.PointsScan, Body: request.Append(nil), Series: 1}, nil, "more series than it was given at one shard"},
+		{"series of a list", wire.PointsQuery{Ask: wire.PointsList, Body: list.Append(nil), Series: 1}, nil, "more series than it was given at one shard"},
+		{"memory of an outline", wire.PointsQuery{Ask: wire.PointsOutline, Body: (&query.Sources{Names: []string{"cpu"}}).Append(nil), Memory: 1}, nil, "more bytes of memory than it was given at one shard"},
+		{"memory of a scan", wire.PointsQuery{Ask: wire.PointsScan, Body: request.Append(nil), Memory: 1}, nil, "more bytes of memory than it was given at one shard"},
+		{"memory of a list", wire.PointsQuery{Ask: wire.PointsList, Body: list.Append(nil), Memory: 1}, nil, "more bytes of memory than it was given at one shard"},
+		{"expressions", wire.PointsQuery{Ask: wire.PointsList, Body: bombs.Append(nil)}, nil, "bytes of regular expressions with repetitions"},
+		{"time", wire.PointsQuery{Ask: wire.PointsScan, Body: request.Append(nil)}, ended, "it was ended"},
+	} {
+		c.ask.Group, c.ask.Database, c.ask.Window, c.ask.Shard = 1, "metrics", 7, shardWith(q, t, 2)
+		q.asker.over = c.over
+		q.take(wire.TypePointsQuery, c.ask.Append(nil))
+		q.run()
+		q.asker.later[0]()
+		q.asker.later = nil
+		if e := refusal(q, t); e == nil || !strings.Contains(e.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.what, e, c.want)
+		}
+	}
+	for _, bad := range []wire.PointsQuery{{Ask: 4}, {Ask: 0}, {Ask: wire.PointsScan, Time: wire.PointsQueryTimeMax + 1}, {Ask: wire.PointsScan, Query: wire.PointsQueryIDMax + 1}} {
+		bad.Group, bad.Database, bad.Window = 1, "metrics", 7
+		if err := new(wire.PointsQuery).Read(bad.Append(nil)); err == nil || !strings.Contains(err.Error(), "want ") {
+			t.Errorf("%+v: %v, want an error that names the field", bad, err)
+		}
+	}
+}
+
+// shardWith returns a shard of two with so many values at least.
+func shardWith(q *requests, t *testing.T, n int64) points.Shard {
+	t.Helper()
+	q.asker.over = nil
+	for shard := range points.Shard(2) {
+		if counted(q, t, wire.PointsQuery{Group: 1, Database: "metrics", Window: 7, Shard: shard}) >= n {
+			return shard
+		}
+	}
+	t.Fatalf("no shard has %d values", n)
+	return 0
 }
 
 // refusal is the error of the only answer.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"muster/raft"
 	"muster/repl"
@@ -12,6 +13,7 @@ import (
 	"muster/shardmap/points"
 	"muster/shardmap/points/query"
 	"muster/shardmap/points/shard"
+	"muster/shardmap/points/statement"
 )
 
 // pointsQuery makes what a query asks of a shard a read of the group that has it.
@@ -33,6 +35,7 @@ func (q *Requests) pointsQuery(h wire.Header, body []byte, r repl.Reply, table *
 			State: fmt.Sprintf("group %s was asked, by the table of index %d", x.request.Group, table.Index), Next: "fetch the table, and ask the group that it names"})
 		return
 	}
+	x.over = q.asker.Over(x.request.Query, time.Duration(x.request.Time)*time.Millisecond)
 	mode := x.request.Mode
 	q.reads = append(q.reads, repl.Read{
 		Group: x.request.Group, Local: mode == wire.ReadLocal, AnyReplica: anyReplica(h, mode), Deadline: q.deadline(h, now), Reply: r, Query: x,
@@ -44,6 +47,7 @@ func (q *Requests) pointsQuery(h wire.Header, body []byte, r repl.Reply, table *
 type pointsQuery struct {
 	of      *Requests
 	request wire.PointsQuery
+	over    func() *wire.Error
 }
 
 func (x *pointsQuery) id() shardmap.ShardID {
@@ -61,7 +65,7 @@ func (x *pointsQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) 
 	if s := m.State.Shard(x.id()); s != nil {
 		view = s.Points.View()
 	}
-	return q.later(r, func() {}, func() {
+	found := q.asker.Scan(func() {
 		a := wire.PointsQueryAnswer{Group: x.request.Group, At: at}
 		var refused *wire.Error
 		if err := m.Points.read(func(open shard.Opener) (err error) { refused, err = x.answer(&a, view, open); return err }); err != nil {
@@ -79,6 +83,10 @@ func (x *pointsQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) 
 		q.asker.Answer(r, wire.TypePointsQueryAnswer, body)
 		q.asker.Flush()
 	})
+	if found != "" {
+		return q.deny(r, TooManyReads(found))
+	}
+	return false
 }
 
 // answer fills in the answer of a view; nil: the group has no points of the shard. An error may be one of its files.
@@ -109,6 +117,18 @@ func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open s
 			return nil, err
 		}
 		a.Answer = answer.Append(nil, request)
+	if over := x.over(); over != nil { // it has waited for others
+		return over
+	}
+	budget := query.Budget{Memory: int64(x.request.Memory), Series: int64(x.request.Series), Over: func() error {
+		if over := x.over(); over != nil {
+			return over
+		}
+		return nil
+	}}
+	var refused *wire.Error
+	if a.Answer, refused = x.make(shardReader{view.Read(open)}, &budget); refused != nil {
+		return refused
 	}
 	if n := len(a.Answer); n > wire.PointsQueryAnswerMax {
 		return wire.TooLarge(x.id().String(), fmt.Sprintf("its answer to the query has %d bytes, the limit is %d", n, wire.PointsQueryAnswerMax),
@@ -117,14 +137,55 @@ func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open s
 	return nil, nil
 }
 
+// make makes the bytes that are asked for.
+func (x *pointsQuery) make(from shardReader, b *query.Budget) ([]byte, *wire.Error) {
+	ask := &x.request
+	switch ask.Ask {
+	case wire.PointsOutline:
+		src, err := query.ReadSources(ask.Body)
+		if err != nil {
+			return nil, wire.BadBody(wire.TypePointsQuery, err)
+		}
+		o, err := query.Describe(from, src, b)
+		if err != nil {
+			return nil, x.failed(err)
+		}
+		return o.Append(nil), nil
+	case wire.PointsScan:
+		request, err := query.ReadRequest(ask.Body)
+		if err != nil {
+			return nil, wire.BadBody(wire.TypePointsQuery, err)
+		}
+		answer, err := query.Scan(from, request, b)
+		if err != nil {
+			return nil, x.failed(err)
+		}
+		return answer.Append(nil, request), nil
+	}
+	request, err := statement.ReadRequest(ask.Body)
+	if err != nil {
+		return nil, wire.BadBody(wire.TypePointsQuery, err)
+	}
+	answer, err := statement.Scan(from, request, b)
+	if err != nil {
+		return nil, x.failed(err)
+	}
+	return answer.Append(nil), nil
+}
+
 // failed is the error that answers a query which a shard could not answer.
 func (x *pointsQuery) failed(err error) *wire.Error {
+	var over *wire.Error
 	var limit *query.LimitError
 	var request *query.RequestError
 	var refused *wire.Error
 	switch {
 	case errors.As(err, &refused):
 		return refused
+	case errors.As(err, &over):
+		return over
+	case errors.As(err, &limit) && limit.Max == 0:
+		return wire.TooLarge("query", "it needs more "+limit.What+" at one shard", limit.Remedy)
 	case errors.As(err, &limit):
 		return wire.TooLarge("query", fmt.Sprintf("%s: at most %d", limit.What, limit.Max), limit.Remedy)
 	case errors.As(err, &request):

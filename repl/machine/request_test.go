@@ -19,8 +19,9 @@ type asker struct {
 	types   []wire.Type
 	bodies  [][]byte
 	later   []func()
-	full    string // what Later finds
-	room    int    // that Reserve has
+	full    string      // what Later finds
+	over    *wire.Error // why a query ends
+	room    int         // that Reserve has
 	deaf    bool
 	flushes int
 }
@@ -60,6 +61,12 @@ func (a *asker) Later(read func()) string {
 		a.later = append(a.later, read)
 	}
 	return a.full
+}
+
+func (a *asker) Scan(scan func()) string { return a.Later(scan) }
+
+func (a *asker) Over(uint64, time.Duration) func() *wire.Error {
+	return func() *wire.Error { return a.over }
 }
 
 func (a *asker) Spare(int) bool                           { return true }

@@ -127,6 +127,14 @@ func (a *acceptor) Deaf() bool { return a.node.c.chance.below(deafEvery) == 0 }
 // Later implements [machine.Asker].
 func (a *acceptor) Later(read func()) (found string) { return a.node.beside.readLater(read) }
 
+// Scan implements [machine.Asker].
+func (a *acceptor) Scan(scan func()) (found string) { return a.node.beside.readLater(scan) }
+
+// Over implements [machine.Asker]: queries of the simulator take no time, and nobody ends them.
+func (a *acceptor) Over(uint64, time.Duration) func() *wire.Error {
+	return func() *wire.Error { return nil }
+}
+
 // Spare implements [machine.Asker].
 func (k *conn) Spare(int) bool {
 	c := k.client.c

@@ -15,6 +15,7 @@ type PointsAsk uint8
 const (
 	PointsOutline PointsAsk = 1 // which fields and tags the measurements have; the body is query.Sources
 	PointsScan    PointsAsk = 2 // what a query wants of the points; the body is a query.Request
+	PointsList    PointsAsk = 3 // which measurements, series, tags or fields there are; the body is a statement.Request
 )
 
 func (a PointsAsk) String() string {
@@ -23,6 +24,8 @@ func (a PointsAsk) String() string {
 		return "outline"
 	case PointsScan:
 		return "scan"
+	case PointsList:
+		return "list"
 	}
 	return fmt.Sprintf("ask %d", uint8(a))
 }
@@ -36,9 +39,15 @@ const (
 	PointsQueryAnswerMax = 12 << 20
 	// PointsQuerySeriesMax bounds the series that a shard looks at.
 	PointsQuerySeriesMax = 1 << 24
+	// PointsQueryTimeMax bounds the time that a shard works on it, in ms.
+	PointsQueryTimeMax = 600_000
+	// PointsQueryIDMax bounds [PointsQuery.Query]: a float of JSON holds it.
+	PointsQueryIDMax = 1<<53 - 1
 )
 
-// PointsQuery asks a group about the points of one shard: [mode, group, database, window, shard, ask, body, memory, series].
+// PointsQuery asks a group about the points of one shard:
+//
+//	[mode, group, database, window, shard, ask, body, memory, series, time, query]
 type PointsQuery struct {
 	Mode     ReadMode // linearizable, local or follower
 	Group    raft.GroupID
@@ -49,10 +58,12 @@ type PointsQuery struct {
 	Body     []byte
 	Memory   uint64 // bytes that the shard may spend; 0: PointsQueryMemoryMax
 	Series   uint64 // that it may look at; 0: PointsQuerySeriesMax
+	Time     uint64 // ms that it may take from its arrival; 0: PointsQueryTimeMax
+	Query    uint64 // the number of the query that it is a part of, by which it can be ended; 0: none
 }
 
 func (m *PointsQuery) fields(f *fields) {
-	f.exactly(9, func() {
+	f.exactly(11, func() {
 		number(f, "mode", &m.Mode)
 		number(f, "group", &m.Group)
 		f.text("database", &m.Database)
@@ -62,6 +73,8 @@ func (m *PointsQuery) fields(f *fields) {
 		f.bin("body", &m.Body)
 		number(f, "memory", &m.Memory)
 		number(f, "series", &m.Series)
+		number(f, "time", &m.Time)
+		number(f, "query", &m.Query)
 	})
 }
 
@@ -84,20 +97,27 @@ func (m *PointsQuery) Read(body []byte) error {
 		return fmt.Errorf("field window: 0; want the id of a window, as the table has it")
 	case m.Shard >= shardmap.WindowShardsMax:
 		return fmt.Errorf("field shard: %d; want less than %d", m.Shard, shardmap.WindowShardsMax)
-	case m.Ask != PointsOutline && m.Ask != PointsScan:
-		return fmt.Errorf("field ask: %d; want %d or %d", m.Ask, PointsOutline, PointsScan)
+	case m.Ask < PointsOutline || m.Ask > PointsList:
+		return fmt.Errorf("field ask: %d; want %d, %d or %d", m.Ask, PointsOutline, PointsScan, PointsList)
 	case len(m.Body) > PointsQueryBodyMax:
 		return fmt.Errorf("field body: %d bytes; want %d at most", len(m.Body), PointsQueryBodyMax)
 	case m.Memory > PointsQueryMemoryMax:
 		return fmt.Errorf("field memory: %d; want %d at most", m.Memory, PointsQueryMemoryMax)
 	case m.Series > PointsQuerySeriesMax:
 		return fmt.Errorf("field series: %d; want %d at most", m.Series, PointsQuerySeriesMax)
+	case m.Time > PointsQueryTimeMax:
+		return fmt.Errorf("field time: %d ms; want %d at most", m.Time, PointsQueryTimeMax)
+	case m.Query > PointsQueryIDMax:
+		return fmt.Errorf("field query: %d; want %d at most", m.Query, uint64(PointsQueryIDMax))
 	}
 	if m.Memory == 0 {
 		m.Memory = PointsQueryMemoryMax
 	}
 	if m.Series == 0 {
 		m.Series = PointsQuerySeriesMax
+	}
+	if m.Time == 0 {
+		m.Time = PointsQueryTimeMax
 	}
 	return nil
 }
@@ -106,7 +126,7 @@ func (m *PointsQuery) Read(body []byte) error {
 type PointsQueryAnswer struct {
 	Group  raft.GroupID
 	At     raft.LogID // the points are as of here
-	Answer []byte     // a query.Outline or a query.Answer, by what was asked; it aliases what was read
+	Answer []byte     // a query.Outline, a query.Answer or a statement.Answer, by what was asked; it aliases what was read
 }
 
 const pointsQueryAnswerFields = 4

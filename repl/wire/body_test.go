@@ -162,8 +162,9 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		q := b.(*wire.PointsQuery)
 		q.Mode, q.Group = q.Mode%(wire.ReadFollower+1), q.Group%(raft.GroupMax+1)
 		q.Database, q.Window, q.Shard = fmt.Sprintf("d%.20x", q.Database), q.Window|1, q.Shard%shardmap.WindowShardsMax
-		q.Ask = wire.PointsOutline + q.Ask%2
+		q.Ask = wire.PointsOutline + q.Ask%3
 		q.Memory, q.Series = 1+q.Memory%wire.PointsQueryMemoryMax, 1+q.Series%wire.PointsQuerySeriesMax // 0 is read as the most
+		q.Time, q.Query = 1+q.Time%wire.PointsQueryTimeMax, q.Query%(wire.PointsQueryIDMax+1)
 	},
 	wire.TypeChunkAnswer: func(b wire.Body) { b.(*wire.ChunkAnswer).State = wire.ChunkTaken },
 	wire.TypeInvite: func(b wire.Body) {

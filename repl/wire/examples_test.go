@@ -234,7 +234,7 @@ var examples = map[wire.Type]wire.Body{
 		Refused: []shardmap.RefusedField{{Measurement: "cpu", Field: "load", Kind: column.Integer, Has: column.Float}}}},
 	wire.TypePointsDeleteAnswer: &wire.PointsDeleteAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10445}, Outcome: shardmap.PointsDeleteOutcome{Deleted: 5, Passed: 2, Dropped: 1}},
 	wire.TypePointsQuery: &wire.PointsQuery{Group: 3, Database: "metrics", Window: 40, Shard: 1, Ask: wire.PointsOutline,
-		Body: (&query.Sources{Names: []string{"cpu"}}).Append(nil), Memory: 64 << 20, Series: 100_000},
+		Body: (&query.Sources{Names: []string{"cpu"}}).Append(nil), Memory: 64 << 20, Series: 100_000, Time: 60_000, Query: 4711},
 	wire.TypePointsQueryAnswer: &wire.PointsQueryAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10444},
 		Answer: (&query.Outline{Measurements: []query.MeasurementOutline{{Name: "cpu", Fields: []query.Field{{Name: "load", Kind: column.Float}}, Tags: []string{"host"}}}}).Append(nil)},
 
