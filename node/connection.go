@@ -41,7 +41,8 @@ type connection struct {
 	// of each request what became of it. nil: it stays.
 	leaving atomic.Pointer[wire.Error]
 	// long counts the reads that wait for a lister, or are with one.
-	long atomic.Int32
+	long     atomic.Int32
+	scanning // the parts of queries that it asks for
 
 	// requests turns frames into what the replicas do, and what they return into
 	// answers. The reader hands in; any goroutine may answer.
@@ -78,6 +79,7 @@ func newConnection(n *Node, conn net.Conn, g *wire.Greeting, who rights.Principa
 	case wire.SenderFounder, wire.SenderInviter, wire.SenderJoiner:
 		c.silent = n.limits.founderSilence
 	}
+	c.scanning.of = &n.querying
 	c.room.L = &c.mu
 	// Peers and clients have separate limits, so that neither kind can lock the other
 	// out.
@@ -255,6 +257,7 @@ func (c *connection) end() {
 	c.closed = true
 	c.room.Broadcast()
 	c.mu.Unlock()
+	c.scanning.hungUp.Store(true)
 	select {
 	case c.wake <- struct{}{}:
 	default:

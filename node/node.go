@@ -17,6 +17,7 @@
 //	envoys.run         1                            Node   Node.close
 //	connection.write   1 per accepted connection    Node   the connection ends
 //	Node.lister        listersMax                   Node   Node.close
+//	querying.scan      scannersMax                  Node   Node.close
 //	announcer.run      1                            Node   Node.close
 //	Node.scrub         1                            Node   Node.close
 //	moves.run          1                            Node   Node.close
@@ -135,7 +136,7 @@ type Node struct {
 	inquiry   inquiry   // what others know of the cluster
 	moves     moves     // what it does for the cluster while it leads the meta group
 	leading             // what it does where it leads groups
-	clientele           // what it does for clients beyond one request at a time
+	gateways            // what clients have of it beside answers to requests
 
 	table      atomic.Pointer[shardmap.Table] // nil before the meta group's log was read
 	jobs       jobWatch
@@ -158,6 +159,13 @@ type Node struct {
 	transport *repl.Peers
 }
 
+// gateways are the streams of clients, and how points come into the cluster, and out.
+type gateways struct {
+	watching watching    // the streams of clients, and what feeds them
+	querying querying    // the queries that run here, and the parts of those of others
+	writes   pointWrites // what brings points to their groups
+}
+
 // leading is what a node does for the groups that it leads, and for others where they lead.
 type leading struct {
 	carrying  carrying     // slots that move from its groups
@@ -169,12 +177,6 @@ type leading struct {
 	dividing  dividing     // what its groups have of prefixes with a limit, and how limits are divided where it leads the meta group
 	checking  checking     // what it looks at for all who lead groups with services
 	comparing comparing    // how many ask whether the replicas of its groups agree
-}
-
-// clientele is what a node does for clients beyond one request at a time.
-type clientele struct {
-	watching watching    // their streams, and what feeds them
-	writes   pointWrites // the points that they write by HTTP
 }
 
 // guarding is what a node has for the security of the cluster.

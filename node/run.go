@@ -139,6 +139,7 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.recruiter.node, n.resets.node = n, n
 	n.watching.init(n)
 	n.writes.init(n)
+	n.querying.init(n)
 	n.laws.init(n)
 	n.appeals.init(n)
 	n.logins.init(n)
@@ -197,6 +198,9 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 	n.ended.Go(n.company.run)
 	for range listersMax() {
 		n.ended.Go(n.lister)
+	}
+	for range scannersMax() {
+		n.ended.Go(n.querying.scan)
 	}
 	if err := n.enrolment.becomeMember(ctx); err != nil || ctx.Err() != nil {
 		return err

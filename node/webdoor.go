@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"muster/node/influx"
 	"muster/node/metrics"
 	"muster/node/web"
 	"muster/node/web/ui"
@@ -54,14 +55,14 @@ func (d *door) mounts() web.Mounts {
 		t := n.table.Load()
 		return t != nil && t.Security.Mode != shardmap.SecurityOff
 	}
-	return web.Mounts{API: n.cfg.API, More: []web.Mount{
+	return web.Mounts{API: n.cfg.API, More: append([]web.Mount{
 		{Path: "/metrics", Kind: web.Figures, Handler: metrics.Scrapes(seen)},
 		{Path: "/sd/prometheus", Kind: web.Figures, Handler: metrics.Discovery(web.Open, secure)},
 		{Path: "/livez", Kind: web.Health, Handler: metrics.Live(seen)},
 		{Path: "/readyz", Kind: web.Health, Handler: metrics.Ready(seen)},
 		{Path: metrics.ProfilesPath, Kind: web.Profile, Handler: metrics.Profiles()},
 		{Path: ui.Prefix, Kind: web.Page, Handler: ui.Handler()},
-	}}
+	}, influx.New(influx.Config{Open: n.querying.store}).Mounts()...)}
 }
 
 // placesNow are the hosts as which this node is asked, and the pages that may ask it, by the newest table.

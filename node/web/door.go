@@ -171,11 +171,20 @@ const bugOptionsPast = "OPTIONS * past the door"
 
 // Open is the [Opener] for all mounts but those of kinds [Page] and [Health].
 func Open(r *http.Request) (*client.Client, error) {
+	c, err := CallerOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return c.Client()
+}
+
+// CallerOf is who makes a request of any mount but those of kinds [Page] and [Health]. The error is as that of [Open].
+func CallerOf(r *http.Request) (*Caller, error) {
 	c, ok := r.Context().Value(callerKey{}).(*Caller)
 	if !ok {
 		return nil, Unidentified()
 	}
-	return c.Client()
+	return c, nil
 }
 
 // UserOf is the user whose client [Open] gives; "" where nobody is asked who he is.

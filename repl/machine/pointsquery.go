@@ -67,12 +67,8 @@ func (x *pointsQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) 
 	}
 	found := q.asker.Scan(func() {
 		a := wire.PointsQueryAnswer{Group: x.request.Group, At: at}
-		var refused *wire.Error
-		if err := m.Points.read(func(open shard.Opener) (err error) { refused, err = x.answer(&a, view, open); return err }); err != nil {
-			refused = x.failed(err)
-		}
-		if refused != nil {
-			q.refuse(r, refused)
+		if err := m.Points.read(func(open shard.Opener) error { return x.answer(&a, view, open) }); err != nil {
+			q.refuse(r, x.failed(err))
 			return
 		}
 		body := a.Append(nil)
@@ -90,33 +86,10 @@ func (x *pointsQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) 
 }
 
 // answer fills in the answer of a view; nil: the group has no points of the shard. An error may be one of its files.
-func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open shard.Opener) (*wire.Error, error) {
+func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open shard.Opener) (err error) {
 	if view == nil {
 		view = shard.New(points.Window{}).View()
 	}
-	from := shardReader{view.Read(open)}
-	ask := &x.request
-	if ask.Ask == wire.PointsOutline {
-		src, err := query.ReadSources(ask.Body)
-		if err != nil {
-			return wire.BadBody(wire.TypePointsQuery, err), nil
-		}
-		o, err := query.Describe(from, src)
-		if err != nil {
-			return nil, err
-		}
-		a.Answer = o.Append(nil)
-	} else {
-		request, err := query.ReadRequest(ask.Body)
-		if err != nil {
-			return wire.BadBody(wire.TypePointsQuery, err), nil
-		}
-		budget := query.Budget{Memory: int64(ask.Memory), Series: int64(ask.Series)}
-		answer, err := query.Scan(from, request, &budget)
-		if err != nil {
-			return nil, err
-		}
-		a.Answer = answer.Append(nil, request)
 	if over := x.over(); over != nil { // it has waited for others
 		return over
 	}
@@ -126,19 +99,18 @@ func (x *pointsQuery) answer(a *wire.PointsQueryAnswer, view *shard.View, open s
 		}
 		return nil
 	}}
-	var refused *wire.Error
-	if a.Answer, refused = x.make(shardReader{view.Read(open)}, &budget); refused != nil {
-		return refused
+	if a.Answer, err = x.make(shardReader{view.Read(open)}, &budget); err != nil {
+		return err
 	}
 	if n := len(a.Answer); n > wire.PointsQueryAnswerMax {
 		return wire.TooLarge(x.id().String(), fmt.Sprintf("its answer to the query has %d bytes, the limit is %d", n, wire.PointsQueryAnswerMax),
-			"ask for less at once: a shorter span of time, fewer series or fields, or an aggregate"), nil
+			"ask for less at once: a shorter span of time, fewer series or fields, or an aggregate")
 	}
-	return nil, nil
+	return nil
 }
 
 // make makes the bytes that are asked for.
-func (x *pointsQuery) make(from shardReader, b *query.Budget) ([]byte, *wire.Error) {
+func (x *pointsQuery) make(from shardReader, b *query.Budget) ([]byte, error) {
 	ask := &x.request
 	switch ask.Ask {
 	case wire.PointsOutline:
@@ -148,7 +120,7 @@ func (x *pointsQuery) make(from shardReader, b *query.Budget) ([]byte, *wire.Err
 		}
 		o, err := query.Describe(from, src, b)
 		if err != nil {
-			return nil, x.failed(err)
+			return nil, err
 		}
 		return o.Append(nil), nil
 	case wire.PointsScan:
@@ -158,7 +130,7 @@ func (x *pointsQuery) make(from shardReader, b *query.Budget) ([]byte, *wire.Err
 		}
 		answer, err := query.Scan(from, request, b)
 		if err != nil {
-			return nil, x.failed(err)
+			return nil, err
 		}
 		return answer.Append(nil, request), nil
 	}
@@ -168,22 +140,19 @@ func (x *pointsQuery) make(from shardReader, b *query.Budget) ([]byte, *wire.Err
 	}
 	answer, err := statement.Scan(from, request, b)
 	if err != nil {
-		return nil, x.failed(err)
+		return nil, err
 	}
 	return answer.Append(nil), nil
 }
 
 // failed is the error that answers a query which a shard could not answer.
 func (x *pointsQuery) failed(err error) *wire.Error {
-	var over *wire.Error
+	var refused *wire.Error
 	var limit *query.LimitError
 	var request *query.RequestError
-	var refused *wire.Error
 	switch {
 	case errors.As(err, &refused):
 		return refused
-	case errors.As(err, &over):
-		return over
 	case errors.As(err, &limit) && limit.Max == 0:
 		return wire.TooLarge("query", "it needs more "+limit.What+" at one shard", limit.Remedy)
 	case errors.As(err, &limit):

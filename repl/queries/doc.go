@@ -1,0 +1,13 @@
+// Package queries carries out statements of InfluxQL over the shards of a cluster.
+//
+// It asks as the user of the client that it is given, so that each node decides by itself what that user may read or change.
+// It keeps no list of what runs: the node does, and hands it in as [Activity]. What statements mean is decided by packages
+// shardmap/points/query and shardmap/points/statement.
+//
+// # Goroutines
+//
+//	name       how many                     owner  ends when
+//	run.ask    [AtOnce] at most of a query  run    all shards have answered, or the query ends
+//
+// Start with run.go; shards.go asks shards, select.go and statements.go carry out what there is.
+package queries
