@@ -43,7 +43,7 @@ func measure(t *testing.T) *measured {
 		}
 		return nil
 	})
-	w := &pointsWriter{t: t, by: nodes[0], client: cl, policy: databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}), groups: map[shardmap.ShardID]raft.GroupID{}}
+	w := &pointsWriter{t: t, by: nodes[0], client: cl, policy: databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}), groups: map[shardmap.ShardID]raft.GroupID{}, shards: map[shardmap.ShardID]shardmap.ShardRef{}}
 	m := &measured{t: t, nodes: nodes, client: cl, now: time.Now().UnixNano()/hour*hour + hour}
 	var all strings.Builder
 	write := func(at int64, every time.Duration, value func(i int) int) {
@@ -156,6 +156,46 @@ func TestQueriesOverShards(t *testing.T) {
 	check("without a node")
 }
 
+// Points that are written over HTTP are found by queries, and those that are deleted are not: by time, by series, and all of a
+// measurement, in all windows; others stay.
+func TestDeletesOverHTTP(t *testing.T) {
+	t.Parallel()
+	m := measure(t)
+	b, at := newBrowser(t), "http://"+m.nodes[1].addr
+	var lines strings.Builder
+	for i := range int64(40) {
+		fmt.Fprintf(&lines, "mem,host=h%d v=%d %d\n", i%4, i, m.now-(i+1)*hour/8)
+	}
+	until(t, "points are written over HTTP", func() error {
+		status, text, _ := b.ask("POST", at+"/write?db=metrics", lines.String())
+		if status != 204 {
+			return fmt.Errorf("%d %s", status, text)
+		}
+		return nil
+	})
+	for _, c := range []struct {
+		text  string
+		count int // of mem that are left
+	}{
+		{"DELETE FROM mem WHERE time < 0", 40},
+		{"DELETE FROM nothing", 40},
+		{fmt.Sprintf("DELETE FROM mem WHERE time >= %d", m.now-hour), 32},
+		{fmt.Sprintf("DELETE FROM mem WHERE host = 'h1' AND time >= %d", m.now-2*hour), 30},
+		{"DROP SERIES FROM mem WHERE host =~ /h[12]/", 16},
+		{"DROP MEASUREMENT mem", 0},
+	} {
+		b.wants(200, `{"results":[{"statement_id":0}]}`, "POST", at+"/query?"+url.Values{"db": {"metrics"}, "q": {c.text}}.Encode(), "")
+		got, err := m.ask(t.Context(), m.client, &queries.Request{Text: "SELECT count(v) FROM mem"})
+		if want := fmt.Sprintf("mem: time count\n0 %d\n", c.count); err != nil || got != want && (c.count > 0 || got != "") {
+			t.Errorf("after %s: %s%v, want %d", c.text, got, err, c.count)
+		}
+	}
+	if got, err := m.ask(t.Context(), m.client, &queries.Request{Text: selected[0]}); err != nil || got != m.want(selected[0]) {
+		t.Errorf("of the other measurement there is %s%v, want %s", got, err, m.want(selected[0]))
+	}
+	b.wants(400, "changes something", "GET", at+"/query?db=metrics&q=DROP+MEASUREMENT+cpu", "")
+}
+
 // What a query may cost is bounded, and the error tells of the limit and what would be right.
 func TestQueriesBounded(t *testing.T) {
 	t.Parallel()
@@ -175,8 +215,8 @@ func TestQueriesBounded(t *testing.T) {
 		{queries.Request{Text: "SELECT v FROM x.y.cpu"}, "database not found: x"},
 		{queries.Request{Text: "SELECT v FROM y.cpu"}, "retention policy not found: y"},
 		{queries.Request{Text: "SELECT v FROM (SELECT v FROM cpu)"}, "a sub-query in FROM is not supported"},
-		{queries.Request{Text: "DELETE FROM cpu"}, "DELETE is not supported"},
-		{queries.Request{Text: "DROP SERIES FROM cpu"}, "DROP SERIES is not supported"},
+		{queries.Request{Text: "DELETE FROM cpu", Limits: queries.Limits{Memory: 1000}}, "more bytes of memory than it was given"},
+		{queries.Request{Text: "DROP SERIES FROM cpu WHERE v = 3"}, "series are told apart by tags alone"},
 		{queries.Request{Text: "SELEC v"}, "error parsing query: found SELEC"},
 	} {
 		got, err := m.ask(t.Context(), m.client, &c.q)
@@ -215,7 +255,6 @@ func TestStatementsOverHTTP(t *testing.T) {
 		{"POST", "CREATE RETENTION POLICY short ON made DURATION 2h REPLICATION 2 DEFAULT; SHOW RETENTION POLICIES ON made", 200,
 			`{"results":[{"statement_id":0,"messages":[{"level":"warning","text":"REPLICATION 2 is not kept: each shard has as many copies as its group has voters"}]},{"statement_id":1,"series":[{"columns":["name","duration","shardGroupDuration","replicaN","default"],"values":[["autogen","720h0m0s","24h0m0s",3,false],["short","2h0m0s","1h0m0s",3,true]]}]}]}`},
 		{"POST", "DROP RETENTION POLICY short ON made; DROP DATABASE made; DROP DATABASE made; SHOW DATABASES", 200, `{"results":[{"statement_id":0},{"statement_id":1},{"statement_id":2},{"statement_id":3,"series":[{"name":"databases","columns":["name"],"values":[["metrics"]]}]}]}`},
-		{"POST", "DROP MEASUREMENT cpu", 200, `{"results":[{"statement_id":0,"error":"DROP MEASUREMENT is not supported: groups take no deletes of points yet; DROP RETENTION POLICY and DROP DATABASE take all of one away, and a policy's DURATION what is old"}]}`},
 		{"POST", "KILL QUERY 77", 200, `"error":"not-found: query`},
 	} {
 		status, got := ask(c.method, "metrics", c.text)

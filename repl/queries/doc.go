@@ -9,5 +9,5 @@
 //	name       how many                     owner  ends when
 //	run.ask    [AtOnce] at most of a query  run    all shards have answered, or the query ends
 //
-// Start with run.go; shards.go asks shards, select.go and statements.go carry out what there is.
+// Start with run.go; shards.go asks shards, select.go, statements.go and delete.go carry out what there is.
 package queries

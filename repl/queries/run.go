@@ -180,7 +180,7 @@ func (r *run) statement(s influxql.Statement, emit func(rows.Series) error) ([]r
 	if err != nil {
 		return nil, err
 	}
-	all, messages, err := r.act(action, s)
+	all, messages, err := r.act(action)
 	if err != nil {
 		return nil, err
 	}

@@ -14,12 +14,13 @@ import (
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/points"
+	"muster/shardmap/points/query"
 	"muster/shardmap/points/rows"
 	"muster/shardmap/points/statement"
 )
 
 // act carries out what is no SELECT.
-func (r *run) act(action statement.Action, s influxql.Statement) (all []rows.Series, messages []rows.Message, err error) {
+func (r *run) act(action statement.Action) (all []rows.Series, messages []rows.Message, err error) {
 	switch a := action.(type) {
 	case *statement.Show:
 		if a.Database != "" {
@@ -35,7 +36,7 @@ func (r *run) act(action statement.Action, s influxql.Statement) (all []rows.Ser
 	case *statement.Order:
 		return nil, a.Messages, r.order(a)
 	case *statement.Deletion:
-		return nil, nil, &statement.RefusedError{Statement: name(s), Remedy: "groups take no deletes of points yet; DROP RETENTION POLICY and DROP DATABASE take all of one away, and a policy's DURATION what is old"}
+		return nil, nil, r.deletes(a)
 	case *statement.Activity:
 		return r.activity(a)
 	}
@@ -44,26 +45,37 @@ func (r *run) act(action statement.Action, s influxql.Statement) (all []rows.Ser
 
 // list asks shards what they have.
 func (r *run) list(l *statement.Listing) ([]rows.Series, error) {
-	d, err := r.mayRead(l.Database)
+	d, windows, err := r.windows(l.Database, l.Policy, l.First, l.Last)
 	if err != nil {
 		return nil, err
 	}
-	var windows []shardmap.Window
-	if l.Policy != "" {
-		_, p, err := r.policy(l.Database, l.Policy)
-		if err != nil {
-			return nil, err
-		}
-		windows = r.table.Catalog.WindowsIn(p.ID, l.First, l.Last)
-	} else {
-		for p := range r.table.Catalog.PoliciesOf(d.ID) {
-			windows = append(windows, r.table.Catalog.WindowsIn(p.ID, l.First, l.Last)...)
-		}
+	answers, err := r.lists(r.shards(d.Name, windows), &l.Request, r.budget())
+	if err != nil {
+		return nil, err
 	}
-	b := r.budget()
+	return l.Rows(answers), nil
+}
+
+// windows returns a database, and the windows of a policy of it that may have points of a span of time; "" is all policies.
+func (r *run) windows(database, policy string, first, last int64) (d shardmap.Database, in []shardmap.Window, err error) {
+	if policy != "" {
+		d, p, err := r.policy(database, policy)
+		return d, r.table.Catalog.WindowsIn(p.ID, first, last), err
+	}
+	if d, err = r.mayRead(database); err != nil {
+		return d, nil, err
+	}
+	for p := range r.table.Catalog.PoliciesOf(d.ID) {
+		in = append(in, r.table.Catalog.WindowsIn(p.ID, first, last)...)
+	}
+	return d, in, nil
+}
+
+// lists asks shards what they have.
+func (r *run) lists(asked []place, request *statement.Request, b *query.Budget) ([]*statement.Answer, error) {
 	var mu sync.Mutex
 	var answers []*statement.Answer
-	err = r.each(r.shards(d.Name, windows), wire.PointsList, l.Request.Append(nil), func(_ int, answer []byte) error {
+	err := r.each(asked, wire.PointsList, request.Append(nil), func(_ int, answer []byte) error {
 		mu.Lock()
 		defer mu.Unlock()
 		// What is put together takes as much again.
@@ -76,10 +88,7 @@ func (r *run) list(l *statement.Listing) ([]rows.Series, error) {
 		r.spent(b)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return l.Rows(answers), nil
+	return answers, err
 }
 
 // order gives an order to the leader of group 0, and waits until a node shows what it has changed.

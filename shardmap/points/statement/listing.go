@@ -196,7 +196,7 @@ func keys(op influxql.Token, literal influxql.Expr) (string, error) {
 
 // Rows returns the rows of the listing from the answers of all shards.
 func (l *Listing) Rows(answers []*Answer) []rows.Series {
-	groups := merge(answers)
+	groups := Merge(answers)
 	switch l.count {
 	case countedIn, estimated:
 		n := 0
@@ -268,8 +268,8 @@ func (l *Listing) list(groups []Group) []rows.Series {
 	return left
 }
 
-// merge returns what all shards have, by measurement, each thing once.
-func merge(answers []*Answer) []Group {
+// Merge returns what all shards have, by measurement, each thing once.
+func Merge(answers []*Answer) []Group {
 	var all []Group
 	for _, a := range answers {
 		all = append(all, a.Groups...)
