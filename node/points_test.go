@@ -39,6 +39,9 @@ func (w *pointsWriter) write(ctx context.Context, at int64, lines string) (store
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if w.shards == nil {
+		w.shards = map[shardmap.ShardID]shardmap.ShardRef{}
+	}
 	in := windowAsked(w.t, w.by, w.policy.ID, at)
 	span := points.Window{First: in.Start, Last: in.End - 1}
 	shares := points.Split(batch, func(int64) (points.Window, uint32) { return span, uint32(len(in.Shards)) })

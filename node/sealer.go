@@ -394,6 +394,7 @@ func (s *sealer) clear(now time.Duration) {
 			continue
 		}
 		s.node.log.Info("block files of a group that is not here are removed", "group", g.ID, "incarnation", uint64(g.Incarnation))
+		s.node.fetcher.Drop(g)
 		if err := s.node.blocks.Load().RemoveGroup(g); err != nil {
 			s.node.log.Warn("block files not removed", "group", g.ID, "err", err)
 		}
