@@ -35,6 +35,16 @@ func newPointsWriter(t *testing.T, by *runningNode, cl *client.Client, policy sh
 // write brings lines of times in nanoseconds, all of them in the window of a time, and returns how many points were stored.
 func (w *pointsWriter) write(ctx context.Context, at int64, lines string) (stored uint64) {
 	w.t.Helper()
+	stored, err := w.bring(ctx, at, lines)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return stored
+}
+
+// bring is write, and returns the first error.
+func (w *pointsWriter) bring(ctx context.Context, at int64, lines string) (stored uint64, err error) {
+	w.t.Helper()
 	batch, err := querytest.Parse(lines)
 	if err != nil {
 		w.t.Fatal(err)
@@ -53,12 +63,12 @@ func (w *pointsWriter) write(ctx context.Context, at int64, lines string) (store
 			body := shardmap.PointsBody{Name: "metrics", Mode: shardmap.PointsWrite, Share: p.Bytes, Shard: w.shards[id]}
 			a, err := client.BringPoints(ctx, w.client, w.groups[id], &body)
 			if err != nil {
-				w.t.Fatal(err)
+				return stored, err
 			}
 			stored += a.Outcome.Stored
 		}
 	}
-	return stored
+	return stored, nil
 }
 
 // delete takes away what all shards have of a measurement in a span of time, and returns how many it reached.

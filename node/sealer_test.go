@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -53,12 +54,17 @@ func newSealedCluster(t *testing.T, memory int) *sealedCluster {
 
 // write writes points of as many new series.
 func (c *sealedCluster) write(ctx context.Context, n int) {
+	c.written += int64(c.writer.write(ctx, c.at, seriesLines(c.series, n, c.at)))
+	c.series += n
+}
+
+// seriesLines returns a line for each of n series, of which first is the first.
+func seriesLines(first, n int, at int64) string {
 	var text strings.Builder
 	for i := range n {
-		fmt.Fprintf(&text, "cpu,host=h%d v=%d %d\n", c.series+i, i, c.at+int64(i))
+		fmt.Fprintf(&text, "cpu,host=h%d v=%d %d\n", first+i, i, at+int64(first+i))
 	}
-	c.series += n
-	c.written += int64(c.writer.write(ctx, c.at, text.String()))
+	return text.String()
 }
 
 // sealedState is what a node has of the points of a group.
@@ -183,4 +189,57 @@ func TestPointsBecomeFiles(t *testing.T) {
 	counts("with a node that came back")
 	c.nodes[1].stop()
 	counts("without another node")
+}
+
+// A node whose disk has no room for files keeps points in memory up to its limit, and refuses more as busy. It takes them
+// again when there is room. One that can't tell any more which names of files are durable stops.
+func TestPointsWithoutRoomForFiles(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c, disk := testConfig(t), vfs.NewFaulty(vfs.NewMem())
+	c.PointsMemory, c.Groups = pointsMemoryMin, 1
+	full := disk.Add(vfs.Rule{Fault: vfs.Full, Op: "write", Name: path.Join(c.Data, blocks.Dir, "*", "*.tmp"), Times: vfs.Always})
+	r, _, ready := startOn(t, disk, c)
+	<-ready
+	r.serves()
+	at := time.Now().UnixNano() / sealedHour * sealedHour
+	w := newPointsWriter(t, r, r.library(), databaseOrdered(t, []*runningNode{r}, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour}))
+	const n, rounds = 1000, 200
+	series := 0
+	bring := func() error {
+		soon, end := context.WithTimeout(ctx, time.Second) // a client waits for as long as it may where a node is busy
+		defer end()
+		_, err := w.bring(soon, at, seriesLines(series, n, at))
+		return err
+	}
+	for ; !r.node.sealer.refuses.Load(); series += n {
+		if series == n*rounds {
+			t.Fatal("points are taken without a bound")
+		}
+		_ = bring() // what was not taken is written again below
+	}
+	until(t, "points are refused as busy", func() error {
+		if err := bring(); err == nil || !strings.Contains(err.Error(), "busy: points of node "+r.node.name) || !strings.Contains(err.Error(), "--points-memory") {
+			return fmt.Errorf("they are answered with %v", err)
+		}
+		return nil
+	})
+	until(t, "a file is tried", func() error {
+		if full.Fired() == 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	before := w.count(ctx)
+	disk.Drop(full)
+	w.write(ctx, at, seriesLines(0, series+n, at))
+	if count := w.count(ctx); count != int64(series+n) || before == 0 || before > count {
+		t.Errorf("without room %d points are there, and with it %d, want %d", before, count, series+n)
+	}
+	disk.Add(vfs.Rule{Fault: vfs.Error, Op: "syncdir", Name: path.Join(c.Data, blocks.Dir, "*"), Times: vfs.Always})
+	_, _ = w.bring(ctx, at, seriesLines(2*series, 8*n, at)) // the node may be gone before it answers
+	if err := r.end(); !errors.Is(err, blocks.ErrStopped) {
+		t.Errorf("the node ends with %v", err)
+	}
 }
