@@ -127,7 +127,30 @@ func TestPointWrites(t *testing.T) {
 		}
 	}
 
+	// A node goes while others write: what they were told is stored must be there.
+	told, failed, gone := make(chan int), 0, make(chan struct{})
+	go func() {
+		stored := 0
+		for i, last := int64(0), false; !last; i++ {
+			select {
+			case <-gone:
+				last = true // once more, without the node
+			default:
+			}
+			got, err := write(influx.WriteRequest{Database: "metrics", Text: fmt.Appendf(nil, "during,host=h%d v=1 %d\nduring,host=g%d v=1 %d", i%7, now+i, i%5, now+i)})
+			if stored += got.Stored; err != nil || got.Stored+got.Failed != 2 {
+				t.Errorf("while a node goes: %+v, %v", got, err)
+			}
+			failed += got.Failed
+		}
+		told <- stored
+	}()
 	nodes[2].stop()
+	close(gone)
+	stored := <-told
+	if n, _ := valuesStored(ctx, t, cl, metaTable(t, nodes[:2]), "metrics", "during", "v"); n < int64(stored) || n > int64(stored+failed) || stored == 0 {
+		t.Errorf("%d values are there that were written while a node went; %d were told to be stored, %d failed", n, stored, failed)
+	}
 	values, _ = valuesStored(ctx, t, cl, metaTable(t, nodes[:2]), "metrics", "cpu", "v")
 	if values != 242 {
 		t.Errorf("without a node %d values are there, want 242", values)
