@@ -56,7 +56,7 @@ const (
 // screens are those of the menu: the name in the address, and what is there once it is drawn.
 var screens = []struct{ name, drawn string }{
 	{"overview", "board"}, {"nodes", "nodes"}, {"reach", "reach"}, {"groups", "groups"}, {"slots", "slots"}, {"jobs", "jobs"}, {"keys", "keys"},
-	{"points", "axis"}, {"services", "services"}, {"events", "events"}, {"metrics", "chart"}, {"logs", "doctor"}, {"settings", "settings"}, {"users", "users"},
+	{"points", "axis"}, {"query", "query"}, {"services", "services"}, {"events", "events"}, {"metrics", "chart"}, {"logs", "doctor"}, {"settings", "settings"}, {"users", "users"},
 }
 
 // dashboard is a cluster with somebody who may do everything, a browser, and the API beside it.
@@ -164,13 +164,14 @@ func TestDashboard(t *testing.T) {
 	//
 	//	dashboard_test.go          the screens, what they show, and how fast
 	//	dashboard_changes_test.go  what is changed with the page
-	//	dashboard_points_test.go   databases, windows
+	//	dashboard_points_test.go   databases and windows
+	//	dashboard_query_test.go    queries and their answers
 	//	dashboard_use_test.go      the people who use it, and their tools
 	//	dashboard_kills_test.go    what it does when nodes die
 	t.Run("tabs", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *dashboard){
 			"login": pageLogin, "shared": pageShared, "refused": pageRefused, "limited": pageLimited, "screens": pageScreens, "text": pageText, "keys": pageKeys, "move": pageMove, "keyboard": pageKeyboard,
-			"many": pageMany, "beyond": pageBeyond, "accessible": pageAccessible, "widths": pageWidths, "services": pageServices, "values": pageValues, "points": pagePoints, "windows": pageWindows,
+			"many": pageMany, "beyond": pageBeyond, "accessible": pageAccessible, "widths": pageWidths, "services": pageServices, "values": pageValues, "points": pagePoints, "windows": pageWindows, "query": pageQuery, "answers": pageAnswers,
 		} {
 			t.Run(name, func(t *testing.T) { t.Parallel(); test(t, p) })
 		}

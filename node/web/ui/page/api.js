@@ -10,6 +10,12 @@ const answerMax = 20_000;
 // How long a stream may be silent, in ms, until its node counts as gone: nodes send a
 // comment each few seconds.
 const silenceMax = 15_000;
+// How long a query may take until its first rows come, in ms; a person who waits for less cancels it.
+const queryMax = 600_000;
+// How much of an answer to a query is read, in characters.
+const answerCharsMax = 16 << 20;
+// How many rows of an answer to a query come at once.
+const chunkRows = 1000;
 // How long a node that did not answer is asked last, in ms.
 const avoidedFor = 5_000;
 
@@ -107,11 +113,11 @@ async function send(r, { accept = "application/json", signal, extra } = {}) {
   let last;
   for (const origin of origins()) {
     const stop = new AbortController();
-    const timer = setTimeout(() => stop.abort(), answerMax);
+    const timer = setTimeout(() => stop.abort(), r.within || answerMax);
     try {
       const response = await fetch(origin + r.path, {
         method: r.method,
-        headers: headers({ Accept: accept, ...(r.body ? { "Content-Type": "application/json" } : {}), ...extra }),
+        headers: headers({ Accept: accept, ...(r.body ? { "Content-Type": r.kind || "application/json" } : {}), ...extra }),
         body: r.body,
         signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
         cache: "no-store",
@@ -147,7 +153,9 @@ async function refusal(response) {
     if (badge.get()) forget();
     loginWanted.set(true);
   }
-  const refused = new Refused(response.status, body.error || {}, body.plan);
+  // InfluxDB's answers have a text in its place.
+  const error = typeof body.error === "string" ? { message: body.error } : body.error || {};
+  const refused = new Refused(response.status, error, body.plan);
   refused.after = Number(response.headers.get("Retry-After")) || 0; // s
   return refused;
 }
@@ -164,6 +172,38 @@ export async function ask(command, args, { signal, plan, token } = {}) {
   const kind = response.headers.get("Content-Type") || "";
   if (kind.includes("ndjson")) return text.split("\n").filter(Boolean).map((l) => JSON.parse(l));
   return text ? JSON.parse(text) : null;
+}
+
+// changing says whether a text of InfluxQL may change something: whether one of these words is in it, wherever.
+export const changing = (text) => /\b(alter|create|delete|drop|grant|into|kill|revoke|set)\b/i.test(text);
+
+// query carries out a text of InfluxQL, in a form as InfluxDB takes it, and hands over each line of the answer as it
+// comes, which is JSON. It returns why it did not read on, or "": heard may return such a reason, and then the node is
+// told to stop. A text that only reads is asked of the next member if one does not answer.
+export async function query({ db, rp, q }, { signal, heard }) {
+  const body = new URLSearchParams({ q, chunked: "true", chunk_size: chunkRows, ...(db && { db }), ...(rp && { rp }) }).toString();
+  const sent = await send({ method: "POST", path: "/query", body, kind: "application/x-www-form-urlencoded", safe: !changing(q), within: queryMax }, { signal });
+  if (!sent.response.ok) throw await refusal(sent.response);
+  const reader = sent.response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  let chars = 0;
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (!done) chars += value.length;
+      if (chars > answerCharsMax) return `the answer is longer than the ${answerCharsMax >> 20} MiB that are read`;
+      const found = done ? [rest] : (rest + value).split("\n");
+      if (!done) rest = found.pop();
+      for (const line of found) {
+        const enough = line && heard(line);
+        if (enough) return enough;
+      }
+      if (done) return "";
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+    sent.stop.abort();
+  }
 }
 
 // A page that was left may be kept by the browser, to go back to, with its streams open;

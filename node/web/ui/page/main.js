@@ -5,6 +5,7 @@ import { badge, loginWanted, via, login, enter, forget, nameOf } from "./api.js"
 import { overview, interrupted, start } from "./live.js";
 import { Status, Failed } from "./parts.js";
 import { Dialog, Notes } from "./act.js";
+import { prepare } from "./chart.js";
 import { Overview } from "./screens/overview.js";
 import { Nodes } from "./screens/nodes.js";
 import { Reach } from "./screens/reach.js";
@@ -13,9 +14,10 @@ import { Slots } from "./screens/slots.js";
 import { Jobs } from "./screens/jobs.js";
 import { Keys } from "./screens/keys.js";
 import { Points } from "./screens/points.js";
+import { Query } from "./screens/query.js";
 import { Services } from "./screens/services.js";
 import { Events } from "./screens/events.js";
-import { Metrics, prepare } from "./screens/metrics.js";
+import { Metrics } from "./screens/metrics.js";
 import { Logs } from "./screens/logs.js";
 import { Settings } from "./screens/settings.js";
 import { Users } from "./screens/users.js";
@@ -30,6 +32,7 @@ const screens = [
   ["jobs", "Jobs", "j", Jobs],
   ["keys", "Keys", "k", Keys],
   ["points", "Points", "p", Points],
+  ["query", "Query", "q", Query],
   ["services", "Services", "v", Services],
   ["events", "Events", "e", Events],
   ["metrics", "Metrics", "m", Metrics],
@@ -155,5 +158,5 @@ function useKeys() {
 
 start();
 render(html`<${App} />`, document.body);
-// The screen of metrics loads its library later: it is fetched now, while the node that served the page is there.
+// Charts load their library later: it is fetched now, while the node that served the page is there.
 prepare();
