@@ -3,6 +3,9 @@ package web
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"math"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -96,6 +99,75 @@ func pagePoints(t *testing.T, p *dashboard) {
 	b.click("dialog-close")
 	if b.struck() {
 		t.Error("the name of a database was taken for HTML")
+	}
+	b.clean()
+}
+
+// hourly is how many points a day has of each host of pointsText.
+const hourly = 24
+
+// pointsText is line protocol of some days until now: three hosts, of which one is markup, an hour between their points.
+func pointsText(now time.Time, days int) string {
+	var text strings.Builder
+	escaped := strings.NewReplacer(" ", `\ `, "=", `\=`, ",", `\,`)
+	now = now.Truncate(time.Hour)
+	for n := range days * hourly {
+		at := now.Add(-time.Duration(n) * time.Hour).UnixNano()
+		for i, host := range []string{"a", "b", markup} {
+			fmt.Fprintf(&text, "cpu,host=%s usage=%.1f,jobs=%di %d\n", escaped.Replace(host), 30+20*float64(i)+10*math.Sin(float64(n)/float64(4+i)), n%7, at)
+		}
+	}
+	return text.String()
+}
+
+// writePoints writes line protocol to a database, by the door of InfluxDB's clients.
+func (p *dashboard) writePoints(t testing.TB, database, text string) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodPost, "https://"+p.Nodes[1].Addr+"/write?db="+url.QueryEscape(database), strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+p.token)
+	answer, err := p.tls.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if said, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode != http.StatusNoContent {
+		t.Fatalf("write: status %d, %s, %v", answer.StatusCode, said, err)
+	}
+}
+
+// What was written to a cluster is queried with the page: the row that the screen of points leads to has a link there, the
+// answer is what was written, and each day that has points has a window on the axis.
+func pagePointsQueried(t *testing.T, p *dashboard) {
+	const days = 12
+	b := p.login(t, 0, "/ui/points?db=telemetry")
+	b.until("each day has a window", fmt.Sprintf("%s?.dataset.marks >= %d", of("lane-telemetry-autogen"), days))
+	b.click("query-telemetry-autogen")
+	b.sees("query-rp", "autogen")
+	b.ask("SELECT mean(usage), count(jobs) FROM cpu WHERE time > now() - 5d GROUP BY host, time(1d) fill(none)")
+	b.sees("query-state", "3 series")
+	b.until("lines are drawn", of("query-chart")+"?.querySelector('canvas')")
+	b.sees("line-2", "host=")
+	b.sees("rows-0", markup)
+	b.ask("SELECT count(usage) FROM cpu")
+	b.sees("rows-0", fmt.Sprint(3*days*hourly))
+	b.mayRefuse("/query")
+	b.ask("SELECT FROM cpu")
+	b.sees("query-error", "error parsing query")
+	b.ask(`SELECT usage FROM "nosuch"`)
+	b.sees("query-empty", "no rows")
+	// A policy that leaves the number of shards to the cluster has none that a change would have to bring.
+	b.goTo("/ui/points?db=telemetry")
+	b.click("alter-telemetry-autogen")
+	b.sees("dialog-command", "muster policy alter --duration 30d --window 1d telemetry autogen")
+	b.fill("field-duration", "31d")
+	b.click("dialog-go")
+	b.sees("plan", "31d")
+	b.click("dialog-close")
+	if b.struck() {
+		t.Error("a tag was taken for HTML")
 	}
 	b.clean()
 }

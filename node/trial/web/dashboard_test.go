@@ -171,7 +171,7 @@ func TestDashboard(t *testing.T) {
 	t.Run("tabs", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *dashboard){
 			"login": pageLogin, "shared": pageShared, "refused": pageRefused, "limited": pageLimited, "screens": pageScreens, "text": pageText, "keys": pageKeys, "move": pageMove, "keyboard": pageKeyboard,
-			"many": pageMany, "beyond": pageBeyond, "accessible": pageAccessible, "widths": pageWidths, "services": pageServices, "values": pageValues, "points": pagePoints, "windows": pageWindows, "query": pageQuery, "answers": pageAnswers,
+			"many": pageMany, "beyond": pageBeyond, "accessible": pageAccessible, "widths": pageWidths, "services": pageServices, "values": pageValues, "points": pagePoints, "windows": pageWindows, "query": pageQuery, "points queried": pagePointsQueried, "answers": pageAnswers,
 		} {
 			t.Run(name, func(t *testing.T) { t.Parallel(); test(t, p) })
 		}
@@ -240,6 +240,7 @@ func (p *dashboard) fillCluster() {
 	}
 	p.api(t, 1, "POST", "service/set", string(body), nil)
 	p.api(t, 1, "POST", "db/create", `{"database":"telemetry","duration":"30d"}`, nil)
+	p.writePoints(t, "telemetry", pointsText(time.Now(), 12))
 	report, err := json.Marshal(map[string]string{"name": "reports", "instance": "one", "note": markup})
 	if err != nil {
 		t.Fatal(err)

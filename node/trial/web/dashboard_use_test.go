@@ -96,7 +96,7 @@ func pageWidths(t *testing.T, p *dashboard) {
 
 // lookedAt are the addresses of some screens at which something is looked at closer.
 var lookedAt = map[string]string{
-	"nodes": "?node=n1", "groups": "?group=1", "slots": "?from=1200&to=1500", "points": "?db=telemetry", "keys": "?prefix=app/user/&key=t.app/user/00", "services": "?service=web",
+	"nodes": "?node=n1", "groups": "?group=1", "slots": "?from=1200&to=1500", "points": "?db=telemetry", "query": "?db=telemetry", "keys": "?prefix=app/user/&key=t.app/user/00", "services": "?service=web",
 }
 
 // show goes to an address of the page without a reload, which would forget what the charts show.
@@ -197,6 +197,10 @@ func pageScreenshots(t *testing.T, p *dashboard) {
 		b.until("it is drawn", of(s.drawn))
 		b.idle()
 		b.until("nothing is asked any more", `![...document.querySelectorAll("main .empty")].some((e) => e.textContent.startsWith("asking"))`)
+		if s.name == "query" {
+			b.ask("SELECT mean(usage) FROM cpu WHERE time > now() - 5d AND host =~ /^[ab]$/ GROUP BY time(3h), host fill(none)")
+			b.until("lines are drawn", of("query-chart")+"?.querySelector('canvas')")
+		}
 		for _, scheme := range []string{"light", "dark"} {
 			if scheme == "dark" && s.name != "overview" {
 				continue
