@@ -9,6 +9,7 @@ import (
 	"muster/logstore/blocks"
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap/points/block"
 )
@@ -64,8 +65,43 @@ func missingFiles(files *blocks.Store, r logstore.Replica, sums []block.Sum) int
 	return len(files.Missing(blocks.Group{ID: r.Group, Incarnation: r.Incarnation}, sums))
 }
 
-// blockProblems tells what is wrong with the block files of the node of that name. waiting are the snapshots that wait for some.
-func blockProblems(name string, files *blocks.Store, waiting []repl.WaitingSnapshot) (list []wire.Problem) {
+// namedFiles are the block files that states name, of groups whose replica here has one that counts.
+type namedFiles map[blocks.Group]map[block.Sum]bool
+
+// lost reports whether points are lost here with a file: a state names it, or may.
+func (n namedFiles) lost(f blocks.File) bool {
+	sums, known := n[f.Group]
+	return !known || sums[f.Sum]
+}
+
+// namedOf asks the host which files the states of groups name that have damaged ones.
+func namedOf(loop *repl.Loop, damaged []blocks.Damaged) namedFiles {
+	named := namedFiles{}
+	if loop == nil || len(damaged) == 0 {
+		return named
+	}
+	asked := namedFiles{}
+	if !inTurn(loop, func(h *repl.Host) {
+		for i := range damaged {
+			g := damaged[i].File.Group
+			m, ok := h.Machine(g.ID).(*machine.Map)
+			if _, done := asked[g]; done || !ok || m.Incarnation() != g.Incarnation {
+				continue
+			}
+			asked[g] = map[block.Sum]bool{}
+			for _, sum := range m.BlockFiles() {
+				asked[g][sum] = true
+			}
+		}
+	}) {
+		return named // the host may be about to write asked
+	}
+	return asked
+}
+
+// blockProblems tells what is wrong with the block files of the node of that name. waiting are the snapshots that wait for some,
+// named what states name of the groups with damaged ones.
+func blockProblems(name string, files *blocks.Store, waiting []repl.WaitingSnapshot, named func([]blocks.Damaged) namedFiles) (list []wire.Problem) {
 	for i := range waiting {
 		if a := &waiting[i]; a.Why != "" {
 			list = append(list, wire.Problem{
@@ -81,6 +117,7 @@ func blockProblems(name string, files *blocks.Store, waiting []repl.WaitingSnaps
 		})
 	}
 	damaged := files.Damaged()
+	states := named(damaged)
 	for i := range damaged {
 		if i == damagesShownMax {
 			list = append(list, wire.Problem{What: fmt.Sprintf("%d block files more are damaged on node %s", len(damaged)-i, name), Remedy: "repair the first ones; the node's log lists all"})
@@ -91,7 +128,10 @@ func blockProblems(name string, files *blocks.Store, waiting []repl.WaitingSnaps
 			What:   fmt.Sprintf("a block file of group %d on node %s: %v", d.File.Group.ID, name, d),
 			Remedy: "look at the disk; the node fetches the file from another replica: see that they run",
 		}
-		if d.Where.Refused {
+		if !states.lost(d.File) {
+			p.What += "; no point is lost, the group's state does not name the file"
+			p.Remedy = "look at the disk; the node removes the file"
+		} else if d.Where.Refused {
 			p.Remedy = "check the disk and its cable: the problem ends once the disk returns it, or another replica has sent the file"
 		}
 		list = append(list, p)

@@ -228,8 +228,10 @@ func TestBlockProblems(t *testing.T) {
 		return files
 	}
 	files := open()
+	// Of group 2 the state names nothing; of the others nobody knows.
+	named := func([]blocks.Damaged) namedFiles { return namedFiles{{ID: 2, Incarnation: 1}: {}} }
 	waiting := []repl.WaitingSnapshot{{Replica: logstore.Replica{Group: 51}, Files: 9, Missing: 2}}
-	if list := blockProblems("n1", files, waiting); len(list) > 0 {
+	if list := blockProblems("n1", files, waiting, named); len(list) > 0 {
 		t.Errorf("of nothing but files on their way: %v", list)
 	}
 	waiting[0].Why = "no route"
@@ -257,11 +259,11 @@ func TestBlockProblems(t *testing.T) {
 	if !errors.Is(err, blocks.ErrStopped) {
 		t.Fatal(err)
 	}
-	list := blockProblems("n1", files, waiting)
+	list := blockProblems("n1", files, waiting, named)
 	if len(list) != damagesShownMax+3 {
 		t.Fatalf("%d problems, want %d: %v", len(list), damagesShownMax+3, list)
 	}
-	for i, want := range map[int]string{0: "the replica of group 51 on node n1 waits for 2 of 9 block files of points: no route", 1: "node n1 keeps no more block files of points", 2: "can't be read", 3: "a block file of group 1 on node n1", damagesShownMax + 2: "3 block files more are damaged on node n1"} {
+	for i, want := range map[int]string{0: "the replica of group 51 on node n1 waits for 2 of 9 block files of points: no route", 1: "node n1 keeps no more block files of points", 2: "can't be read", 3: "a block file of group 1 on node n1", 4: "no point is lost, the group's state does not name the file", damagesShownMax + 2: "3 block files more are damaged on node n1"} {
 		if !strings.Contains(list[i].What, want) || list[i].Remedy == "" {
 			t.Errorf("problem %d is %+v, want %q", i, list[i], want)
 		}

@@ -337,7 +337,9 @@ func (n *Node) serve() error {
 		name: n.name, addr: n.addr, data: n.cfg.Data, started: n.started,
 		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said, jobs: &n.jobs, stuckMoves: n.carrying.stuck, nearLimits: n.dividing.near, downServices: n.assigning.down, certificates: n.notary.notes, lostKeys: n.notary.lost,
 		hearsay: func(t *shardmap.Table) []wire.Problem { return n.inquiry.heard.problems(n.name, t, time.Now()) },
-		door:    n.door, trailed: n.trail.problems, blockFiles: func() []wire.Problem { return blockProblems(n.name, files, n.fetcher.Waiting()) }, watches: n.watching.feed.Rooms,
+		door:    n.door, trailed: n.trail.problems, blockFiles: func() []wire.Problem {
+			return blockProblems(n.name, files, n.fetcher.Waiting(), func(d []blocks.Damaged) namedFiles { return namedOf(n.running(), d) })
+		}, watches: n.watching.feed.Rooms,
 	}
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)
