@@ -29,7 +29,7 @@ func (m *Map) Wants() []byte {
 	if rules := rulesOf(t); !rules.Equal(shardmap.VersionRulesOf(m.State)) {
 		return wanted(shardmap.VersionsCommand(rules), t.Level)
 	}
-	if gone := m.goneWindows(t); len(gone) > 0 {
+	if gone := goneWindows(m, t); len(gone) > 0 {
 		d := shardmap.DropShards{Windows: gone}
 		return wanted(d.Command(), t.Level)
 	}

@@ -71,7 +71,7 @@ const bugLiveShards = "shards of newer windows dropped"
 
 // goneWindows returns windows of which the group has shards and the table has none any more, ascending: the first
 // [shardmap.DropShardsMax]. A window that is newer than the table is none of them.
-func (m *Map) goneWindows(t *shardmap.Table) (gone []shardmap.WindowID) {
+func goneWindows(m *Map, t *shardmap.Table) (gone []shardmap.WindowID) {
 	all := m.State.Shards()
 	if len(all) == 0 {
 		return nil
