@@ -1,0 +1,133 @@
+package nodes
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"muster/node/trial/clustertest"
+	"muster/node/trial/influx"
+	"muster/repl/client"
+	"muster/repl/queries"
+	"muster/shardmap/points"
+	"muster/shardmap/points/rows"
+)
+
+var (
+	seedFlag    = flag.Uint64("seed", 0, "of the first data")
+	queriesFlag = flag.Uint64("queries", 0, "how many queries are put to both, over all data")
+)
+
+// datas is over how many data, each of its own seed, the queries are spread.
+const datas = 12
+
+func TestMain(m *testing.M) { clustertest.Main(m) }
+
+// Three nodes have to answer what InfluxDB answers, over windows of three shards in several groups, with late points. The
+// memory for points is the least there can be, so that heads become files while points are written.
+func TestNodesAnswerAsInfluxDB(t *testing.T) {
+	clustertest.OnDemand(t, *queriesFlag > 0, "./nodes -queries 10000 -timeout 60m, in node/trial/influx")
+	c := clustertest.Start(t, 3, "--insecure", "--points-memory", "1MiB")
+	kinds, equal := map[string]int{}, map[string]int{}
+	failed := 0
+	for n := range uint64(datas) {
+		seed := *seedFlag + n
+		d := influx.MakeData(seed)
+		o, err := influx.NewOracle(d, t.TempDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		database := fmt.Sprint("seed", seed)
+		c.Run("db", "create", database, "--window", influx.Window.String(), "--shards", "3").Done(t)
+		for i, w := range d.Writes {
+			write(t, c, i, database, w)
+		}
+		m := &asked{client: c.Client(), database: database}
+		for number := range *queriesFlag / datas {
+			q := influx.MakeQuery(d, seed, number)
+			v := o.Judge(q, m)
+			kinds[v.Kind]++
+			if v.Difference == "" {
+				if v.Kind == "" && len(v.Want.Series) > 0 {
+					for _, f := range q.Features {
+						equal[f]++
+					}
+				}
+				continue
+			}
+			if failed++; failed <= 100 {
+				t.Errorf("seed %d, query %d: %s\n    %s\nInfluxDB:\n%smuster:\n%s", seed, number, q.Text, v.Difference, v.Want.Show(6), v.Got.Show(6))
+			}
+		}
+		if err := o.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("%d of %d queries differ in no known way", failed, *queriesFlag)
+	for _, k := range slices.Sorted(maps.Keys(kinds)) {
+		t.Logf("%6d %s", kinds[k], k)
+	}
+	for _, f := range influx.Functions {
+		if t.Logf("%6d have rows and are equal: %s", equal[f], f); uint64(equal[f])*100 < *queriesFlag {
+			t.Errorf("%s has equal rows in %d of %d queries, want one of a hundred", f, equal[f], *queriesFlag)
+		}
+	}
+}
+
+// write sends a write to a node by its number in the data, a text for each window: a field that changes its kind from one
+// window to the next can't do so within a text.
+func write(t *testing.T, c *clustertest.Cluster, number int, database string, all []points.Point) {
+	t.Helper()
+	of := map[int64][]points.Point{}
+	for _, p := range all {
+		begin := points.WindowOf(p.Time, influx.Window).First
+		of[begin] = append(of[begin], p)
+	}
+	address := fmt.Sprintf("http://%s/write?db=%s", c.Nodes[number%len(c.Nodes)].Addr, database)
+	for _, begin := range slices.Sorted(maps.Keys(of)) {
+		text, err := influx.Lines(of[begin])
+		if err != nil {
+			t.Fatal(err)
+		}
+		clustertest.Await(t, "write", clustertest.ReadyMax, func(context.Context) error {
+			r, err := http.Post(address, "text/plain", bytes.NewReader(text))
+			if err != nil {
+				return err
+			}
+			defer r.Body.Close()
+			said, err := io.ReadAll(r.Body)
+			if err == nil && r.StatusCode != http.StatusNoContent {
+				err = fmt.Errorf("%s: %s", r.Status, said)
+			}
+			return err
+		})
+	}
+}
+
+// asked puts queries to a database of the nodes.
+type asked struct {
+	client   *client.Client
+	database string
+}
+
+// Query implements [influx.Answerer].
+func (a *asked) Query(text string, now time.Time) (series []rows.Series, err error) {
+	r := queries.Runner{Client: a.client, Now: func() time.Time { return now }}
+	q := queries.Request{Database: a.database, Text: text, ChunkRows: 1 << 30}
+	refused := r.Run(context.Background(), &q, func(x rows.Result) bool {
+		series = append(series, x.Series...)
+		err = x.Err
+		return true
+	})
+	if refused != nil {
+		err = refused
+	}
+	return series, err
+}
