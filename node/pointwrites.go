@@ -24,10 +24,15 @@ type pointWrites struct {
 	// Set once.
 	node    *Node
 	gateway *pointwriter.Gateway
+
+	// The leader's table, as it was asked for last. Whoever has put the token into asking may use them.
+	asking   chan struct{} // never closed
+	asked    time.Time     // when
+	answered *shardmap.Table
 }
 
 func (w *pointWrites) init(n *Node) {
-	w.node, w.gateway = n, pointwriter.NewGateway(pointwriter.BytesMax)
+	w.node, w.gateway, w.asking = n, pointwriter.NewGateway(pointwriter.BytesMax), make(chan struct{}, 1)
 }
 
 // write stores the points of a text in the name of the caller whose client c is, as [influx.Store] has it.
@@ -87,16 +92,80 @@ type pointCluster struct {
 	caller *client.Client
 }
 
-// Table implements [pointwriter.Cluster].
-func (p *pointCluster) Table(context.Context, uint64) (*shardmap.Table, error) {
+// Table implements [pointwriter.Cluster]. Where a write needs a newer table than this node's it has that of the leader of
+// the meta group: a database that was made through another node a moment ago must not be refused as one that is not there, for
+// clients throw away what they wrote to it.
+func (p *pointCluster) Table(ctx context.Context, above uint64) (*shardmap.Table, error) {
 	t := p.node.table.Load()
 	switch {
 	case t == nil || p.node.running() == nil:
 		return nil, p.node.notReady()
-	case t.Level < shardmap.PointsLevel:
+	case above > 0 && t.Index <= above:
+		newest := p.node.writes.newest(ctx)
+		if newest == nil {
+			return nil, wire.Unavailable("group 0", "its leader does not tell what databases and windows there are now")
+		}
+		if newest.Index > t.Index {
+			t = newest
+		}
+	}
+	if t.Level < shardmap.PointsLevel {
 		return nil, wire.OverLevel("points", shardmap.PointsLevel, t.Level)
 	}
 	return t, nil
+}
+
+// tableAskPause lies between two questions for the leader's table: writes to databases that are not there cost it no more.
+const tableAskPause = 100 * time.Millisecond
+
+// newest returns a table that the leader of the meta group had after the call began; nil if it can't be asked.
+// Calls that come while it is asked have the answer to the next question together.
+func (w *pointWrites) newest(ctx context.Context) *shardmap.Table {
+	began := time.Now()
+	select {
+	case w.asking <- struct{}{}:
+		defer func() { <-w.asking }()
+	case <-ctx.Done():
+		return nil
+	}
+	if w.asked.After(began) && w.answered != nil { // nil: whoever asked may have had no time left
+		return w.answered
+	}
+	pause := time.NewTimer(tableAskPause - time.Since(w.asked))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-ctx.Done():
+		return nil
+	}
+	w.asked = time.Now()
+	w.answered = w.askLeader(ctx)
+	return w.answered
+}
+
+// askLeader returns the table of the leader of the meta group; nil if it does not answer.
+func (w *pointWrites) askLeader(ctx context.Context) *shardmap.Table {
+	n := w.node
+	loop := n.running()
+	if loop == nil {
+		return nil
+	}
+	lead, ok := metaLead(loop)
+	switch {
+	case !ok || lead.node == 0:
+		return nil
+	case lead.node == n.self().Node:
+		return n.table.Load()
+	}
+	var a wire.TableAnswer
+	if err := n.caller.call(ctx, lead.node, n.addrOf(lead.node), wire.RolePeer, wire.TypeTable, new(wire.Empty), &a); err != nil {
+		return nil
+	}
+	t, err := shardmap.ReadTable(a.State)
+	if err != nil {
+		return nil
+	}
+	return t
 }
 
 // Window implements [pointwriter.Cluster].

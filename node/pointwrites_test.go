@@ -61,12 +61,14 @@ func TestPointWrites(t *testing.T) {
 	})
 	databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4})
 	databaseOrdered(t, nodes, "short", shardmap.PolicySpec{Duration: time.Hour, WindowDuration: time.Hour, Shards: 2})
-	until(t, "the first node has both", func() error {
-		if _, ok := nodes[0].node.table.Load().Catalog.DatabaseNamed("short"); !ok {
-			return errors.New("not yet")
+	// Whichever node is asked, a database is there as soon as it was made.
+	for i, r := range nodes {
+		name := fmt.Sprint("fresh", i)
+		databaseOrdered(t, nodes, name, shardmap.PolicySpec{})
+		if got, err := r.node.writes.write(ctx, cl, &influx.WriteRequest{Database: name, Now: time.Now().UnixNano(), Text: []byte("cpu v=1")}); err != nil || got.Stored != 1 {
+			t.Errorf("node %d: got %+v, %v", i, got, err)
 		}
-		return nil
-	})
+	}
 	const hour = int64(time.Hour)
 	now := time.Now().UnixNano() / hour * hour
 	write := func(q influx.WriteRequest) (influx.Written, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"muster/raft"
 	"muster/repl/client"
@@ -31,26 +32,39 @@ type Brought struct {
 	Answer client.PointsAnswer // of the group
 }
 
+// tableAgeMax is how old the table of a client's cluster may be. Shards that are elsewhere show by themselves; that another
+// policy is the default shows in the table alone.
+const tableAgeMax = 10 * time.Second
+
 // Of returns the cluster that a client uses, with what the client's user may do there. The table is fetched when a write
-// needs a newer one than that of the write before.
-func Of(c *client.Client) Cluster { return &ofClient{client: c} }
+// needs a newer one than that of the write before, or that is ten seconds old.
+func Of(c *client.Client) Cluster {
+	return &ofClient{client: c, now: time.Now, fetch: func(ctx context.Context) (*shardmap.Table, error) {
+		t, _, err := c.Table(ctx, "")
+		return t, err
+	}}
+}
 
 type ofClient struct {
-	client *client.Client // set once
+	// Set once.
+	client *client.Client
+	now    func() time.Time
+	fetch  func(ctx context.Context) (*shardmap.Table, error)
 
-	mu    sync.Mutex
-	table *shardmap.Table // guarded by mu: the newest that was fetched
+	mu      sync.Mutex      // guards what follows
+	table   *shardmap.Table // the newest that was fetched
+	fetched time.Time       // when a table was fetched last
 }
 
 // Table implements [Cluster].
 func (o *ofClient) Table(ctx context.Context, above uint64) (*shardmap.Table, error) {
 	o.mu.Lock()
-	had := o.table
+	had, age := o.table, o.now().Sub(o.fetched)
 	o.mu.Unlock()
-	if had != nil && had.Index > above {
+	if had != nil && had.Index > above && age < tableAgeMax {
 		return had, nil
 	}
-	t, _, err := o.client.Table(ctx, "")
+	t, err := o.fetch(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +73,7 @@ func (o *ofClient) Table(ctx context.Context, above uint64) (*shardmap.Table, er
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.fetched = o.now()
 	if o.table == nil || o.table.Index < t.Index { // another node may have answered with an older one
 		o.table = t
 	}
