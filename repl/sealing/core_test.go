@@ -106,7 +106,9 @@ func TestWhenSealed(t *testing.T) {
 		"smaller than all files":         {ShardView{HeadBytes: 50, HeadValues: 10, Files: four, Seals: 3}, "seal 1/4 with 0"},
 		"with many deletes":              {ShardView{Files: four, Seals: 3, Tombstones: tombstonesHigh}, "seal 1/4 with 3"},
 		"with fewer":                     {ShardView{Files: four, Seals: 3, Tombstones: tombstonesHigh - 1}, ""},
-		"with many deletes and one file": {ShardView{Files: four[:1], Seals: 1, Tombstones: tombstonesHigh}, ""},
+		"with many deletes and one file": {ShardView{Files: four[:1], Seals: 1, Tombstones: tombstonesHigh}, "seal 1/2 with 1"},
+		"with many deletes and no file":  {ShardView{Seals: 1, Tombstones: tombstonesHigh}, ""},
+		"with those in its head alone":   {ShardView{HeadBytes: 1, HeadValues: 1, HeadSince: at, Tombstones: tombstonesHigh}, "seal 1/1 with 0"},
 		"with those and points":          {ShardView{HeadBytes: 1, HeadValues: 1, HeadSince: at, Files: four[:1], Seals: 1, Tombstones: tombstonesHigh}, "seal 1/2 with 1"},
 		"too large to end deletes":       {ShardView{Files: []shardmap.PointsSealed{file(1, 1, 10, mergeMax), file(2, 2, 10, 1), file(3, 3, 10, 1)}, Seals: 3, Tombstones: tombstonesHigh}, ""},
 		"with a seal under way":          {ShardView{HeadBytes: 50, HeadValues: 10, Seals: 1, Frozen: []FrozenView{{Number: 1, Bytes: 1}}}, "make 1/1"},
@@ -147,6 +149,15 @@ func TestQuiet(t *testing.T) {
 	if actions, next := c.Turn(begin); len(actions) > 0 || next != never {
 		t.Errorf("with too much for one file it asks for %q, and to be called at %s", tell(actions), next)
 	}
+	// A file gives way to one without what was deleted, unless others that are older stay.
+	one := inWindow(1, ShardView{Over: true, Seals: 1, Tombstones: 1, Files: []shardmap.PointsSealed{file(1, 1, 1000, size)}})
+	c = nodeWith([]block.Sum{sumOf(1)}, one)
+	expect(t, c, begin, "")
+	expect(t, c, begin+quietMin+time.Hour, "seal 1/2 with 1")
+	v.Tombstones = 1
+	c = nodeWith([]block.Sum{sumOf(1), sumOf(2)}, v)
+	expect(t, c, begin, "")
+	expect(t, c, begin+24*time.Hour, "")
 }
 
 // Values are written about as often as there are tiers, whatever sizes heads have, and no merge passes its limit.

@@ -386,8 +386,8 @@ func (c *Core) fetch(now Now, wake func(Now)) {
 	}
 }
 
-// held is the memory of all heads, and that of the frozen ones among them, in bytes.
-func (c *Core) held() (all, frozen int64) {
+// Held returns the memory of all heads, and that of the frozen ones among them, in bytes.
+func (c *Core) Held() (all, frozen int64) {
 	for _, id := range c.order {
 		for _, s := range c.groups[id].shards {
 			all += s.view.HeadBytes
@@ -401,14 +401,14 @@ func (c *Core) held() (all, frozen int64) {
 
 // Presses reports whether the heads of this node are over the soft limit.
 func (c *Core) Presses() bool {
-	all, _ := c.held()
+	all, _ := c.Held()
 	return all >= c.limits.Soft
 }
 
 // judge decides whether leaders take points. Once they take none, they do again halfway from the hard limit to the soft one: a
 // limit that is passed and met with each write would refuse every other client.
 func (c *Core) judge() {
-	all, _ := c.held()
+	all, _ := c.Held()
 	c.refuses = all >= c.limits.Hard || c.refuses && all > (c.limits.Hard+c.limits.Soft)/2
 }
 
@@ -421,7 +421,7 @@ func (c *Core) Refuses() bool { return c.refuses }
 // freeze them are entries to be applied. A Make that fails again and again is no reason to wait: it may be the log that brings what
 // it lacks.
 func (c *Core) Pauses() bool {
-	if _, frozen := c.held(); frozen < c.limits.Hard {
+	if _, frozen := c.Held(); frozen < c.limits.Hard {
 		return false
 	}
 	for _, id := range c.order {

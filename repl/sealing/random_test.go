@@ -16,7 +16,7 @@ import (
 func (w *world) bounded(n int) {
 	const entryMax = 8 * headValue
 	x := w.nodes[n]
-	all, frozen := x.core.held()
+	all, frozen := x.core.Held()
 	w.most = max(w.most, all)
 	for g, l := range w.logs {
 		x.hasty = x.hasty || l.lead == n && x.replicas[g].term != l.term && x.core.Pauses()

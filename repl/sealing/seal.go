@@ -141,11 +141,12 @@ func (d *sealing) due(now Now, wake func(Now), presses bool) bool {
 	return true
 }
 
-// sweeps reports whether one merge can take all files of a shard. An empty head makes a file of two others at least.
+// sweeps reports whether one merge can take all files of a shard, so that its deletes end. With an empty head a single file will
+// do: it gives way to one without what was deleted.
 func (d *sealing) sweeps() bool {
 	v := &d.shard.view
 	d.merge, _ = whole(v.Files, mergeMax-v.HeadBytes)
-	return d.merge == len(v.Files) && (d.merge > 1 || d.merge == 1 && v.HeadValues > 0)
+	return d.merge == len(v.Files) && (d.merge > 0 || v.HeadValues > 0)
 }
 
 // quiet reports whether all files of a shard are to become one.
@@ -155,7 +156,7 @@ func (d *sealing) quiet(now Now, wake func(Now)) bool {
 		return false
 	}
 	n, bytes := whole(v.Files, mergeMax)
-	if n < 2 {
+	if n < 2 && (n == 0 || n < len(v.Files) || v.Tombstones == 0) {
 		return false
 	}
 	at := d.shard.still + quietMin + time.Duration(float64(bytes)/quietPer*float64(quietFor))
