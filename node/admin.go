@@ -55,6 +55,7 @@ func answerCounters(c *connection, r repl.Reply) {
 		}
 		a.Rows = append(a.Rows, c.node.carrying.rows()...)
 		a.Rows = append(a.Rows, c.node.assigning.rows()...)
+		a.Rows = append(a.Rows, c.node.sealer.rows()...)
 	}
 	c.answerNow(r, wire.TypeCountersAnswer, a.Append(nil))
 }

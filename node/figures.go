@@ -49,6 +49,7 @@ func (o observed) Collect(ctx context.Context, p *metrics.Page) {
 		return
 	}
 	o.log(p, loop)
+	o.points(p)
 	if table != nil && table.Founded() {
 		row, _ := table.Node(self.Node)
 		p.Add(metrics.NodeInfo, 1, table.Cluster, self.Node.String(), n.name, row.Role.String())
@@ -154,6 +155,24 @@ func (o observed) log(p *metrics.Page, loop *repl.Loop) {
 	ever := loop.SyncsEver()
 	p.Times(metrics.LogSync, &ever)
 	p.Seconds(metrics.LogSyncUnderWay, loop.Syncs().UnderWay)
+}
+
+// points puts on the page what this node has of points.
+func (o observed) points(p *metrics.Page) {
+	s := &o.node.sealer
+	f := s.figures.Load()
+	if f == nil {
+		return // the first turn is yet to come
+	}
+	p.Add(metrics.PointsMemory, float64(f.held))
+	p.Add(metrics.PointsMemoryMax, float64(s.limits.Hard))
+	p.Yes(metrics.PointsRefused, s.refuses.Load())
+	files := o.node.blocks.Load().Stats()
+	p.Add(metrics.BlockFiles, float64(files.Files))
+	p.Add(metrics.BlockFileBytes, float64(files.Bytes))
+	p.Add(metrics.BlockFilesMade, float64(f.made.files), "made")
+	p.Add(metrics.BlockFilesMade, float64(f.made.fetched), "fetched")
+	p.Add(metrics.BlockFilesMade, float64(f.made.removed), "removed")
 }
 
 // table puts on the page what the table says of the cluster.

@@ -338,7 +338,8 @@ func (n *Node) serve() error {
 		fs: n.fs, store: store, transport: transport, self: n.self, said: n.door.said, jobs: &n.jobs, stuckMoves: n.carrying.stuck, nearLimits: n.dividing.near, downServices: n.assigning.down, certificates: n.notary.notes, lostKeys: n.notary.lost,
 		hearsay: func(t *shardmap.Table) []wire.Problem { return n.inquiry.heard.problems(n.name, t, time.Now()) },
 		door:    n.door, trailed: n.trail.problems, blockFiles: func() []wire.Problem {
-			return blockProblems(n.name, files, n.fetcher.Waiting(), func(d []blocks.Damaged) namedFiles { return namedOf(n.running(), d) })
+			list := blockProblems(n.name, files, n.fetcher.Waiting(), func(d []blocks.Damaged) namedFiles { return namedOf(n.running(), d) })
+			return append(list, n.sealer.problems()...)
 		}, watches: n.watching.feed.Rooms,
 	}
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))

@@ -54,6 +54,8 @@ type sealer struct {
 	refuses atomic.Bool // groups that are led here take no points
 	presses atomic.Bool // heads take so much memory that files are made as fast as can be
 
+	figures atomic.Pointer[sealFigures] // as of the last turn; nil: there was none
+
 	// Owned by run, and by the host's goroutine while run waits for it.
 	core   *sealing.Core
 	groups map[raft.GroupID]*sealedGroup
@@ -71,6 +73,12 @@ type sealer struct {
 
 // sealedCounts count what has been done since the start.
 type sealedCounts struct{ files, bytes, fetched, removed uint64 }
+
+// sealFigures are what others are told of.
+type sealFigures struct {
+	held, frozen int64 // memory of heads, and of the frozen ones among them, in bytes
+	made         sealedCounts
+}
 
 // sealedFile names a block file.
 type sealedFile struct {
@@ -214,6 +222,9 @@ func (s *sealer) turn(loop *repl.Loop) (next time.Duration) {
 	s.clear(now)
 	actions, next := s.core.Turn(now)
 	s.presses.Store(s.core.Presses())
+	f := sealFigures{made: s.made}
+	f.held, f.frozen = s.core.Held()
+	s.figures.Store(&f)
 	if refuses := s.core.Refuses(); refuses != s.refuses.Swap(refuses) {
 		s.node.log.Warn("points in memory", "refused", refuses, "limit", s.limits.Hard)
 	}
@@ -402,4 +413,38 @@ func (s *sealer) clear(now time.Duration) {
 		delete(s.lists, g)
 		s.mu.Unlock()
 	}
+}
+
+// rows are the counters of points, where there are any.
+func (s *sealer) rows() (rows []wire.CounterRow) {
+	f := s.figures.Load()
+	if f == nil {
+		return nil
+	}
+	files := s.node.blocks.Load().Stats()
+	for _, r := range []wire.CounterRow{
+		{Name: "points: bytes in memory and in no file", BytesIn: uint64(f.held)},
+		{Name: "points: bytes whose files are being made", BytesIn: uint64(f.frozen)},
+		{Name: "points: block files", In: uint64(files.Files), BytesIn: uint64(files.Bytes)},
+		{Name: "points: block files made", Out: f.made.files, BytesOut: f.made.bytes},
+		{Name: "points: block files fetched", In: f.made.fetched},
+		{Name: "points: block files removed", Out: f.made.removed},
+	} {
+		if r.In > 0 || r.Out > 0 || r.BytesIn > 0 {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// problems tells a person that points are refused.
+func (s *sealer) problems() []wire.Problem {
+	f := s.figures.Load()
+	if f == nil || !s.refuses.Load() {
+		return nil
+	}
+	return []wire.Problem{{
+		What:   fmt.Sprintf("node %s refuses points: those that are in memory and in no file take %d bytes, and --points-memory allows %d", s.node.name, f.held, s.limits.Hard),
+		Remedy: "see whether its disk has room, and is fast enough for files to be made; if it is, give the node more memory by --points-memory",
+	}}
 }

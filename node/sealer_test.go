@@ -231,9 +231,15 @@ func TestPointsWithoutRoomForFiles(t *testing.T) {
 		}
 		return nil
 	})
+	if found := r.node.sealer.problems(); len(found) != 1 || !strings.Contains(found[0].What, "refuses points") {
+		t.Errorf("found is %v, want that points are refused", found)
+	}
 	before := w.count(ctx)
 	disk.Drop(full)
 	w.write(ctx, at, seriesLines(0, series+n, at))
+	if f := r.node.sealer.figures.Load(); f.made.files == 0 || len(r.node.sealer.rows()) < 2 {
+		t.Errorf("the figures are %+v, and %v", f, r.node.sealer.rows())
+	}
 	if count := w.count(ctx); count != int64(series+n) || before == 0 || before > count {
 		t.Errorf("without room %d points are there, and with it %d, want %d", before, count, series+n)
 	}

@@ -57,6 +57,13 @@ const (
 	SnapshotsWritten
 	SnapshotBytes
 
+	PointsMemory
+	PointsMemoryMax
+	PointsRefused
+	BlockFiles
+	BlockFileBytes
+	BlockFilesMade
+
 	DiskFree
 	DiskFull
 	DiskStalled
@@ -171,6 +178,13 @@ var table = [end]Metric{
 	LogSegments:      {"muster_log_segments", Gauge, "", nil, "Segments of the log, with those prepared for later.", true},
 	SnapshotsWritten: {"muster_snapshots_written_total", Counter, "", nil, "Snapshots that were written or received whole.", true},
 	SnapshotBytes:    {"muster_snapshot_written_bytes_total", Counter, "bytes", nil, "Bytes of snapshots that were written or received.", true},
+
+	PointsMemory:    {"muster_points_memory_bytes", Gauge, "bytes", nil, "Memory of points that are in no file yet, those included whose file is being made.", true},
+	PointsMemoryMax: {"muster_points_memory_max_bytes", Gauge, "bytes", nil, "What --points-memory allows of it.", true},
+	PointsRefused:   {"muster_points_refused", Gauge, "", nil, "Whether points are refused as busy, because those in memory take more than that.", true},
+	BlockFiles:      {"muster_block_files", Gauge, "", nil, "Block files of points that are here, and not known to be damaged.", true},
+	BlockFileBytes:  {"muster_block_file_bytes", Gauge, "bytes", nil, "Bytes of these.", true},
+	BlockFilesMade:  {"muster_block_files_made_total", Counter, "", []string{"how"}, "Block files that were made of points in memory, fetched from another node, or removed because nothing needs them.", true},
 
 	DiskFree:    {"muster_disk_free_bytes", Gauge, "bytes", nil, "Room on the disk of the data directory; missing where the system does not say.", true},
 	DiskFull:    {"muster_disk_full", Gauge, "", nil, "Whether the disk has no room for more of the log: writes are refused.", true},
