@@ -241,7 +241,16 @@ func (e *errandRunner) open() (*client.Client, error) {
 	if e.client != nil {
 		return e.client, nil
 	}
-	n := e.node
+	c, err := ownClient(e.node)
+	if err != nil {
+		return nil, err
+	}
+	e.client = c
+	return c, nil
+}
+
+// ownClient returns a client of the cluster that speaks as this node. It may do what [wire.OfErrands] says.
+func ownClient(n *Node) (*client.Client, error) {
 	var secret []byte
 	if n.guard.speech() != speaksOnly {
 		secret = n.guard.secret
@@ -249,18 +258,16 @@ func (e *errandRunner) open() (*client.Client, error) {
 	c, err := client.Open(client.Options{
 		Endpoints: []string{n.addr}, Forward: client.ForwardNever, Secret: secret,
 		// Dial protects each connection by itself.
-		Insecure: true, Dial: e.dial,
+		Insecure: true, Dial: func(ctx context.Context, addr string) (net.Conn, error) { return dialAsSelf(ctx, n, addr) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("client of node %s: %w", n.name, err)
 	}
-	e.client = c
 	return c, nil
 }
 
-// dial connects to a member as this node: to itself in memory. Nobody else is dialled.
-func (e *errandRunner) dial(ctx context.Context, addr string) (net.Conn, error) {
-	n := e.node
+// dialAsSelf connects to a member as this node: to itself in memory. Nobody else is dialled.
+func dialAsSelf(ctx context.Context, n *Node, addr string) (net.Conn, error) {
 	self := n.self().Node
 	to := nodeAt(n, addr)
 	if to == self || normalAddr(addr) == normalAddr(n.addr) {

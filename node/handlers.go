@@ -114,6 +114,10 @@ var handlers = [...]handler{
 	wire.TypeWindow:     {request: takeWindow},
 	wire.TypeClock:      {request: asking(answerClock)},
 	wire.TypeBlockRange: {chunk: takeBlockRange},
+
+	wire.TypeHint:    {request: takeHint},
+	wire.TypeHints:   {request: takeHints},
+	wire.TypeDurable: {request: takeDurable},
 }
 
 // handlerOf returns the row of type t; one without a way if nobody may send it.

@@ -28,6 +28,9 @@
 //	windowKeeper.act   1 per action of its core     Node   the action ends, or Node.close
 //	sealer.run         1                            Node   Node.close
 //	sealer.begin       1 per task of its core       Node   the task ends, or Node.close
+//	hintKeeper.run     1                            Node   Node.close
+//	hintKeeper.beside  ProposedMax and BuriedMax    Node   the action ends, or Node.close
+//	                   of package hinting at most
 //	shelf.try          1, at the start              Node   the disk of the backups has answered
 //	shelf.readWhole    1 per file that is read      Node   the file was read, or Node.close
 //	incidents.run      1                            Node   Node.close
@@ -173,6 +176,7 @@ type leading struct {
 	errands   errandRunner // what it does itself while it leads the meta group
 	keeping   windowKeeper // of the windows of time series, while it leads the meta group
 	sealer    sealer       // of the points of all its groups
+	hinting   hintKeeper   // points that groups could not take when they came
 	shelf     shelf        // the backups that it has
 	dividing  dividing     // what its groups have of prefixes with a limit, and how limits are divided where it leads the meta group
 	checking  checking     // what it looks at for all who lead groups with services

@@ -15,6 +15,7 @@ import (
 	"muster/node/probe"
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/hinting"
 	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -151,7 +152,8 @@ func live(ctx context.Context, w *diskWatch, c Config, log *slog.Logger, l limit
 		cfg: &n.cfg, fs: w, log: log, mark: n.mark, addr: n.addr, name: n.name, level: l.level, notices: &n.notices, ended: &n.ended,
 		ask: n.askFounder, askMember: n.askMember, invitations: make(chan struct{}, 1),
 	}
-	n.errands.wall, n.keeping.wall = time.Now, time.Now
+	n.errands.wall, n.keeping.wall, n.hinting.wall = time.Now, time.Now, time.Now
+	n.hinting.limits = hinting.Limits{Group: hinting.GroupBytes, Node: hinting.NodeBytes, Age: hinting.AgeMax}
 	n.shelf.init(n)
 	defer n.close()
 	defer func() {
@@ -283,6 +285,9 @@ func (n *Node) serve() error {
 	}
 	n.blocks.Store(files)
 	n.fetcher = newBlockFetcher(n, files)
+	if err := n.hinting.begin(n, func() int64 { return logstore.LeaveFree(store) }); err != nil {
+		return err
+	}
 	meta := metaPlacement(&id)
 	if err := n.beginLog(meta.Replica, meta.Begins()); err != nil {
 		return err
@@ -352,6 +357,7 @@ func (n *Node) serve() error {
 	n.ended.Go(n.errands.run)
 	n.ended.Go(n.keeping.run)
 	n.ended.Go(n.sealer.run)
+	n.ended.Go(n.hinting.run)
 	n.ended.Go(n.incidents.run)
 	n.ended.Go(n.notary.run)
 	n.ended.Go(n.resets.run)
@@ -569,6 +575,9 @@ func (n *Node) close() {
 		if err := files.Close(); err != nil {
 			n.log.Error("block files not closed cleanly", "err", err)
 		}
+	}
+	if err := n.hinting.close(); err != nil {
+		n.log.Error("hints not closed cleanly", "err", err)
 	}
 	if n.store != nil {
 		if err := n.store.Close(); err != nil && !errors.Is(err, logstore.ErrStopped) {

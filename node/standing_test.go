@@ -40,6 +40,9 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeClock:     wire.SenderMember,
 
 	wire.TypeBlockRange:  wire.SenderBulk,
+	wire.TypeHint:        wire.SenderClient | wire.SenderMember, // a client, or a node that was asked and passes it to a replica of the group
+	wire.TypeHints:       wire.SenderClient,
+	wire.TypeDurable:     wire.SenderClient,
 	wire.TypePointsQuery: wire.SenderClient, // it asks for points; requests of clients before it have lower numbers
 }
 

@@ -380,7 +380,6 @@ func TestPointsRefused(t *testing.T) {
 		want    string
 	}{
 		{"a session", func() Command { c := good.Command(); c.Session, c.Sequence = 7, 1; return c }(), "field session: 7; want 0"},
-		{"a fill", with(func(p *PointsBody) { p.Mode = PointsFill }), "field mode: fill; want write"},
 		{"a mode of a newer level", with(func(p *PointsBody) { p.Mode = 9 }), "points with mode 9"},
 		{"an index", with(func(p *PointsBody) { p.Taken = 9 }), "field taken: 9; want 0"},
 		{"no share", with(func(p *PointsBody) { p.Share = nil }), "field share"},

@@ -158,6 +158,24 @@ func eachNeedOfTxn(r *pack.Reader, yield func(access.Need) bool) error {
 	return r.Done()
 }
 
+// EachNeedOfPoints is [EachNeed] of the body of a [CommandPoints], as [PointsBody] has it.
+func EachNeedOfPoints(body []byte, yield func(access.Need) bool) error {
+	return eachNeedOfBody(CommandPoints, body, yield)
+}
+
+// FillsPoints reports whether b is a command that brings the points of a hint. It checks nothing else.
+func FillsPoints(b []byte) bool {
+	if CommandKindOf(b) != CommandPoints {
+		return false
+	}
+	var c Command
+	if ReadCommand(b, &c) != nil {
+		return false
+	}
+	p, err := ReadPoints(&c)
+	return err == nil && p.Mode == PointsFill
+}
+
 // CommandKindOf returns what a command of a data group does that is all of b; 0 if that can't be read. It
 // checks nothing else.
 func CommandKindOf(b []byte) CommandKind {

@@ -280,9 +280,7 @@ func (c *Command) validatePoints(Limits) error {
 		return fmt.Errorf("%w: field body: %w", ErrRequest, err)
 	case c.Session != 0:
 		return fmt.Errorf("%w: field session: %d; want 0: points are stored once however often they are sent", ErrRequest, c.Session)
-	case p.Mode != PointsWrite:
-		return fmt.Errorf("%w: field mode: %s; want %s: only nodes fill", ErrRequest, p.Mode, PointsWrite)
-	case p.Taken != 0:
+	case p.Mode == PointsWrite && p.Taken != 0:
 		return fmt.Errorf("%w: field taken: %d; want 0, with mode %s", ErrRequest, p.Taken, p.Mode)
 	case len(p.Share) > PointsSizeMax:
 		return fmt.Errorf("%w: field share: %d bytes; the limit is %d", ErrTooLarge, len(p.Share), PointsSizeMax)

@@ -179,6 +179,10 @@ func apiTable() []apiRow {
 		{command: "window truncate", method: changes, args: []apiArg{argOfDB}, options: []string{"yes"}, plans: plansAlways, answer: []windowRow{}},
 		{command: "shard list", method: reads, args: []apiArg{argOfDB}, answer: []shardRow{}},
 
+		{command: "hint list", method: reads, options: []string{"group"}, answer: []hintRow{}},
+		{command: "hint retry", method: changes, options: []string{"group"}, answer: []hintRow{}},
+		{command: "hint purge", method: changes, options: []string{"group", "yes"}, plans: plansAlways, answer: []hintRow{}},
+
 		{command: "backup run", method: changes, options: []string{"no-wait"}, plans: plansOnAsked, answer: jobRow{}},
 		{command: "backup schedule", method: changes, options: []string{"every", "keep"}, plans: plansOnAsked, answer: scheduleRow{}},
 		{command: "backup list", method: reads, options: []string{"verify"}, lines: true, answer: keptBackup{}},

@@ -72,6 +72,7 @@ func makers() []func(*console) *cli.Command {
 		windowCommand,
 		shardCommand,
 		pointCommand,
+		hintCommand,
 		jobCommand,
 		settingCommand,
 		initCommand,

@@ -116,3 +116,11 @@ func noWindow(c *shardmap.Command) (*wire.Error, error) {
 	}
 	return wire.NotFound(p.Shard.String(), "its window was dropped", "leave the points out: their policy keeps them no longer, or its database is gone"), nil
 }
+
+// PointsGroup returns the group that stores the points of a command, which it checks as a write that comes from a client.
+func PointsGroup(c *shardmap.Command, table *shardmap.Table) (raft.GroupID, *wire.Error) {
+	if err := c.Validate(table.Limits()); err != nil {
+		return 0, commandError(err)
+	}
+	return groupOfPoints(c, table)
+}

@@ -280,6 +280,20 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		q := b.(*wire.CanI)
 		q.User, q.Verbs, q.Kind = fmt.Sprintf("%.20x", q.User), 1+q.Verbs%access.All, 1+q.Kind%3
 	},
+	wire.TypeHint: func(b wire.Body) {
+		h := b.(*wire.Hint)
+		h.Where, h.Group, h.Points = wire.HintHere+h.Where%3, 1+h.Group%raft.GroupMax, append(h.Points, 1)
+	},
+	wire.TypeHints: func(b wire.Body) {
+		q := b.(*wire.Hints)
+		if q.Act, q.Group = wire.HintsList+q.Act%3, 1+q.Group%raft.GroupMax; q.All {
+			q.Group = 0
+		}
+	},
+	wire.TypeDurable: func(b wire.Body) {
+		q := b.(*wire.Durable)
+		q.Group = 1 + q.Group%raft.GroupMax
+	},
 	wire.TypeBackups: func(b wire.Body) {
 		q := b.(*wire.Backups)
 		for i := range q.Remove {

@@ -10,8 +10,10 @@ import (
 	"muster/shardmap/access"
 	"muster/shardmap/pack"
 	"muster/shardmap/plan"
+	"muster/shardmap/points"
 	"muster/shardmap/points/column"
 	"muster/shardmap/points/query"
+	"muster/shardmap/points/query/querytest"
 	"muster/shardmap/registry"
 )
 
@@ -238,6 +240,14 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypePointsQueryAnswer: &wire.PointsQueryAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10444},
 		Answer: (&query.Outline{Measurements: []query.MeasurementOutline{{Name: "cpu", Fields: []query.Field{{Name: "load", Kind: column.Float}}, Tags: []string{"host"}}}}).Append(nil)},
 
+	wire.TypeHint:       &wire.Hint{Where: wire.HintAny, Group: 3, Points: examplePoints().Command().Items[0]},
+	wire.TypeHintAnswer: &wire.HintAnswer{Node: n2},
+	wire.TypeHints:      &wire.Hints{Act: wire.HintsRetry, Group: 3},
+	wire.TypeHintsAnswer: &wire.HintsAnswer{Node: n2, Name: "n2", Queues: []wire.HintQueue{{Group: 3, Hints: 2, Bytes: 1120, Points: 18, Oldest: 1796040000, Fails: 4, Why: "group 3 has no leader"}},
+		Hints: 2, Points: 18, Arrived: 7, Buried: 1, Dir: "/var/lib/muster/deadletters", Letters: 640},
+	wire.TypeDurable:       &wire.Durable{Group: 3, Term: 7, Index: 10444, WaitMs: 2000},
+	wire.TypeDurableAnswer: &wire.DurableAnswer{Stored: 2, Voters: 3},
+
 	wire.TypeHistory: &wire.History{Group: 3, Key: []byte("conf/a"), Before: 10442, Limit: 20, MaxBytes: 65536},
 	wire.TypeHistoryAnswer: &wire.HistoryAnswer{Group: 3, At: raft.LogID{Term: 7, Index: 10443}, Versions: 20, Age: 2_592_000, Rows: []wire.HistoryRow{
 		{Version: 10441, How: shardmap.VersionDeleted, Group: 3, ID: raft.LogID{Term: 7, Index: 10441}, Principal: 41, User: "ann", AtMs: 1_764_419_400_000},
@@ -394,4 +404,16 @@ func exampleBackupRows() []byte {
 	b := pack.AppendArray(nil, 2)
 	b = (&shardmap.BackupRow{Kind: shardmap.KindKey, Name: []byte("cart/17"), Value: []byte("pear"), Version: 10436}).Append(b)
 	return (&shardmap.BackupRow{Kind: shardmap.KindKey, Name: []byte("seen/17"), Value: []byte("1"), Version: 10440, Ends: true, Remaining: 21_500}).Append(b)
+}
+
+// examplePoints are two points of one series for a shard.
+func examplePoints() *shardmap.PointsBody {
+	b, err := querytest.Parse("cpu,host=a load=0.5 1000\ncpu,host=a load=0.75 2000")
+	if err != nil {
+		panic(err)
+	}
+	span := points.Window{First: 0, Last: 3_599_999_999_999}
+	shares := points.Split(b, func(int64) (points.Window, uint32) { return span, 1 })
+	return &shardmap.PointsBody{Name: "metrics", Mode: shardmap.PointsWrite, Share: shares[0].Append(nil),
+		Shard: shardmap.ShardRef{ShardID: shardmap.ShardID{Window: 40}, Shards: 1, Database: 38, Policy: 39, Span: span}}
 }

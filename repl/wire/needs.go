@@ -49,6 +49,9 @@ var needs = [...]need{
 
 	TypePointsQuery: {"`read` on the database", eachOfPointsQuery},
 	TypeWindow:      {"`write` on the database", eachOfWindow},
+	TypeHint:        {"`write` on the database", eachOfHint},
+	TypeDurable:     {"nothing", nothing},
+	TypeHints:       {"`read` on the cluster; `admin` to have hints tried or given up", eachOfHints},
 
 	TypeBackup: {"`list` and `read` on all keys and on all services, and `admin` on the cluster: it brings the secrets of services, which no other answer does. A server may send it too: it takes the backups of jobs", eachOfBackup},
 
@@ -345,7 +348,8 @@ const bugDatabaseUnasked = "order without a right to its database"
 const bugDeleteUnasked = "delete without a right to its keys"
 
 // OfErrands reports whether a server may send a request as a client of its own cluster: what a job needs
-// that deletes the keys with a prefix, or takes a backup. It does not check the request.
+// that deletes the keys with a prefix, or takes a backup, and to bring the points of a hint to their group. It does not check the
+// request.
 func OfErrands(t Type, body []byte) bool {
 	switch t {
 	case TypeBackup, TypeList, TypeScan:
@@ -354,7 +358,11 @@ func OfErrands(t Type, body []byte) bool {
 		r := pack.NewReader(body)
 		r.ArrayLen(2)
 		r.Fixed32()
-		return r.Err() == nil && shardmap.CommandKindOf(r.Rest()) == shardmap.CommandDelPrefix
+		if r.Err() != nil {
+			return false
+		}
+		command := r.Rest()
+		return shardmap.CommandKindOf(command) == shardmap.CommandDelPrefix || shardmap.FillsPoints(command)
 	}
 	return false
 }

@@ -205,6 +205,12 @@ const (
 	TypePointsDeleteAnswer Type = 0xa5
 	TypePointsQuery        Type = 0xa6
 	TypePointsQueryAnswer  Type = 0xa7
+	TypeHint               Type = 0xa8
+	TypeHintAnswer         Type = 0xa9
+	TypeHints              Type = 0xaa
+	TypeHintsAnswer        Type = 0xab
+	TypeDurable            Type = 0xac
+	TypeDurableAnswer      Type = 0xad
 )
 
 // row is what is said of one type.
@@ -399,6 +405,13 @@ var rows = [...]row{
 
 	TypePointsQuery:       {"PointsQuery", "client → leader", 0, SenderClient, bodyOf[PointsQuery]}, // what has this shard for a query?
 	TypePointsQueryAnswer: {"PointsQueryAnswer", "", TypePointsQuery, SenderNobody, shownOf[PointsQueryAnswer]},
+
+	TypeHint:          {"Hint", "client or node → node", 0, SenderClient | SenderMember, bodyOf[Hint]}, // keep these points until their group can take them
+	TypeHintAnswer:    {"HintAnswer", "", TypeHint, SenderNobody, bodyOf[HintAnswer]},
+	TypeHints:         {"Hints", "client → node", 0, SenderClient, bodyOf[Hints]}, // what do you keep? Try it, or give it up
+	TypeHintsAnswer:   {"HintsAnswer", "", TypeHints, SenderNobody, bodyOf[HintsAnswer]},
+	TypeDurable:       {"Durable", "client → leader", 0, SenderClient, bodyOf[Durable]}, // which voters have this entry on disk? Wait for all
+	TypeDurableAnswer: {"DurableAnswer", "", TypeDurable, SenderNobody, bodyOf[DurableAnswer]},
 }
 
 // typeEnd is above every type.

@@ -175,7 +175,7 @@ func TestOptions(t *testing.T) {
 		{Options{Database: "d", BatchBytes: 8192, BufferBytes: 8191}, "field BufferBytes: 8191; want 8192 at least"},
 		{Options{Database: "d", Interval: -1}, "field Interval"},
 		{Options{Database: "d", Patience: -1}, "field Patience"},
-		{Options{Database: "d", Level: One}, "level one"},
+		{Options{Database: "d", Level: 99}, "level 99"},
 	} {
 		if b, err := open(newWorld(t), c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: got %v, %v; want %s", c.o, b, err, c.want)

@@ -196,7 +196,6 @@ func TestWriteRefused(t *testing.T) {
 		{q(func(q *Request) { q.Database = "gone" }), new(UnknownDatabaseError), `database "gone" is not there; make it: muster db create gone`},
 		{q(func(q *Request) { q.Policy = "gone" }), new(UnknownPolicyError), `database "metrics" has no policy "gone"`},
 		{q(func(q *Request) { q.Database = "bare" }), new(UnknownPolicyError), `database "bare" has no default policy`},
-		{q(func(q *Request) { q.Level = All }), new(LevelError), "level all"},
 		{q(func(q *Request) { q.Level = 99 }), new(LevelError), "level 99"},
 		{q(func(q *Request) { q.Text = make([]byte, 1<<20) }), new(wire.Error), "busy: writes of points"},
 	} {

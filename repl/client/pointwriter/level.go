@@ -2,11 +2,14 @@ package pointwriter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"muster/raft"
 	"muster/repl/client"
+	"muster/repl/wire"
 	"muster/shardmap"
 )
 
@@ -45,27 +48,99 @@ func ParseLevel(name string) (Level, error) {
 	return 0, fmt.Errorf("level %q is not known; want any, one, quorum or all", name)
 }
 
-// LevelError refuses a write at a level that there is not yet.
-type LevelError struct{ Level Level }
+const (
+	// hintAfter is how long a write of level one or any waits for a majority of the group before a node keeps the points as a hint:
+	// longer than a group with a leader takes. A group whose leader is gone has another one a second or two later; writes of these
+	// levels don't wait for it.
+	hintAfter = time.Second
+	// hintWithin is how long nodes may take to keep it. So much of the write's time is left for that, or half of it.
+	hintWithin = 2 * time.Second
+	// allWithin is how long a write of level all waits for the voters that a majority does without.
+	allWithin = 3 * time.Second
+)
 
-func (e *LevelError) Error() string {
-	return fmt.Sprintf("points can't be written at level %s yet; want %s", e.Level, Quorum)
+// StoredError is about points of level all that are stored, though not everywhere in time. They come to the other voters from their
+// leader.
+type StoredError struct {
+	Group          raft.GroupID
+	Stored, Voters int
 }
 
-// Takes returns a [LevelError] for a level at which [Bring] brings nothing.
+func (e *StoredError) Error() string {
+	return fmt.Sprintf("group %d: stored on %d of %d", e.Group, e.Stored, e.Voters)
+}
+
+// LevelError refuses a write at a level that there is not.
+type LevelError struct{ Level Level }
+
+func (e *LevelError) Error() string { return fmt.Sprintf("%s; want any, one, quorum or all", e.Level) }
+
+// Takes returns a [LevelError] for a level that there is not.
 func (l Level) Takes() error {
-	if l != Quorum {
+	if l >= levels {
 		return &LevelError{l}
 	}
 	return nil
 }
 
-// Bring has a group store points at a level. It is the one place where a level decides what becomes of a share. Its errors
-// are those of [client.BringPoints], and [LevelError].
+// Bring has a group store points at a level. It is the one place where a level decides what becomes of a share; how the state changes is
+// the same for all, but that a hint fills. Its errors are those of [client.BringPoints], and [StoredError].
 func Bring(ctx context.Context, c *client.Client, g raft.GroupID, p *shardmap.PointsBody, l Level) (Brought, error) {
 	if err := l.Takes(); err != nil {
 		return Brought{}, err
 	}
-	a, err := client.BringPoints(ctx, c, g, p)
-	return Brought{Answer: a}, err
+	try := ctx
+	if l == One || l == Any {
+		var cancel context.CancelFunc
+		try, cancel = context.WithTimeout(ctx, hintAfter)
+		defer cancel()
+		if end, ok := ctx.Deadline(); ok {
+			if left := time.Until(end); left < hintAfter+hintWithin {
+				try, cancel = context.WithTimeout(ctx, left/2)
+				defer cancel()
+			}
+		}
+	}
+	a, err := client.BringPoints(try, c, g, p)
+	switch {
+	case err == nil && l == All:
+		return Brought{Answer: a}, everywhere(ctx, c, &a)
+	case err == nil || l == Quorum || l == All || !mayHint(err):
+		return Brought{Answer: a}, err
+	}
+	where := wire.HintGroup
+	if l == Any {
+		where = wire.HintAny
+	}
+	keep, cancel := context.WithTimeout(ctx, hintWithin)
+	defer cancel()
+	if _, kept := client.KeepHint(keep, c, where, g, p); kept != nil {
+		return Brought{}, fmt.Errorf("%w; and %w", err, kept)
+	}
+	return Brought{Hinted: true}, nil
+}
+
+// everywhere waits until all voters have what a group has answered.
+func everywhere(ctx context.Context, c *client.Client, a *client.PointsAnswer) error {
+	stored, voters, err := client.StoredOn(ctx, c, a.Group, a.ID, allWithin)
+	switch {
+	case err != nil:
+		return fmt.Errorf("stored on a majority, and not known to be stored on all: %w", err)
+	case stored < voters:
+		return &StoredError{a.Group, stored, voters}
+	}
+	return nil
+}
+
+// mayHint reports whether an error may be gone when the same points are brought later, so that a hint is of use.
+func mayHint(err error) bool {
+	var e *wire.Error
+	if !errors.As(err, &e) {
+		return true // it was not answered
+	}
+	switch e.Code {
+	case wire.CodeNotLeader, wire.CodeBusy, wire.CodeUnavailable, wire.CodeMaybeApplied, wire.CodeNotReady, wire.CodeFull:
+		return true
+	}
+	return false
 }

@@ -1,0 +1,193 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"muster/logstore/vfs"
+	"muster/shardmap"
+	"muster/shardmap/points"
+	"muster/shardmap/points/column"
+)
+
+const (
+	// lettersDir is the directory of the dead letters, in the data directory.
+	lettersDir = "deadletters"
+	// letterFileBytes is how large a file of them gets before the next one begins, and lettersMax what all have together. Beyond
+	// it hints that are refused wait: nothing is thrown away before a person has looked.
+	letterFileBytes = 8 << 20
+	lettersMax      = 128 << 20
+	letterSuffix    = ".lp"
+)
+
+// deadLetters are the hints that were refused for good, as line protocol in files that a person may read, write again, and remove.
+type deadLetters struct {
+	disk vfs.FS
+	dir  string
+
+	mu    sync.Mutex
+	bytes atomic.Int64 // of all files, as of the last look
+}
+
+// letter is a hint that goes to the dead letters.
+type letter struct {
+	number uint64
+	group  string
+	taken  time.Time
+	why    string
+	points *shardmap.PointsBody // nil: it can't be read
+}
+
+// look reads how much there is, and returns the last file. The directory may be absent.
+func (d *deadLetters) look() (last string, size int64, err error) {
+	names, err := d.disk.List(d.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	total := int64(0)
+	for _, name := range names {
+		if !strings.HasSuffix(name, letterSuffix) {
+			continue
+		}
+		f, err := d.disk.OpenRead(path.Join(d.dir, name))
+		if err != nil {
+			return "", 0, err
+		}
+		size, err = f.Size()
+		if err = errors.Join(err, f.Close()); err != nil {
+			return "", 0, err
+		}
+		total += size
+		last = name
+	}
+	d.bytes.Store(total)
+	return last, size, err
+}
+
+// bury writes a letter. It is durable when bury returns nil; it may be there twice if a crash comes between.
+func (d *deadLetters) bury(l *letter) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	text, err := l.append(nil)
+	if err != nil {
+		return err
+	}
+	if err := d.disk.MkdirAll(d.dir); err != nil {
+		return err
+	}
+	last, size, err := d.look() // each time: a person may have removed some
+	if err != nil {
+		return err
+	}
+	if have := d.bytes.Load(); have+int64(len(text)) > lettersMax {
+		return fmt.Errorf("the dead letters in %s take %d bytes; the limit is %d: look at them, and remove files", d.dir, have, lettersMax)
+	}
+	fresh := last == "" || size >= letterFileBytes
+	if fresh {
+		n, _ := strconv.ParseUint(strings.TrimSuffix(last, letterSuffix), 10, 63)
+		last, size = fmt.Sprintf("%016d%s", n+1, letterSuffix), 0
+	}
+	name := path.Join(d.dir, last)
+	var f vfs.File
+	if fresh {
+		f, err = d.disk.Create(name)
+	} else {
+		f, err = d.disk.Open(name)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(text, size); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil && fresh {
+		err = d.disk.SyncDir(d.dir)
+	}
+	if err == nil {
+		d.bytes.Add(int64(len(text)))
+	}
+	return err
+}
+
+// append appends the letter as text: a comment that says what it is, and a line for each point.
+func (l *letter) append(b []byte) ([]byte, error) {
+	what := ""
+	if l.points != nil {
+		what = fmt.Sprintf(", database %s, %s, %d values", oneLine(l.points.Name), l.points.Shard, points.ShareValues(l.points.Share))
+	}
+	b = fmt.Appendf(b, "# hint %d, for %s, taken %s%s: %s\n", l.number, l.group, l.taken.UTC().Format(time.RFC3339), what, oneLine(l.why))
+	if l.points == nil {
+		return b, nil
+	}
+	var r points.ShareReader
+	batch, err := r.Read(l.points.Share, l.points.Shard.Span)
+	if err != nil {
+		return fmt.Appendf(b, "# its points can't be read: %s\n", oneLine(err.Error())), nil
+	}
+	for s := range batch.Series() {
+		b = appendSeries(b, s)
+	}
+	return b, nil
+}
+
+// oneLine has a text keep to its comment.
+func oneLine(s string) string { return strings.NewReplacer("\n", " ", "\r", " ").Replace(s) }
+
+// appendSeries appends the points of a series, each as a line of line protocol with its time in nanoseconds.
+func appendSeries(b []byte, s points.SeriesColumns) []byte {
+	var columns []points.Column
+	var times []int64
+	for c := range s.Columns() {
+		columns = append(columns, c)
+		times = append(times, c.Times...)
+	}
+	slices.Sort(times)
+	next := make([]int, len(columns))
+	for _, t := range slices.Compact(times) {
+		b = append(b, s.Key()...)
+		separator := byte(' ')
+		for i, c := range columns {
+			if next[i] == len(c.Times) || c.Times[next[i]] != t {
+				continue
+			}
+			b = append(b, separator)
+			b = append(append(b, c.Name...), '=')
+			b = appendFieldValue(b, c, next[i])
+			separator = ','
+			next[i]++
+		}
+		b = append(strconv.AppendInt(append(b, ' '), t, 10), '\n')
+	}
+	return b
+}
+
+func appendFieldValue(b []byte, c points.Column, i int) []byte {
+	bits := c.Bits()[i]
+	switch c.Kind {
+	case column.Float:
+		return strconv.AppendFloat(b, math.Float64frombits(bits), 'g', -1, 64)
+	case column.Integer:
+		return append(strconv.AppendInt(b, int64(bits), 10), 'i')
+	case column.Unsigned:
+		return append(strconv.AppendUint(b, bits, 10), 'u')
+	case column.Boolean:
+		return strconv.AppendBool(b, bits != 0)
+	}
+	b = append(b, '"')
+	for _, x := range c.Text(bits) {
+		if x == '"' || x == '\\' {
+			b = append(b, '\\')
+		}
+		b = append(b, x)
+	}
+	return append(b, '"')
+}

@@ -1,0 +1,162 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/node/influx"
+	"muster/repl/client"
+	"muster/repl/client/pointwriter"
+	"muster/repl/wire"
+	"muster/shardmap"
+)
+
+// hintedCluster are three nodes with a database, and the configurations with which they are started anew.
+type hintedCluster struct {
+	t       *testing.T
+	nodes   []*runningNode
+	configs []Config
+	client  *client.Client
+}
+
+func newHintedCluster(t *testing.T) *hintedCluster {
+	t.Helper()
+	h := &hintedCluster{t: t}
+	h.nodes, h.client = cluster(t, 3, func(c *Config) { h.configs = append(h.configs, *c) })
+	until(t, "the cluster has the level of points", func() error {
+		if table := h.nodes[0].node.table.Load(); table.Level < shardmap.PointsLevel {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	databaseOrdered(t, h.nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 2})
+	for _, r := range h.nodes {
+		until(t, "each node has the database", func() error {
+			if _, ok := r.node.table.Load().Catalog.DatabaseNamed("metrics"); !ok {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+	}
+	return h
+}
+
+// writes writes a text through a node, in the name of a caller who reaches that node alone.
+func (h *hintedCluster) writes(ctx context.Context, node int, l pointwriter.Level, text string) influx.Written {
+	h.t.Helper()
+	c, err := client.Open(client.Options{Insecure: true, Endpoints: []string{h.nodes[node].addr}})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer c.Close()
+	w, err := h.nodes[node].node.writes.write(ctx, c, &influx.WriteRequest{Database: "metrics", Consistency: l, Now: time.Now().UnixNano(), Text: []byte(text)})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return w
+}
+
+// hints is what a node says of its hints, after it has done what q wants.
+func (h *hintedCluster) hints(ctx context.Context, node int, q wire.Hints) *wire.HintsAnswer {
+	h.t.Helper()
+	a, err := h.client.Hints(ctx, h.nodes[node].addr, q)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return a
+}
+
+// values returns how many values of a field are stored.
+func (h *hintedCluster) values(ctx context.Context, measurement, field string) int64 {
+	h.t.Helper()
+	n, _ := valuesStored(ctx, h.t, h.client, metaTable(h.t, h.nodes), "metrics", measurement, field)
+	return n
+}
+
+// linesOf are points of ten series.
+func linesOf(measurement string, from, to int, at int64) string {
+	var b strings.Builder
+	for i := from; i < to; i++ {
+		fmt.Fprintf(&b, "%s,host=h%d v=%d %d\n", measurement, i%10, i, at+int64(i))
+	}
+	return b.String()
+}
+
+// While a majority is gone, writes of level one and any are answered as hinted, and those of level quorum are not answered as stored. The
+// node that keeps the hints is killed. When all are back the points come to their groups: each once, none in the place of a newer
+// value, and what no group takes stands in a dead letter.
+func TestHintsOutliveTheirNode(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	h := newHintedCluster(t)
+	const hour = int64(time.Hour)
+	now := time.Now().UnixNano() / hour * hour
+	if w := h.writes(ctx, 0, pointwriter.All, linesOf("cpu", 0, 100, now)+fmt.Sprintf("mem v=2 %d\n", now)); w.Stored != 101 {
+		t.Fatalf("at level all: %+v", w)
+	}
+	stopTogether(h.nodes[1:])
+	late := linesOf("cpu", 100, 150, now)
+	if w := h.writes(ctx, 0, pointwriter.Any, late+fmt.Sprintf("mem v=1 %d\n", now)); w.Hinted != 51 {
+		t.Fatalf("at level any without a majority: %+v", w)
+	}
+	if w := h.writes(ctx, 0, pointwriter.One, linesOf("cpu", 140, 200, now)); w.Hinted != 60 {
+		t.Fatalf("at level one without a majority: %+v", w)
+	}
+	if w := h.writes(ctx, 0, pointwriter.Any, fmt.Sprintf("mem v=1i %d\n", now+1)); w.Hinted != 1 {
+		t.Fatalf("a field of another kind, without a majority: %+v", w)
+	}
+	short, over := context.WithTimeout(ctx, time.Second)
+	if w := h.writes(short, 0, pointwriter.Quorum, fmt.Sprintf("disk v=1 %d\n", now)); w.Stored != 0 || w.Hinted != 0 || w.Failed != 1 {
+		t.Errorf("at level quorum without a majority: %+v", w)
+	}
+	over()
+	before := h.hints(ctx, 0, wire.Hints{Act: wire.HintsList, All: true})
+	waiting := uint64(0)
+	for _, q := range before.Queues {
+		waiting += q.Points
+	}
+	if waiting != 112 {
+		t.Errorf("the hints are %+v", before)
+	}
+	h.nodes[0].kill()
+	h.nodes[0].stop()
+	for i := range h.nodes {
+		h.nodes[i] = start(t, h.configs[i], defaultLimits())
+	}
+	until(t, "the hints have come to their groups", func() error {
+		a, err := h.client.Hints(ctx, h.nodes[0].addr, wire.Hints{Act: wire.HintsRetry, All: true})
+		if err != nil {
+			return err
+		}
+		if len(a.Queues) > 0 {
+			return fmt.Errorf("%+v", a.Queues)
+		}
+		return nil
+	})
+	if n := h.values(ctx, "cpu", "v"); n != 200 {
+		t.Errorf("%d values are stored, want 200", n)
+	}
+	if n := h.values(ctx, "mem", "v"); n != 1 {
+		t.Errorf("%d values of mem are stored, want the first one", n)
+	}
+	names, err := filepath.Glob(filepath.Join(h.configs[0].Data, lettersDir, "*"+letterSuffix))
+	if err != nil || len(names) != 1 {
+		t.Fatalf("dead letters: %q, %v", names, err)
+	}
+	text, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{fmt.Sprintf("mem v=1i %d\n", now+1), "points were dropped", "database metrics"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the dead letters lack %q:\n%s", want, text)
+		}
+	}
+}
