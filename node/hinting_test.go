@@ -88,6 +88,40 @@ func linesOf(measurement string, from, to int, at int64) string {
 	return b.String()
 }
 
+// levelAllWrong says what is wrong with level all: with all voters, with two of three, and when the third one is back; "": nothing.
+func levelAllWrong(t *testing.T) string {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	h := newHintedCluster(t)
+	now := time.Now().UnixNano()
+	if w := h.writes(ctx, 0, pointwriter.All, linesOf("cpu", 0, 10, now)); w.Stored != 10 {
+		return fmt.Sprintf("with all voters: %+v", w)
+	}
+	h.nodes[2].stop()
+	short, over := context.WithTimeout(ctx, 4*time.Second)
+	defer over()
+	if w := h.writes(short, 0, pointwriter.All, linesOf("cpu", 10, 20, now)); w.Failed != 10 || !strings.Contains(w.Why, "stored on 2 of 3") {
+		return fmt.Sprintf("without one: %+v", w)
+	}
+	h.nodes[2] = start(t, h.configs[2], defaultLimits())
+	if w := h.writes(ctx, 0, pointwriter.All, linesOf("cpu", 10, 20, now)); w.Stored != 10 {
+		return fmt.Sprintf("when it is back: %+v", w)
+	}
+	if n := h.values(ctx, "cpu", "v"); n != 20 {
+		return fmt.Sprintf("%d values are stored, want 20", n)
+	}
+	return ""
+}
+
+// A write of level all is stored when each voter has it on disk, and says on how many it is stored if that takes too long. One would doubt
+// that a leader counts a voter that it only feeds.
+func TestLevelAll(t *testing.T) {
+	t.Parallel()
+	if wrong := levelAllWrong(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
 // While a majority is gone, writes of level one and any are answered as hinted, and those of level quorum are not answered as stored. The
 // node that keeps the hints is killed. When all are back the points come to their groups: each once, none in the place of a newer
 // value, and what no group takes stands in a dead letter.

@@ -55,6 +55,11 @@ func TestPlantedUnattested(t *testing.T) {
 	mustFind(t, setBug, bugUnattested, liarRun)
 }
 
+// The test of level all must find a leader that counts who does not have the entry.
+func TestPlantedLevelAll(t *testing.T) {
+	mustFind(t, setBug, bugAllCounts, levelAllWrong)
+}
+
 // The test of a delete that comes late must find one that has no bound.
 func TestPlantedUnbounded(t *testing.T) {
 	mustFind(t, setBug, bugUnbounded, lateDelete)

@@ -145,6 +145,8 @@ func truncateOrder(database string) []byte {
 // A server that does an errand asks as a client, and may ask for no more than that takes.
 func TestRequestsOfErrands(t *testing.T) {
 	of := func(c shardmap.Command) []byte { return wire.AppendWrite(nil, &c) }
+	fill := examplePoints()
+	fill.Mode, fill.Taken = shardmap.PointsFill, 9
 	for _, c := range []struct {
 		what string
 		t    wire.Type
@@ -153,6 +155,9 @@ func TestRequestsOfErrands(t *testing.T) {
 	}{
 		{"a delete of a prefix", wire.TypeWrite, of(shardmap.DelPrefixCommand(7, []byte("a"), 10)), true},
 		{"a set", wire.TypeWrite, of(shardmap.Command{Kind: shardmap.CommandSet, Items: [][]byte{[]byte("k"), []byte("v")}}), false},
+		{"points of a hint", wire.TypeWrite, of(fill.Command()), true},
+		{"points", wire.TypeWrite, of(examplePoints().Command()), false},
+		{"a hint", wire.TypeHint, nil, false},
 		{"a del", wire.TypeWrite, of(shardmap.Command{Kind: shardmap.CommandDel, Items: [][]byte{[]byte("k")}}), false},
 		{"no write", wire.TypeWrite, nil, false},
 		{"a backup", wire.TypeBackup, nil, true},

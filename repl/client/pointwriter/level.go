@@ -55,7 +55,8 @@ const (
 	hintAfter = time.Second
 	// hintWithin is how long nodes may take to keep it. So much of the write's time is left for that, or half of it.
 	hintWithin = 2 * time.Second
-	// allWithin is how long a write of level all waits for the voters that a majority does without.
+	// allWithin is how long a write of level all waits for the voters that a majority does without, but no longer than half of the
+	// time that it has left: the answer has to come back.
 	allWithin = 3 * time.Second
 )
 
@@ -122,7 +123,11 @@ func Bring(ctx context.Context, c *client.Client, g raft.GroupID, p *shardmap.Po
 
 // everywhere waits until all voters have what a group has answered.
 func everywhere(ctx context.Context, c *client.Client, a *client.PointsAnswer) error {
-	stored, voters, err := client.StoredOn(ctx, c, a.Group, a.ID, allWithin)
+	wait := allWithin
+	if end, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(end)/2)
+	}
+	stored, voters, err := client.StoredOn(ctx, c, a.Group, a.ID, wait)
 	switch {
 	case err != nil:
 		return fmt.Errorf("stored on a majority, and not known to be stored on all: %w", err)

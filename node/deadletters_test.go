@@ -1,0 +1,94 @@
+package node
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/logstore/vfs"
+	"muster/shardmap"
+	"muster/shardmap/points"
+	"muster/shardmap/points/query/querytest"
+)
+
+// letterOf is a letter with the points of a text, which are all in one shard.
+func letterOf(t *testing.T, number uint64, text string) *letter {
+	t.Helper()
+	b, err := querytest.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	span := points.Window{First: 0, Last: 1e12}
+	shares := points.Split(b, func(int64) (points.Window, uint32) { return span, 1 })
+	return &letter{number: number, group: "group 3", taken: time.Unix(1.8e9, 0), why: "its window\nwas dropped", points: &shardmap.PointsBody{Name: "metrics", Mode: shardmap.PointsFill, Share: shares[0].Append(nil),
+		Shard: shardmap.ShardRef{ShardID: shardmap.ShardID{Window: 40}, Shards: 1, Database: 38, Policy: 39, Span: span}}}
+}
+
+// A dead letter is line protocol: to write it again brings the same points, whatever is in their names and strings. The comment before it
+// stays one line.
+func TestDeadLetterIsLineProtocol(t *testing.T) {
+	text := "cpu,host=a\\ b,x=\\=\\, a\\ b=1i,s=\"a \\\"q\\\" \\\\ # z\nnext\",u=7u 1000\n" +
+		"cpu,host=a\\ b,x=\\=\\, a\\ b=2i,t=true 2000\n" +
+		"cpu,host=a\\ b,x=\\=\\, f=0.1,s=\"\" 2500\n" +
+		"m\\,m v=-1.5e+300 3000\n"
+	l := letterOf(t, 7, text)
+	b, err := l.append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, lines, _ := strings.Cut(string(b), "\n")
+	if want := "# hint 7, for group 3, taken 2027-01-15T08:00:00Z, database metrics, shard 0 of window 40, 8 values: its window was dropped"; head != want {
+		t.Errorf("the letter begins with %q, want %q", head, want)
+	}
+	again := letterOf(t, 7, string(b))
+	if !bytes.Equal(again.points.Share, l.points.Share) {
+		t.Errorf("written again it is %d bytes that differ:\n%s", len(again.points.Share), lines)
+	}
+}
+
+// Dead letters are durable when they are written, continue in the file that is there, and stop at their limit without a loss; when a person has
+// removed files they go on.
+func TestDeadLettersAreBounded(t *testing.T) {
+	disk := vfs.NewMem()
+	d := &deadLetters{disk: disk, dir: "d/deadletters"}
+	first, second := letterOf(t, 1, "m v=1 1"), letterOf(t, 2, "m v=2 2")
+	for _, l := range []*letter{first, second} {
+		if err := d.bury(l); err != nil {
+			t.Fatal(err)
+		}
+		disk.Crash(vfs.DropUnsynced, 0)
+	}
+	const name = "d/deadletters/0000000000000001.lp"
+	if text := string(disk.Bytes(name)); strings.Count(text, "# hint") != 2 || !strings.Contains(text, "m v=1 1\n# hint 2") {
+		t.Errorf("the file has %q", text)
+	}
+	unread := *first
+	unread.points, unread.number = nil, 3
+	if err := d.bury(&unread); err != nil || !strings.HasSuffix(string(disk.Bytes(name)), "# hint 3, for group 3, taken 2027-01-15T08:00:00Z: its window was dropped\n") {
+		t.Errorf("one that can't be read: %v, %q", err, disk.Bytes(name))
+	}
+	for i := 2; i <= lettersMax/letterFileBytes+1; i++ { // full files, as if they had been written
+		f, err := disk.Create(fmt.Sprintf("d/deadletters/%016d.lp", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Truncate(letterFileBytes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.bury(second); err == nil || !strings.Contains(err.Error(), "look at them, and remove files") {
+		t.Errorf("at the limit: %v", err)
+	}
+	if err := disk.Remove("d/deadletters/0000000000000002.lp"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.bury(second); err != nil {
+		t.Errorf("after a file was removed: %v", err)
+	}
+	last := fmt.Sprintf("d/deadletters/%016d.lp", lettersMax/letterFileBytes+2)
+	if text := string(disk.Bytes(last)); !strings.HasPrefix(text, "# hint 2") {
+		t.Errorf("the next file has %q", text)
+	}
+}
