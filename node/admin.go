@@ -86,6 +86,7 @@ type report struct {
 	nearLimits func(*shardmap.Table) []wire.Problem // of prefixes
 	trailed    func() []wire.Problem
 	blockFiles func() []wire.Problem
+	hints      func() []wire.Problem
 	door       *door
 	watches    func(answer func(machine.WatchRooms)) // asks how near the watches are to their limits
 	// downServices are those in groups that are led here.

@@ -47,6 +47,7 @@ func (p *report) findings(loop *repl.Loop, t *shardmap.Table, v *view) (list []w
 	warn(p.nearSessions(loop, v)...)
 	warn(p.nearLimits(t)...)
 	warn(p.nearWatches()...)
+	warn(p.hints()...)
 	return list
 }
 

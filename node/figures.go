@@ -197,6 +197,7 @@ func (o observed) table(p *metrics.Page, t *shardmap.Table) {
 	}
 	p.Add(metrics.BackupsTaken, float64(o.node.errands.taken.Load()), "taken")
 	p.Add(metrics.BackupsTaken, float64(o.node.errands.failed.Load()), "failed")
+	o.node.hinting.news.Load().figures(p)
 	slots := 0
 	for i := range t.Moves {
 		slots += int(t.Moves[i].SlotRange.To-t.Moves[i].SlotRange.From) + 1

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster/logstore"
@@ -37,7 +38,8 @@ type hintKeeper struct {
 	store   *hints.Store // nil until the node serves
 	letters deadLetters
 
-	mail mailbox // for run
+	mail mailbox                  // for run
+	news atomic.Pointer[hintNews] // of the last turn of run
 
 	mu   sync.Mutex
 	seen map[raft.GroupID]uint64 // guarded by mu: the highest index of each group that an answer has named
@@ -102,6 +104,7 @@ func (k *hintKeeper) run() {
 		for i := range actions {
 			k.act(loop, &actions[i])
 		}
+		k.tell()
 		if k.under == 0 && k.client != nil {
 			_ = k.client.Close() // it has no error
 			k.client = nil

@@ -346,6 +346,7 @@ func (n *Node) serve() error {
 			list := blockProblems(n.name, files, n.fetcher.Waiting(), func(d []blocks.Damaged) namedFiles { return namedOf(n.running(), d) })
 			return append(list, n.sealer.problems()...)
 		}, watches: n.watching.feed.Rooms,
+		hints: func() []wire.Problem { return n.hinting.news.Load().problems(n.name, time.Now()) },
 	}
 	loop := repl.StartLoop(host, tick, int64(n.cfg.SnapshotRate))
 	n.serving.Store(loop)

@@ -91,6 +91,10 @@ const (
 	BackupAge
 	BackupDue
 	BackupsTaken
+	Hints
+	HintBytes
+	HintsTaken
+	HintsEnded
 	MovesOpen
 	MovesStuck
 	MovedSlots
@@ -213,6 +217,11 @@ var table = [end]Metric{
 	BackupAge:    {"muster_backup_age_seconds", Gauge, "seconds", nil, "How long ago the last good backup in a directory of a node was begun, by this node's table; missing before there is one.", true},
 	BackupDue:    {"muster_backup_every_seconds", Gauge, "seconds", nil, "How long after the last good backup the schedule wants the next one; missing where there is no schedule.", true},
 	BackupsTaken: {"muster_backups_total", Counter, "", []string{"outcome"}, "Backups that this node began to take for jobs, by whether they were verified and kept, or failed.", true},
+
+	Hints:      {"muster_hints", Gauge, "", nil, "Hints that wait here: writes of points whose group could not take them.", true},
+	HintBytes:  {"muster_hint_bytes", Gauge, "bytes", nil, "Bytes of these on the disk.", true},
+	HintsTaken: {"muster_hints_taken_total", Counter, "", []string{"outcome"}, "Hints that this node was asked to keep, by whether they were kept, or one limit was full.", true},
+	HintsEnded: {"muster_hints_ended_total", Counter, "", []string{"outcome"}, "Hints that wait here no more: they arrived at their group, went to a dead letter, or were purged by a person.", true},
 
 	MovesOpen:  {"muster_slot_moves", Gauge, "", nil, "Slots that are on their way to another group, by this node's table.", true},
 	MovesStuck: {"muster_slot_moves_stuck", Gauge, "", nil, "Slots of groups led here on whose way nothing has happened for half a minute.", true},
