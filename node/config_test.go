@@ -249,7 +249,7 @@ func TestLoadRefuses(t *testing.T) {
 		want       string // PATH stands for the file's
 	}{
 		{"unknown key", "grups = 3\n", nil, nil,
-			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, standby, role, label, scrub, snapshot_rate, backup_dir, secret_file, token_file, tls_cert, tls_key, tls_ca, check, check_range, http_host, core_dumps, insecure`},
+			`config file PATH: unknown key "grups"; known are name, listen, advertise, data, cluster, groups, value_max, join, expect, standby, role, label, scrub, snapshot_rate, points_memory, backup_dir, secret_file, token_file, tls_cert, tls_key, tls_ca, check, check_range, http_host, core_dumps, insecure`},
 		{"not TOML", "groups = 3\nname ==\n", nil, nil, "config file PATH: line 2: "},
 		{"text for a number", `groups = "8"`, nil, nil, "config file PATH: groups: want a whole number, as in groups = 8"},
 		{"number for a text", `name = 8`, nil, nil, `config file PATH: name: want a string, as in name = "alpha"`},

@@ -184,7 +184,7 @@ func (w *pointsWorld) seal() {
 		return
 	}
 	p := PointsSeal{Shard: s.ShardID, Number: s.Points.Generation() + uint64(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(w.t, "ahead")), Merge: uint32(rapid.IntRange(0, len(s.Points.Files())+1).Draw(w.t, "merge"))}
-	takes := p.Number == s.Points.Generation() && !s.Sealing && int(p.Merge) <= len(s.Points.Files()) && (s.Since != 0 || p.Merge > 1)
+	takes := p.Number == s.Points.Generation() && !s.Sealing && int(p.Merge) <= len(s.Points.Files()) && (s.Since != 0 || p.Merge > 1 || p.Merge == 1 && s.Points.Tombstones() > 0)
 	if r := w.do(p.Command()); (r.Status == StatusApplied) != takes {
 		w.t.Fatalf("seal %+v of %+v: %s", p, s, r.Status)
 	}
