@@ -24,7 +24,7 @@ type audited struct {
 }
 
 // Ran implements [Observed].
-func (a *audited) Ran() {}
+func (a *audited) Ran() bool { return false }
 
 // Gone implements [Observed].
 func (a *audited) Gone() { a.gone++ }

@@ -343,7 +343,9 @@ func (g *group) handle(rd raft.Ready) {
 	if n := len(rd.Committed); n > 0 {
 		g.core.Applied(rd.Committed[n-1].ID.Index)
 		if g.watched != nil {
-			g.watched.Ran()
+			if wants := g.watched.Ran(); wants {
+				g.wants.ask()
+			}
 		}
 		g.clock.ask()
 		g.wants.applied(g.applied.Index)

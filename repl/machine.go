@@ -62,8 +62,9 @@ type Expirer interface {
 
 // Observed is a [StateMachine] at which others look beside the goroutine that applies.
 type Observed interface {
-	// Ran is called after each run of entries. It must cost next to nothing.
-	Ran()
+	// Ran is called after each run of entries. It must cost next to nothing. It reports whether these may have made the
+	// machine want something: it is asked then, if it is a [Proposer].
+	Ran() (wants bool)
 	// Gone is called when no more entries come: the replica was removed, or it stops.
 	Gone()
 }

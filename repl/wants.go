@@ -7,8 +7,8 @@ import "muster/raft"
 type Proposer interface {
 	// Wants returns the payload of a command that is due, or nil if there is none. It
 	// is asked where the group is led, when the leadership begins, when the table may
-	// have changed ([Host.Place]), and when what it wanted before was applied; and
-	// again, with each tick, as long as the log does not take what it wants.
+	// have changed ([Host.Place]), when entries may have made it want something ([Observed.Ran]), and when what it
+	// wanted before was applied; and again, with each tick, as long as the log does not take what it wants.
 	//
 	// That a command is proposed does not mean that it is applied: its leadership may
 	// end. So another leader may propose the same once more, and the command must

@@ -47,6 +47,7 @@ type groupShards struct {
 	// gone are windows whose shards were dropped, the last goneWindowsMax of them, ascending: an entry that was on its way
 	// must not make them again.
 	gone    []WindowID
+	made    uint64 // how many shards entries have made here
 	changes uint64 // grows with each change of what a seal goes by
 	bytes   int64  // of memory, of all points that are in no file
 	keeps   bool   // heads are kept until [groupShards.ReleaseHead]
@@ -93,6 +94,9 @@ func (g *groupShards) count() {
 // points, seals, files, drops.
 func (g *groupShards) ShardChanges() uint64 { return g.changes }
 
+// ShardsMade returns how many shards entries have made since the map was begun or loaded.
+func (g *groupShards) ShardsMade() uint64 { return g.made }
+
 func (g *groupShards) find(id ShardID) (int, bool) {
 	return slices.BinarySearchFunc(g.list, id, func(s *GroupShard, id ShardID) int { return s.compare(id) })
 }
@@ -113,6 +117,7 @@ func (g *groupShards) add(ref *ShardRef) *GroupShard {
 	s := &GroupShard{ShardRef: *ref, Points: shard.New(ref.Span)}
 	g.list = slices.Insert(g.list, i, s)
 	g.bytes += s.Points.Bytes()
+	g.made++
 	return s
 }
 

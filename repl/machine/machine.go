@@ -66,11 +66,12 @@ type Map struct {
 	rows []shardmap.DigestRow // scratch
 	slip slip
 
-	command  shardmap.Command // scratch
-	deferred shardmap.Command // scratch, of commands that are not applied
-	shards   uint64           // the changes of shards of which Points was told
-	steps    uint64           // grows with each entry that moves slots, but for chunks
-	services uint64           // the changes of services of which ServicesChanged was told
+	command    shardmap.Command // scratch
+	deferred   shardmap.Command // scratch, of commands that are not applied
+	shards     uint64           // the changes of shards of which Points was told
+	steps      uint64           // grows with each entry that moves slots, but for chunks
+	services   uint64           // the changes of services of which ServicesChanged was told
+	shardsMade uint64           // shards that had been made behind the last run of entries
 
 	// What is expected: read already, and brought into the cache.
 	expected [shardmap.WarmMax]raft.LogID // of commands
@@ -229,7 +230,7 @@ func (m *Map) Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 func (m *Map) Restored() { m.Watched.has(m.State.History()) }
 
 // Ran implements [repl.Observed].
-func (m *Map) Ran() {
+func (m *Map) Ran() (wants bool) {
 	if m.leader.Charged() {
 		m.leader.Applied(m.State.Applied().Index)
 	}
@@ -246,6 +247,10 @@ func (m *Map) Ran() {
 			m.Points.Changed()
 		}
 	}
+	// Points may have been on their way while the table lost their window: the shard that they make is to go.
+	made := m.State.ShardsMade()
+	wants, m.shardsMade = made != m.shardsMade, made
+	return wants
 }
 
 // Incarnation is that of the group's replica.

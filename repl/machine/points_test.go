@@ -423,6 +423,16 @@ func shardsDropped(t testing.TB) string {
 		return fmt.Sprintf("without its window it wants %s", c.Kind)
 	}
 	apply(payload)
+	if m.Ran(); m.Ran() {
+		return "after entries that made no shard it is to be asked what it wants"
+	}
+	late := pointsOf(t, "cpu v=1 1")[0]
+	late.Shard.Window = 5 // which the table had no more when the points came
+	command = late.Command()
+	if apply(payloadOf(&command)); !m.Ran() || m.Wants() == nil {
+		return "a late entry makes a shard without a window, and nobody is to ask what it wants"
+	}
+	apply(m.Wants())
 	if again := m.Wants(); again != nil || len(m.State.Shards()) > 0 {
 		return fmt.Sprintf("after the drop it has %d shards, and wants something: %t", len(m.State.Shards()), again != nil)
 	}
