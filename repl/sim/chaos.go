@@ -99,6 +99,7 @@ func (x *chaos) init(c *cluster) {
 	c.security.init()
 	c.users.init()
 	c.limits.init()
+	c.series.init()
 }
 
 func (x *chaos) stop() {

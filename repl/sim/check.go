@@ -49,6 +49,8 @@ type truth struct {
 	rules shardmap.VersionRules // for versions
 	by    madeBy                // of the entry at hand
 
+	series seriesTruth
+
 	// trimmed: some snapshots lack what the state can do without.
 	trimmed bool
 
@@ -77,7 +79,7 @@ type truthEntry struct {
 }
 
 func newTruth(c *cluster, g raft.GroupID) *truth {
-	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, snapshots: map[raft.LogID]snapshotFile{}, changed: map[shardmap.Slot][]uint64{}, toldDigests: map[uint64][]uint64{}}
+	return &truth{c: c, group: g, leaders: map[uint64]raft.ReplicaID{}, known: map[raft.LogID]uint32{}, configAt: map[raft.LogID]*config{}, snapshots: map[raft.LogID]snapshotFile{}, changed: map[shardmap.Slot][]uint64{}, toldDigests: map[uint64][]uint64{}, series: newSeriesTruth(c)}
 }
 
 // leads is called with each message that only a leader sends. It checks I1.
@@ -316,6 +318,7 @@ func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 	if w.slip.skips(w, e, line) {
 		return wire.TypeError, wire.Busy("simulator", "the entry had no effect here", wire.BusyRetry).Append(out), w.inner.Skip(e)
 	}
+	before := w.table()
 	t, out, err := w.inner.Apply(e, answer, out)
 	if w.odd() {
 		return t, out, err
@@ -325,8 +328,10 @@ func (w *watched) Apply(e raft.Entry, answer bool, out []byte) (wire.Type, []byt
 	}
 	if w.state == nil {
 		w.truth.compareTable(w, e)
+		w.node.c.series.applied(w, e, before, w.table())
 		return t, out, err
 	}
+	w.truth.series.ran(w, e)
 	if len(line.outcome.steps) > 0 {
 		w.truth.moved(w, e, line)
 		return t, out, err
@@ -358,6 +363,14 @@ func (t *truth) compareTable(w *watched, e raft.Entry) {
 	} else if *was != sum {
 		t.c.fail("I10: after %s of group 0 the table has checksum %08x on n%d, %08x elsewhere", e.ID, sum, w.node.index, *was)
 	}
+}
+
+// table returns the table of a replica of group 0; nil: it is of another group.
+func (w *watched) table() *shardmap.Table {
+	if w.state != nil {
+		return nil
+	}
+	return w.inner.(*machine.Meta).Table.Table()
 }
 
 // tableSum is the checksum of the table as a snapshot has it, and not 0.
@@ -392,11 +405,13 @@ func (t *truth) isTable(w *watched, at raft.LogID) bool {
 }
 
 // Ran implements [repl.Observed].
-func (w *watched) Ran() {
-	if w.state != nil {
-		w.state.Ran()
-		w.node.checks.ran(w)
+func (w *watched) Ran() (wants bool) {
+	if w.state == nil {
+		return false
 	}
+	wants = w.state.Ran()
+	w.node.checks.ran(w)
+	return wants
 }
 
 // Gone implements [repl.Observed].
@@ -563,6 +578,7 @@ func (w *watched) restored(sum uint32) {
 		if what := t.differs(w, w.at); what != "" {
 			t.c.fail("%s", what)
 		}
+		t.series.taken(w, w.at)
 	}
 	t.c.flaws.restored(w)
 }
@@ -658,6 +674,7 @@ func (c *cluster) compare() {
 				}
 			}
 			c.compareKeys(n, m, slots)
+			c.truth[g].series.compare(n, m)
 			c.services.compare(n.host.Machine(raft.GroupID(g)).(*watched), slots)
 			n.checkSums(raft.GroupID(g))
 		}

@@ -186,6 +186,10 @@ func (cl *simClient) beginOne() {
 		cl.submit(o)
 		return
 	}
+	if c.series.draws() && c.series.begin(o) {
+		cl.submit(o)
+		return
+	}
 	o.cell = c.history.cell(c)
 	o.key = o.cell.key(c)
 	slot := shardmap.SlotOf(o.key)
@@ -279,7 +283,7 @@ func (c *cluster) valueSize() int {
 // floor returns the lowest sequence that is still unanswered.
 func (cl *simClient) floor(next uint64) uint64 {
 	for _, o := range cl.open {
-		if !o.reads() {
+		if !o.reads() && !o.ofSeries {
 			next = min(next, o.command.Sequence)
 		}
 	}

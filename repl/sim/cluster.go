@@ -24,6 +24,8 @@ type Options struct {
 	Only []Fault
 	// With are faults that the run has whatever chance says.
 	With []Fault
+	// Without are faults that the run does not have whatever chance says, of those that not all runs have.
+	Without []Fault
 	// Lose ends the time under faults with the loss of a majority for good, in place of
 	// the healing.
 	Lose bool
@@ -49,7 +51,7 @@ func (o *Options) has(f Fault, drawn bool) bool {
 	if o.Only != nil {
 		drawn = slices.Contains(o.Only, f)
 	}
-	return (drawn || slices.Contains(o.With, f)) && !o.Lose && !o.Flaws
+	return (drawn || slices.Contains(o.With, f)) && !slices.Contains(o.Without, f) && !o.Lose && !o.Flaws
 }
 
 const (
@@ -100,6 +102,7 @@ type Result struct {
 	Upgraded     int    // members that were started anew with the newer build
 	Unmendable   int    // starts with damage that only another replica id mends
 	Locks        Locks
+	Series       Series
 	Streamed     int   // snapshots that other nodes received
 	Forwarded    int   // requests that were passed on, and answered with a result
 	Disk         int64 // the most that the files of one node took, in bytes
@@ -174,6 +177,7 @@ type cluster struct {
 	limits   limits
 	backups  backups
 	locks    locks
+	series   series
 	builds   builds
 	paces    paces
 	versions versions
@@ -203,6 +207,7 @@ func Run(o Options) (r Result) {
 	c.security.draw(c)
 	c.users.draw(c)
 	c.limits.draw(c)
+	c.series.draw(c)
 	c.backups.draw(c)
 	c.locks.draw(c)
 	defer func() {
@@ -551,6 +556,7 @@ func (c *cluster) healAll() {
 	c.security.end()
 	c.users.end()
 	c.limits.end()
+	c.series.end()
 	c.until("all replicas have applied the same", settleWithin, c.settled)
 	endSoon(c)
 	c.until("all replicas have applied the same, and what was due has ended", settleWithin, c.settled)
@@ -662,7 +668,7 @@ func (c *cluster) picture() string {
 	for _, t := range c.truth {
 		s += fmt.Sprintf("group %d: %d applied, %s\n", t.group, len(t.entries), describe(t.committed()))
 	}
-	s += c.order.picture() + c.shuffle.picture() + c.security.picture() + c.limits.picture() + c.watches.missing()
+	s += c.order.picture() + c.shuffle.picture() + c.security.picture() + c.limits.picture() + c.series.picture() + c.watches.missing()
 	for _, cl := range c.clients {
 		for _, o := range cl.open {
 			s += fmt.Sprintf("c%d: open since %.3f s: %s\n", cl.id, o.began.Seconds(), o)

@@ -118,6 +118,9 @@ const (
 	LimitOver  // a write is refused for good
 	LimitWaits // a write is to come again, because it is not known whether it fits
 
+	// Points is a window of time series that is dropped, in runs that have them; see series.go.
+	Points
+
 	faults
 )
 
@@ -138,6 +141,7 @@ var faultNames = [faults]string{
 	Secure: "secure", CalendarLeaps: "calendar-leaps", CertificateEnds: "certificate-ends", RootTurns: "root-turns", TokenUsed: "token-used", TokenOver: "token-over",
 	Users: "users", CutOff: "cut-off", RightEnds: "right-ends", Reversals: "reversals",
 	Limits: "limits", LimitOver: "limit-over", LimitWaits: "limit-waits",
+	Points: "points",
 }
 
 func (f Fault) String() string { return faultNames[f] }

@@ -39,13 +39,17 @@ const (
 	opMaintain                    // takes an instance out, or back
 	opServices                    // a listing of them, or one
 	opHeartbeat                   // of an instance that reports itself
+	opPoints                      // brings points to a shard
+	opPointsDelete                // takes points away from shards
+	opPointsAsk                   // asks a shard for what it has
 
 	opKinds
 )
 
 var opNames = [opKinds]string{opSet: "set", opDel: "del", opCheck: "check", opConditions: "conditional", opTxn: "txn", opDelPrefix: "del prefix", opIncr: "incr", opIfValue: "if value", opTTL: "ttl", opAttach: "attach", opGrant: "grant", opKeepalive: "keepalive", opRevoke: "revoke", opLeases: "leases", opSum: "sum",
 	opGet: "get", opFollower: "follower get", opBounded: "bounded get", opLocal: "local get", opPage: "page", opStream: "stream", opBackup: "backup", opWatch: "watch", opSlotView: "slot view",
-	opServiceSet: "service set", opServiceDel: "service del", opServiceRemove: "service remove", opMaintain: "maintain", opServices: "services", opHeartbeat: "heartbeat"}
+	opServiceSet: "service set", opServiceDel: "service del", opServiceRemove: "service remove", opMaintain: "maintain", opServices: "services", opHeartbeat: "heartbeat",
+	opPoints: "points", opPointsDelete: "delete points", opPointsAsk: "ask a shard"}
 
 func (k opKind) String() string { return opNames[k] }
 

@@ -45,6 +45,7 @@ func (k *known) changed(t *shardmap.Table) {
 	k.n.carries.plan(0)
 	k.n.creds.plan(0)
 	k.n.divides.plan(0)
+	k.n.keeper.changed()
 	if k.n.host != nil {
 		k.follow(t)
 	}
@@ -105,7 +106,7 @@ func (k *known) follow(t *shardmap.Table) {
 			place = append(place, p)
 		}
 	}
-	k.n.host.Place(place)
+	k.n.host.Place(append(place, k.n.keeper.unlisted(place)...))
 }
 
 // announce puts what this process is into the table, or makes the table.
@@ -228,10 +229,10 @@ func (k *known) intended() *shardmap.Table {
 	return x.table
 }
 
-// kept returns the table that the node goes by; nil if there is none yet. In a run with limits a node without a copy
+// kept returns the table that the node goes by; nil if there is none yet. In a run with limits or time series a node without a copy
 // of group 0 knows what others know: in a process each has one, and admits nothing without a look at it.
 func (k *known) kept() *shardmap.Table {
-	if k.n.c.limits.active {
+	if k.n.c.limits.active || k.n.c.series.active {
 		if _, ok := k.n.replica(0); !ok || k.table == nil && k.lent {
 			return k.n.c.newestTable()
 		}

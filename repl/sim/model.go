@@ -64,6 +64,10 @@ func (m *model) apply(t *truth, e raft.Entry) (outcome, outcomeKey) {
 		t.rule(e, x)
 		return outcome{slot: x.Slot, group: t.group, id: e.ID, owned: t.c.lives.of(x.Slot).servedBy(t.group)}, outcomeKey{}
 	}
+	if isSeries(x.Kind) {
+		t.series.apply(t, e, x)
+		return outcome{slot: x.Slot, group: t.group, id: e.ID, owned: t.c.lives.of(x.Slot).servedBy(t.group)}, outcomeKey{}
+	}
 	t.by = madeBy{e.ID, x.Principal}
 	if x.Kind.Moves() {
 		return m.move(t, e, x), outcomeKey{}

@@ -62,6 +62,7 @@ func (n *node) led(g raft.GroupID, term uint64) {
 	n.checks.lead(g, term)
 	n.creds.led(g, term)
 	n.divides.led(g, term)
+	n.keeper.led(g, term)
 	n.moves.led(g, term)
 }
 

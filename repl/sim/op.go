@@ -30,6 +30,8 @@ type op struct {
 	watching  *watching             // to which the stream or the question belongs; otherwise nil
 	question  *client.WatchQuestion // of a watch, about slots; otherwise nil
 	contender *contender            // that waits for it; otherwise nil
+	ofSeries  bool                  // it brings points, or takes some away
+	ask       *wire.PointsQuery     // of a shard; otherwise nil
 	stream    streamCore
 	attempt   uint64 // of the stream
 	stands    uint64 // index as of which its last piece was
@@ -79,6 +81,9 @@ func (o *op) String() string {
 	if b := o.beat; b != nil {
 		return fmt.Sprintf("heartbeat of instance %s of service %q, status %d", b.Instance, b.Name, b.Status)
 	}
+	if q := o.ask; q != nil {
+		return fmt.Sprintf("question for shard %d of window %d in group %d, mode %v", q.Shard, q.Window, q.Group, q.Mode)
+	}
 	if o.command.Kind.Row().Shape == shardmap.ShapeBody {
 		text, _ := o.command.Describe()
 		return fmt.Sprintf("%s (%s), sequence %d", o.kind, text, o.command.Sequence)
@@ -100,7 +105,7 @@ func (o *op) floorIn(g raft.GroupID) uint64 {
 
 // reads reports whether the operation changes nothing.
 func (o *op) reads() bool {
-	return o.get || o.list != nil || o.listing != nil || o.leases != nil || o.services != nil || o.beat != nil || o.watching != nil || o.backing != nil
+	return o.get || o.list != nil || o.listing != nil || o.leases != nil || o.services != nil || o.beat != nil || o.watching != nil || o.backing != nil || o.ask != nil
 }
 
 // flags returns the flags of its frame.
@@ -132,6 +137,8 @@ func (o *op) frame() wire.Type {
 		return wire.TypeServices
 	case o.beat != nil:
 		return wire.TypeHeartbeat
+	case o.ask != nil:
+		return wire.TypePointsQuery
 	}
 	return wire.TypeWrite
 }
@@ -195,6 +202,8 @@ func (o *op) answered(t wire.Type, body []byte, from origin) {
 		if err := new(wire.Empty).Read(body); err != nil || t != wire.TypeHeartbeatAnswer {
 			c.fail("%s is answered with a %s: %v", o, t, err)
 		}
+	case wire.TypePointsQuery:
+		c.series.asked(o, t, body)
 	default:
 		o.written(t, body)
 		c.result.Writes++
@@ -208,6 +217,8 @@ func (o *op) written(t wire.Type, body []byte) {
 	c := o.client.c
 	var err error
 	switch {
+	case o.ofSeries:
+		c.series.written(o, t, body)
 	case t == wire.TypeTxnAnswer && o.command.Kind == shardmap.CommandTxn:
 		var a wire.TxnAnswer
 		if err = a.Read(body); err == nil {
@@ -261,6 +272,8 @@ func (o *op) finish(err error) {
 		c.history.unknown(o)
 	case err == nil:
 		c.fail("%s ends with neither an answer nor an error", o)
+	case o.ofSeries || o.ask != nil:
+		c.series.refused(o, err)
 	case o.refused(err):
 		c.result.Answered++
 	case errors.As(err, &e) && e.Code == wire.CodeMaybeApplied, o.call.Maybe:

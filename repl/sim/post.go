@@ -161,7 +161,8 @@ func (p *post) arrived(e *event) {
 		p.n.where.told(a.Nodes)
 	case wire.TypeForward:
 		p.forward(e)
-	case wire.TypeWriteAnswer, wire.TypeTxnAnswer, wire.TypeLeaseAnswer, wire.TypeDelPrefixAnswer, wire.TypeGetAnswer, wire.TypeListAnswer, wire.TypeLeasesAnswer, wire.TypeServicesAnswer, wire.TypeHeartbeatAnswer, wire.TypeError:
+	case wire.TypeWriteAnswer, wire.TypeTxnAnswer, wire.TypeLeaseAnswer, wire.TypeDelPrefixAnswer, wire.TypeGetAnswer, wire.TypeListAnswer, wire.TypeLeasesAnswer, wire.TypeServicesAnswer, wire.TypeHeartbeatAnswer,
+		wire.TypePointsAnswer, wire.TypePointsDeleteAnswer, wire.TypePointsQueryAnswer, wire.TypeError:
 		p.forwardAnswered(e)
 	case wire.TypeChunk:
 		p.n.bulk.takeChunk(e.from, append([]byte(nil), e.body...))
