@@ -26,6 +26,7 @@ import (
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/access"
+	"muster/shardmap/points/shard"
 )
 
 var (
@@ -184,6 +185,15 @@ var plantedBugs = []struct {
 	{"audit at another index", repl.SetBug, ""},
 	{"rebuild forgets entries", repl.SetBug, ""},
 	{"snapshot of a wrong state leaves", repl.SetBug, notSent},
+	{"late point lost", shard.SetBug, ""},
+	{"fill replaces a point", shard.SetBug, ""},
+	{"tombstone eats newer points", shard.SetBug, ""},
+	{"delete lost in a snapshot", shard.SetBug, ""},
+	{"delete passes by absent shards", shardmap.SetBug, ""},
+	{"dropped shard made again", shardmap.SetBug, ""},
+	{"shards of newer windows dropped", machine.SetBug, ""},
+	{"window made twice", shardmap.SetBug, ""},
+	{"retention drops a live window", shardmap.SetBug, ""},
 }
 
 // plantToken has neither the notary nor the table, which looks again, mind what a token is good for.
@@ -257,6 +267,16 @@ var needs = map[string][]Fault{
 	"a round is whole that some have not answered":       {Limits},
 	"a round goes on that asks for a limit that is gone": {Limits},
 	"a leader keeps several seconds of its rate":         {Limits},
+
+	"late point lost":                 {Points},
+	"fill replaces a point":           {Points},
+	"tombstone eats newer points":     {Points},
+	"delete lost in a snapshot":       {Points},
+	"delete passes by absent shards":  {Points},
+	"dropped shard made again":        {Points},
+	"shards of newer windows dropped": {Points},
+	"window made twice":               {Points},
+	"retention drops a live window":   {Points},
 
 	"check result of a dead checker counted": {Targets},
 	"a new leader allows heartbeats no time": {Targets},

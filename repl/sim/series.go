@@ -85,8 +85,8 @@ type series struct {
 // such thing.
 func (x *series) draw(c *cluster) {
 	x.c, x.own = c, chance(c.options.Seed*0x94d049bb133111eb+57)
-	drawn := x.own.below(seriesEvery) == 0
-	x.active = c.options.has(Points, drawn && !c.users.active)
+	// Users would need rights that people grant and take away; TestPermissions of package node shows these.
+	x.active = c.options.has(Points, x.own.below(seriesEvery) == 0) && !c.users.active
 	x.never = map[uint64]*op{}
 	for i := range x.skews {
 		x.skews[i] = int64(x.own.below(2*seriesSkew)) - seriesSkew
@@ -198,10 +198,11 @@ func (n *node) propose(b []byte) {
 type keeper struct {
 	n     *node
 	core  *windows.Core
-	leads bool // the meta group is led here
+	leads bool            // the meta group is led here
+	told  *shardmap.Table // of which the host has heard, of a node without a copy of group 0
 }
 
-func (k *keeper) begin() { k.core, k.leads = windows.New(k.n.id), false }
+func (k *keeper) begin() { k.core, k.leads, k.told = windows.New(k.n.id), false, nil }
 
 // led is told by the host when the lead of a group comes here, or goes: then term is 0.
 func (k *keeper) led(g raft.GroupID, term uint64) {
@@ -235,6 +236,15 @@ func (k *keeper) unlisted(listed []repl.Placement) (more []repl.Placement) {
 func (k *keeper) turn() {
 	n, x := k.n, &k.n.c.series
 	if !x.keeps || n.host == nil {
+		return
+	}
+	if _, ok := n.replica(0); !ok {
+		// In a process each node has a copy of group 0, and its host hears of each table.
+		if t := n.known.kept(); t != k.told {
+			k.told = t
+			n.host.Place(k.unlisted(nil))
+			n.turn()
+		}
 		return
 	}
 	if k.core.Lead(k.leads); n.known.table == nil {

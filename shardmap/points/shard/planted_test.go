@@ -31,6 +31,10 @@ var stories = []struct {
 		w.freeze()
 		w.seal(1)
 	}},
+	{bugLateLost, func(w *world) {
+		w.at(Write, 2, 4)
+		w.at(Write, 3)
+	}},
 	{bugFill, func(w *world) {
 		w.at(Write, 2, 4)
 		w.at(Fill, 4, 5)
