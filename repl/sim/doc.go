@@ -32,7 +32,8 @@
 // certificates and tokens, credential.go what a node has, handshake.go what that proves to whom, applicant.go
 // the hosts that come with tokens. users.go has what people do about users, lawful.go what a node lets through,
 // ruling.go what it must not. limits.go has who limits prefixes and who writes under them, dividing.go what a node
-// does for that, bound.go what must hold, and limitsend.go what a healed cluster must do. flaw.go has how
+// does for that, bound.go what must hold, and limitsend.go what a healed cluster must do. series.go has the windows of time series,
+// seriesop.go who writes, deletes and asks for points, seriesmodel.go what the logs make of that. flaw.go has how
 // states of replicas become wrong (flawkind.go, slip.go), and what must come of it (flawrun.go,
 // incident.go).
 package sim

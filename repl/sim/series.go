@@ -67,6 +67,12 @@ type Series struct {
 	Late                            int // points that came for a window whose shard had later ones
 }
 
+// Add adds what another run had.
+func (s *Series) Add(o *Series) {
+	s.Written, s.Filled, s.Deleted, s.Asked = s.Written+o.Written, s.Filled+o.Filled, s.Deleted+o.Deleted, s.Asked+o.Asked
+	s.Made, s.Hidden, s.Dropped, s.Late = s.Made+o.Made, s.Hidden+o.Hidden, s.Dropped+o.Dropped, s.Late+o.Late
+}
+
 // series is what a run has of time series.
 type series struct {
 	c       *cluster

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -40,6 +41,7 @@ type shardLife struct {
 	values  map[string][]pointVersion // by series, field and time
 	deletes []seriesDelete
 	digests []shardDigest
+	latest  map[string]int64 // the latest time that came, by series
 }
 
 // pointVersion is what a value was from an entry on.
@@ -147,7 +149,7 @@ func (s *seriesTruth) apply(t *truth, e raft.Entry, x *shardmap.Command) {
 func (s *seriesTruth) shard(ref *shardmap.ShardRef, index uint64) *shardLife {
 	l := s.shards[ref.ShardID]
 	if l == nil {
-		l = &shardLife{ref: *ref, made: index, values: map[string][]pointVersion{}}
+		l = &shardLife{ref: *ref, made: index, values: map[string][]pointVersion{}, latest: map[string]int64{}}
 		s.shards[ref.ShardID] = l
 	}
 	if l.ref.Shards != ref.Shards || l.ref.Database != ref.Database || l.ref.Policy != ref.Policy || l.ref.Span != ref.Span {
@@ -178,9 +180,10 @@ func (s *seriesTruth) bring(t *truth, e raft.Entry, p *shardmap.PointsBody, did 
 				if now := l.at(place, e.ID.Index); did.fills && now.there {
 					continue
 				}
-				if last := l.last(string(key)); !did.fills && at < last {
+				if last, any := l.latest[string(key)]; any && at < last {
 					s.c.result.Series.Late++
 				}
+				l.latest[string(key)] = max(at, l.latest[string(key)])
 				l.values[place] = append(l.values[place], pointVersion{e.ID.Index, true, c.Value(i).Float()})
 			}
 		}
@@ -189,19 +192,12 @@ func (s *seriesTruth) bring(t *truth, e raft.Entry, p *shardmap.PointsBody, did 
 	did.outcome = seriesOutcome{stored: uint64(batch.Points() - len(deleted)), deleted: uint64(len(deleted))}
 }
 
-// last returns the latest time of a series.
-func (l *shardLife) last(key string) int64 {
-	last := int64(math.MinInt64)
-	for place := range l.values {
-		if series, _, at := parsePlace(place); series == key {
-			last = max(last, at)
-		}
-	}
-	return last
-}
-
+// parsePlace returns what [placeOf] has put together.
 func parsePlace(place string) (key, field string, at int64) {
-	if _, err := fmt.Sscan(place, &key, &field, &at); err != nil {
+	key, rest, _ := strings.Cut(place, " ")
+	field, text, _ := strings.Cut(rest, " ")
+	at, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
 		panic(err)
 	}
 	return key, field, at

@@ -53,6 +53,7 @@ type total struct {
 	resumed   int
 	backups   Backups
 	locks     Locks
+	series    Series
 	streamed  int
 	forwarded int
 	mended    int
@@ -93,6 +94,7 @@ func (t *total) add(r *Result) {
 	t.resumed += r.Resumed
 	t.backups.Add(&r.Backups)
 	t.locks.Add(&r.Locks)
+	t.series.Add(&r.Series)
 	t.streamed += r.Streamed
 	t.forwarded += r.Forwarded
 	t.mended += r.Mended
