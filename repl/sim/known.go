@@ -45,7 +45,7 @@ func (k *known) changed(t *shardmap.Table) {
 	k.n.carries.plan(0)
 	k.n.creds.plan(0)
 	k.n.divides.plan(0)
-	k.n.keeper.changed()
+	k.n.moves.keeper.changed()
 	if k.n.host != nil {
 		k.follow(t)
 	}
@@ -106,7 +106,7 @@ func (k *known) follow(t *shardmap.Table) {
 			place = append(place, p)
 		}
 	}
-	k.n.host.Place(append(place, k.n.keeper.unlisted(place)...))
+	k.n.host.Place(append(place, k.n.moves.keeper.unlisted(place)...))
 }
 
 // announce puts what this process is into the table, or makes the table.

@@ -33,6 +33,8 @@ type moves struct {
 	core  *mover.Core // of the process
 	leds  bool        // the meta group is led here, as the host said last
 	turns turns
+
+	keeper keeper // of windows of time series (series.go)
 }
 
 // turns are when the cores of a process act.
@@ -62,7 +64,7 @@ func (n *node) led(g raft.GroupID, term uint64) {
 	n.checks.lead(g, term)
 	n.creds.led(g, term)
 	n.divides.led(g, term)
-	n.keeper.led(g, term)
+	n.moves.keeper.led(g, term)
 	n.moves.led(g, term)
 }
 

@@ -71,7 +71,6 @@ type node struct {
 	creds     credentials               // its key, its certificate, and how it gets another
 	lawful    lawful                    // what it knows of who may do what
 	divides   dividing                  // how it keeps to limits of prefixes
-	keeper    keeper                    // how it keeps windows of time series
 }
 
 // newNode makes a founder, with its log begun.
@@ -86,7 +85,7 @@ func newNode(c *cluster, index int) *node {
 func makeNode(c *cluster, index int) *node {
 	n := &node{c: c, index: index, id: raft.NodeID(index), ticks: hostClock{rate: 1e6}}
 	n.where = whereabouts{n: n, addr: addrOf(n.id)}
-	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n, n.checks.n, n.feeds.n, n.incidents.n, n.creds.n, n.lawful.n, n.divides.n, n.keeper.n = n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n
+	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n, n.checks.n, n.feeds.n, n.incidents.n, n.creds.n, n.lawful.n, n.divides.n, n.moves.keeper.n = n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n
 	n.files = nodeDisk{n: n, mem: vfs.NewMem(), latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond)}
 	n.files.fs = vfs.NewFaulty(n.files.mem)
 	n.decay = decay{n: n, wounded: map[logstore.Replica]bool{}}
@@ -242,7 +241,7 @@ func (n *node) open() error {
 	n.moves.begin()
 	n.carries.begin()
 	n.checks.begin()
-	n.keeper.begin()
+	n.moves.keeper.begin()
 	n.unmade = map[logstore.Replica]bool{}
 	n.ledger.newest = map[logstore.Replica]raft.LogID{}
 	n.writer.batch = nil

@@ -129,7 +129,7 @@ func (x *series) look() {
 		return
 	}
 	for _, n := range x.c.nodes {
-		n.soon(0, n.keeper.turn)
+		n.soon(0, n.moves.keeper.turn)
 	}
 	x.c.order.call(seriesLook, x.look)
 }
@@ -303,12 +303,12 @@ func (k *keeper) act(a *windows.Action) {
 // it is asked by all nodes that have such points.
 func (x *series) demand(policy shardmap.PolicyID, at int64) {
 	for _, n := range x.c.nodes {
-		if !n.up || n.paused || n.known.table == nil || !n.keeper.leads || !n.leads(0) {
+		if !n.up || n.paused || n.known.table == nil || !n.moves.keeper.leads || !n.leads(0) {
 			continue
 		}
 		t := n.known.table
 		p, ok := t.Catalog.Policy(policy)
-		known := n.keeper.alive(t)
+		known := n.moves.keeper.alive(t)
 		groups := plan.Windows(t, &known, p.Shards)
 		if !ok || len(groups) == 0 {
 			continue

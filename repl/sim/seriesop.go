@@ -42,12 +42,12 @@ func (x *series) begin(o *op) bool {
 		return false
 	}
 	o.kind = opPoints
-	o.brings(g, b.Command())
+	brings(o, g, b.Command())
 	return true
 }
 
-// brings makes o a command about points for a group.
-func (o *op) brings(g raft.GroupID, command shardmap.Command) {
+// brings makes an operation a command about points for a group.
+func brings(o *op, g raft.GroupID, command shardmap.Command) {
 	o.ofSeries, o.group, o.command = true, g, command
 	o.call = client.Call{Owner: o, Target: client.ToGroup, Group: g, Write: true, Needs: shardmap.PointsLevel}
 	o.body = wire.AppendWrite(nil, &command)
@@ -78,7 +78,7 @@ func (x *series) beginDelete(o *op, in *shardmap.Catalog) bool {
 	slices.SortFunc(d.Shards, func(a, b shardmap.ShardRef) int { return compareShards(a.ShardID, b.ShardID) })
 	for piece := range d.Pieces() {
 		o.kind = opPointsDelete
-		o.brings(g, piece.Command())
+		brings(o, g, piece.Command())
 		return true // the others are deletes of their own
 	}
 	return false
@@ -145,7 +145,7 @@ func (x *series) asked(o *op, t wire.Type, body []byte) {
 	x.c.result.Series.Asked++
 }
 
-// acknowledgedPoints checks that a command about points is acknowledged with the entry that carried it out.
+// acknowledged checks that a command about points is acknowledged with the entry that carried it out.
 func (x *series) acknowledged(o *op, g raft.GroupID, id raft.LogID, says seriesOutcome) {
 	t := o.spoke(g, id)
 	if floor := o.floorIn(g); id.Index == floor {
