@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/hinting"
+	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 )
@@ -14,9 +16,31 @@ import (
 const (
 	// hintAskWithin is how long another node may take to keep a hint, before the next one is asked.
 	hintAskWithin = time.Second
-	// durableLook is how often a leader looks which voters have an entry.
-	durableLook = 2 * time.Millisecond
+	// hintWaitersMax bounds the requests about hints and durable entries that wait at a time. Each has a goroutine, and a hint its points.
+	hintWaitersMax = 128
+	// durableLook and durableLookMax bound the pause after which a leader looks again which voters have an entry; it doubles. Mostly the
+	// last one has it a sync later; one that is down is not worth many looks.
+	durableLook    = 2 * time.Millisecond
+	durableLookMax = 64 * time.Millisecond
 )
+
+// await answers a request beside its connection: it waits for a disk, or for other nodes, for seconds, and the few goroutines that
+// read for queries and listings must not.
+func (k *hintKeeper) await(c *connection, r repl.Reply, answer func()) {
+	if c.Deaf() {
+		c.refuse(r, machine.Crowded())
+		return
+	}
+	if k.waiters.Add(1) > hintWaitersMax {
+		k.waiters.Add(-1)
+		c.refuse(r, wire.Busy("writes of points", fmt.Sprintf("%d wait for disks or voters", hintWaitersMax), wire.BusyRetry))
+		return
+	}
+	c.node.ended.Go(func() {
+		defer k.waiters.Add(-1)
+		answer()
+	})
+}
 
 // takeHint keeps points, here or at a node of their group.
 func takeHint(c *connection, h wire.Header, r repl.Reply, body []byte) {
@@ -40,7 +64,7 @@ func takeHint(c *connection, h wire.Header, r repl.Reply, body []byte) {
 		q.Where = wire.HintHere // a node that was asked by a node asks no other
 	}
 	q.Points = append([]byte(nil), q.Points...) // the frame is gone by then
-	c.laterOrBusy(r, func() {
+	c.node.hinting.await(c, r, func() {
 		ctx, cancel := context.WithTimeout(c.node.ctx, callTimeout)
 		defer cancel()
 		node, refused := c.node.hinting.place(ctx, loop, table, q)
@@ -93,7 +117,7 @@ func takeHints(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	if !readRequest(c, h, r, body, q) {
 		return
 	}
-	c.laterOrBusy(r, func() {
+	c.node.hinting.await(c, r, func() {
 		n := c.node
 		ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 		defer cancel()
@@ -156,7 +180,7 @@ func takeDurable(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	if loop == nil {
 		return
 	}
-	c.laterOrBusy(r, func() {
+	c.node.hinting.await(c, r, func() {
 		ctx, cancel := context.WithTimeout(c.node.ctx, min(callTimeout, time.Duration(q.WaitMs)*time.Millisecond))
 		defer cancel()
 		a, refused := durableAt(ctx, c.node, loop, q)
@@ -170,9 +194,7 @@ func takeDurable(c *connection, h wire.Header, r repl.Reply, body []byte) {
 
 // durableAt waits until all voters of a group that is led here have an entry on their disks, as long as ctx lasts.
 func durableAt(ctx context.Context, n *Node, loop *repl.Loop, q *wire.Durable) (a *wire.DurableAnswer, refused *wire.Error) {
-	look := time.NewTicker(durableLook)
-	defer look.Stop()
-	for {
+	for pause := durableLook; ; pause = min(2*pause, durableLookMax) {
 		a, refused = durableNow(n, loop, q)
 		if refused != nil || a.Stored >= a.Voters {
 			return a, refused
@@ -180,7 +202,7 @@ func durableAt(ctx context.Context, n *Node, loop *repl.Loop, q *wire.Durable) (
 		select {
 		case <-ctx.Done():
 			return a, nil
-		case <-look.C:
+		case <-time.After(pause):
 		}
 	}
 }

@@ -41,6 +41,8 @@ type hintKeeper struct {
 	mail mailbox                  // for run
 	news atomic.Pointer[hintNews] // of the last turn of run
 
+	waiters atomic.Int64 // requests that wait
+
 	mu   sync.Mutex
 	seen map[raft.GroupID]uint64 // guarded by mu: the highest index of each group that an answer has named
 

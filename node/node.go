@@ -29,6 +29,7 @@
 //	sealer.run         1                            Node   Node.close
 //	sealer.begin       1 per task of its core       Node   the task ends, or Node.close
 //	hintKeeper.run     1                            Node   Node.close
+//	hintKeeper.await   hintWaitersMax at most       Node   the request is answered
 //	hintKeeper.beside  ProposedMax and BuriedMax    Node   the action ends, or Node.close
 //	                   of package hinting at most
 //	shelf.try          1, at the start              Node   the disk of the backups has answered
