@@ -16,6 +16,7 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/machine"
+	"muster/repl/sealing"
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/points/block"
@@ -248,4 +249,60 @@ func TestPointsWithoutRoomForFiles(t *testing.T) {
 	if err := r.end(); !errors.Is(err, blocks.ErrStopped) {
 		t.Errorf("the node ends with %v", err)
 	}
+}
+
+// A snapshot may begin when the core has decided that a file may go, which the state has come to name again. Either the file stays,
+// or the snapshot waits.
+func TestFilesOfSnapshotsStay(t *testing.T) {
+	if wrong := listedRemoved(t); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// listedRemoved says what is wrong with files that snapshots list; "": nothing.
+func listedRemoved(t *testing.T) string {
+	disk := vfs.NewFaulty(vfs.NewMem())
+	files, err := blocks.Open(blocks.Options{FS: disk, Dir: "d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := new(Node)
+	n.blocks.Store(files)
+	s := &sealer{node: n, lists: map[blocks.Group][]fileList{}, removing: map[sealedFile]bool{}}
+	g, at := blocks.Group{ID: 1, Incarnation: 1}, func(index uint64) raft.LogID { return raft.LogID{Term: 1, Index: index} }
+	if why := s.settle(g, at(1), []block.Sum{{1}}); !strings.Contains(why, "is not here yet") {
+		return fmt.Sprintf("a snapshot that lists a file which is not here is answered %q", why)
+	}
+	sum := putBlockFile(t, files, g)
+	list := []block.Sum{sum}
+	if why := s.settle(g, at(2), list); why != "" {
+		return "a snapshot of files that are here waits: " + why
+	}
+	remove := &sealing.Action{Sum: sum}
+	if o := s.remove(g, remove); !errors.Is(o.Err, errListed) || len(files.Missing(g, list)) > 0 {
+		return fmt.Sprintf("a file that a snapshot lists is removed: %v", o.Err)
+	}
+	// The snapshot of entry 2 is kept; then one of entry 9 takes its place, which lists nothing.
+	if listed := s.listed(g, []raft.LogID{at(2)}); !slices.Equal(listed, list) {
+		return fmt.Sprintf("listed are %v, want %v", listed, list)
+	}
+	for _, index := range []uint64{5, 6, 7, 8, 9} { // some of them were never finished
+		s.list(g, at(index), nil)
+	}
+	if listed := s.listed(g, []raft.LogID{at(2)}); !slices.Equal(listed, list) || len(s.lists[g]) != 1+listsAhead {
+		return fmt.Sprintf("listed are %v, in %d lists, want %v in %d", listed, len(s.lists[g]), list, 1+listsAhead)
+	}
+	if listed := s.listed(g, []raft.LogID{at(9)}); len(listed) > 0 || len(s.lists[g]) != 1 {
+		return fmt.Sprintf("listed are %v, in %d lists, want none in one", listed, len(s.lists[g]))
+	}
+	held := disk.Add(vfs.Rule{Fault: vfs.Stuck, Op: "remove", Name: "*.points"})
+	ended := make(chan sealing.Outcome, 1)
+	go func() { ended <- s.remove(g, remove) }()
+	<-held.Held()
+	why := s.settle(g, at(10), list)
+	held.Release()
+	if o := <-ended; o.Err != nil || why == "" {
+		return fmt.Sprintf("while a file is removed a snapshot that lists it is answered %q; the removal ends with %v", why, o.Err)
+	}
+	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"muster/logstore"
@@ -208,17 +209,17 @@ func (s *sealer) fetch(g blocks.Group, a *sealing.Action) sealing.Outcome {
 // errListed refuses the removal of a file that a snapshot lists, which has begun since the core decided.
 var errListed = errors.New("a snapshot lists it")
 
+// bugListedRemoved is planted to show that its test finds it: a file goes that a snapshot lists which has begun meanwhile.
+const bugListedRemoved = "block file removed though a snapshot has begun"
+
 // remove removes a file that nothing needs.
 func (s *sealer) remove(g blocks.Group, a *sealing.Action) sealing.Outcome {
 	f := sealedFile{g, a.Sum}
 	s.mu.Lock()
-	for _, l := range s.lists[g] {
-		for _, sum := range l.files {
-			if sum == a.Sum {
-				s.mu.Unlock()
-				return sealing.Outcome{Err: errListed}
-			}
-		}
+	listed := slices.ContainsFunc(s.lists[g], func(l fileList) bool { return slices.Contains(l.files, a.Sum) })
+	if listed && !bug(bugListedRemoved) {
+		s.mu.Unlock()
+		return sealing.Outcome{Err: errListed}
 	}
 	s.removing[f] = true
 	s.mu.Unlock()
