@@ -214,6 +214,7 @@ var whoMay = []struct {
 	{wire.TypeHistory, bodyOf(&wire.History{Group: 1, Key: []byte("x")}), onlyAll},
 	{wire.TypePointsQuery, bodyOf(&wire.PointsQuery{Group: 1, Database: "app", Window: 1, Ask: wire.PointsOutline}), onlyMine},
 	{wire.TypePointsQuery, bodyOf(&wire.PointsQuery{Group: 1, Database: "other", Window: 1, Ask: wire.PointsOutline}), onlyAll},
+	{wire.TypeQueries, bodyOf(&wire.Queries{Action: wire.QueriesList}), anyUser},
 	{wire.TypeWindow, bodyOf(&wire.Window{Policy: 1, Database: "app"}), onlyMine},
 	{wire.TypeWindow, bodyOf(&wire.Window{Policy: 1, Database: "other"}), onlyAll},
 	{wire.TypeHint, bodyOf(&wire.Hint{Where: wire.HintHere, Group: 1, Points: (&shardmap.PointsBody{Name: "app"}).Command().Items[0]}), onlyMine},

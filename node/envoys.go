@@ -253,7 +253,7 @@ func (e *envoy) asks() (*web.Caller, *wire.Error) {
 	e.uses++
 	who := j.who
 	return &web.Caller{
-		User: who.Name, Open: who.Open, Roles: j.roles, Ends: e.proven.NotAfter,
+		User: who.Name, Principal: who.User, Open: who.Open, Roles: j.roles, Ends: e.proven.NotAfter,
 		May:     func(verbs access.Verbs) *wire.Error { return n.laws.may(who, verbs) },
 		Client:  e.open,
 		Release: e.release,

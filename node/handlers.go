@@ -112,6 +112,7 @@ var handlers = [...]handler{
 	wire.TypeBackups:   {request: takeBackups},
 
 	wire.TypeWindow:     {request: takeWindow},
+	wire.TypeQueries:    {request: takeQueries},
 	wire.TypeClock:      {request: asking(answerClock)},
 	wire.TypeBlockRange: {chunk: takeBlockRange},
 

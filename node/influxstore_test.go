@@ -255,7 +255,7 @@ func TestStatementsOverHTTP(t *testing.T) {
 		{"POST", "CREATE RETENTION POLICY short ON made DURATION 2h REPLICATION 2 DEFAULT; SHOW RETENTION POLICIES ON made", 200,
 			`{"results":[{"statement_id":0,"messages":[{"level":"warning","text":"REPLICATION 2 is not kept: each shard has as many copies as its group has voters"}]},{"statement_id":1,"series":[{"columns":["name","duration","shardGroupDuration","replicaN","default"],"values":[["autogen","720h0m0s","24h0m0s",3,false],["short","2h0m0s","1h0m0s",3,true]]}]}]}`},
 		{"POST", "DROP RETENTION POLICY short ON made; DROP DATABASE made; DROP DATABASE made; SHOW DATABASES", 200, `{"results":[{"statement_id":0},{"statement_id":1},{"statement_id":2},{"statement_id":3,"series":[{"name":"databases","columns":["name"],"values":[["metrics"]]}]}]}`},
-		{"POST", "KILL QUERY 77", 200, `"error":"not-found: query`},
+		{"POST", "KILL QUERY 77", 200, `"error":"query not found: 77"`},
 	} {
 		status, got := ask(c.method, "metrics", c.text)
 		if status != c.status || got != c.want && !(strings.HasPrefix(c.want, `"`) && strings.Contains(got, c.want)) {
@@ -305,39 +305,47 @@ func TestQueryRights(t *testing.T) {
 	newBrowser(t).wants(401, "unable to parse authentication credentials", "GET", url+"/query?db=metrics&q=SHOW+SERIES", "")
 }
 
-// A query that runs is listed, and ends when somebody ends it; so do its parts at other nodes.
+// A query that runs is listed by all nodes, and ends when somebody ends it at any of them; so do its parts. One that its client
+// carries out is listed too, until it is done or its client has gone.
 func TestQueryKilled(t *testing.T) {
 	t.Parallel()
 	m := measure(t)
-	n := m.nodes[0].node
-	ctx, running, done, err := n.querying.begin(t.Context(), "ann", "metrics", "SHOW DATABASES; SHOW MEASUREMENTS")
+	y := &m.nodes[0].node.querying
+	ctx, running, done, err := y.begin(t.Context(), asker{name: "ann", principal: 7}, "metrics", "SHOW DATABASES; SHOW MEASUREMENTS")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer done()
+	all := queries.Cluster{Client: m.client}
 	x := &queries.Runner{Client: m.client, ID: running.ID}
 	var results []rows.Result
 	err = x.Run(ctx, &queries.Request{Database: "metrics", Text: running.Text}, func(r rows.Result) bool {
 		if results = append(results, r); len(results) > 1 {
 			return true
 		}
-		for _, see := range []bool{false, true} {
-			if all := n.querying.list(func(user string) bool { return see && user == "ann" }); len(all) == 1 != see || see && (all[0].ID != running.ID || all[0].Text != running.Text) {
-				t.Errorf("listed is %+v, want the query only if it may be seen", all)
-			}
-			if found := n.querying.endQuery(running.ID, func(string) bool { return see }); found != see {
-				t.Errorf("the query was ended: %t, want %t", found, see)
-			}
+		if list := y.list(asker{principal: 8}); len(list) > 0 {
+			t.Errorf("another user sees %+v", list)
+		}
+		if y.endQuery(asker{principal: 8}, running.ID) {
+			t.Error("another user has ended the query")
+		}
+		list, messages, err := all.Queries(t.Context())
+		if err != nil || len(list) != 1 || len(messages) > 0 || list[0].ID != running.ID || list[0].User != "ann" || list[0].Node != m.nodes[0].node.name {
+			t.Errorf("listed is %+v, %v, %v", list, messages, err)
+		}
+		if err := all.Kill(t.Context(), running.ID, "elsewhere"); err == nil || !strings.Contains(err.Error(), "query not found") {
+			t.Errorf("at a node of another name: %v", err)
+		}
+		if err := all.Kill(t.Context(), running.ID, ""); err != nil {
+			t.Error(err)
 		}
 		return true
 	})
 	if err != nil || len(results) != 2 || !errors.Is(results[1].Err, queries.ErrEnded) {
 		t.Errorf("got %+v, %v; want a result, and that the query was ended", results, err)
 	}
-	for _, r := range m.nodes {
-		r.node.querying.endParts(running.ID)
-	}
-	w, _ := n.table.Load().Catalog.WindowAt(n.table.Load().Catalog.Policies[0].ID, m.now-hour)
+	table := m.nodes[0].node.table.Load()
+	w, _ := table.Catalog.WindowAt(table.Catalog.Policies[0].ID, m.now-hour-1)
 	ask := wire.PointsQuery{Group: w.Shards[0], Database: "metrics", Window: w.ID, Ask: wire.PointsOutline, Body: (&query.Sources{Names: []string{"cpu"}}).Append(nil), Query: running.ID}
 	if _, err := client.AskShard(t.Context(), m.client, &ask); !errors.Is(err, client.ErrConflict) {
 		t.Errorf("a part of it that comes later: %v, want that the query was ended", err)
@@ -346,33 +354,86 @@ func TestQueryKilled(t *testing.T) {
 	if _, err := client.AskShard(t.Context(), m.client, &ask); err != nil {
 		t.Errorf("a part of no query: %v", err)
 	}
+	ctx, own, err := queries.Announce(t.Context(), m.client, &queries.Request{Database: "metrics", Text: "CREATE USER x WITH PASSWORD 'secret'"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := all.Queries(t.Context())
+	if err != nil || len(list) != 2 || list[1].ID != own.ID || list[1].Text != "CREATE USER x WITH PASSWORD [REDACTED]" {
+		t.Errorf("listed is %+v, %v", list, err)
+	}
+	if err := all.Kill(t.Context(), own.ID, ""); err != nil {
+		t.Error(err)
+	}
+	<-ctx.Done()
+	if err := context.Cause(ctx); !errors.Is(err, queries.ErrEnded) {
+		t.Errorf("its client is told %v", err)
+	}
+	own.Done()
+	if list, _, err = all.Queries(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("when it is done there is %+v, %v", list, err)
+	}
+	for _, id := range []uint64{0, 1 << 60, own.ID} {
+		var none *queries.NotFoundError
+		if err := all.Kill(t.Context(), id, ""); !errors.As(err, &none) {
+			t.Errorf("query %d: %v", id, err)
+		}
+	}
 }
 
-// A node carries out no more queries at once than it says, and remembers no more numbers of those that were ended.
+// A node carries out no more queries at once than it says, lists no more, forgets those whose clients have gone, and
+// remembers no more numbers of those that were ended. Nobody ends the parts of another user's query.
 func TestQueriesAtOnce(t *testing.T) {
 	t.Parallel()
 	n := &Node{name: "n1"}
-	n.querying.init(n)
+	y := &n.querying
+	y.init(n)
+	ann, bob, admin := asker{name: "ann", principal: 1}, asker{name: "bob", principal: 2}, asker{name: "root", principal: 3, sees: true, ends: true}
+	for i := range uint64(announcedQueriesMax) {
+		if _, e := y.announced(ann, &wire.Queries{Query: 1 + i}); e != nil {
+			t.Fatal(e)
+		}
+	}
+	if _, e := y.announced(bob, &wire.Queries{Query: 5000}); e == nil || e.Code != wire.CodeBusy {
+		t.Errorf("one more is announced: %v, want busy", e)
+	}
+	if _, e := y.announced(bob, &wire.Queries{Query: 1}); e == nil || e.Code != wire.CodeConflict {
+		t.Errorf("another one of a number: %v, want a conflict", e)
+	}
+	y.done(bob, 1)
+	if len(y.list(bob)) != 0 || len(y.list(ann)) != announcedQueriesMax || len(y.list(admin)) != announcedQueriesMax {
+		t.Errorf("listed are %d, %d and %d", len(y.list(bob)), len(y.list(ann)), len(y.list(admin)))
+	}
+	for _, x := range y.running {
+		x.heard = time.Now().Add(-announcedMax - time.Second)
+	}
+	if list := y.list(admin); len(list) > 0 {
+		t.Errorf("%d are listed whose clients have gone", len(list))
+	}
 	var ends []func()
 	for range queriesMax {
-		_, _, done, err := n.querying.begin(t.Context(), "", "", strings.Repeat("é", queries.TextShown))
+		_, _, done, err := y.begin(t.Context(), ann, "", strings.Repeat("é", queries.TextShown))
 		if err != nil {
 			t.Fatal(err)
 		}
 		ends = append(ends, done)
 	}
-	if _, _, _, err := n.querying.begin(t.Context(), "", "", "x"); !errors.Is(err, client.ErrBusy) {
+	if _, _, _, err := y.begin(t.Context(), ann, "", "x"); !errors.Is(err, client.ErrBusy) {
 		t.Errorf("one more: %v, want busy", err)
 	}
 	ends[0]()
-	if _, _, _, err := n.querying.begin(t.Context(), "", "", "x"); err != nil {
+	if _, _, _, err := y.begin(t.Context(), ann, "", "x"); err != nil {
 		t.Errorf("when one has ended: %v", err)
 	}
 	for id := range uint64(2 * queriesEndedMax) {
-		n.querying.endParts(id)
-		n.querying.endParts(id)
+		y.endQuery(bob, id)
+		y.endQuery(bob, id)
 	}
-	if len(n.querying.ended) != queriesEndedMax || n.querying.hasEnded(0) || !n.querying.hasEnded(2*queriesEndedMax-1) {
-		t.Errorf("%d numbers are remembered, want the last %d", len(n.querying.ended), queriesEndedMax)
+	last := uint64(2*queriesEndedMax - 1)
+	if len(y.ended) != queriesEndedMax || y.partEnded(0, 2) || !y.partEnded(last, 2) || y.partEnded(last, 1) {
+		t.Errorf("%d numbers are remembered, want the last %d, of that user", len(y.ended), queriesEndedMax)
+	}
+	if y.endQuery(admin, last); !y.partEnded(last, 1) || len(y.ended) != queriesEndedMax {
+		t.Error("parts go on that an administrator has ended")
 	}
 }

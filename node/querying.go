@@ -3,18 +3,18 @@ package node
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"muster/repl"
 	"muster/repl/queries"
 	"muster/repl/wire"
+	"muster/shardmap"
+	"muster/shardmap/access"
 )
 
 const (
@@ -26,8 +26,10 @@ const (
 	// a query asks [queries.AtOnce] shards at a time.
 	scanQueueMax   = 256
 	scanQueueShare = 64
-	// queryIDMax bounds the numbers of queries, which people type.
-	queryIDMax = 1 << 40
+	// announcedMax is how long a query that its client carries out is known without being told of again, and
+	// announcedQueriesMax bounds them: they cost this node a line each.
+	announcedMax        = 10 * time.Second
+	announcedQueriesMax = wire.QueriesMax - queriesMax
 )
 
 // scannersMax is how many parts of queries are worked on at once: half of the processors, so that entries are applied, and
@@ -41,20 +43,28 @@ type querying struct {
 
 	mu      sync.Mutex
 	running map[uint64]*runningQuery // guarded by mu: by number
-	ended   map[uint64]bool          // guarded by mu: those that somebody has ended
+	ended   map[uint64]endedBy       // guarded by mu: those that somebody has ended
 	order   []uint64                 // guarded by mu: the numbers in ended, the oldest first
 }
 
 // runningQuery is a query that this node was asked to carry out.
 type runningQuery struct {
 	queries.Running
-	memory atomic.Int64 // bytes, as of now
-	end    context.CancelCauseFunc
+	by     shardmap.Principal
+	memory atomic.Int64            // bytes, as of now
+	end    context.CancelCauseFunc // nil: its client carries it out
+	heard  time.Time               // when its client told of it last. querying.mu guards it
+}
+
+// endedBy is who has ended a query: parts of it end that he has sent, or, by an administrator, all.
+type endedBy struct {
+	all bool
+	by  shardmap.Principal
 }
 
 func (y *querying) init(n *Node) {
 	y.node, y.scans = n, make(chan func(), scanQueueMax)
-	y.running, y.ended = map[uint64]*runningQuery{}, map[uint64]bool{}
+	y.running, y.ended = map[uint64]*runningQuery{}, map[uint64]endedBy{}
 }
 
 // scan works on parts of queries until the node ends.
@@ -72,22 +82,23 @@ func (y *querying) scan() {
 
 // begin notes a query that this node carries out. ctx of what it returns ends with that of the query, or when somebody ends
 // it. done is to be called once.
-func (y *querying) begin(ctx context.Context, user, database, text string) (_ context.Context, x *runningQuery, done func(), err error) {
+func (y *querying) begin(ctx context.Context, by asker, database, text string) (_ context.Context, x *runningQuery, done func(), err error) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	if n := len(y.running); n >= queriesMax {
-		return nil, nil, nil, wire.Busy("node "+y.node.name, fmt.Sprintf("%d queries run, as many as it carries out at once", n), time.Second)
+	own := 0
+	for _, x := range y.running {
+		if x.end != nil {
+			own++
+		}
 	}
-	id := uint64(0)
-	for id == 0 || y.running[id] != nil || y.ended[id] {
-		var b [8]byte
-		_, _ = rand.Read(b[:]) // it never fails
-		id = binary.LittleEndian.Uint64(b[:]) % queryIDMax
+	if own >= queriesMax {
+		return nil, nil, nil, wire.Busy("node "+y.node.name, fmt.Sprintf("%d queries run, as many as it carries out at once", own), time.Second)
 	}
-	if len(text) > queries.TextShown {
-		text = strings.ToValidUTF8(text[:queries.TextShown], "")
+	id := queries.NewID()
+	for y.running[id] != nil {
+		id = queries.NewID()
 	}
-	x = &runningQuery{Running: queries.Running{ID: id, Node: y.node.name, User: user, Database: database, Text: text, Since: time.Now()}}
+	x = &runningQuery{by: by.principal, Running: queries.Running{ID: id, Node: y.node.name, User: by.name, Database: database, Text: queries.Shown(text), Since: time.Now()}}
 	ctx, x.end = context.WithCancelCause(ctx)
 	y.running[id] = x
 	return ctx, x, func() {
@@ -98,60 +109,129 @@ func (y *querying) begin(ctx context.Context, user, database, text string) (_ co
 	}, nil
 }
 
-// list returns the queries that run here and that see reports true of, by number.
-func (y *querying) list(see func(user string) bool) (all []queries.Running) {
+// asker is who asks about queries, and what he may see and end beside his own.
+type asker struct {
+	name       string
+	principal  shardmap.Principal
+	sees, ends bool // those of others
+}
+
+// owns reports whether a query is the asker's.
+func (a *asker) owns(x *runningQuery) bool { return x.by == a.principal }
+
+// list returns the queries that run here and that the asker may see, by number.
+func (y *querying) list(a asker) (all []wire.QueriesRow) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
+	y.forget()
 	for _, x := range y.running {
-		if see(x.User) {
-			row := x.Running
-			row.Memory = x.memory.Load()
-			all = append(all, row)
+		if a.sees || a.owns(x) {
+			all = append(all, wire.QueriesRow{Query: x.ID, User: x.User, Database: x.Database, Text: x.Text, AgeMs: uint64(time.Since(x.Since).Milliseconds()), Memory: uint64(max(0, x.memory.Load()))})
 		}
 	}
-	slices.SortFunc(all, func(a, b queries.Running) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(all, func(a, b wire.QueriesRow) int { return cmp.Compare(a.Query, b.Query) })
 	return all
 }
 
-// endQuery ends a query of a number, if it runs here, and the parts of it that this node works on. It reports whether it runs
-// here and may be ended: by is called with its user.
-func (y *querying) endQuery(id uint64, may func(user string) bool) (found bool) {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	x := y.running[id]
-	if x == nil || !may(x.User) {
-		return false
+// forget drops the queries whose clients have said nothing for too long. mu is held.
+func (y *querying) forget() {
+	for id, x := range y.running {
+		if x.end == nil && time.Since(x.heard) > announcedMax {
+			delete(y.running, id)
+		}
 	}
-	x.end(queries.ErrEnded)
-	y.note(id)
-	return true
 }
 
-// endParts ends the parts of a query that this node works on, and those that come.
-func (y *querying) endParts(id uint64) {
+// announced notes a query that its client carries out, or that it goes on. It reports whether somebody has ended it.
+func (y *querying) announced(a asker, q *wire.Queries) (ended bool, refused *wire.Error) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	y.note(id)
+	y.forget()
+	x := y.running[q.Query]
+	switch {
+	case x != nil && (x.end != nil || !a.owns(x)):
+		return false, &wire.Error{Code: wire.CodeConflict, Object: "query", Text: "another one has its number", State: fmt.Sprint(q.Query), Next: "take another number"}
+	case x == nil && len(y.running) >= announcedQueriesMax:
+		return false, wire.Busy("node "+y.node.name, fmt.Sprintf("%d queries run, as many as it lists", len(y.running)), time.Second)
+	case x == nil:
+		x = &runningQuery{by: a.principal, Running: queries.Running{ID: q.Query, Node: y.node.name, User: a.name, Database: q.Database, Text: queries.Shown(q.Text), Since: time.Now()}}
+		y.running[q.Query] = x
+	}
+	x.heard = time.Now()
+	x.memory.Store(int64(min(q.Memory, 1<<62)))
+	return y.hasEnded(q.Query, a.principal), nil
 }
 
-// note remembers that a query was ended. mu is held.
-func (y *querying) note(id uint64) {
-	if y.ended[id] {
+// done forgets a query that its client has carried out.
+func (y *querying) done(a asker, id uint64) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if x := y.running[id]; x != nil && x.end == nil && a.owns(x) {
+		delete(y.running, id)
+	}
+}
+
+// endQuery ends a query, if the asker may, and the parts of it that this node works on or that still come: those that he has sent,
+// or all. It reports whether the query runs here and was ended.
+func (y *querying) endQuery(a asker, id uint64) (found bool) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.forget()
+	x := y.running[id]
+	if found = x != nil && (a.ends || a.owns(x)); found && x.end != nil {
+		x.end(queries.ErrEnded)
+	}
+	if had, there := y.ended[id]; !there || a.ends && !had.all {
+		if !there && len(y.order) == queriesEndedMax {
+			delete(y.ended, y.order[0])
+			y.order = y.order[1:]
+		}
+		if !there {
+			y.order = append(y.order, id)
+		}
+		y.ended[id] = endedBy{a.ends, a.principal}
+	}
+	return found
+}
+
+// hasEnded reports whether somebody has ended a query of a user. mu is held.
+func (y *querying) hasEnded(id uint64, by shardmap.Principal) bool {
+	e, there := y.ended[id]
+	return there && (e.all || e.by == by)
+}
+
+// partEnded is hasEnded for who does not hold mu.
+func (y *querying) partEnded(id uint64, by shardmap.Principal) bool {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.hasEnded(id, by)
+}
+
+// takeQueries answers about the queries that run here.
+func takeQueries(c *connection, h wire.Header, r repl.Reply, body []byte) {
+	var q wire.Queries
+	if !readRequest(c, h, r, body, &q) {
 		return
 	}
-	if len(y.order) == queriesEndedMax {
-		delete(y.ended, y.order[0])
-		y.order = y.order[1:]
+	n, y := c.node, &c.node.querying
+	a := asker{c.who.Name, c.who.User, n.laws.may(c.who, access.Read) == nil, n.laws.may(c.who, access.Admin) == nil}
+	answer := wire.QueriesAnswer{Node: n.name}
+	var refused *wire.Error
+	switch q.Action {
+	case wire.QueriesList:
+		answer.Rows = y.list(a)
+	case wire.QueriesRun:
+		answer.Ended, refused = y.announced(a, &q)
+	case wire.QueriesDone:
+		y.done(a, q.Query)
+	case wire.QueriesEnd:
+		answer.Found = y.endQuery(a, q.Query)
 	}
-	y.ended[id] = true
-	y.order = append(y.order, id)
-}
-
-// hasEnded reports whether somebody has ended a query.
-func (y *querying) hasEnded(id uint64) bool {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	return y.ended[id]
+	if refused != nil {
+		c.refuse(r, refused)
+		return
+	}
+	c.answerNow(r, wire.TypeQueriesAnswer, answer.Append(nil))
 }
 
 // scanning is the parts of queries that one connection asks for.
@@ -177,11 +257,11 @@ func (c *scanning) Scan(scan func()) (found string) {
 }
 
 // Over implements [machine.Asker].
-func (c *scanning) Over(query uint64, within time.Duration) func() *wire.Error {
+func (c *scanning) Over(query uint64, by shardmap.Principal, within time.Duration) func() *wire.Error {
 	ends := time.Now().Add(within)
 	return func() *wire.Error {
 		switch {
-		case query != 0 && c.of.hasEnded(query):
+		case query != 0 && c.of.partEnded(query, by):
 			return &wire.Error{Code: wire.CodeConflict, Object: "query", Text: queries.ErrEnded.Error(), State: fmt.Sprintf("number %d", query), Next: "send it again if it was not meant"}
 		case time.Now().After(ends):
 			return wire.TooLarge("query", fmt.Sprintf("it took longer than %s at one shard", within), queries.RemedyTime)

@@ -44,6 +44,7 @@ var comeAndGo = map[wire.Type]wire.Sender{
 	wire.TypeHints:       wire.SenderClient,
 	wire.TypeDurable:     wire.SenderClient,
 	wire.TypePointsQuery: wire.SenderClient, // it asks for points; requests of clients before it have lower numbers
+	wire.TypeQueries:     wire.SenderClient, // what runs, to the user whose it is
 }
 
 // Who may send what follows from what a connection has proven. Each type must

@@ -18,6 +18,7 @@ import (
 
 	"muster/repl/client"
 	"muster/repl/wire"
+	"muster/shardmap"
 	"muster/shardmap/access"
 )
 
@@ -75,10 +76,11 @@ type Mounts struct {
 
 // Caller is who makes a request, as the node has found out for it.
 type Caller struct {
-	User  string    // empty: nobody in particular
-	Open  bool      // nobody is asked who he is, and everything is allowed
-	Roles []string  // of the user; not to be changed
-	Ends  time.Time // of what was shown; zero: it does not end
+	User      string             // empty: nobody in particular
+	Principal shardmap.Principal // of that user; 0: nobody in particular
+	Open      bool               // nobody is asked who he is, and everything is allowed
+	Roles     []string           // of the user; not to be changed
+	Ends      time.Time          // of what was shown; zero: it does not end
 	// May reports whether the rules of this moment allow verbs on the cluster.
 	May func(verbs access.Verbs) *wire.Error
 	// Client returns a client that speaks for the caller, until Release.

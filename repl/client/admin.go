@@ -72,6 +72,16 @@ func (i inspector) Doctor(ctx context.Context, endpoint string) (*wire.DoctorAns
 	return a, nil
 }
 
+// Queries asks the node at endpoint about the queries of points that run there, notes one that this client carries out, or ends
+// one. It needs a cluster of level 10.
+func (i inspector) Queries(ctx context.Context, endpoint string, q *wire.Queries) (*wire.QueriesAnswer, error) {
+	a := new(wire.QueriesAnswer)
+	if err := i.courier.question(ctx, wire.TypeQueries, endpoint, q, a); err != nil {
+		return nil, fmt.Errorf("queries of a node: %w", err)
+	}
+	return a, nil
+}
+
 // Usage returns the prefixes that have a limit, with what there is of each, as the node at endpoint
 // has heard of them last; empty is the first node that can be had.
 func (i inspector) Usage(ctx context.Context, endpoint string) (*wire.UsageAnswer, error) {

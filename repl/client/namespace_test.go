@@ -388,7 +388,7 @@ var notOfNamespaces = map[string]string{
 
 	"AddNodes": "of nodes", "Check": "of nodes", "Counters": "of nodes", "Doctor": "of nodes", "LogRange": "of nodes", "Status": "of nodes", "Trail": "of nodes",
 	"Order": "of the table", "Plan": "of the table", "Table": "of the table", "Topology": "of the table", "TopologyAt": "of the table",
-	"SlotViews": "of slots", "Usage": "of limits, which name whole prefixes", "Backup": "of a group", "SlotVersions": "of slots", "TakeBackup": "of the cluster", "Backups": "of the files of nodes",
+	"SlotViews": "of slots", "Usage": "of limits, which name whole prefixes", "Queries": "of a node", "Backup": "of a group", "SlotVersions": "of slots", "TakeBackup": "of the cluster", "Backups": "of the files of nodes",
 
 	"Authority": "of the caller", "CanI": "of the caller", "Certificate": "of the caller", "Login": "of the caller", "RenewCertificate": "of the caller", "Whoami": "of the caller",
 

@@ -35,7 +35,7 @@ func (q *Requests) pointsQuery(h wire.Header, body []byte, r repl.Reply, table *
 			State: fmt.Sprintf("group %s was asked, by the table of index %d", x.request.Group, table.Index), Next: "fetch the table, and ask the group that it names"})
 		return
 	}
-	x.over = q.asker.Over(x.request.Query, time.Duration(x.request.Time)*time.Millisecond)
+	x.over = q.asker.Over(x.request.Query, q.principal, time.Duration(x.request.Time)*time.Millisecond)
 	mode := x.request.Mode
 	q.reads = append(q.reads, repl.Read{
 		Group: x.request.Group, Local: mode == wire.ReadLocal, AnyReplica: anyReplica(h, mode), Deadline: q.deadline(h, now), Reply: r, Query: x,

@@ -121,8 +121,8 @@ type Asker interface {
 	// Scan is Later for what may take as long as a query: nothing else waits for it.
 	Scan(scan func()) (found string)
 	// Over returns what tells why a part of a query is to end, or nil: it has taken longer than within from now, its
-	// client has gone, or a person has ended the query of that number. It is called by one goroutine at a time.
-	Over(query uint64, within time.Duration) func() *wire.Error
+	// client has gone, or somebody has ended the query of that number, which by has sent. It is called by one goroutine at a time.
+	Over(query uint64, by shardmap.Principal, within time.Duration) func() *wire.Error
 	// Spare reports whether so little waits to be sent to the client that streams
 	// may add size bytes. If it does not, [Streams.Room] is called once more may be.
 	Spare(size int) bool

@@ -65,7 +65,7 @@ func (a *asker) Later(read func()) string {
 
 func (a *asker) Scan(scan func()) string { return a.Later(scan) }
 
-func (a *asker) Over(uint64, time.Duration) func() *wire.Error {
+func (a *asker) Over(uint64, shardmap.Principal, time.Duration) func() *wire.Error {
 	return func() *wire.Error { return a.over }
 }
 

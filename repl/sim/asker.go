@@ -131,7 +131,7 @@ func (a *acceptor) Later(read func()) (found string) { return a.node.beside.read
 func (a *acceptor) Scan(scan func()) (found string) { return a.node.beside.readLater(scan) }
 
 // Over implements [machine.Asker]: queries of the simulator take no time, and nobody ends them.
-func (a *acceptor) Over(uint64, time.Duration) func() *wire.Error {
+func (a *acceptor) Over(uint64, shardmap.Principal, time.Duration) func() *wire.Error {
 	return func() *wire.Error { return nil }
 }
 

@@ -166,6 +166,11 @@ var madeGood = map[wire.Type]func(b wire.Body){
 		q.Memory, q.Series = 1+q.Memory%wire.PointsQueryMemoryMax, 1+q.Series%wire.PointsQuerySeriesMax // 0 is read as the most
 		q.Time, q.Query = 1+q.Time%wire.PointsQueryTimeMax, q.Query%(wire.PointsQueryIDMax+1)
 	},
+	wire.TypeQueries: func(b wire.Body) {
+		q := b.(*wire.Queries)
+		q.Action, q.Query = wire.QueriesRun, 1+q.Query%wire.PointsQueryIDMax
+		q.Database, q.Text = fmt.Sprintf("%.20x", q.Database), fmt.Sprintf("%.200x", q.Text)
+	},
 	wire.TypeChunkAnswer: func(b wire.Body) { b.(*wire.ChunkAnswer).State = wire.ChunkTaken },
 	wire.TypeInvite: func(b wire.Body) {
 		i := b.(*wire.Invite)

@@ -348,6 +348,8 @@ var examples = map[wire.Type]wire.Body{
 		Given: wire.UsageAmount{2500, 1<<64 - 4096, 12500}, Wanted: wire.UsageAmount{40, 1200, 40000}}}}}},
 	wire.TypeWindow:          &wire.Window{Policy: 12, Time: 1796040000000000000, Database: "metrics"},
 	wire.TypeWindowAnswer:    &wire.WindowAnswer{Index: 96, Window: 95, Start: 1795996800000000000, End: 1796083200000000000, Truncated: 1796083200000000000, Shards: []raft.GroupID{1, 3}},
+	wire.TypeQueries:         &wire.Queries{Action: wire.QueriesRun, Query: 4711, Database: "metrics", Text: "SELECT mean(load) FROM cpu", Memory: 64 << 10},
+	wire.TypeQueriesAnswer:   &wire.QueriesAnswer{Node: "n1", Rows: []wire.QueriesRow{{Query: 4711, User: "ann", Database: "metrics", Text: "SELECT mean(load) FROM cpu", AgeMs: 1200, Memory: 64 << 10}}},
 	wire.TypeClock:           &wire.Empty{},
 	wire.TypeClockAnswer:     &wire.ClockAnswer{Time: 1796040000},
 	wire.TypeHolds:           &wire.Holds{Serial: wire.SerialNumber{4, 5, 6}, Index: 18},

@@ -55,7 +55,9 @@ var needs = [...]need{
 
 	TypeBackup: {"`list` and `read` on all keys and on all services, and `admin` on the cluster: it brings the secrets of services, which no other answer does. A server may send it too: it takes the backups of jobs", eachOfBackup},
 
-	TypeStatus:   {"nothing", nothing},
+	TypeStatus:  {"nothing", nothing},
+	TypeQueries: {"nothing about one's own; `read` on the cluster to see those of others, and `admin` to end them", nothing},
+
 	TypeCounters: {"`read` on the cluster", looking},
 	TypeLogRange: {"`read` on the cluster", looking},
 	TypeDoctor:   {"`read` on the cluster", looking},

@@ -76,6 +76,8 @@ var requestNeeds = []struct {
 	{wire.TypeHints, &wire.Hints{Act: wire.HintsList, All: true}, "read on cluster"},
 	{wire.TypeHints, &wire.Hints{Act: wire.HintsRetry, Group: 3}, "admin on cluster"},
 	{wire.TypeHints, &wire.Hints{Act: wire.HintsPurge, Group: 3}, "admin on cluster"},
+	{wire.TypeQueries, &wire.Queries{Action: wire.QueriesList}, ""},
+	{wire.TypeQueries, &wire.Queries{Action: wire.QueriesEnd, Query: 4711}, ""},
 	{wire.TypeHistory, &wire.History{Group: 1, Key: []byte("a/b")}, "read on key:a/b"},
 	{wire.TypeBackup, &wire.Backup{Group: 1, PieceBytes: wire.BackupPieceMin}, "read,list on key:…, read,list on service:…, admin on cluster"},
 	{wire.TypeStatus, new(wire.Empty), ""},

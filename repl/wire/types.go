@@ -199,6 +199,8 @@ const (
 	TypeWindowAnswer       Type = 0x99
 	TypeClock              Type = 0x9a
 	TypeClockAnswer        Type = 0x9b
+	TypeQueries            Type = 0x9c
+	TypeQueriesAnswer      Type = 0x9d
 	TypeBlockRange         Type = 0xa0
 	TypeBlockRangeAnswer   Type = 0xa1
 	TypePointsAnswer       Type = 0xa4
@@ -391,10 +393,12 @@ var rows = [...]row{
 	TypeBackupsAnswer: {"BackupsAnswer", "", TypeBackups, SenderNobody, bodyOf[BackupsAnswer]},
 
 	// Time series, since level 10.
-	TypeWindow:       {"Window", "client → node, or node → the meta group's leader", 0, SenderClient | SenderMember, bodyOf[Window]}, // where do points of this time go? Make a place if there is none
-	TypeWindowAnswer: {"WindowAnswer", "", TypeWindow, SenderNobody, bodyOf[WindowAnswer]},
-	TypeClock:        {"Clock", "the meta group's leader → node", 0, SenderMember, bodyOf[Empty]}, // how late is it?
-	TypeClockAnswer:  {"ClockAnswer", "", TypeClock, SenderNobody, bodyOf[ClockAnswer]},
+	TypeWindow:        {"Window", "client → node, or node → the meta group's leader", 0, SenderClient | SenderMember, bodyOf[Window]}, // where do points of this time go? Make a place if there is none
+	TypeWindowAnswer:  {"WindowAnswer", "", TypeWindow, SenderNobody, bodyOf[WindowAnswer]},
+	TypeClock:         {"Clock", "the meta group's leader → node", 0, SenderMember, bodyOf[Empty]}, // how late is it?
+	TypeClockAnswer:   {"ClockAnswer", "", TypeClock, SenderNobody, bodyOf[ClockAnswer]},
+	TypeQueries:       {"Queries", "client → node", 0, SenderClient, bodyOf[Queries]}, // which queries run on you? Note this one, or end that one
+	TypeQueriesAnswer: {"QueriesAnswer", "", TypeQueries, SenderNobody, bodyOf[QueriesAnswer]},
 
 	TypeBlockRange:       {"BlockRange", "node → node", 0, SenderBulk, shownOf[BlockRange]}, // these bytes of a block file
 	TypeBlockRangeAnswer: {"BlockRangeAnswer", "", TypeBlockRange, SenderNobody, shownOf[BlockRangeAnswer]},
