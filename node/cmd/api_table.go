@@ -183,6 +183,9 @@ func apiTable() []apiRow {
 		{command: "hint retry", method: changes, options: []string{"group"}, answer: []hintRow{}},
 		{command: "hint purge", method: changes, options: []string{"group", "yes"}, plans: plansAlways, answer: []hintRow{}},
 
+		{command: "query list", method: reads, answer: []queryRow{}},
+		{command: "query kill", method: changes, args: []apiArg{{name: "id", about: "the number of the query", kind: kindNumeral, need: true}}, answer: struct{}{}},
+
 		{command: "backup run", method: changes, options: []string{"no-wait"}, plans: plansOnAsked, answer: jobRow{}},
 		{command: "backup schedule", method: changes, options: []string{"every", "keep"}, plans: plansOnAsked, answer: scheduleRow{}},
 		{command: "backup list", method: reads, options: []string{"verify"}, lines: true, answer: keptBackup{}},

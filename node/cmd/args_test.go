@@ -117,13 +117,13 @@ func TestArrange(t *testing.T) {
 		{"version -o json", "version --output=json --"},
 
 		// What is refused.
-		{"", "!muster: a command is missing; want one of serve, demo, status, top, kv, node, group, lease, lock, service, slot, db, policy, window, shard, point, hint, job, setting, init, user, role, auth, namespace, backup, restore, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
+		{"", "!muster: a command is missing; want one of serve, demo, status, top, kv, node, group, lease, lock, service, slot, db, policy, window, shard, query, point, hint, job, setting, init, user, role, auth, namespace, backup, restore, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
 		{"kv", "!muster kv: a verb is missing; want one of set, get, del, incr, txn, list, watch, locate, import, export, history, diff, rollback, or --help"},
-		{"-o json", "!muster: a command is missing; want one of serve, demo, status, top, kv, node, group, lease, lock, service, slot, db, policy, window, shard, point, hint, job, setting, init, user, role, auth, namespace, backup, restore, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
+		{"-o json", "!muster: a command is missing; want one of serve, demo, status, top, kv, node, group, lease, lock, service, slot, db, policy, window, shard, query, point, hint, job, setting, init, user, role, auth, namespace, backup, restore, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion, or --help"},
 		{"backup", "!muster backup: a verb is missing; want one of take, show, run, schedule, list, prune, or --help"},
 		{"backup -x f", "!muster backup take: unknown option -x; see muster backup take --help, and put -- before an argument that begins with a dash"},
 		{"backup show f --force", "!muster backup show: unknown option --force; see muster backup show --help, and put -- before an argument that begins with a dash"},
-		{"vk get", `!muster: unknown command "vk"; want one of serve, demo, status, top, kv, node, group, lease, lock, service, slot, db, policy, window, shard, point, hint, job, setting, init, user, role, auth, namespace, backup, restore, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion`},
+		{"vk get", `!muster: unknown command "vk"; want one of serve, demo, status, top, kv, node, group, lease, lock, service, slot, db, policy, window, shard, query, point, hint, job, setting, init, user, role, auth, namespace, backup, restore, bench, doctor, check, log, audit, recover, wire, secret, token, ca, cert, version, completion`},
 		{"kv got k", `!muster kv: unknown command "got"; want one of set, get, del, incr, txn, list, watch, locate, import, export, history, diff, rollback`},
 		{"kv help got", `!muster kv: unknown command "got"; want one of set, get, del, incr, txn, list, watch, locate, import, export, history, diff, rollback`},
 		{"kv get k -x", "!muster kv get: unknown option -x; see muster kv get --help, and put -- before an argument that begins with a dash"},

@@ -71,6 +71,7 @@ func makers() []func(*console) *cli.Command {
 		policyCommand,
 		windowCommand,
 		shardCommand,
+		queryCommand,
 		pointCommand,
 		hintCommand,
 		jobCommand,
