@@ -393,7 +393,7 @@ var notOfNamespaces = map[string]string{
 	"Authority": "of the caller", "CanI": "of the caller", "Certificate": "of the caller", "Login": "of the caller", "RenewCertificate": "of the caller", "Whoami": "of the caller",
 
 	"BringPoints": "of a database, which has no keys", "DeletePoints": "of a database, which has no keys", "AskShard": "of a database, which has no keys",
-	"AskWindow": "of a database, which has no keys",
+	"AskWindow": "of a database, which has no keys", "Hints": "of databases, which have no keys", "KeepHint": "of a database, which has no keys", "StoredOn": "of a database, which has no keys",
 
 	"In": "makes a namespace",
 }
