@@ -75,7 +75,10 @@ type parcel struct {
 	example [dropReasons]string
 	moved   error // its shard is not there, as its group says
 	failed  error // the first other error
-	partly  int   // pieces that failed and have fields of points that others count
+
+	// Pieces that have fields of a point which another one counts.
+	partly       int // that failed
+	hintedPartly int // that are hinted
 }
 
 // round brings shares to their groups, and returns those whose shard is elsewhere by now, with what the first group of them
@@ -159,6 +162,9 @@ func (p *parcel) end(piece *points.Piece, b Brought, err error) {
 	}
 	if b.Hinted {
 		p.hinted += piece.Points
+		if piece.Points == 0 {
+			p.hintedPartly++
+		}
 		return
 	}
 	a := &b.Answer
@@ -196,10 +202,13 @@ func (p *parcel) count(w *write) {
 		w.result.drop(DropReason(reason), n, p.example[reason])
 		left -= n
 	}
-	stored := max(0, min(p.stored-p.partly, left))
+	// A piece that failed takes a point from the whole ones, be that stored or hinted: nobody knows which of them it has fields of.
+	// A hinted one takes it from the stored.
+	whole := max(0, min(p.stored+p.hinted-p.partly, left))
+	stored := max(0, min(p.stored-p.partly-p.hintedPartly, whole))
 	w.result.Stored += stored
 	left -= stored
-	hinted := min(p.hinted, left)
+	hinted := whole - stored
 	w.result.Hinted += hinted
 	if left -= hinted; left == 0 {
 		return

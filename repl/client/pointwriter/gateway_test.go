@@ -244,3 +244,59 @@ func TestWriteDropped(t *testing.T) {
 		t.Errorf("got %v", r)
 	}
 }
+
+// A point whose fields take several pieces counts as hinted if one of them is a hint, and has failed if one of them has: it is told
+// as kept only where all of it is. The piece with the first field counts the point, as often as it was written.
+func TestWriteHintsOfPieces(t *testing.T) {
+	const lines = 40 // of one point, each with a field that is the longest that it may be: more than three pieces take
+	var text strings.Builder
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range lines {
+		value := make([]byte, points.StringMax)
+		for j := range value {
+			value[j] = 'a' + byte(random.IntN(26))
+		}
+		fmt.Fprintf(&text, "m f%02d=\"%s\" %d\n", i, value, noon)
+	}
+	const stored, hinted, failed = 's', 'h', 'f'
+	for _, c := range []struct {
+		counting, other        byte // what becomes of the piece that counts the point, and of one other; the rest is stored
+		stored, hinted, failed int
+	}{
+		{stored, stored, lines, 0, 0}, {stored, hinted, lines - 1, 1, 0}, {stored, failed, lines - 1, 0, 1},
+		{hinted, stored, 0, lines, 0}, {hinted, hinted, 0, lines, 0}, {hinted, failed, 0, lines - 1, 1},
+		{failed, stored, 0, 0, lines}, {failed, hinted, 0, 0, lines}, {failed, failed, 0, 0, lines},
+	} {
+		w, pieces, others := newWorld(t), 0, 0
+		fate := byte(0)
+		w.refuse = func(_ raft.GroupID, p *shardmap.PointsBody) error { // the caller holds mu
+			batch, err := new(points.ShareReader).Read(p.Share, p.Shard.Span)
+			if err != nil {
+				return err
+			}
+			pieces++
+			fate = 0
+			for x := range batch.Series() {
+				for column := range x.Columns() {
+					if string(column.Name) == "f00" {
+						fate = c.counting
+					}
+				}
+			}
+			if fate == 0 {
+				if fate, others = stored, others+1; others == 1 {
+					fate = c.other
+				}
+			}
+			if fate == failed {
+				return wire.MaybeApplied("group", "no answer in time")
+			}
+			return nil
+		}
+		w.hint = func(*shardmap.PointsBody) bool { return fate == hinted }
+		r, err := NewGateway(0).Write(t.Context(), w, request("%s", text.String()))
+		if err != nil || pieces < 3 || r.Stored != c.stored || r.Hinted != c.hinted || r.Failed != c.failed {
+			t.Errorf("%d pieces, %c and %c: stored %d, hinted %d, failed %d, %v; want %d, %d, %d", pieces, c.counting, c.other, r.Stored, r.Hinted, r.Failed, err, c.stored, c.hinted, c.failed)
+		}
+	}
+}

@@ -36,6 +36,7 @@ type world struct {
 	entry  uint64
 	refuse func(g raft.GroupID, p *shardmap.PointsBody) error // before the group stores; nil: it stores
 	window func(q *wire.Window) error                         // before a window is made
+	hint   func(p *shardmap.PointsBody) bool                  // a node keeps the points; nil: none does
 }
 
 // newWorld returns a cluster with the database "metrics", whose default policy has windows of an hour of 4 shards and keeps
@@ -108,6 +109,9 @@ func (w *world) Bring(ctx context.Context, g raft.GroupID, p *shardmap.PointsBod
 		if err := w.refuse(g, p); err != nil {
 			return b, err
 		}
+	}
+	if w.hint != nil && w.hint(p) {
+		return Brought{Hinted: true}, nil
 	}
 	in, ok := w.table.Catalog.Window(p.Shard.Window)
 	d, _ := w.table.Catalog.Database(p.Shard.Database)
