@@ -47,8 +47,20 @@ type letter struct {
 	points *shardmap.PointsBody // nil: it can't be read
 }
 
-// look reads how much there is, and returns the last file. The directory may be absent.
-func (d *deadLetters) look() (last string, size int64, err error) {
+// numberOfLetters returns the number in the name of a file; false: it has another name, which a person has given it.
+func numberOfLetters(name string) (n uint64, ok bool) {
+	digits, ok := strings.CutSuffix(name, letterSuffix)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, 10, 63)
+	return n, err == nil && name == letterName(n)
+}
+
+func letterName(n uint64) string { return fmt.Sprintf("%016d%s", n, letterSuffix) }
+
+// look reads how much there is, and returns the number of the last file, or 0, and its size. The directory may be absent.
+func (d *deadLetters) look() (last uint64, size int64, err error) {
 	names, err := d.disk.List(d.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -60,14 +72,17 @@ func (d *deadLetters) look() (last string, size int64, err error) {
 		}
 		f, err := d.disk.OpenRead(path.Join(d.dir, name))
 		if err != nil {
-			return "", 0, err
+			return 0, 0, err
 		}
-		size, err = f.Size()
+		bytes, err := f.Size()
 		if err = errors.Join(err, f.Close()); err != nil {
-			return "", 0, err
+			return 0, 0, err
 		}
-		total += size
-		last = name
+		total += bytes
+		// Files that a person has renamed count, and are not written to; nor does their place in the order say which number is next.
+		if n, ok := numberOfLetters(name); ok && n > last {
+			last, size = n, bytes
+		}
 	}
 	d.bytes.Store(total)
 	return last, size, err
@@ -91,12 +106,11 @@ func (d *deadLetters) bury(l *letter) error {
 	if have := d.bytes.Load(); have+int64(len(text)) > lettersMax {
 		return fmt.Errorf("the dead letters in %s take %d bytes; the limit is %d: look at them, and remove files", d.dir, have, lettersMax)
 	}
-	fresh := last == "" || size >= letterFileBytes
+	fresh := last == 0 || size >= letterFileBytes
 	if fresh {
-		n, _ := strconv.ParseUint(strings.TrimSuffix(last, letterSuffix), 10, 63)
-		last, size = fmt.Sprintf("%016d%s", n+1, letterSuffix), 0
+		last, size = last+1, 0
 	}
-	name := path.Join(d.dir, last)
+	name := path.Join(d.dir, letterName(last))
 	var f vfs.File
 	if fresh {
 		f, err = d.disk.Create(name)

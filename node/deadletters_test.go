@@ -92,3 +92,32 @@ func TestDeadLettersAreBounded(t *testing.T) {
 		t.Errorf("the next file has %q", text)
 	}
 }
+
+// A file that a person has renamed in the directory keeps what it has: no letter goes into it, and the next file does not take the
+// place of another one.
+func TestDeadLettersKeepRenamedFiles(t *testing.T) {
+	const dir = "d/deadletters/"
+	for _, renamed := range []string{"seen.lp", "1.lp", "99999999999999999999.lp", "0000000000000000.lp"} {
+		disk := vfs.NewMem()
+		d := &deadLetters{disk: disk, dir: "d/deadletters"}
+		if err := d.bury(letterOf(t, 1, "m v=1 1")); err != nil {
+			t.Fatal(err)
+		}
+		f, err := disk.Create(dir + renamed)
+		if err == nil {
+			err = f.Truncate(letterFileBytes)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.bury(letterOf(t, 2, "m v=2 2")); err != nil {
+			t.Fatal(err)
+		}
+		if text := string(disk.Bytes(dir + letterName(1))); !strings.Contains(text, "m v=1 1\n# hint 2") {
+			t.Errorf("beside %s the first file has %q", renamed, text)
+		}
+		if n := len(disk.Bytes(dir + renamed)); n != letterFileBytes {
+			t.Errorf("%s has %d bytes, want %d", renamed, n, letterFileBytes)
+		}
+	}
+}
