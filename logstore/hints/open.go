@@ -80,7 +80,17 @@ func (s *Store) open(number uint64, last bool) error {
 		f.end = max(size, s.size)
 		return nil
 	}
-	s.records(f, b, last)
+	durable := s.records(f, b, last)
+	if last && durable > 0 {
+		// Its last write may be in the memory of the system alone, where its sync has failed or was never begun: no sync writes
+		// that by itself any more. Before a file goes for the sake of what stands there, it is written and synced again.
+		if _, err := f.f.WriteAt(b[durable:f.end], durable); err != nil {
+			return fmt.Errorf("write %s again from byte %d on: %w", f.name, durable, err)
+		}
+		if err := f.f.Sync(); err != nil {
+			return fmt.Errorf("write %s again from byte %d on: %w", f.name, durable, err)
+		}
+	}
 	if f.end >= size || bug(bugTorn) {
 		return nil
 	}
@@ -112,8 +122,9 @@ func (f *file) readHeader(b []byte) (known bool, err error) {
 }
 
 // records lets the records of a file take effect, and finds those behind damage. In the last file those of a write that was not
-// finished are left out from the first gap on.
-func (s *Store) records(f *file, b []byte, last bool) {
+// finished are left out from the first gap on. It returns where the last write begins of those that did, or 0: all before that was
+// durable.
+func (s *Store) records(f *file, b []byte, last bool) (from int64) {
 	found, durable := f.find(b)
 	for _, r := range found {
 		if r.at > f.end {
@@ -127,8 +138,9 @@ func (s *Store) records(f *file, b []byte, last bool) {
 		} else {
 			s.forget(r.Number)
 		}
-		f.end = f.past(b, r)
+		f.end, from = f.past(b, r), max(from, r.write)
 	}
+	return from
 }
 
 // find returns all records of a file, and where the last write begins that has any: all before that was durable.
