@@ -2,12 +2,16 @@ package node
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"muster/logstore/hints"
 	"muster/logstore/vfs"
+	"muster/raft"
+	"muster/repl/hinting"
 	"muster/shardmap"
 	"muster/shardmap/points"
 	"muster/shardmap/points/query/querytest"
@@ -119,5 +123,73 @@ func TestDeadLettersKeepRenamedFiles(t *testing.T) {
 		if n := len(disk.Bytes(dir + renamed)); n != letterFileBytes {
 			t.Errorf("%s has %d bytes, want %d", renamed, n, letterFileBytes)
 		}
+	}
+}
+
+// sickDisk is a disk from which nothing of the files that it makes can be read for a while.
+type sickDisk struct {
+	vfs.FS
+	broken error
+}
+
+func (u *sickDisk) Create(name string) (vfs.File, error) {
+	f, err := u.FS.Create(name)
+	return sickFile{f, u}, err
+}
+
+type sickFile struct {
+	vfs.File
+	of *sickDisk
+}
+
+func (f sickFile) ReadAt(b []byte, at int64) (int, error) {
+	if f.of.broken != nil {
+		return 0, f.of.broken
+	}
+	return f.File.ReadAt(b, at)
+}
+
+// A disk that can't be read for a while costs no hint: neither is it refused for good, nor does a letter without its points take its
+// place. Nor is it brought before there is a table.
+func TestHintsWaitForTheirDisk(t *testing.T) {
+	mem := vfs.NewMem()
+	disk := &sickDisk{FS: mem}
+	store, err := hints.Open(hints.Options{FS: disk, Dir: "d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	l := letterOf(t, 1, "m v=1 1")
+	command := l.points.Command()
+	says := command.Items[0]
+	if err := store.Append([]hints.Put{{Hint: hints.Hint{Number: 1, Group: 3, Points: 1}, Says: says}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	k := &hintKeeper{node: &Node{}, store: store, letters: deadLetters{disk: mem, dir: "d/deadletters"}}
+	h := hinting.Hint{Number: 1, Group: raft.GroupID(3), Points: 1}
+	if o := k.fill(t.Context(), nil, h); o.Kind != hinting.Later || !strings.Contains(o.Why, "no table") {
+		t.Errorf("without a table: %+v", o)
+	}
+	disk.broken = errors.New("input/output error")
+	if o := k.fill(t.Context(), nil, h); o.Kind != hinting.Later || !strings.Contains(o.Why, "input/output error") {
+		t.Errorf("while the disk can't be read: %+v", o)
+	}
+	if err := k.bury(h, "too old"); !errors.Is(err, disk.broken) {
+		t.Errorf("a letter while the disk can't be read: %v", err)
+	}
+	if names, err := mem.List("d/deadletters"); err == nil && len(names) > 0 {
+		t.Errorf("there are letters: %q", names)
+	}
+	disk.broken = nil
+	if err := k.bury(h, "too old"); err != nil || !strings.Contains(string(mem.Bytes("d/deadletters/"+letterName(1))), "m v=1 1\n") {
+		t.Errorf("when it can be read: %v, %q", err, mem.Bytes("d/deadletters/"+letterName(1)))
+	}
+	// Lost for good it is refused, and the letter says so.
+	mem.Corrupt("d/hints/0000000000000001.hints", 600, 1)
+	if o := k.fill(t.Context(), nil, h); o.Kind != hinting.Refused {
+		t.Errorf("a damaged hint: %+v", o)
+	}
+	if err := k.bury(h, "too old"); err != nil || !strings.Contains(string(mem.Bytes("d/deadletters/"+letterName(1))), "can't be read any more") {
+		t.Errorf("a letter of a damaged hint: %v", err)
 	}
 }

@@ -200,22 +200,29 @@ func (k *hintKeeper) beside(loop *repl.Loop, number uint64, do func(context.Cont
 	})
 }
 
-// points returns the points of a hint, as a fill.
+// points returns the points of a hint, as a fill. If they are lost the error wraps [hints.ErrDamaged]; any other one is about the disk,
+// and may pass.
 func (k *hintKeeper) points(number uint64) (*shardmap.PointsBody, error) {
 	says, err := k.store.Read(number)
 	if err != nil {
 		return nil, err
 	}
 	p, err := shardmap.ReadPoints(&shardmap.Command{Kind: shardmap.CommandPoints, Items: [][]byte{says}})
-	return &p, err
+	if err != nil {
+		return nil, fmt.Errorf("hint %d: %w: %w", number, hints.ErrDamaged, err)
+	}
+	return &p, nil
 }
 
 // bury writes a hint into the dead letters.
 func (k *hintKeeper) bury(h hinting.Hint, why string) error {
 	l := letter{number: h.Number, group: fmt.Sprintf("group %d", h.Group), taken: time.Unix(0, h.Taken), why: why}
 	var err error
-	if l.points, err = k.points(h.Number); err != nil {
+	switch l.points, err = k.points(h.Number); {
+	case errors.Is(err, hints.ErrDamaged):
 		l.points, l.why = nil, fmt.Sprintf("%s; and it can't be read any more: %v", why, err)
+	case err != nil:
+		return err // a letter without its points would be all that is left of it
 	}
 	return k.letters.bury(&l)
 }
@@ -223,10 +230,16 @@ func (k *hintKeeper) bury(h hinting.Hint, why string) error {
 // fill brings a hint to its group.
 func (k *hintKeeper) fill(ctx context.Context, c *client.Client, h hinting.Hint) hinting.Outcome {
 	p, err := k.points(h.Number)
-	if err != nil {
+	if errors.Is(err, hints.ErrDamaged) {
 		return hinting.Outcome{Kind: hinting.Refused, Why: err.Error()}
 	}
+	if err != nil {
+		return done(err)
+	}
 	table := k.node.table.Load()
+	if table == nil {
+		return hinting.Outcome{Kind: hinting.Later, Why: "this node has no table yet"} // it has just been started
+	}
 	w, ok := table.Catalog.Window(p.Shard.Window)
 	switch {
 	case !ok && uint64(p.Shard.Window) <= table.Index:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"log/slog"
 	"maps"
 	"path"
@@ -396,7 +397,8 @@ func (f *file) readRecord(b []byte, at int64) (r record, ok bool) {
 	return r, r.kind == kindHint || r.kind == kindDone
 }
 
-// Read returns what a hint says.
+// Read returns what a hint says. The error wraps [ErrUnknown], or [ErrDamaged] if that is lost; any other one is the disk's, and may
+// pass.
 func (s *Store) Read(number uint64) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -409,7 +411,9 @@ func (s *Store) Read(number uint64) ([]byte, error) {
 
 func (s *Store) read(p place) ([]byte, error) {
 	b := make([]byte, p.Size)
-	if _, err := p.file.f.ReadAt(b, p.at); err != nil {
+	if _, err := p.file.f.ReadAt(b, p.at); errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("hint %d at byte %d of %s: the file ends before it does: %w", p.Number, p.at, p.file.name, ErrDamaged)
+	} else if err != nil {
 		return nil, fmt.Errorf("read hint %d at byte %d of %s: %w", p.Number, p.at, p.file.name, err)
 	}
 	r, ok := p.file.readRecord(b, p.at)
