@@ -62,7 +62,9 @@ func (w *write) lackOf(span points.Window, err error) *lack {
 	p := &w.policy
 	// The refusal is the leader's; this node's clock says alone which of its reasons it is.
 	if age := w.request.Now - span.Last; span.Last < w.request.Now && p.Duration > 0 && (age < 0 || age >= int64(p.Duration-shardmap.PolicyDurationMin)) {
-		return &lack{dropped: true, reason: BeyondRetention, why: fmt.Sprintf("policy %q keeps points for %s, and no longer has a window at %s", p.Name, p.Duration, time.Unix(0, span.First).UTC().Format(time.RFC3339))}
+		// The span may reach back to the first of all times, and what is so here is so of all before it: its end tells more.
+		end := time.Unix(0, span.Last).UTC().Add(time.Nanosecond)
+		return &lack{dropped: true, reason: BeyondRetention, why: fmt.Sprintf("policy %q keeps points for %s, and takes none before %s", p.Name, p.Duration, end.Format(time.RFC3339))}
 	}
 	if span.First > w.request.Now {
 		return &lack{dropped: true, reason: TooFarAhead, why: e.Error()}

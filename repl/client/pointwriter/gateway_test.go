@@ -132,6 +132,14 @@ func TestWriteManyWindows(t *testing.T) {
 	if len(r.Dropped) != 1 || r.Dropped[0].Reason != BeyondRetention || w.asks != asks {
 		t.Errorf("got %v, after %d more questions", r, w.asks-asks)
 	}
+	// The reason names a time before which the policy takes none, and not the first of all times.
+	var before time.Time
+	if _, text, ok := strings.Cut(r.Dropped[0].Example, "takes none before "); ok {
+		before, err = time.Parse(time.RFC3339, text)
+	}
+	if err != nil || !before.After(time.Unix(0, noon-100*hour)) || before.After(time.Unix(0, noon)) {
+		t.Errorf("%q: want a time between that of the points and noon, %v", r.Dropped[0].Example, err)
+	}
 }
 
 // Many writes that want a window at once ask for it once at a time, and one whose time is over does not end the others.
