@@ -19,12 +19,14 @@ const (
 	MissingTagValue             // (tag)
 	InvalidTag                  // a tag's value has a bare equals sign (tag)
 	DuplicateTag                // (tag)
+	InvalidTagKey               // of points/line: it is time (tag)
 	TooManyTags                 // more than TagsMax
 	KeyTooLong                  // the key has more than KeyMax bytes
 	MissingFields               //
 	MissingFieldKey             // (the field before it)
 	MissingFieldValue           // (field)
 	FieldNameTooLong            // more than NameMax bytes (field)
+	InvalidFieldName            // of points/line: it is time (field)
 	InvalidName                 // a name or a tag's value has control characters, or is not UTF-8 (tag, field)
 	TrailingBackslash           // a name or a tag's value ends with \, which would escape what follows it (tag, field)
 	InvalidValue                // it begins like no kind (field)
@@ -54,12 +56,14 @@ var reasons = [reasonEnd]struct{ of, wrong, want string }{
 	MissingTagValue:      {"tag", "missing tag value", "want TAG=VALUE; leave out a tag that has no value"},
 	InvalidTag:           {"tag", "invalid tag format", `want \= for an equals sign in its value`},
 	DuplicateTag:         {"tag", "duplicate tags", "want each tag once"},
+	InvalidTagKey:        {"tag", "invalid tag key", "want another name: rows have the time of a point under this one"},
 	TooManyTags:          {"", "too many tags", "want at most " + strconv.Itoa(TagsMax)},
 	KeyTooLong:           {"", "max key length exceeded", "want at most " + strconv.Itoa(KeyMax) + " bytes of measurement and tags"},
 	MissingFields:        {"", "missing fields", "want a space and FIELD=VALUE after measurement and tags"},
 	MissingFieldKey:      {"field after", "missing field key", "want FIELD=VALUE after each comma"},
 	MissingFieldValue:    {"field", "missing field value", "want FIELD=VALUE"},
 	FieldNameTooLong:     {"field", "name too long", "want at most " + strconv.Itoa(NameMax) + " bytes"},
+	InvalidFieldName:     {"field", "invalid field name", "want another name: rows have the time of a point under this one"},
 	InvalidName:          {"name", "invalid characters", "want UTF-8 without control characters"},
 	TrailingBackslash:    {"name", "backslash at its end", "want another end: a backslash escapes what follows it"},
 	InvalidValue:         {"field", "invalid boolean", `want a number, 1i, 1u, t, f or "text"`},

@@ -35,6 +35,10 @@ func (p *Parser) point(line []byte, now int64) points.Error {
 	return p.b.Commit(t)
 }
 
+// timeName is the column of a row that has the time of its point. A tag or a field of that name could not be selected, so
+// there is none: InfluxDB drops points with such a tag, and leaves such a field out.
+const timeName = "time"
+
 // key reads a measurement and its tags, and begins a point of their series.
 func (p *Parser) key(d *lineprotocol.Decoder, line []byte) points.Error {
 	measurement, err := d.Measurement()
@@ -49,6 +53,9 @@ func (p *Parser) key(d *lineprotocol.Decoder, line []byte) points.Error {
 			return keyError(line, offset(line, err))
 		case name == nil:
 			return p.b.Begin(p.written)
+		}
+		if string(name) == timeName {
+			return points.Refuse(points.InvalidTagKey, name)
 		}
 		p.written = points.AppendTag(p.written, name, value)
 	}
@@ -69,7 +76,11 @@ func (p *Parser) fields(d *lineprotocol.Decoder, line []byte) points.Error {
 		// Most points of a measurement have the same fields in the same order.
 		field, expected := p.b.Expected()
 		why := points.Error{}
-		if !bytes.Equal(expected, p.written) {
+		switch {
+		case bytes.Equal(expected, p.written):
+		case string(name) == timeName:
+			why = points.Refuse(points.InvalidFieldName, name)
+		default:
 			field, why = p.b.Field(p.written)
 		}
 		if why.None() {
