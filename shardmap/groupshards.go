@@ -41,6 +41,12 @@ func (s *GroupShard) note(at entryAt, what ...uint64) {
 	s.chain = sumOf(16, append([]uint64{s.chain, at.id.Term, at.id.Index}, what...)...)
 }
 
+// empty reports whether the shard has neither points nor files: then no seal of it is taken. All replicas find the same, whatever
+// their memory makes of points that were replaced or deleted.
+func (s *GroupShard) empty() bool {
+	return s.Since == 0 && !s.Sealing && len(s.Points.Files()) == 0
+}
+
 // groupShards are the shards of a map. The goroutine that applies owns them.
 type groupShards struct {
 	list []*GroupShard // by id

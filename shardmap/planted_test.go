@@ -224,7 +224,7 @@ func TestPlantedTimeTold(t *testing.T) {
 // A shard that was dropped stays away, and one seal seals once.
 func TestPlantedBugsOfShards(t *testing.T) {
 	defer SetBug("")
-	for name, wrong := range map[string]func(testing.TB) string{bugShardAgain: droppedShardAgain, bugSealAgain: sealedTwice, bugDeleteAbsent: deletedFill} {
+	for name, wrong := range map[string]func(testing.TB) string{bugShardAgain: droppedShardAgain, bugSealAgain: sealedTwice, bugDeleteAbsent: deletedFill, bugDeletesFull: deletesOfNothing} {
 		SetBug(name)
 		if found := wrong(t); found == "" {
 			t.Errorf("%s: not found", name)

@@ -112,6 +112,11 @@ func TestManyDeletesOfAShard(t *testing.T) {
 	do(RaiseCommand(Level))
 	one := testDelete(1, "cpu")
 	one.Shards = one.Shards[1:]
+	for _, p := range pointsBodies(t, 1, "cpu,host=a v=1 1000\ncpu,host=b v=1 1000\ncpu,host=c v=1 1000\ncpu,host=d v=1 1000") {
+		if p.Shard == one.Shards[0] {
+			do(p.Command())
+		}
+	}
 	for range shard.TombstonesMax {
 		if r := do(one.Command()); r.Status != StatusApplied {
 			t.Fatalf("entry %d: %s", index, r.Status)
@@ -123,6 +128,52 @@ func TestManyDeletesOfAShard(t *testing.T) {
 	}
 	if held := m.ShardBytes(); held != m.Shards()[0].Points.Bytes() {
 		t.Errorf("%d bytes are counted, there are %d", held, m.Shards()[0].Points.Bytes())
+	}
+}
+
+// deletesOfNothing says what is wrong with a shard that has neither points nor files, and gets more deletes than a shard keeps; "":
+// nothing. No seal ends them: the oldest are forgotten, on all replicas alike.
+func deletesOfNothing(t testing.TB) string {
+	m, index := NewMap(testGroup), uint64(0)
+	do := func(c Command) Result {
+		index++
+		return apply(t, m, index, 0, &c)
+	}
+	do(RaiseCommand(Level))
+	const more = 3
+	for range shard.TombstonesMax + more {
+		if r := do(testDelete(1, "cpu").Command()); r.Status != StatusApplied {
+			return fmt.Sprintf("delete %d: %s", index, r.Status)
+		}
+	}
+	p := m.Shards()[0].Points
+	if n := p.Tombstones(); n != shard.TombstonesMax {
+		return fmt.Sprintf("%d deletes are kept, want %d", n, shard.TombstonesMax)
+	}
+	fill := pointsBodies(t, 1, "cpu v=1 1000")[0]
+	fill.Mode = PointsFill
+	for _, tt := range []struct {
+		taken uint64
+		want  Status
+	}{{more, StatusForgotten}, {more + 1, StatusApplied}} { // the first entry is no delete
+		fill.Taken = tt.taken
+		if r := do(fill.Command()); r.Status != tt.want || m.Shard(fill.Shard.ShardID).Points.HeadValues() != 0 {
+			return fmt.Sprintf("a fill that was taken at entry %d: %s, want %s and no value", tt.taken, r.Status, tt.want)
+		}
+	}
+	held := int64(0)
+	for _, s := range m.Shards() {
+		held += s.Points.Bytes()
+	}
+	if m.ShardBytes() != held {
+		return fmt.Sprintf("%d bytes are counted, there are %d", m.ShardBytes(), held)
+	}
+	return ""
+}
+
+func TestDeletesOfNothing(t *testing.T) {
+	if wrong := deletesOfNothing(t); wrong != "" {
+		t.Error(wrong)
 	}
 }
 

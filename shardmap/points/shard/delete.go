@@ -92,6 +92,18 @@ func (s *Shard) Room(t *Tombstone) error {
 	return err
 }
 
+// MakeRoom forgets the oldest deletes of a shard that has neither points nor files, until there is room for a tombstone that is within
+// its own limits: no seal ends them, and they hide nothing. Fills that were taken before a delete which was forgotten are
+// refused from then on, with a [ForgottenError].
+func (s *Shard) MakeRoom(t *Tombstone) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.tombstones) > 0 && s.Room(t) != nil {
+		s.forgotten = max(s.forgotten, s.tombstones[0].index)
+		s.tombstones = s.tombstones[1:len(s.tombstones):len(s.tombstones)] // views keep the list that there was
+	}
+}
+
 // Delete takes away what a tombstone names, by the entry of an index in the log, which is larger than those before. If it
 // takes away all of a measurement, the fields go as well: they may come back with other kinds. The error is a
 // [LimitError]; nothing has changed then.
