@@ -67,6 +67,7 @@ type sealer struct {
 	made   sealedCounts
 
 	mu       sync.Mutex
+	removed  sync.Cond                   // of mu: a removal has ended
 	lists    map[blocks.Group][]fileList // guarded by mu: what snapshots list
 	removing map[sealedFile]bool         // guarded by mu: files that are about to go
 }
@@ -116,6 +117,7 @@ func (s *sealer) init(n *Node) {
 	s.core = sealing.New(n.self().Node, s.limits)
 	s.groups, s.tasks, s.damage = map[raft.GroupID]*sealedGroup{}, map[blocks.Group]int{}, map[sealedFile]bool{}
 	s.lists, s.removing = map[blocks.Group][]fileList{}, map[sealedFile]bool{}
+	s.removed.L = &s.mu
 }
 
 // owner returns what a replica's machine is told of this node's files.
@@ -150,15 +152,25 @@ func (s *sealer) settle(g blocks.Group, at raft.LogID, files []block.Sum) (why s
 			return fmt.Sprintf("block file %s of points is being removed, and comes back", f.Name())
 		}
 	}
-	s.lists[g] = append(s.lists[g], fileList{at, files})
+	s.note(g, fileList{at, files})
 	return ""
 }
 
-// list notes which files a snapshot lists that was read.
+// list notes which files a snapshot lists that was read. It waits for those that are being removed: whoever reads a snapshot
+// that arrives looks then which files are here.
 func (s *sealer) list(g blocks.Group, at raft.LogID, files []block.Sum) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lists[g] = append(s.lists[g], fileList{at, files})
+	s.note(g, fileList{at, files}) // first: none of them is removed from now on
+	for slices.ContainsFunc(files, func(f block.Sum) bool { return s.removing[sealedFile{g, f}] }) {
+		s.removed.Wait()
+	}
+}
+
+// note adds a list, in place of one of the same snapshot: one that arrives is read again and again. s.mu is held.
+func (s *sealer) note(g blocks.Group, l fileList) {
+	lists := slices.DeleteFunc(s.lists[g], func(o fileList) bool { return o.at == l.at && slices.Equal(o.files, l.files) })
+	s.lists[g] = append(lists, l)
 }
 
 // listed returns which files the snapshots of a replica list, sorted, and forgets the lists of those that are gone. kept are

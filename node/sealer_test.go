@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"muster/logstore/blocks"
@@ -269,6 +270,7 @@ func listedRemoved(t *testing.T) string {
 	n := new(Node)
 	n.blocks.Store(files)
 	s := &sealer{node: n, lists: map[blocks.Group][]fileList{}, removing: map[sealedFile]bool{}}
+	s.removed.L = &s.mu
 	g, at := blocks.Group{ID: 1, Incarnation: 1}, func(index uint64) raft.LogID { return raft.LogID{Term: 1, Index: index} }
 	if why := s.settle(g, at(1), []block.Sum{{1}}); !strings.Contains(why, "is not here yet") {
 		return fmt.Sprintf("a snapshot that lists a file which is not here is answered %q", why)
@@ -286,7 +288,7 @@ func listedRemoved(t *testing.T) string {
 	if listed := s.listed(g, []raft.LogID{at(2)}); !slices.Equal(listed, list) {
 		return fmt.Sprintf("listed are %v, want %v", listed, list)
 	}
-	for _, index := range []uint64{5, 6, 7, 8, 9} { // some of them were never finished
+	for _, index := range []uint64{5, 6, 7, 8, 8, 8, 9} { // some of them were never finished, and one was read three times
 		s.list(g, at(index), nil)
 	}
 	if listed := s.listed(g, []raft.LogID{at(2)}); !slices.Equal(listed, list) || len(s.lists[g]) != 1+listsAhead {
@@ -305,4 +307,42 @@ func listedRemoved(t *testing.T) string {
 		return fmt.Sprintf("while a file is removed a snapshot that lists it is answered %q; the removal ends with %v", why, o.Err)
 	}
 	return ""
+}
+
+// A snapshot that arrives counts no file as here that is being removed: it is listed once the removal has ended, and keeps the
+// file from the next one.
+func TestListWaitsForRemoval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewFaulty(vfs.NewMem())
+		files, err := blocks.Open(blocks.Options{FS: disk, Dir: "d"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := new(Node)
+		n.blocks.Store(files)
+		s := &sealer{node: n, lists: map[blocks.Group][]fileList{}, removing: map[sealedFile]bool{}}
+		s.removed.L = &s.mu
+		g := blocks.Group{ID: 1, Incarnation: 1}
+		list := []block.Sum{putBlockFile(t, files, g)}
+		held := disk.Add(vfs.Rule{Fault: vfs.Stuck, Op: "remove", Name: "*.points"})
+		removed, listed := make(chan sealing.Outcome, 1), make(chan int, 1)
+		go func() { removed <- s.remove(g, &sealing.Action{Sum: list[0]}) }()
+		<-held.Held()
+		go func() {
+			s.list(g, raft.LogID{Term: 1, Index: 2}, list)
+			listed <- len(files.Missing(g, list))
+		}()
+		synctest.Wait()
+		if len(listed) > 0 {
+			t.Error("it is listed while its file is being removed")
+		}
+		held.Release()
+		if o, missing := <-removed, <-listed; o.Err != nil || missing != 1 {
+			t.Errorf("the removal ends with %v, and %d files are missing, want 1", o.Err, missing)
+		}
+		putBlockFile(t, files, g)
+		if o := s.remove(g, &sealing.Action{Sum: list[0]}); !errors.Is(o.Err, errListed) {
+			t.Errorf("a removal that comes later ends with %v, want that a snapshot lists the file", o.Err)
+		}
+	})
 }

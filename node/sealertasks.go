@@ -227,6 +227,7 @@ func (s *sealer) remove(g blocks.Group, a *sealing.Action) sealing.Outcome {
 	s.mu.Lock()
 	delete(s.removing, f)
 	s.mu.Unlock()
+	s.removed.Broadcast()
 	return sealing.Outcome{Err: err}
 }
 
