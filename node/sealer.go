@@ -66,6 +66,8 @@ type sealer struct {
 	gone   map[blocks.Group]time.Duration // groups that have files, and no replica here, and since when
 	made   sealedCounts
 
+	noted atomic.Uint64 // lists, since the start
+
 	mu       sync.Mutex
 	removed  sync.Cond                   // of mu: a removal has ended
 	lists    map[blocks.Group][]fileList // guarded by mu: what snapshots list
@@ -101,7 +103,9 @@ type sealedGroup struct {
 	view    sealing.GroupView
 	target  uint64 // what it has to apply to be current
 	shards  map[shardmap.ShardID]headSince
-	listed  []block.Sum // by snapshots, as handed in
+	listed  []block.Sum  // by snapshots, as handed in
+	kept    []raft.LogID // the snapshots that there were then
+	noted   uint64       // how many lists there had been before
 }
 
 // headSince is when the head of a shard got its first point, and at which index.
@@ -171,6 +175,7 @@ func (s *sealer) list(g blocks.Group, at raft.LogID, files []block.Sum) {
 func (s *sealer) note(g blocks.Group, l fileList) {
 	lists := slices.DeleteFunc(s.lists[g], func(o fileList) bool { return o.at == l.at && slices.Equal(o.files, l.files) })
 	s.lists[g] = append(lists, l)
+	s.noted.Add(1)
 }
 
 // listed returns which files the snapshots of a replica list, sorted, and forgets the lists of those that are gone. kept are
@@ -339,6 +344,11 @@ func (s *sealer) handIn(h *repl.Host, g *sealedGroup, v *repl.ReplicaView, now t
 	for _, k := range s.node.store.Snapshots(v.Replica) {
 		kept = append(kept, k.Base.ID)
 	}
+	noted := s.noted.Load()
+	if noted == g.noted && slices.Equal(kept, g.kept) {
+		return // to list the files of all shards takes long
+	}
+	g.noted, g.kept = noted, kept
 	if listed := s.listed(g.files, kept); !slices.Equal(listed, g.listed) {
 		g.listed = listed
 		s.core.Snapshots(id, listed)
@@ -373,7 +383,9 @@ func shardView(x *shardmap.GroupShard, since time.Duration, wall int64) sealing.
 		Files: make([]shardmap.PointsSealed, len(files)),
 	}
 	if x.Since != 0 { // else all that came was dropped, and nothing can be sealed
-		v.HeadValues, v.HeadSince = x.Points.HeadValues(), since
+		// A replica that began with a snapshot has no trace of values that were deleted. They have to be sealed all the same, or
+		// the deletes would stay for good.
+		v.HeadValues, v.HeadSince = max(x.Points.HeadValues(), 1), since
 	}
 	for i, f := range files {
 		v.Files[i] = shardmap.PointsSealed{Shard: x.ShardID, Number: f.Generation, Sum: f.Sum, Values: f.Values, First: f.First, Last: f.Last, Size: f.Size}

@@ -20,7 +20,9 @@ import (
 	"muster/repl/sealing"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/points"
 	"muster/shardmap/points/block"
+	"muster/shardmap/points/shard"
 )
 
 // sealedCluster is a cluster of three nodes, and who writes points to it.
@@ -345,4 +347,18 @@ func TestListWaitsForRemoval(t *testing.T) {
 			t.Errorf("a removal that comes later ends with %v, want that a snapshot lists the file", o.Err)
 		}
 	})
+}
+
+// A head all of whose values were deleted is sealed on a replica that began with a snapshot, too, which has none of them: else no
+// seal would end the deletes.
+func TestHeadOfDeletedPointsIsSealed(t *testing.T) {
+	for _, tt := range []struct {
+		since uint64
+		want  int64
+	}{{0, 0}, {7, 1}} {
+		x := &shardmap.GroupShard{Points: shard.New(points.Window{First: 0, Last: 999}), Since: tt.since}
+		if v := shardView(x, time.Second, 0); v.HeadValues != tt.want {
+			t.Errorf("with points since entry %d the head has %d values to be sealed, want %d", tt.since, v.HeadValues, tt.want)
+		}
+	}
 }
