@@ -48,17 +48,13 @@ func (r *run) selects(s *influxql.SelectStatement, emit func(rows.Series) error)
 
 // outline asks shards what measurements have.
 func (r *run) outline(asked []place, src query.Sources, b *query.Budget) (query.Outline, error) {
-	var mu sync.Mutex
+	var mu sync.Mutex // guards all, b
 	var all query.Outline
 	err := r.each(asked, wire.PointsOutline, src.Append(nil), func(_ int, answer []byte) error {
-		o, err := query.ReadOutline(answer, b.Memory)
-		if err != nil {
-			return err
-		}
 		mu.Lock()
 		defer mu.Unlock()
-		all = query.Merge([]query.Outline{all, o})
-		return nil
+		defer r.spent(b)
+		return b.AddOutline(&all, answer)
 	})
 	return all, err
 }

@@ -3,11 +3,14 @@ package query_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 
 	"muster/repl/memtest"
+	"muster/shardmap/points/column"
 	"muster/shardmap/points/query"
 	"muster/shardmap/points/query/querytest"
 )
@@ -151,4 +154,35 @@ func FuzzReadOutline(f *testing.F) {
 			t.Errorf("%x was read, and written as %x", b, o.Append(nil))
 		}
 	})
+}
+
+// Outlines of many shards are merged within one budget: what they have in common is spent once, what is more ends the query by name.
+func TestOutlinesWithinBudget(t *testing.T) {
+	outline := func(i int) []byte {
+		o := query.Outline{Measurements: []query.MeasurementOutline{{Name: "m", Fields: []query.Field{{Name: "v", Kind: column.Float}}, Tags: []string{fmt.Sprintf("tag%04d", i)}}}}
+		return o.Append(nil)
+	}
+	b := &query.Budget{Memory: 1000}
+	var all query.Outline
+	for range 100 {
+		if err := b.AddOutline(&all, outline(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := int64(1000 - 65 - 33 - 23); b.Memory != want {
+		t.Errorf("the same outline a hundred times leaves %d bytes, want %d", b.Memory, want)
+	}
+	var err error
+	n := 1
+	for ; err == nil && n < 1000; n++ {
+		err = b.AddOutline(&all, outline(n))
+	}
+	var limit *query.LimitError
+	if !errors.As(err, &limit) || !strings.Contains(err.Error(), "more bytes of memory") || len(all.Measurements[0].Tags) > 1000/23 {
+		t.Errorf("after %d outlines with a tag of their own: %v, %d tags", n, err, len(all.Measurements[0].Tags))
+	}
+	var damaged *query.DamageError
+	if err := (&query.Budget{Memory: 1000}).AddOutline(&all, outline(0)[:5]); !errors.As(err, &damaged) {
+		t.Errorf("an outline that is cut off: %v", err)
+	}
 }

@@ -211,6 +211,12 @@ func (o *Outline) Append(b []byte) []byte {
 
 // ReadOutline reads the bytes of an outline, which takes at most memory bytes then.
 func ReadOutline(b []byte, memory int64) (Outline, error) {
+	o, _, err := readOutline(b, memory)
+	return o, err
+}
+
+// readOutline reads an outline, and returns what is left of the memory; less than none: it was not enough.
+func readOutline(b []byte, memory int64) (Outline, int64, error) {
 	in := read(b, memory)
 	var o Outline
 	for range in.count("measurements", MeasurementsMax, 64) {
@@ -229,7 +235,36 @@ func ReadOutline(b []byte, memory int64) (Outline, error) {
 		o.Measurements = append(o.Measurements, m)
 	}
 	if err := in.end(); err != nil {
-		return Outline{}, err
+		return Outline{}, in.left, err
 	}
-	return o, nil
+	return o, in.left, nil
+}
+
+// AddOutline merges the bytes of an outline into all, as [Merge] has it, within the memory of the budget; what all grows by is spent.
+func (b *Budget) AddOutline(all *Outline, bytes []byte) error {
+	o, left, err := readOutline(bytes, b.Memory)
+	if left < 0 {
+		return b.memory(b.Memory - left)
+	}
+	if err != nil {
+		return err
+	}
+	before := all.size()
+	*all = Merge([]Outline{*all, o})
+	return b.memory(all.size() - before)
+}
+
+// size is the memory that an outline takes, in bytes, as [ReadOutline] counts it.
+func (o *Outline) size() (n int64) {
+	for i := range o.Measurements {
+		m := &o.Measurements[i]
+		n += 64 + int64(len(m.Name))
+		for j := range m.Fields {
+			n += 32 + int64(len(m.Fields[j].Name))
+		}
+		for _, t := range m.Tags {
+			n += 16 + int64(len(t))
+		}
+	}
+	return n
 }
