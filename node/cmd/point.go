@@ -25,7 +25,7 @@ const (
 	pointBytes = 4 << 20
 	// pointTimeoutDefault lets one such part outlive the loss of a leader.
 	pointTimeoutDefault = time.Minute
-	// pointErrorsMax bounds the refused lines that are told one by one. Whoever sends the wrong format is told enough by these.
+	// pointErrorsMax bounds the refused lines that are told one by one. A sender of the wrong format is told enough by these.
 	pointErrorsMax = 100
 )
 
@@ -162,15 +162,17 @@ type linesWriter struct {
 func (w *linesWriter) run(ctx context.Context, in io.Reader) error {
 	w.counts.Errors = []lineError{}
 	text := make([]byte, 0, pointBytes)
-	for end := false; !end; {
-		n, err := in.Read(text[len(text):cap(text)]) // once: lines of a pipe don't wait for those behind them
-		text, end = text[:len(text)+n], errors.Is(err, io.EOF)
-		w.read += uint64(n)
-		if err != nil && !end {
-			if where := (*fs.PathError)(nil); errors.As(err, &where) {
-				err = where.Err // the name stands before it
+	for end := false; !end || len(text) > 0; { // an end may come with bytes, of which a long line takes a part alone
+		if !end {
+			n, err := in.Read(text[len(text):cap(text)]) // once: lines of a pipe don't wait for those behind them
+			text, end = text[:len(text)+n], errors.Is(err, io.EOF)
+			w.read += uint64(n)
+			if err != nil && !end {
+				if where := (*fs.PathError)(nil); errors.As(err, &where) {
+					err = where.Err // the name stands before it
+				}
+				return fmt.Errorf("%s: line %d: %w", w.name, w.line+1, err)
 			}
-			return fmt.Errorf("%s: line %d: %w", w.name, w.line+1, err)
 		}
 		part := len(text)
 		if !end {

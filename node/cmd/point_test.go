@@ -1,14 +1,20 @@
 package cmd
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"muster/node/clienttest"
+	"muster/repl/client/pointwriter"
+	"muster/shardmap"
 )
 
 // A file of any size is written in parts, and each line that is no point is named by its number in the whole: one would doubt it
@@ -83,5 +89,29 @@ func TestPointWrite(t *testing.T) {
 	run("", "policy", "create", "metrics", "short", "--duration", "1h").done(t)
 	if r := run("cpu v=1 1700000000\ncpu v=1", "point", "write", "--db", "metrics", "--policy", "short", "--precision", "s"); r.status != exitPartly || !strings.Contains(r.stderr, "1 point dropped: points beyond retention policy") {
 		t.Errorf("old points: %+v", r)
+	}
+}
+
+// tableless is a cluster that has no table, as its first error says.
+type tableless struct {
+	pointwriter.Cluster
+	err error
+}
+
+func (c *tableless) Table(context.Context, uint64) (*shardmap.Table, error) { return nil, c.err }
+
+func (c *tableless) Takes(l pointwriter.Level) error { return l.Takes() }
+
+// The lines behind one that is too long are written, also where the input ends in the same read.
+func TestPointWriteEndsBehindLongLine(t *testing.T) {
+	text := strings.Repeat("x", pointBytes+10) + "\ncpu v=1\n"
+	c := &tableless{err: errors.New("asked for")}
+	w := &linesWriter{errand: &errand{console: &console{err: io.Discard}}, gateway: pointwriter.NewGateway(0), cluster: c}
+	w.progress.console = w.console
+	if err := w.run(t.Context(), iotest.DataErrReader(strings.NewReader(text))); !errors.Is(err, c.err) || !strings.Contains(err.Error(), "lines from 2 on") {
+		t.Errorf("got %v; want the line behind it to be written", err)
+	}
+	if w.counts.Refused != 1 {
+		t.Errorf("%d lines are refused, want 1", w.counts.Refused)
 	}
 }
