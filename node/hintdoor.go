@@ -210,8 +210,8 @@ func durableAt(ctx context.Context, n *Node, loop *repl.Loop, q *wire.Durable) (
 // bugAllCounts is planted to show that its test finds it: a voter counts that the leader feeds, whatever it has.
 const bugAllCounts = "voter counts for level all before it has the entry"
 
-// durableNow counts the voters of a group that is led here which have an entry on their disks. What a follower has told its leader of is
-// the leader's log as of a later term, too: an entry that is committed is in each later leader's log.
+// durableNow counts the voters of a group that is led here which have an entry on their disks. A follower's match counts in later
+// terms, too: an entry that is committed is in each later leader's log.
 func durableNow(n *Node, loop *repl.Loop, q *wire.Durable) (a *wire.DurableAnswer, refused *wire.Error) {
 	refused = wire.NotReady("group", "this node has no replica of it", "ask its leader", wire.BusyRetry)
 	loop.Ask(func(h *repl.Host) {

@@ -339,7 +339,7 @@ func (k *hintKeeper) keep(ctx context.Context, loop *repl.Loop, q *wire.Hint) *w
 	return notKept(k.node, err)
 }
 
-// notKept is the error that answers who asked for a hint that is not kept; nil: it is.
+// notKept is the error that answers a request for a hint that is not kept; nil: it is.
 func notKept(n *Node, err error) *wire.Error {
 	var full *hinting.FullError
 	if e, ok := refusalIn(err); ok {

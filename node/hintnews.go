@@ -68,7 +68,7 @@ func (n *hintNews) problems(name string, now time.Time) (list []wire.Problem) {
 		list = append(list, p)
 	}
 	if n.letters > 0 {
-		list = append(list, wire.Problem{What: fmt.Sprintf("dead letters on node %s take %d bytes, of %d: points that were refused for good", name, n.letters, int64(lettersMax)), Remedy: "read the files in " + n.dir + " on its host, write again what is still wanted (muster point write -f FILE), and remove them"})
+		list = append(list, wire.Problem{What: fmt.Sprintf("dead letters on node %s take %d bytes, of %d: points that were refused for good", name, n.letters, int64(lettersMax)), Remedy: "read the files in " + n.dir + " on its host, write again what is still wanted (muster point write -f FILE --db NAME: the comment before each hint names its database), and remove them"})
 	}
 	return list
 }

@@ -13,8 +13,8 @@ import (
 	"muster/shardmap/points/rows"
 )
 
-// influxStore has the points of the cluster for who makes one request of InfluxDB's clients. It asks the cluster as that
-// user, so his rights are decided where those of every request are.
+// influxStore has the points of the cluster for one request of InfluxDB's clients. It asks the cluster as the user who sends it,
+// so that rights are decided where those of every request are.
 type influxStore struct {
 	node   *Node
 	client *client.Client

@@ -25,7 +25,7 @@ type pointWrites struct {
 	node    *Node
 	gateway *pointwriter.Gateway
 
-	// The leader's table, as it was asked for last. Whoever has put the token into asking may use them.
+	// The leader's table, as it was asked for last. The goroutine that has put the token into asking may use them.
 	asking   chan struct{} // never closed
 	asked    time.Time     // when
 	answered *shardmap.Table
@@ -51,7 +51,7 @@ func (w *pointWrites) write(ctx context.Context, c *client.Client, q *influx.Wri
 	return influx.Written{Lines: r.Lines, Stored: r.Stored, Hinted: r.Hinted, Dropped: r.Dropped, Failed: r.Failed, Why: r.Why}, nil
 }
 
-// mayWrite says why a caller may not write to a database, or returns nil. Groups look again; it is asked before memory is spent, and
+// mayWrite returns why a caller may not write to a database, or nil. Groups look again; it is asked before memory is spent, and
 // before somebody without the right learns which databases there are.
 func mayWrite(ctx context.Context, c *client.Client, database string) error {
 	a, err := c.CanI(ctx, wire.CanI{Verbs: access.Write, Kind: access.Databases, Name: []byte(database)})
@@ -128,7 +128,7 @@ func (w *pointWrites) newest(ctx context.Context) *shardmap.Table {
 	case <-ctx.Done():
 		return nil
 	}
-	if w.asked.After(began) && w.answered != nil { // nil: whoever asked may have had no time left
+	if w.asked.After(began) && w.answered != nil { // nil: the one that asked may have had no time left
 		return w.answered
 	}
 	pause := time.NewTimer(tableAskPause - time.Since(w.asked))

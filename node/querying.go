@@ -200,7 +200,7 @@ func (y *querying) hasEnded(id uint64, by shardmap.Principal) bool {
 	return there && (e.all || e.by == by)
 }
 
-// partEnded is hasEnded for who does not hold mu.
+// partEnded is hasEnded for a caller that does not hold mu.
 func (y *querying) partEnded(id uint64, by shardmap.Principal) bool {
 	y.mu.Lock()
 	defer y.mu.Unlock()

@@ -139,7 +139,7 @@ func TestRefusals(t *testing.T) {
 			}
 		}
 	}
-	// What others have to mend must not have clients drop what they sent, nor a status that others answer queries with.
+	// An error that others have to mend must not have clients drop what they sent, whatever status it has in answers to queries.
 	for _, err := range []*wire.Error{
 		wire.OverLimit("windows", "the policy has 4096", "make them longer"), wire.OverLevel("points", 10, 9), wire.Conflict("window", "another one is there"),
 		wire.NotFound("shard 1", "its window was dropped", "write again"), wire.Full("group 3", "its disk is full", time.Second),

@@ -86,7 +86,7 @@ func (e *FullError) Error() string {
 type ActionKind uint8
 
 const (
-	Answer  ActionKind = iota + 1 // tell who asked for Hint that it is hinted
+	Answer  ActionKind = iota + 1 // tell the asker of Hint that it is hinted
 	Propose                       // bring Hint to its group, as a fill
 	Bury                          // write Hint into the dead letters with Why, durably
 	Forget                        // take Hint off the disk of hints, durably

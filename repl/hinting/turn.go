@@ -62,7 +62,7 @@ func (c *Core) clear(now Now, q *queue, wake func(time.Duration)) {
 // propose has the next hint of a queue brought to its group.
 func (c *Core) propose(now Now, q *queue, wake func(time.Duration)) {
 	if q.under != nil || c.under == ProposedMax {
-		return // who ends what is under way calls again
+		return // the end of one that is under way calls again
 	}
 	h := q.due(now, wake)
 	if h == nil {

@@ -36,7 +36,7 @@ func NewID() uint64 {
 	return 1 + binary.LittleEndian.Uint64(b[:])%idMax
 }
 
-// Shown is what is told of the text of a query: no password in it, and at most [TextShown] bytes.
+// Shown returns the text of a query as it is listed: without passwords, and at most [TextShown] bytes.
 func Shown(text string) string {
 	text = influxql.Sanitize(text)
 	if len(text) > TextShown {
@@ -168,7 +168,7 @@ func (a *Announced) announce(ctx context.Context, c *client.Client, at string, t
 		case <-every.C:
 		}
 		tell.Memory = uint64(max(0, a.Memory.Load()))
-		// A node that can't be had knows nothing of who ends the query; the shards do.
+		// A node that can't be had does not know that the query was ended; the shards do.
 		if answer, err := c.Queries(ctx, at, &tell); err == nil && answer.Ended {
 			a.stop(ErrEnded)
 		}

@@ -1,8 +1,8 @@
 // Package queries carries out statements of InfluxQL over the shards of a cluster.
 //
 // It asks as the user of the client that it is given, so that each node decides by itself what that user may read or change.
-// Nodes keep the list of what runs: [Cluster] asks them for it, and [Announce] puts a query on it that a client carries out. What statements mean is decided by packages
-// shardmap/points/query and shardmap/points/statement.
+// Nodes keep the list of what runs: [Cluster] asks them for it, and [Announce] puts a query on it that a client carries
+// out. Packages shardmap/points/query and shardmap/points/statement decide what statements mean.
 //
 // # Goroutines
 //

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What a query may cost where its request names nothing else, and what it may name at most.
+// The costs that a query may have where its request names nothing else, and the most that it may name.
 const (
 	// TimeDefault and TimeMax bound how long a query may take, from its text to its last row.
 	TimeDefault = time.Minute

@@ -144,7 +144,7 @@ func (r *run) carryOut(i int, s influxql.Statement, yield func(rows.Result) bool
 		return err
 	}
 	if err != nil && r.ctx.Err() != nil {
-		// What was going on when it ended is no news.
+		// The reason of the end is the news, and not the error that it led to.
 		err = context.Cause(r.ctx)
 	}
 	if r.again = elsewhere(err); r.again && i == 0 && !r.begun {

@@ -78,7 +78,7 @@ func (r *run) lists(asked []place, request *statement.Request, b *query.Budget) 
 	err := r.each(asked, wire.PointsList, request.Append(nil), func(_ int, answer []byte) error {
 		mu.Lock()
 		defer mu.Unlock()
-		// What is put together takes as much again.
+		// The rows that are made of it take as much again.
 		a, err := statement.ReadAnswer(answer, b.Memory/2)
 		if err != nil {
 			return err
