@@ -23,7 +23,7 @@ func queryCommand(con *console) *cli.Command {
 		}),
 		verb(cli.Command{
 			Name: "kill", Usage: "end a query that runs, on whichever node", ArgsUsage: "ID",
-			Description: "Whoever runs it may end it, and whoever administers the cluster. Its client is told that it was ended.\n\nWith -o json: {}",
+			Description: "Users may end their own queries, administrators all. The client is told that the query was ended.\n\nWith -o json: {}",
 			Action:      con.action(queryKill),
 		}))
 }
