@@ -272,6 +272,7 @@ var apiWithout = map[string]string{
 	"serve":       "it is a process of this host",
 	"demo":        "it is a process of this host",
 	"top":         "GET /api/v1/overview answers the same, and GET /api/v1/events goes on",
+	"query run":   "GET /query and POST /query take the same text, as InfluxDB does",
 	"point write": "POST /write takes the same lines, as InfluxDB does",
 	"bench":       "it is a load of its own host, for minutes",
 	"lock":        "it runs a program of its own host",

@@ -60,22 +60,28 @@ func arrange(commands []*cli.Command, args []string) ([]string, error) {
 }
 
 // usualVerbs are the verbs that nouns stand for where none of their verbs follows.
-var usualVerbs = map[string]string{"backup": "take"}
+var usualVerbs = map[string]usualVerb{
+	"backup": {"take", "muster backup ./%s for a file of that name"},
+	"query":  {"run", "muster query run %s for a text"},
+}
+
+// usualVerb is a verb, and how it is written to have one word as its argument all the same.
+type usualVerb struct{ verb, instead string }
 
 // usual descends to the usual verb of a noun, if it has one and word is none of its verbs and no option
 // that all commands share. A word that is probably a verb with a slip in it is an error: as the first argument of the usual
 // verb it would do something else than what its writer means.
 func (a *arranger) usual(word string) (bool, error) {
-	verb := usualVerbs[strings.Join(a.path, " ")]
+	usual := usualVerbs[strings.Join(a.path, " ")]
 	isVerb := word == "help" || slices.ContainsFunc(a.commands, func(c *cli.Command) bool { return c.Name == word })
 	shared := word == "--help" || word == "-h" || isOption(word) && findFlag(commonFlags(), word) != nil
-	if verb == "" || isVerb || shared {
+	if usual.verb == "" || isVerb || shared {
 		return false, nil
 	}
 	if meant, ok := verbMeant(a.commands, word); ok {
-		return false, usagef("%s: %q is no verb; want %s %s, or %s ./%s for a file of that name", a.name(), word, a.name(), meant, a.name(), word)
+		return false, usagef("%s: %q is no verb; want %s %s, or "+usual.instead, a.name(), word, a.name(), meant, word)
 	}
-	return true, a.descend(verb)
+	return true, a.descend(usual.verb)
 }
 
 // slipsMax is how many characters a mistyped verb has more or less than the verb; one in the place of another counts for two,

@@ -98,6 +98,10 @@ func TestArrange(t *testing.T) {
 		{"backup take lst", "backup take -- lst"},
 		{"backup prod", "backup take -- prod"},
 		{"backup -", "backup take -- -"},
+		{"query -", "query run -- -"},
+		{"query SHOW", "query run -- SHOW"},
+		{"query --db d -o json SHOW --csv", "query run --db=d --output=json --csv -- SHOW"},
+		{"query list", "query list --"},
 
 		// Help and version.
 		{"--help", "--help"},

@@ -15,7 +15,8 @@ import (
 const queryForm = `{"id":N,"node":NAME,"user":NAME,"database":NAME,"query":TEXT,"seconds":N,"memory":BYTES}`
 
 func queryCommand(con *console) *cli.Command {
-	return noun(cli.Command{Name: "query", Usage: "look at the queries of points that run"},
+	return noun(cli.Command{Name: "query", Usage: "query points, and look at the queries that run"},
+		queryRunCommand(con),
 		verb(cli.Command{
 			Name: "list", Usage: "list the queries that run, on all nodes",
 			Description: "Without a right to read the cluster, one's own.\n\nWith -o json: [" + queryForm + "]",

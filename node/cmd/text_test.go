@@ -150,7 +150,7 @@ func TestForeignText(t *testing.T) {
 		"node drain --yes " + one, "node remove --yes --force " + one, "node promote --yes " + one, "node undrain " + one, "node label " + one + " k=v", "node add 127.0.0.1:2",
 		"namespace list", "namespace limit a --keys 1", "namespace del a", "namespace del " + evil,
 		"service list", "service get db", "service get db --changes", "service pick db", "service set db --type tcp --node host=h,port=1", "service del db", "service maintain db i on", "service heartbeat db i",
-		"db list", "db create d", "db drop d --yes", "db create " + evil, "policy list", "policy create d p", "policy list " + evil, "window list", "window truncate --yes", "window truncate " + evil, "shard list", "query list", "query kill 7",
+		"db list", "db create d", "db drop d --yes", "db create " + evil, "policy list", "policy create d p", "policy list " + evil, "window list", "window truncate --yes", "window truncate " + evil, "shard list", "query list", "query kill 7", "query " + evil,
 		"service get " + evil, "service pick " + evil, "service list --tag " + evil, "service pick db --near " + evil,
 		"group add --yes 1 " + one, "node drain " + evil, "node label 1 " + evil, "kv get --\u009bno", "status --endpoints a\x1bb",
 	} {
