@@ -62,5 +62,7 @@ func pageServerKilled(t *testing.T, p *dashboard) {
 		b.click("nav-" + s.name)
 		b.until("it is drawn", of(s.drawn))
 	}
+	b.click("nav-points")
+	b.sees("hints", "n1 has not answered")
 	b.clean()
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// The screen of points: databases, policies, windows.
+// The screen of points: databases, policies, windows, and what waits at nodes.
 
 // markupName is markup that may be the name of a database: such a name has no slash.
 const markupName = `<img src=x onerror="window.struck=1">`
@@ -55,6 +55,10 @@ func pagePoints(t *testing.T, p *dashboard) {
 	b.click("dialog-go")
 	b.until("the dialog has closed", "!"+of("dialog"))
 	b.goTo("/ui/points?db=" + url.QueryEscape(markupName))
+	b.sees("hint-queues", "no points wait")
+	if !eval[bool](b, of("hint-purge")+".disabled") {
+		t.Error("the page offers to give up points where none wait")
+	}
 	lane := of("lane-" + strings.ReplaceAll(markupName, `"`, `\"`) + "-autogen")
 	b.until("the window of now is drawn", lane+"?.dataset.marks > 0")
 	b.sees("axis", markupName+" · autogen")
@@ -193,6 +197,7 @@ func pageWindows(t *testing.T, p *dashboard) {
 	bodies := map[string]string{}
 	for path, rows := range map[string]any{
 		"db/list": []map[string]any{{"name": "big", "id": 1, "default": "p00", "policies": 32, "windows": pageManyWindows}}, "policy/list": policies, "window/list": rows,
+		"hint/list": []map[string]any{{"node": "n2", "group": 3, "hints": 2, "points": 4321, "bytes": 1 << 20, "oldest": at(0), "aside": 1, "fails": 1, "why": markup}},
 	} {
 		text, err := json.Marshal(rows)
 		if err != nil {
@@ -204,6 +209,9 @@ func pageWindows(t *testing.T, p *dashboard) {
 	b.answers("application/json", bodies)
 	b.click("nav-points")
 	b.sees("windows-count", groupDigits(pageManyWindows))
+	for _, want := range []string{"n2", "4,321", "1.0 MiB", markup} {
+		b.sees("hint-queues", want)
+	}
 	b.sees("db", "16,384 windows are too many")
 	count := func() (n int) {
 		return eval[int](b, `[...`+of("left-out")+`.textContent.matchAll(/([\d,]+) (?:windows? drawn|more in|not drawn: (?:earlier|later))/g)].reduce((n, m) => n + Number(m[1].replaceAll(",", "")), 0)`)
@@ -237,6 +245,9 @@ func pageWindows(t *testing.T, p *dashboard) {
 		await drawn(() => `+of("lane-big-p00")+`.dataset.marks > 20);
 		return performance.now() - from;
 	})()`)
+	if b.struck() {
+		t.Error("what is in the way of a hint was taken for HTML")
+	}
 	t.Logf("%d windows drawn anew in %.0f ms", len(rows), took)
 	if took > drawnMax.Seconds()*1000 {
 		t.Errorf("%d windows took %.0f ms to draw, want at most %v", len(rows), took, drawnMax)

@@ -156,6 +156,8 @@ async function refusal(response) {
   // InfluxDB's answers have a text in its place.
   const error = typeof body.error === "string" ? { message: body.error } : body.error || {};
   const refused = new Refused(response.status, error, body.plan);
+  refused.result = body.result; // of 207: what is done all the same, and why the rest is not
+  refused.notes = body.notes || [];
   refused.after = Number(response.headers.get("Retry-After")) || 0; // s
   return refused;
 }

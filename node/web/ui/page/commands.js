@@ -40,6 +40,9 @@ const rows = {
   "policy drop": ["POST", "database", "policy"],
   "window list": ["GET", "database"],
   "window truncate": ["POST", "database"],
+  "hint list": ["GET"],
+  "hint retry": ["POST"],
+  "hint purge": ["POST"],
   "service list": ["GET"],
   "service get": ["GET", "name"],
   "service pick": ["GET", "name"],
@@ -59,7 +62,7 @@ const rows = {
 };
 
 // These a person has to agree to: with --yes, where nobody can be asked.
-const agreed = new Set(["node remove", "node drain", "group remove", "group add", "group del", "group promote", "slot rebalance", "setting set", "check", "db drop", "policy alter", "policy drop", "window truncate"]);
+const agreed = new Set(["node remove", "node drain", "group remove", "group add", "group del", "group promote", "slot rebalance", "setting set", "check", "db drop", "policy alter", "policy drop", "window truncate", "hint purge"]);
 
 // shell quotes a word for a POSIX shell where it needs that.
 export function shell(word) {

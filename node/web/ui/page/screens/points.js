@@ -6,7 +6,7 @@ import { useQuery, href } from "../router.js";
 import { act } from "../act.js";
 import { Table } from "../table.js";
 import { Facts, Failed, Panel, Status, none } from "../parts.js";
-import { count, plural } from "../format.js";
+import { ago, bytes, count, plural } from "../format.js";
 import { blank, colour, isDark, useDrawing } from "../colour.js";
 import { fit, lanes, marks, read, shardsText, state, stripes, tell, ticks, utc } from "../windows.js";
 
@@ -63,7 +63,31 @@ export function Points() {
       <${Table} label="Windows" testid="windows" columns=${columns} rows=${windows} rowKey=${(w) => w.key} current=${picked} open=${(w) => pick(w.key)} empty=${none(listed.data, listed.error, "there are no windows")} />
       </div>
       ${found && html`<${One} w=${found} groups=${groups} close=${() => pick("")} />`}
-    </div>`;
+    </div>
+    <${Hints} />`;
+}
+
+const hintColumns = [
+  { key: "node", name: "node", width: 12, value: (h) => h.node },
+  { key: "group", name: "group", width: 7, num: true, value: (h) => h.group, cell: (h) => html`<a href=${href("groups", { group: h.group })}>${h.group}</a>` },
+  { key: "points", name: "points", width: 12, num: true, value: (h) => h.points, cell: (h) => count(h.points) },
+  { key: "bytes", name: "bytes", width: 10, num: true, value: (h) => h.bytes, cell: (h) => bytes(h.bytes) },
+  { key: "oldest", name: "oldest", width: 14, value: (h) => h.oldest, cell: (h) => ago(h.oldest) },
+  { key: "aside", name: "set aside", width: 10, num: true, wide: true, value: (h) => h.aside },
+  { key: "why", name: "in the way", wide: true, value: (h) => h.why },
+];
+
+// Hints shows the queues of points that nodes keep for groups. If a node is silent the others' are shown all the same.
+function Hints() {
+  const { data, error, again } = useAsk((signal) => ask("hint list", {}, { signal }).then((rows) => ({ rows }), (e) => {
+    if (!Array.isArray(e.result)) throw e;
+    return { rows: e.result, notes: e.notes };
+  }), [], 10_000);
+  const rows = data?.rows || [];
+  return html`<${Panel} title="Points that wait at nodes" testid="hints" tools=${html`<button class="quiet" data-testid="hint-retry" onClick=${() => act({ title: "Try what waits at once", command: "hint retry", done: again })}>Try at once</button>
+      <button class="quiet danger" data-testid="hint-purge" disabled=${!rows.length} onClick=${() => act({ title: "Give up what waits", command: "hint purge", plan: true, danger: true, done: again, about: "These points are lost then." })}>Give up …</button>`}>
+    <${Failed} error=${error} />${(error || data)?.notes?.map((n, i) => html`<p key=${i}><${Status} is="warning" text=${n} /></p>`)}
+    <${Table} label="Hints" name="h" testid="hint-queues" columns=${hintColumns} rows=${rows} rowKey=${(h) => h.node + " " + h.group} empty=${none(data, error, "no points wait")} fit /></${Panel}>`;
 }
 
 const spec = [
