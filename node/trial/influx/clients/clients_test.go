@@ -1,9 +1,12 @@
 package clients
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,6 +76,19 @@ func ask(t *testing.T, address, database, query string) string {
 	return w.Body.String()
 }
 
+// post has a statement carried out that changes something.
+func post(t *testing.T, address, statement string) {
+	t.Helper()
+	a, err := http.PostForm(address+"/query", url.Values{"q": {statement}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	if said, err := io.ReadAll(a.Body); err != nil || a.StatusCode != http.StatusOK || bytes.Contains(said, []byte("error")) {
+		t.Fatalf("%s: %s, %v: %s", statement, a.Status, err, said)
+	}
+}
+
 // shell runs Debian's influx with arguments, and returns all that it prints.
 func shell(t *testing.T, address string, args ...string) string {
 	t.Helper()
@@ -95,47 +111,55 @@ func shell(t *testing.T, address string, args ...string) string {
 // People who know InfluxDB's shell use it as before: make a database, insert points, select from them in each of its
 // formats, and read what is wrong.
 func TestShell(t *testing.T) {
-	address, _ := serve(t, NewStore(begun.UnixNano()))
-	for _, c := range []struct {
-		args []string
-		want string
-	}{
-		{[]string{"-execute", "CREATE DATABASE weather"}, ""},
-		{[]string{"-execute", "SHOW DATABASES"}, "name: databases\nname\n----\nweather\n"},
-		{[]string{"-database", "weather", "-execute", "INSERT cpu,host=a usage=1.5,n=3i 1600000000000000000\nINSERT INTO autogen cpu,host=b usage=2.5 1600000001000000000"}, ""},
-		{[]string{"-database", "weather", "-precision", "s", "-execute", "INSERT cpu,host=b usage=3.5 1600000002"}, ""},
-		{[]string{"-database", "weather", "-execute", "SELECT * FROM cpu", "-precision", "ms", "-format", "csv"},
-			"name,time,host,n,usage\ncpu,1600000000000,a,3,1.5\ncpu,1600000001000,b,,2.5\ncpu,1600000002000,b,,3.5\n"},
-		{[]string{"-database", "weather", "-execute", "SELECT mean(usage) FROM cpu GROUP BY host"},
-			"name: cpu\ntags: host=a\ntime mean\n---- ----\n0    1.5\n\nname: cpu\ntags: host=b\ntime mean\n---- ----\n0    3\n"},
-		{[]string{"-database", "weather", "-execute", "SELECT count(usage) FROM cpu; SHOW MEASUREMENTS", "-format", "json", "-precision", "rfc3339"},
-			`{"results":[{"series":[{"name":"cpu","columns":["time","count"],"values":[["1970-01-01T00:00:00Z",3]]}]},{"series":[{"name":"measurements","columns":["name"],"values":[["cpu"]]}]}]}` + "\n"},
-		{[]string{"-database", "weather", "-execute", "INSERT bad line here"},
-			`ERR: {"error":"unable to parse points: line 1: field \"line\": missing field value; want FIELD=VALUE"}` + "\n\n"},
-		{[]string{"-database", "weather", "-execute", "INSERT INTO nosuch cpu v=1"}, `ERR: {"error":"retention policy not found: nosuch"}` + "\n\n"},
-		{[]string{"-database", "nosuch", "-execute", "SELECT * FROM cpu"}, "ERR: database not found: nosuch\ndatabase not found: nosuch\n"},
-		{[]string{"-database", "weather", "-execute", "SELECT * FROM"}, "ERR: error parsing query: found EOF, expected identifier at line 1, char 15\n"},
-		{[]string{"-username", "nobody", "-password", "any", "-execute", "SHOW DATABASES"}, "name: databases\nname\n----\nweather\n"},
-	} {
-		if got := shell(t, address, c.args...); !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
-			t.Errorf("influx %q prints\n%s\nwant\n%s", c.args, got, c.want)
-		}
+	for _, stand := range stands {
+		t.Run(stand.name, func(t *testing.T) {
+			address := stand.begin(t)
+			for _, c := range []struct {
+				args []string
+				want string
+			}{
+				{[]string{"-execute", "CREATE DATABASE weather"}, ""},
+				{[]string{"-execute", "SHOW DATABASES"}, "name: databases\nname\n----\nweather\n"},
+				{[]string{"-database", "weather", "-execute", "INSERT cpu,host=a usage=1.5,n=3i 1600000000000000000\nINSERT INTO autogen cpu,host=b usage=2.5 1600000001000000000"}, ""},
+				{[]string{"-database", "weather", "-precision", "s", "-execute", "INSERT cpu,host=b usage=3.5 1600000002"}, ""},
+				{[]string{"-database", "weather", "-execute", "SELECT * FROM cpu", "-precision", "ms", "-format", "csv"},
+					"name,time,host,n,usage\ncpu,1600000000000,a,3,1.5\ncpu,1600000001000,b,,2.5\ncpu,1600000002000,b,,3.5\n"},
+				{[]string{"-database", "weather", "-execute", "SELECT mean(usage) FROM cpu GROUP BY host"},
+					"name: cpu\ntags: host=a\ntime mean\n---- ----\n0    1.5\n\nname: cpu\ntags: host=b\ntime mean\n---- ----\n0    3\n"},
+				{[]string{"-database", "weather", "-execute", "SELECT count(usage) FROM cpu; SHOW MEASUREMENTS", "-format", "json", "-precision", "rfc3339"},
+					`{"results":[{"series":[{"name":"cpu","columns":["time","count"],"values":[["1970-01-01T00:00:00Z",3]]}]},{"series":[{"name":"measurements","columns":["name"],"values":[["cpu"]]}]}]}` + "\n"},
+				{[]string{"-database", "weather", "-execute", "INSERT bad line here"},
+					`ERR: {"error":"unable to parse points: line 1: field \"line\": missing field value; want FIELD=VALUE"}` + "\n\n"},
+				{[]string{"-database", "weather", "-execute", "INSERT INTO nosuch cpu v=1"}, `ERR: {"error":"retention policy not found: nosuch"}` + "\n\n"},
+				{[]string{"-database", "nosuch", "-execute", "SELECT * FROM cpu"}, "ERR: database not found: nosuch\ndatabase not found: nosuch\n"},
+				{[]string{"-database", "weather", "-execute", "SELECT * FROM"}, "ERR: error parsing query: found EOF, expected identifier at line 1, char 15\n"},
+				{[]string{"-username", "nobody", "-password", "any", "-execute", "SHOW DATABASES"}, "name: databases\nname\n----\nweather\n"},
+			} {
+				if got := shell(t, address, c.args...); !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
+					t.Errorf("influx %q prints\n%s\nwant\n%s", c.args, got, c.want)
+				}
+			}
+		})
 	}
 }
 
 // A file that InfluxDB's shell exports can be imported, and the lines of it that are bad are named.
 func TestShellImports(t *testing.T) {
-	address, _ := serve(t, NewStore(begun.UnixNano()))
-	file := filepath.Join(t.TempDir(), "export")
-	const text = "# DDL\nCREATE DATABASE weather\n# DML\n# CONTEXT-DATABASE: weather\n# CONTEXT-RETENTION-POLICY: autogen\nm,t=a v=1 1600000000\nm,t=b v=2 1600000001\nbad\n"
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := shell(t, address, "-import", "-path", file, "-precision", "s"); !strings.Contains(got, "2 points kept, 1 lines refused: line 5: missing fields") {
-		t.Errorf("it prints %s", got)
-	}
-	if got, want := ask(t, address, "weather", "SELECT v FROM m"), "name,tags,time,v\nm,,1600000000,1\nm,,1600000001,2\n"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	for _, stand := range stands {
+		t.Run(stand.name, func(t *testing.T) {
+			address := stand.begin(t)
+			file := filepath.Join(t.TempDir(), "export")
+			const text = "# DDL\nCREATE DATABASE weather\n# DML\n# CONTEXT-DATABASE: weather\n# CONTEXT-RETENTION-POLICY: autogen\nm,t=a v=1 1600000000\nm,t=b v=2 1600000001\nbad\n"
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got := shell(t, address, "-import", "-path", file, "-precision", "s"); !strings.Contains(got, "2 points kept, 1 lines refused: line 5: missing fields") {
+				t.Errorf("it prints %s", got)
+			}
+			if got, want := ask(t, address, "weather", "SELECT v FROM m"), "name,tags,time,v\nm,,1600000000,1\nm,,1600000001,2\n"; got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		})
 	}
 }
 
@@ -209,43 +233,46 @@ func point(second int, usage any) *write.Point {
 
 // A program for InfluxDB 2 writes into DATABASE/POLICY as into a bucket, and reads what is wrong.
 func TestClient2(t *testing.T) {
-	s := NewStore(begun.UnixNano())
-	s.Create("weather")
-	address, _ := serve(t, s)
-	c := influxdb2.NewClientWithOptions(address, "joe:secret", influxdb2.DefaultOptions().SetUseGZip(true).SetPrecision(time.Second).SetLogLevel(0))
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if ok, err := c.Ping(ctx); !ok || err != nil {
-		t.Errorf("ping: got %t, %v", ok, err)
-	}
-	if h, err := c.Health(ctx); err != nil || h.Status != "pass" {
-		t.Errorf("health: got %v, %v", h, err)
-	}
-	for _, bucket := range []string{"weather", "weather/autogen"} {
-		if err := c.WriteAPIBlocking("any", bucket).WritePoint(ctx, point(len(bucket), 1.5), point(len(bucket)+1, 2.5)); err != nil {
-			t.Errorf("%s: %v", bucket, err)
-		}
-	}
-	if got, want := ask(t, address, "weather", "SELECT usage FROM cpu"), "name,tags,time,usage\ncpu,,1600000007,1.5\ncpu,,1600000008,2.5\ncpu,,1600000015,1.5\ncpu,,1600000016,2.5\n"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	for _, w := range []struct {
-		bucket string
-		usage  any
-		want   string
-	}{
-		{"gone", 1.5, `database not found: "gone"`},
-		{"weather/gone", 1.5, "retention policy not found: gone"},
-		{"/autogen", 1.5, "is in db/rp form but has an empty database"},
-		{"weather", "text", "partial write: field type conflict: input field"},
-	} {
-		if err := c.WriteAPIBlocking("any", w.bucket).WritePoint(ctx, point(20, w.usage)); err == nil || !strings.Contains(err.Error(), w.want) {
-			t.Errorf("%s, %v: got %v, want %s", w.bucket, w.usage, err, w.want)
-		}
-	}
-	if _, err := c.QueryAPI("any").Query(ctx, "buckets()"); err == nil || !strings.Contains(err.Error(), "Flux query service disabled") {
-		t.Errorf("Flux: got %v", err)
+	for _, stand := range stands {
+		t.Run(stand.name, func(t *testing.T) {
+			address := stand.begin(t)
+			post(t, address, "CREATE DATABASE weather")
+			c := influxdb2.NewClientWithOptions(address, "joe:secret", influxdb2.DefaultOptions().SetUseGZip(true).SetPrecision(time.Second).SetLogLevel(0))
+			defer c.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if ok, err := c.Ping(ctx); !ok || err != nil {
+				t.Errorf("ping: got %t, %v", ok, err)
+			}
+			if h, err := c.Health(ctx); err != nil || h.Status != "pass" {
+				t.Errorf("health: got %v, %v", h, err)
+			}
+			for _, bucket := range []string{"weather", "weather/autogen"} {
+				if err := c.WriteAPIBlocking("any", bucket).WritePoint(ctx, point(len(bucket), 1.5), point(len(bucket)+1, 2.5)); err != nil {
+					t.Errorf("%s: %v", bucket, err)
+				}
+			}
+			if got, want := ask(t, address, "weather", "SELECT usage FROM cpu"), "name,tags,time,usage\ncpu,,1600000007,1.5\ncpu,,1600000008,2.5\ncpu,,1600000015,1.5\ncpu,,1600000016,2.5\n"; got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			for _, w := range []struct {
+				bucket string
+				usage  any
+				want   string
+			}{
+				{"gone", 1.5, `database not found: "gone"`},
+				{"weather/gone", 1.5, "retention policy not found: gone"},
+				{"/autogen", 1.5, "is in db/rp form but has an empty database"},
+				{"weather", "text", "partial write: field type conflict: input field"},
+			} {
+				if err := c.WriteAPIBlocking("any", w.bucket).WritePoint(ctx, point(20, w.usage)); err == nil || !strings.Contains(err.Error(), w.want) {
+					t.Errorf("%s, %v: got %v, want %s", w.bucket, w.usage, err, w.want)
+				}
+			}
+			if _, err := c.QueryAPI("any").Query(ctx, "buckets()"); err == nil || !strings.Contains(err.Error(), "Flux query service disabled") {
+				t.Errorf("Flux: got %v", err)
+			}
+		})
 	}
 }
 
