@@ -196,7 +196,7 @@ func TestDeletesOverHTTP(t *testing.T) {
 	b.wants(400, "changes something", "GET", at+"/query?db=metrics&q=DROP+MEASUREMENT+cpu", "")
 }
 
-// What a query may cost is bounded, and the error tells of the limit and what would be right.
+// The cost of a query is bounded, and the error tells of the limit and what would be right.
 func TestQueriesBounded(t *testing.T) {
 	t.Parallel()
 	m := measure(t)
@@ -255,6 +255,8 @@ func TestStatementsOverHTTP(t *testing.T) {
 		{"POST", "CREATE RETENTION POLICY short ON made DURATION 2h REPLICATION 2 DEFAULT; SHOW RETENTION POLICIES ON made", 200,
 			`{"results":[{"statement_id":0,"messages":[{"level":"warning","text":"REPLICATION 2 is not kept: each shard has as many copies as its group has voters"}]},{"statement_id":1,"series":[{"columns":["name","duration","shardGroupDuration","replicaN","default"],"values":[["autogen","720h0m0s","24h0m0s",3,false],["short","2h0m0s","1h0m0s",3,true]]}]}]}`},
 		{"POST", "DROP RETENTION POLICY short ON made; DROP DATABASE made; DROP DATABASE made; SHOW DATABASES", 200, `{"results":[{"statement_id":0},{"statement_id":1},{"statement_id":2},{"statement_id":3,"series":[{"name":"databases","columns":["name"],"values":[["metrics"]]}]}]}`},
+		{"POST", "CREATE RETENTION POLICY p ON nowhere DURATION 2h REPLICATION 1", 200, `{"results":[{"statement_id":0,"error":"database not found: nowhere"}]}`},
+		{"POST", "ALTER RETENTION POLICY nosuch ON metrics DURATION 2h", 200, `{"results":[{"statement_id":0,"error":"retention policy not found: nosuch"}]}`},
 		{"POST", "KILL QUERY 77", 200, `"error":"query not found: 77"`},
 	} {
 		status, got := ask(c.method, "metrics", c.text)

@@ -114,6 +114,13 @@ func (r *run) order(o *statement.Order) error {
 	if drops && errors.Is(err, client.ErrNotFound) {
 		return nil // what is not there need not be dropped, as in InfluxDB
 	}
+	if o.Policy != nil && errors.Is(err, client.ErrNotFound) {
+		// In InfluxDB's words: there are programs that look at them.
+		if _, there := r.table.Catalog.DatabaseNamed(o.Policy.Database); !there {
+			return &NotFoundError{What: "database", Name: o.Policy.Database}
+		}
+		return &NotFoundError{What: "retention policy", Name: o.Policy.Policy.Name}
+	}
 	for err == nil && r.table.Index < a.Index {
 		if err = r.refresh(); err == nil && r.table.Index < a.Index {
 			select {
