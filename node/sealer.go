@@ -27,6 +27,8 @@ const (
 	sealPause = 100 * time.Millisecond
 	// sealLook is after how long all shards are looked at though nothing has changed: windows end.
 	sealLook = time.Minute
+	// sealWarnEvery is how often the log tells at most that points are refused: under load that begins and ends each second.
+	sealWarnEvery = time.Minute
 	// sealWait is after how long a group is looked at again that replays its log.
 	sealWait = time.Second
 	// pointsBusyRetry is when points may be sent again that were refused because of memory.
@@ -58,6 +60,7 @@ type sealer struct {
 
 	// Owned by run, and by the host's goroutine while run waits for it.
 	core   *sealing.Core
+	warnAt time.Duration // before it the log does not tell again that points are refused
 	groups map[raft.GroupID]*sealedGroup
 	tasks  map[blocks.Group]int           // that are under way
 	damage map[sealedFile]bool            // files that the core knows to be damaged
@@ -242,8 +245,9 @@ func (s *sealer) turn(loop *repl.Loop) (next time.Duration) {
 	f := sealFigures{made: s.made}
 	f.held, f.frozen = s.core.Held()
 	s.figures.Store(&f)
-	if refuses := s.core.Refuses(); refuses != s.refuses.Swap(refuses) {
-		s.node.log.Warn("points in memory", "refused", refuses, "limit", s.limits.Hard)
+	if refuses := s.core.Refuses(); refuses != s.refuses.Swap(refuses) && refuses && now >= s.warnAt {
+		s.warnAt = now + sealWarnEvery
+		s.node.log.Warn("points are refused: those in memory take all that --points-memory allows", "limit", s.limits.Hard)
 	}
 	s.act(loop, actions)
 	next = min(next, s.lookAt)
