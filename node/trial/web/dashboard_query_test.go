@@ -70,6 +70,9 @@ func (s *answerStore) Query(ctx context.Context, q *influx.QueryRequest, yield f
 		}
 		s.stopped.Add(1)
 		return ctx.Err()
+	case q.Text == "torn":
+		yield(rows.Result{Series: []rows.Series{chartSeries("a", q.ChunkRows)}, Partial: true})
+		panic(http.ErrAbortHandler)
 	case strings.HasPrefix(q.Text, "many"): // series
 		for i := range 30 {
 			yield(rows.Result{Series: []rows.Series{chartSeries(fmt.Sprint(i), 2)}, Partial: i < 29})
@@ -119,10 +122,11 @@ func (b *tab) ask(text string) {
 }
 
 // A query's answer becomes a chart and a table with each value as the node wrote it, and no text of it becomes more than
-// text. What a person stops, or the page has enough of, ends at the node too: else it would go on for nobody.
+// text. A query that a person stops, or of which the page has enough, ends at the node too: else it would go on for nobody.
 func pageQuery(t *testing.T, p *dashboard) {
 	store := &answerStore{}
-	b := p.browser.open(t, store.serve(t), 0)
+	c := store.serve(t)
+	b := p.browser.open(t, c, 0)
 	b.mayRefuse("/api/v1/events") // there is no cluster
 	b.mayRefuse("/query")
 	b.goTo("/ui/query?db=d&q=" + url.QueryEscape("DROP DATABASE d"))
@@ -188,8 +192,15 @@ func pageQuery(t *testing.T, p *dashboard) {
 			t.Fatalf("of two queries that nobody reads the node has heard of %d", store.stopped.Load())
 		}
 	}
-	if n := store.asked.Load(); n != 7 {
-		t.Errorf("the node was asked %d times, want once for each of 7 texts", n)
+	// A part of an answer must not look like all of it.
+	for _, n := range c.Nodes {
+		b.mayFail(n.Addr)
+	}
+	b.ask("torn")
+	b.sees("query-state", "failed after")
+	b.sees("query-error", "stopped in the middle")
+	if n := store.asked.Load(); n != 8 {
+		t.Errorf("the node was asked %d times, want once for each of 8 texts", n)
 	}
 	if b.struck() {
 		t.Error("an answer was taken for HTML")

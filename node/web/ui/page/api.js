@@ -191,7 +191,9 @@ export async function query({ db, rp, q }, { signal, heard }) {
   let chars = 0;
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await reader.read().catch((error) => {
+        throw signal.aborted ? error : new Lost(`${nameOf(sent.origin)} stopped in the middle of the answer: what is shown is a part of it. Ask again; the page asks another node if that one has gone.`);
+      });
       if (!done) chars += value.length;
       if (chars > answerCharsMax) return `the answer is longer than the ${answerCharsMax >> 20} MiB that are read`;
       const found = done ? [rest] : (rest + value).split("\n");
