@@ -80,9 +80,10 @@ func (o *PointsOutcome) Read(r *pack.Reader) error {
 	return r.Err()
 }
 
+// String says what is wrong with the field, in InfluxDB's words for one of another kind: its clients show them.
 func (f *RefusedField) String() string {
 	if f.Kind == f.Has {
 		return fmt.Sprintf("field %q of measurement %q: its name and the series' key are too long together", f.Field, f.Measurement)
 	}
-	return fmt.Sprintf("field %q of measurement %q: it is %s already, and not %s", f.Field, f.Measurement, f.Has, f.Kind)
+	return fmt.Sprintf("input field %q on measurement %q is type %s, already exists as type %s", f.Field, f.Measurement, f.Kind, f.Has)
 }

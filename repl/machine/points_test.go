@@ -102,7 +102,7 @@ func TestPointsAreStoredAndRead(t *testing.T) {
 	}
 	conflict := pointsOf(t, `cpu,host=a v="text" 5`)[0]
 	var a wire.PointsAnswer
-	if _, body := written(q, t, conflict); a.Read(body) != nil || a.Outcome.Dropped != 1 || len(a.Outcome.Refused) != 1 || a.Outcome.Refused[0].String() != `field "v" of measurement "cpu": it is float already, and not string` {
+	if _, body := written(q, t, conflict); a.Read(body) != nil || a.Outcome.Dropped != 1 || len(a.Outcome.Refused) != 1 || a.Outcome.Refused[0].String() != `input field "v" on measurement "cpu" is type string, already exists as type float` {
 		t.Errorf("of another kind: %+v", a.Outcome)
 	}
 	counts := int64(0)
@@ -157,7 +157,7 @@ func counted(q *requests, t *testing.T, ask wire.PointsQuery) int64 {
 	return n
 }
 
-// What a shard spends on a query is bounded in memory, series and time, for each of the things that can be asked, and the
+// The cost of a query at a shard is bounded in memory, series and time, for each of the things that can be asked, and the
 // refusal tells what would be less. One would doubt it of outlines and lists, which go over the keys of all series.
 func TestPointsQueryBounded(t *testing.T) {
 	q := newPoints(t)

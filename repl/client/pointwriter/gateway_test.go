@@ -239,7 +239,7 @@ func TestWriteDropped(t *testing.T) {
 	}
 	r, err = g.Write(t.Context(), w, request("m v=\"x\" %d\nm v=\"y\",w=1 %d\nn v=2i %d", noon+1, noon+2, noon+1))
 	counted(t, "another kind", r, err, 1, 2, 0)
-	if len(r.Dropped) != 1 || r.Dropped[0].Reason != FieldConflict || !strings.Contains(r.Dropped[0].Example, `field "v" of measurement "m"`) {
+	if len(r.Dropped) != 1 || r.Dropped[0].Reason != FieldConflict || !strings.Contains(r.Dropped[0].Example, `field "v" on measurement "m" is type string`) {
 		t.Errorf("got %v", r)
 	}
 	// A time far ahead, for which there can be no window.
