@@ -161,11 +161,11 @@ type IdentityMember struct {
 const (
 	// IdentityFormat is the newest format that is read and written.
 	IdentityFormat = 5
-	// identityFormatNoFiles has no line for block files, and belongs to a directory whose states name none. What fits in it is
+	// identityFormatNoFiles has no line for block files, and belongs to a directory whose states name none. An identity that fits in it is
 	// still written in it.
 	identityFormatNoFiles = 4
 	// IdentityFormatOldest is the oldest one, which has no line for a replica of group 0
-	// or a recovery either, and three stages less. What fits in it is still written in it.
+	// or a recovery either, and three stages less. An identity that fits in it is still written in it.
 	IdentityFormatOldest = 3
 
 	identityFirst = "muster identity " // and the format

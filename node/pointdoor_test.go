@@ -28,7 +28,7 @@ func packed(t *testing.T, text string) string {
 	return b.String()
 }
 
-// What a client of InfluxDB writes at any node is there, and the answer says what became of each point: packed, with times in
+// Points that a client of InfluxDB writes at any node are there, and the answer says what became of each point: packed, with times in
 // seconds, in three windows. A user writes to the databases that he may write to, and learns nothing of others.
 func TestPointsOverHTTP(t *testing.T) {
 	t.Parallel()

@@ -72,7 +72,7 @@ type BlockFetcherConfig struct {
 }
 
 // BlockFetcher fetches the block files that snapshots list which arrive here, a few at a time, those of the snapshot that
-// came first before those of others. What has come stays when a snapshot is given up: the next one lists most of it. All
+// came first before those of others. Files that have come stay when a snapshot is given up: the next one lists most of it. All
 // methods may be called from any goroutine.
 //
 // # Goroutines

@@ -310,7 +310,7 @@ func TestBlockFilesOfASnapshotWait(t *testing.T) {
 	}
 }
 
-// Where much is written, the sender's snapshot gives way to a newer one before a large file has come. What is under way goes on for
+// Where much is written, the sender's snapshot gives way to a newer one before a large file has come. The file under way goes on for
 // the newer one, which lists it too; a file that only the earlier one listed, and that is on no node any more, fails nothing.
 func TestNewerSnapshotKeepsWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

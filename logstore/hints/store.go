@@ -481,7 +481,7 @@ func (s *Store) sweep() error {
 	return nil // what was appended is durable
 }
 
-// Close gives back the files. What was appended is durable already.
+// Close gives back the files. All that was appended is durable already.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -162,7 +162,7 @@ func crashes(t testing.TB) (wrong string, points int) {
 	return "", points
 }
 
-// The power goes at every operation of the disk. What was kept is there, what was forgotten is not, and what was under way is whole or
+// The power goes at every operation of the disk. Hints that were kept are there, forgotten ones are not, and one under way is whole or
 // not there; files that are needed no more go, though one hint stays all the time.
 func TestCrashAtEveryOperation(t *testing.T) {
 	wrong, points := crashes(t)
@@ -175,7 +175,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	t.Logf("%d crash points", points)
 }
 
-// A sync fails, the node is started anew on the disk as it reads, and then the power goes. What was written before the failed sync can be
+// A sync fails, the node is started anew on the disk as it reads, and then the power goes. Bytes from before the failed sync can be
 // read until then: a start must not remove a file for the sake of hints that are in no other one on the disk itself.
 func TestPowerGoesAfterFailedSync(t *testing.T) {
 	for n := 1; ; n++ {
@@ -347,7 +347,7 @@ func TestFullAndFailedDisks(t *testing.T) {
 	must(t, s.Close())
 }
 
-// What is asked for wrongly is refused by name, and a file of a newer muster is left alone.
+// A wrong request is refused by name, and a file of a newer muster is left alone.
 func TestRefused(t *testing.T) {
 	disk := filled(t)
 	s, err := open(disk)

@@ -170,8 +170,8 @@ func showBlockFile(c *cli.Context, file string, show func(*logRow) error) error 
 // remedyMissing is what can be done about a block file that is not there.
 const remedyMissing = "start the node: it fetches the file from another replica; if none of them has it, its points are gone"
 
-// states are the block files that the states of a directory name, as far as they can be read. What the log has behind a
-// snapshot names more files: these are made again of what is in the log.
+// states are the block files that the states of a directory name, as far as they can be read. Entries that the log has behind a
+// snapshot name more files: these are made again of what is in the log.
 type states map[blocks.Group]map[block.Sum]bool
 
 // needs reports whether a state names a file, or may: it could not be read.

@@ -41,9 +41,9 @@ The file may have any size: it is never held in memory as a whole. Points withou
 a time get that at which they are written. A line that is no point is named on
 standard error with its number and the reason, the first 100 of them, and the
 others are written. Parts of the file are written one after the other, so of
-points of one series and time the last one counts. What can't be reached is tried
-again within the time of --timeout; then the command ends with status 8 and names
-the line at which the part began. Writing the same file again does no harm.
+points of one series and time the last one counts. A group that can't be reached
+is tried again within the time of --timeout; then the command ends with status 8
+and names the line at which the part began. Writing the same file again does no harm.
 
 Status 8 also says that points were dropped: too old for the policy, or with a
 field that has values of another kind. Over HTTP: POST /write.

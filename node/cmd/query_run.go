@@ -94,7 +94,7 @@ type queryOrder struct {
 	csv        bool
 }
 
-// queryOrderOf reads them. Whatever is wrong with the text is told before a node is asked.
+// queryOrderOf reads them. It tells all that is wrong with the text before a node is asked.
 func queryOrderOf(con *console, c *cli.Context) (*queryOrder, error) {
 	o := &queryOrder{csv: c.Bool("csv"), request: queries.Request{Database: c.String("db"), Policy: c.String("policy"), Text: c.Args().First()}}
 	var err error

@@ -164,7 +164,7 @@ func (c trendCell) with(o trendCell) trendCell {
 	return both
 }
 
-// add takes the value of the next row. What is no finite number leaves a gap.
+// add takes the value of the next row. A value that is no finite number leaves a gap.
 func (d *trend) add(v points.Value) {
 	d.rows = max(d.rows, 1)
 	if n := len(d.cells); n == 0 || d.cells[n-1].rows == d.rows {

@@ -129,7 +129,7 @@ func TestBadHintsBlockNone(t *testing.T) {
 	if v := s.core.Views(); len(v) != 1 || v[0].Hints != 3 || v[0].Aside != 3 {
 		t.Errorf("left: %+v, want the three bad ones, aside", v)
 	}
-	if len(s.buried) != 2 || s.buried[0] != "5: its window was dropped" || !strings.HasPrefix(s.buried[1], `6: 1 of its 1 points were dropped: field "f" of measurement "m"`) {
+	if len(s.buried) != 2 || s.buried[0] != "5: its window was dropped" || !strings.HasPrefix(s.buried[1], `6: 1 of its 1 points were dropped: input field "f" on measurement "m"`) {
 		t.Errorf("dead letters: %q", s.buried)
 	}
 	before := len(s.brought)
@@ -144,7 +144,7 @@ func TestBadHintsBlockNone(t *testing.T) {
 	}
 }
 
-// A queue is bounded, and so are all together; the refusal tells whose limit it is. What was refused leaves nothing behind.
+// A queue is bounded, and so are all together; the refusal tells whose limit it is. A refused hint leaves nothing behind.
 func TestQueuesAreBounded(t *testing.T) {
 	s := newScene(t, func(Hint) Outcome { return Outcome{Kind: Later} })
 	s.takes(1, 100)

@@ -407,7 +407,7 @@ func randomWorld(seed uint64, did map[string]int) error {
 	return nil
 }
 
-// What was answered as hinted comes to its group, or stands in a dead letter, whatever crashes and fails; nothing that is newer
+// A hint that was answered for comes to its group, or stands in a dead letter, whatever crashes and fails; nothing that is newer
 // gives way to it, and no bad hint keeps back others.
 func TestWorlds(t *testing.T) {
 	did := map[string]int{}

@@ -21,7 +21,7 @@ import (
 // ahead, hidden and dropped by the cores of package windows, one on each node, and others with the points that need them; clients
 // write points of now, of long ago and of the next window, the same ones again, delete spans of them and ask for them, by tables
 // that may be old ones; and what was taken as a hint comes late, or twice. A calendar runs much faster than the clocks, so that a
-// run of minutes sees windows of an hour come and go. What the logs make of all that is told again in seriesmodel.go, in the
+// run of minutes sees windows of an hour come and go. The outcome by the logs is told again in seriesmodel.go, in the
 // slowest and most obvious code.
 
 const (

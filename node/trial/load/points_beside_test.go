@@ -41,7 +41,7 @@ const (
 	pointsRestMax = 5 * time.Minute
 )
 
-// What points cost, beside one influxd and one VictoriaMetrics on the same machine, with the same data over the same
+// The cost of points, beside one influxd and one VictoriaMetrics on the same machine, with the same data over the same
 // protocol: values a second, processor time of all nodes per value, bytes on the disk, and how long queries take.
 // muster has three nodes, and answers when two of them have synced.
 func TestPointsBeside(t *testing.T) {

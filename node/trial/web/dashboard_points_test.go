@@ -142,7 +142,7 @@ func (p *dashboard) writePoints(t testing.TB, database, text string) {
 	}
 }
 
-// What was written to a cluster is queried with the page: the row that the screen of points leads to has a link there, the
+// Points of a cluster are queried with the page: the row that the screen of points leads to has a link there, the
 // answer is what was written, and each day that has points has a window on the axis.
 func pagePointsQueried(t *testing.T, p *dashboard) {
 	const days = 12

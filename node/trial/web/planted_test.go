@@ -36,7 +36,7 @@ func TestBrowserFindsPlantedBug(t *testing.T) {
 			t.Errorf("the page %s: its text is taken for HTML: %v", tt.name, !tt.spoiled)
 		}
 	}
-	// What is drawn of windows and answers is wrong without being HTML.
+	// Drawings of windows and answers are wrong without being HTML.
 	for bug, file := range map[string]string{ui.BugRounded: "answers.js", ui.BugUntold: "windows.js"} {
 		b := browser.open(t, c, 0)
 		b.answers("text/javascript", map[string]string{ui.Prefix + file: spoiled(bug, ui.Prefix+file)})

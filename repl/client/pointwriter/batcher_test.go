@@ -30,7 +30,7 @@ func opened(t *testing.T, w *world, change func(o *Options)) *Batcher {
 	return b
 }
 
-// What many goroutines write is there after a flush, each line once, whatever the sizes: also lines without a time, which must not
+// Lines that many goroutines write are there after a flush, each line once, whatever the sizes: also lines without a time, which must not
 // take each other's place.
 func TestBatcher(t *testing.T) {
 	w := newWorld(t)
@@ -120,7 +120,7 @@ func TestBatcherHoldsBack(t *testing.T) {
 	}
 }
 
-// What is not stored is told, once to the callback and once by Flush; the other lines are stored. Few lines are written when
+// Lines that are not stored are told, once to the callback and once by Flush; the other lines are stored. Few lines are written when
 // their time has come, and what is left at the end of Close's patience is given up.
 func TestBatcherRefused(t *testing.T) {
 	w := newWorld(t)

@@ -56,7 +56,7 @@ func TestStamp(t *testing.T) {
 			t.Errorf("%q: stamped again it is %q", c.text, again)
 		}
 	}
-	// Whatever the line, as many are good and bad as before.
+	// For any text of these pieces, as many lines are good and bad as before.
 	pieces := []string{"m", " ", " v=1", ",t=a", " v=\"x\"", "\"", " 17", "\r", "\\", "\n", "=", "x"}
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 20_000 {

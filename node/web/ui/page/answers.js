@@ -1,6 +1,6 @@
 // Answers to queries: read as InfluxDB writes them, and made into tables and lines.
 
-// What is kept of an answer. More is not read: nobody looks at more rows than these.
+// The most that is kept of an answer. More is not read: nobody looks at more rows than these.
 export const rowsMax = 10_000;
 const valuesMax = 200_000;
 const seriesMax = 2_000;
