@@ -171,12 +171,7 @@ func TestBlockFilesGoWithAReplica(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	nodes, cl := cluster(t, 3, nil)
-	until(t, "the cluster has the level of points", func() error {
-		if table := nodes[0].node.table.Load(); table.Level < shardmap.PointsLevel {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	raised(t, nodes)
 	w := newPointsWriter(t, nodes[0], cl, databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 12}))
 	now := time.Now().UnixNano() / int64(time.Hour) * int64(time.Hour)
 	var text strings.Builder

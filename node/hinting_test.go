@@ -29,12 +29,7 @@ func newHintedCluster(t *testing.T) *hintedCluster {
 	t.Helper()
 	h := &hintedCluster{t: t}
 	h.nodes, h.client = cluster(t, 3, func(c *Config) { h.configs = append(h.configs, *c) })
-	until(t, "the cluster has the level of points", func() error {
-		if table := h.nodes[0].node.table.Load(); table.Level < shardmap.PointsLevel {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	raised(t, h.nodes)
 	databaseOrdered(t, h.nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 2})
 	for _, r := range h.nodes {
 		until(t, "each node has the database", func() error {

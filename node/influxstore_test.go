@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/queries"
 	"muster/repl/wire"
@@ -37,13 +36,8 @@ type measured struct {
 func measure(t *testing.T) *measured {
 	t.Helper()
 	nodes, cl := cluster(t, 3, nil)
-	until(t, "the cluster has the level of points", func() error {
-		if table := nodes[0].node.table.Load(); table.Level < shardmap.PointsLevel {
-			return errors.New("not yet")
-		}
-		return nil
-	})
-	w := &pointsWriter{t: t, by: nodes[0], client: cl, policy: databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}), groups: map[shardmap.ShardID]raft.GroupID{}, shards: map[shardmap.ShardID]shardmap.ShardRef{}}
+	raised(t, nodes)
+	w := newPointsWriter(t, nodes[0], cl, databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}))
 	m := &measured{t: t, nodes: nodes, client: cl, now: time.Now().UnixNano()/hour*hour + hour}
 	var all strings.Builder
 	write := func(at int64, every time.Duration, value func(i int) int) {

@@ -36,12 +36,7 @@ func TestPointsOverHTTP(t *testing.T) {
 	defer cancel()
 	p := withHTTP(t, 3, secureLimits())
 	p.role(shardmap.RoleGrant, "app", grant("write", "db:app"))
-	until(t, "the cluster has the level of points", func() error {
-		if level := metaTable(t, p.nodes).Level; level < shardmap.PointsLevel {
-			return fmt.Errorf("it is at %d", level)
-		}
-		return nil
-	})
+	raised(t, p.nodes)
 	for _, name := range []string{"app", "other"} {
 		p.give(shardmap.AppendChangeDatabase(nil, &shardmap.ChangeDatabase{Action: shardmap.DatabaseCreate, Name: name, Policy: shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 3}}))
 	}

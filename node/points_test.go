@@ -3,7 +3,6 @@ package node
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +25,19 @@ type pointsWriter struct {
 	policy shardmap.Policy
 	groups map[shardmap.ShardID]raft.GroupID // of all shards that got points
 	shards map[shardmap.ShardID]shardmap.ShardRef
+}
+
+// raised waits until each node knows that the cluster is at the level of points.
+func raised(t *testing.T, nodes []*runningNode) {
+	t.Helper()
+	until(t, "the cluster has the level of points", func() error {
+		for _, n := range nodes {
+			if table := n.node.table.Load(); table == nil || table.Level < shardmap.PointsLevel {
+				return fmt.Errorf("%s does not know it yet", n.node.name)
+			}
+		}
+		return nil
+	})
 }
 
 func newPointsWriter(t *testing.T, by *runningNode, cl *client.Client, policy shardmap.Policy) *pointsWriter {
@@ -120,12 +132,7 @@ func TestPointsWithoutANode(t *testing.T) {
 	defer cancel()
 	var configs []Config
 	nodes, cl := cluster(t, 3, func(c *Config) { configs = append(configs, *c) })
-	until(t, "the cluster has the level of points", func() error {
-		if table := nodes[0].node.table.Load(); table.Level < shardmap.PointsLevel {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	raised(t, nodes)
 	w := newPointsWriter(t, nodes[0], cl, databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4}))
 	lines := func(from int64) string {
 		var text strings.Builder

@@ -53,12 +53,7 @@ func TestPointWrites(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	nodes, cl := cluster(t, 3, nil)
-	until(t, "the cluster has the level of points", func() error {
-		if table := nodes[0].node.table.Load(); table.Level < shardmap.PointsLevel {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	raised(t, nodes)
 	databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4})
 	databaseOrdered(t, nodes, "short", shardmap.PolicySpec{Duration: time.Hour, WindowDuration: time.Hour, Shards: 2})
 	// Whichever node is asked, a database is there as soon as it was made.

@@ -45,12 +45,7 @@ func newSealedCluster(t *testing.T, memory int) *sealedCluster {
 		c.configs = append(c.configs, *x)
 	})
 	c.nodes = nodes
-	until(t, "the cluster has the level of points", func() error {
-		if table := nodes[0].node.table.Load(); table.Level < shardmap.PointsLevel {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	raised(t, nodes)
 	policy := databaseOrdered(t, nodes, "metrics", shardmap.PolicySpec{WindowDuration: time.Hour, Shards: 4})
 	c.writer = newPointsWriter(t, nodes[0], cl, policy)
 	return c
@@ -254,6 +249,21 @@ func TestPointsWithoutRoomForFiles(t *testing.T) {
 	}
 }
 
+// sealerAlone returns the sealer of a node that has nothing but block files, in memory, on a disk that can be told to fail.
+func sealerAlone(t *testing.T) (s *sealer, disk *vfs.Faulty, files *blocks.Store) {
+	t.Helper()
+	disk = vfs.NewFaulty(vfs.NewMem())
+	files, err := blocks.Open(blocks.Options{FS: disk, Dir: "d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := new(Node)
+	n.blocks.Store(files)
+	s = &sealer{node: n, lists: map[blocks.Group][]fileList{}, removing: map[sealedFile]bool{}}
+	s.removed.L = &s.mu
+	return s, disk, files
+}
+
 // A snapshot may begin when the core has decided that a file may go, which the state has come to name again. Either the file stays,
 // or the snapshot waits.
 func TestFilesOfSnapshotsStay(t *testing.T) {
@@ -264,15 +274,7 @@ func TestFilesOfSnapshotsStay(t *testing.T) {
 
 // listedRemoved says what is wrong with files that snapshots list; "": nothing.
 func listedRemoved(t *testing.T) string {
-	disk := vfs.NewFaulty(vfs.NewMem())
-	files, err := blocks.Open(blocks.Options{FS: disk, Dir: "d"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := new(Node)
-	n.blocks.Store(files)
-	s := &sealer{node: n, lists: map[blocks.Group][]fileList{}, removing: map[sealedFile]bool{}}
-	s.removed.L = &s.mu
+	s, disk, files := sealerAlone(t)
 	g, at := blocks.Group{ID: 1, Incarnation: 1}, func(index uint64) raft.LogID { return raft.LogID{Term: 1, Index: index} }
 	if why := s.settle(g, at(1), []block.Sum{{1}}); !strings.Contains(why, "is not here yet") {
 		return fmt.Sprintf("a snapshot that lists a file which is not here is answered %q", why)
@@ -315,15 +317,7 @@ func listedRemoved(t *testing.T) string {
 // file from the next one.
 func TestListWaitsForRemoval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := vfs.NewFaulty(vfs.NewMem())
-		files, err := blocks.Open(blocks.Options{FS: disk, Dir: "d"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := new(Node)
-		n.blocks.Store(files)
-		s := &sealer{node: n, lists: map[blocks.Group][]fileList{}, removing: map[sealedFile]bool{}}
-		s.removed.L = &s.mu
+		s, disk, files := sealerAlone(t)
 		g := blocks.Group{ID: 1, Incarnation: 1}
 		list := []block.Sum{putBlockFile(t, files, g)}
 		held := disk.Add(vfs.Rule{Fault: vfs.Stuck, Op: "remove", Name: "*.points"})

@@ -218,6 +218,19 @@ func shardWith(q *requests, t *testing.T, n int64) points.Shard {
 	return 0
 }
 
+// refusesWrite has a write refused before it comes to a log, in words that have want in them.
+func refusesWrite(q *requests, t *testing.T, what string, c *shardmap.Command, want string) {
+	t.Helper()
+	q.take(wire.TypeWrite, wire.AppendWrite(nil, c))
+	if len(q.Proposals()) > 0 {
+		t.Errorf("%s: proposed", what)
+	}
+	q.Clear()
+	if e := refusal(q, t); e == nil || !strings.Contains(e.Error(), want) {
+		t.Errorf("%s: %v; want %q", what, e, want)
+	}
+}
+
 // refusal is the error of the only answer.
 func refusal(q *requests, t *testing.T) *wire.Error {
 	t.Helper()
@@ -245,14 +258,7 @@ func TestPointsForNoShardOfTheTable(t *testing.T) {
 		p := good
 		tt.change(&p)
 		c := p.Command()
-		q.take(wire.TypeWrite, wire.AppendWrite(nil, &c))
-		if len(q.Proposals()) > 0 {
-			t.Errorf("%s: proposed", tt.what)
-		}
-		q.Clear()
-		if e := refusal(q, t); e == nil || !strings.Contains(e.Error(), tt.want) {
-			t.Errorf("%s: %v; want %q", tt.what, e, tt.want)
-		}
+		refusesWrite(q, t, tt.what, &c, tt.want)
 	}
 	for _, ask := range []wire.PointsQuery{
 		{Group: 1, Database: "metrics", Window: 9, Ask: wire.PointsOutline},
@@ -339,14 +345,7 @@ func TestDeletesOfNoShardsOfTheTable(t *testing.T) {
 		d := deleteOf("cpu")
 		tt.change(d)
 		c := d.Command()
-		q.take(wire.TypeWrite, wire.AppendWrite(nil, &c))
-		if len(q.Proposals()) > 0 {
-			t.Errorf("%s: proposed", tt.what)
-		}
-		q.Clear()
-		if e := refusal(q, t); e == nil || !strings.Contains(e.Error(), tt.want) {
-			t.Errorf("%s: %v; want %q", tt.what, e, tt.want)
-		}
+		refusesWrite(q, t, tt.what, &c, tt.want)
 	}
 }
 
