@@ -25,9 +25,6 @@ var (
 	queriesFlag = flag.Uint64("queries", 0, "how many queries are put to both, over all data")
 )
 
-// datas is over how many data, each of its own seed, the queries are spread.
-const datas = 12
-
 func TestMain(m *testing.M) { clustertest.Main(m) }
 
 // Three nodes have to answer what InfluxDB answers, over windows of three shards in several groups, with late points. The
@@ -35,50 +32,14 @@ func TestMain(m *testing.M) { clustertest.Main(m) }
 func TestNodesAnswerAsInfluxDB(t *testing.T) {
 	clustertest.OnDemand(t, *queriesFlag > 0, "./nodes -queries 10000 -timeout 60m, in node/trial/influx")
 	c := clustertest.Start(t, 3, "--insecure", "--points-memory", "1MiB")
-	kinds, equal := map[string]int{}, map[string]int{}
-	failed := 0
-	for n := range uint64(datas) {
-		seed := *seedFlag + n
-		d := influx.MakeData(seed)
-		o, err := influx.NewOracle(d, t.TempDir)
-		if err != nil {
-			t.Fatal(err)
-		}
+	influx.Compare(t, *seedFlag, *queriesFlag, func(seed uint64, d *influx.Data) influx.Answerer {
 		database := fmt.Sprint("seed", seed)
 		c.Run("db", "create", database, "--window", influx.Window.String(), "--shards", "3").Done(t)
 		for i, w := range d.Writes {
 			write(t, c, i, database, w)
 		}
-		m := &asked{client: c.Client(), database: database}
-		for number := range *queriesFlag / datas {
-			q := influx.MakeQuery(d, seed, number)
-			v := o.Judge(q, m)
-			kinds[v.Kind]++
-			if v.Difference == "" {
-				if v.Kind == "" && len(v.Want.Series) > 0 {
-					for _, f := range q.Features {
-						equal[f]++
-					}
-				}
-				continue
-			}
-			if failed++; failed <= 100 {
-				t.Errorf("seed %d, query %d: %s\n    %s\nInfluxDB:\n%smuster:\n%s", seed, number, q.Text, v.Difference, v.Want.Show(6), v.Got.Show(6))
-			}
-		}
-		if err := o.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	t.Logf("%d of %d queries differ in no known way", failed, *queriesFlag)
-	for _, k := range slices.Sorted(maps.Keys(kinds)) {
-		t.Logf("%6d %s", kinds[k], k)
-	}
-	for _, f := range influx.Functions {
-		if t.Logf("%6d have rows and are equal: %s", equal[f], f); uint64(equal[f])*100 < *queriesFlag {
-			t.Errorf("%s has equal rows in %d of %d queries, want one of a hundred", f, equal[f], *queriesFlag)
-		}
-	}
+		return &asked{client: c.Client(), database: database}
+	})
 }
 
 // write sends a write to a node by its number in the data, a text for each window: a field that changes its kind from one
