@@ -140,6 +140,16 @@ func (con *console) input(name string) (in io.ReadCloser, shown string, err erro
 	return f, name, nil
 }
 
+// noDirectory refuses an input that is a directory: to open one is no error, to read it is. want is what it should be.
+func noDirectory(in io.Reader, name, want string) error {
+	if f, ok := in.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return fmt.Errorf("%s: is a directory; want %s", name, want)
+		}
+	}
+	return nil
+}
+
 // contents reads all that [console.input] opens: most bytes at most, which are what the
 // error of more names.
 func (con *console) contents(file string, most int, limit string) (b []byte, shown string, err error) {

@@ -61,11 +61,8 @@ func kvImport(con *console, c *cli.Context) error {
 		return err
 	}
 	defer in.Close()
-	if f, ok := in.(*os.File); ok {
-		// Opening a directory is no error, reading it is.
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			return fmt.Errorf("%s: is a directory; want a file with the lines of kv export", name)
-		}
+	if err := noDirectory(in, name, "a file with the lines of kv export"); err != nil {
+		return err
 	}
 	s, err := con.open(c, 1)
 	if err != nil {

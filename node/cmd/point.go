@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -98,10 +97,8 @@ func pointWrite(con *console, c *cli.Context) error {
 		return err
 	}
 	defer in.Close()
-	if f, ok := in.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			return fmt.Errorf("%s: is a directory; want a file with lines of line protocol", name)
-		}
+	if err := noDirectory(in, name, "a file with lines of line protocol"); err != nil {
+		return err
 	}
 	s, err := con.open(c, 1)
 	if err != nil {
