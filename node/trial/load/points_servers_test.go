@@ -1,6 +1,7 @@
 package load
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,19 +32,21 @@ func (p *peer) start(t *testing.T, ready string, env []string, name string, args
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(clustertest.ReadyMax); ; {
-		r, err := http.Get(ready)
-		if err == nil {
-			r.Body.Close()
-			if r.StatusCode/100 == 2 {
-				return
-			}
+	clustertest.Await(t, name+" ready", clustertest.ReadyMax, func(ctx context.Context) error {
+		q, err := http.NewRequestWithContext(ctx, http.MethodGet, ready, nil)
+		if err != nil {
+			return err
 		}
-		if time.Now().After(end) {
-			t.Fatalf("%s does not answer at %s: %v", name, ready, err)
+		r, err := http.DefaultClient.Do(q)
+		if err != nil {
+			return err
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		defer r.Body.Close()
+		if r.StatusCode/100 != 2 {
+			return fmt.Errorf("%s: %s", ready, r.Status)
+		}
+		return nil
+	})
 }
 
 // taken is the processor time of all its lives.

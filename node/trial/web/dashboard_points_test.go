@@ -1,7 +1,9 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp/kb"
+
+	"muster/node/trial/clustertest"
 )
 
 // The screen of points: databases, policies, windows, and what waits at nodes.
@@ -34,12 +38,12 @@ type windowRow struct {
 // windows asks for the windows of a database until there are some.
 func (p *dashboard) windows(t *testing.T, database string) (rows []windowRow) {
 	t.Helper()
-	for end := time.Now().Add(untilMax); len(rows) == 0; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("database %s has no windows", database)
+	clustertest.Await(t, "there: windows of "+database, untilMax, func(context.Context) error {
+		if p.api(t, 1, "GET", "window/list?database="+url.QueryEscape(database), "", &rows); len(rows) == 0 {
+			return errors.New("none")
 		}
-		p.api(t, 1, "GET", "window/list?database="+url.QueryEscape(database), "", &rows)
-	}
+		return nil
+	})
 	return rows
 }
 

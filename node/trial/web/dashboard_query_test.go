@@ -187,11 +187,12 @@ func pageQuery(t *testing.T, p *dashboard) {
 	b.sees("query-state", "running")
 	b.click("query-cancel")
 	b.sees("query-state", "cancelled after")
-	for end := time.Now().Add(untilMax); store.stopped.Load() < 2; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("of two queries that nobody reads the node has heard of %d", store.stopped.Load())
+	clustertest.Await(t, "known to the node that nobody reads two queries", untilMax, func(context.Context) error {
+		if n := store.stopped.Load(); n < 2 {
+			return fmt.Errorf("of %d it is", n)
 		}
-	}
+		return nil
+	})
 	// A part of an answer must not look like all of it.
 	for _, n := range c.Nodes {
 		b.mayFail(n.Addr)
