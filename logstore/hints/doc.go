@@ -39,9 +39,9 @@
 //
 // # Files go from the oldest on
 //
-// A file is removed once none of its hints is needed and all before it are gone: so no record of kind 2 goes before the
-// hint that it is about. While the files have much more than what is needed, that of the oldest one is written anew at the end, with the
-// same numbers, so a hint that waits for long pins no other.
+// A file is removed once none of its hints is needed and all files before it are gone, so a hint never outlives the record of
+// kind 2 that ends it. While the files have much more than is needed, the needed hints of the oldest one are written anew at
+// the end, under the same numbers, so a hint that waits for long pins no file.
 //
 // store.go has the calls, open.go the start.
 package hints

@@ -102,7 +102,7 @@ func (c *tableless) Table(context.Context, uint64) (*shardmap.Table, error) { re
 
 func (c *tableless) Takes(l pointwriter.Level) error { return l.Takes() }
 
-// The lines behind one that is too long are written, also where the input ends in the same read.
+// Lines that follow one that is too long are written even if the input ends with the read that brings them.
 func TestPointWriteEndsBehindLongLine(t *testing.T) {
 	text := strings.Repeat("x", pointBytes+10) + "\ncpu v=1\n"
 	c := &tableless{err: errors.New("asked for")}

@@ -176,7 +176,7 @@ export async function ask(command, args, { signal, plan, token } = {}) {
   return text ? JSON.parse(text) : null;
 }
 
-// changing says whether a text of InfluxQL may change something: whether one of these words is in it, wherever.
+// changing reports whether a text of InfluxQL may change something: it does if it has one of these words anywhere.
 export const changing = (text) => /\b(alter|create|delete|drop|grant|into|kill|revoke|set)\b/i.test(text);
 
 // query carries out a text of InfluxQL, in a form as InfluxDB takes it, and hands over each line of the answer as it
