@@ -166,13 +166,13 @@ func (o observed) points(p *metrics.Page) {
 	}
 	p.Add(metrics.PointsMemory, float64(f.held))
 	p.Add(metrics.PointsMemoryMax, float64(s.limits.Hard))
-	p.Yes(metrics.PointsRefused, s.refuses.Load())
+	p.Yes(metrics.PointsRefused, s.filer.Refuses())
 	files := o.node.blocks.Load().Stats()
 	p.Add(metrics.BlockFiles, float64(files.Files))
 	p.Add(metrics.BlockFileBytes, float64(files.Bytes))
-	p.Add(metrics.BlockFilesMade, float64(f.made.files), "made")
-	p.Add(metrics.BlockFilesMade, float64(f.made.fetched), "fetched")
-	p.Add(metrics.BlockFilesMade, float64(f.made.removed), "removed")
+	p.Add(metrics.BlockFilesMade, float64(f.made.Files), "made")
+	p.Add(metrics.BlockFilesMade, float64(f.made.Fetched), "fetched")
+	p.Add(metrics.BlockFilesMade, float64(f.made.Removed), "removed")
 }
 
 // table puts on the page what the table says of the cluster.

@@ -243,8 +243,3 @@ func TestPlantedViewOfLeader(t *testing.T) {
 func TestPlantedUnreadBackup(t *testing.T) {
 	mustFind(t, setBug, bugUnread, func(*testing.T) string { return unreadWrong() })
 }
-
-// The test of files that snapshots list must find one that goes.
-func TestPlantedListedRemoved(t *testing.T) {
-	mustFind(t, setBug, bugListedRemoved, listedRemoved)
-}

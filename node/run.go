@@ -424,7 +424,7 @@ func (n *Node) machine(r logstore.Replica) repl.StateMachine {
 	m.ServicesChanged = func() { n.assigning.servicesChanged(r.Group) }
 	m.State.Understand(n.limits.level)
 	m.State.KeepHeads()
-	m.Points = n.sealer.owner(r.Group, r.Incarnation)
+	m.Points = n.sealer.filer.Owner(r.Group, r.Incarnation)
 	return m
 }
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"muster/logstore/blocks"
@@ -17,12 +16,9 @@ import (
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/machine"
-	"muster/repl/sealing"
 	"muster/repl/wire"
 	"muster/shardmap"
-	"muster/shardmap/points"
 	"muster/shardmap/points/block"
-	"muster/shardmap/points/shard"
 )
 
 // sealedCluster is a cluster of three nodes, and who writes points to it.
@@ -212,7 +208,7 @@ func TestPointsWithoutRoomForFiles(t *testing.T) {
 		_, err := w.bring(soon, at, seriesLines(series, n, at))
 		return err
 	}
-	for ; !r.node.sealer.refuses.Load(); series += n {
+	for ; !r.node.sealer.filer.Refuses(); series += n {
 		if series == n*rounds {
 			t.Fatal("points are taken without a bound")
 		}
@@ -236,7 +232,7 @@ func TestPointsWithoutRoomForFiles(t *testing.T) {
 	before := w.count(ctx)
 	disk.Drop(full)
 	w.write(ctx, at, seriesLines(0, series+n, at))
-	if f := r.node.sealer.figures.Load(); f.made.files == 0 || len(r.node.sealer.rows()) < 2 {
+	if f := r.node.sealer.figures.Load(); f.made.Files == 0 || len(r.node.sealer.rows()) < 2 {
 		t.Errorf("the figures are %+v, and %v", f, r.node.sealer.rows())
 	}
 	if count := w.count(ctx); count != int64(series+n) || before == 0 || before > count {
@@ -246,113 +242,5 @@ func TestPointsWithoutRoomForFiles(t *testing.T) {
 	_, _ = w.bring(ctx, at, seriesLines(2*series, 8*n, at)) // the node may be gone before it answers
 	if err := r.end(); !errors.Is(err, blocks.ErrStopped) {
 		t.Errorf("the node ends with %v", err)
-	}
-}
-
-// sealerAlone returns the sealer of a node that has nothing but block files, in memory, on a disk that can be told to fail.
-func sealerAlone(t *testing.T) (s *sealer, disk *vfs.Faulty, files *blocks.Store) {
-	t.Helper()
-	disk = vfs.NewFaulty(vfs.NewMem())
-	files, err := blocks.Open(blocks.Options{FS: disk, Dir: "d"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := new(Node)
-	n.blocks.Store(files)
-	s = &sealer{node: n, lists: map[blocks.Group][]fileList{}, removing: map[sealedFile]bool{}}
-	s.removed.L = &s.mu
-	return s, disk, files
-}
-
-// A snapshot may begin when the core has decided that a file may go, which the state has come to name again. Either the file stays,
-// or the snapshot waits.
-func TestFilesOfSnapshotsStay(t *testing.T) {
-	if wrong := listedRemoved(t); wrong != "" {
-		t.Error(wrong)
-	}
-}
-
-// listedRemoved says what is wrong with files that snapshots list; "": nothing.
-func listedRemoved(t *testing.T) string {
-	s, disk, files := sealerAlone(t)
-	g, at := blocks.Group{ID: 1, Incarnation: 1}, func(index uint64) raft.LogID { return raft.LogID{Term: 1, Index: index} }
-	if why := s.settle(g, at(1), []block.Sum{{1}}); !strings.Contains(why, "is not here yet") {
-		return fmt.Sprintf("a snapshot that lists a file which is not here is answered %q", why)
-	}
-	sum := putBlockFile(t, files, g)
-	list := []block.Sum{sum}
-	if why := s.settle(g, at(2), list); why != "" {
-		return "a snapshot of files that are here waits: " + why
-	}
-	remove := &sealing.Action{Sum: sum}
-	if o := s.remove(g, remove); !errors.Is(o.Err, errListed) || len(files.Missing(g, list)) > 0 {
-		return fmt.Sprintf("a file that a snapshot lists is removed: %v", o.Err)
-	}
-	// The snapshot of entry 2 is kept; then one of entry 9 takes its place, which lists nothing.
-	if listed := s.listed(g, []raft.LogID{at(2)}); !slices.Equal(listed, list) {
-		return fmt.Sprintf("listed are %v, want %v", listed, list)
-	}
-	for _, index := range []uint64{5, 6, 7, 8, 8, 8, 9} { // some of them were never finished, and one was read three times
-		s.list(g, at(index), nil)
-	}
-	if listed := s.listed(g, []raft.LogID{at(2)}); !slices.Equal(listed, list) || len(s.lists[g]) != 1+listsAhead {
-		return fmt.Sprintf("listed are %v, in %d lists, want %v in %d", listed, len(s.lists[g]), list, 1+listsAhead)
-	}
-	if listed := s.listed(g, []raft.LogID{at(9)}); len(listed) > 0 || len(s.lists[g]) != 1 {
-		return fmt.Sprintf("listed are %v, in %d lists, want none in one", listed, len(s.lists[g]))
-	}
-	held := disk.Add(vfs.Rule{Fault: vfs.Stuck, Op: "remove", Name: "*.points"})
-	ended := make(chan sealing.Outcome, 1)
-	go func() { ended <- s.remove(g, remove) }()
-	<-held.Held()
-	why := s.settle(g, at(10), list)
-	held.Release()
-	if o := <-ended; o.Err != nil || why == "" {
-		return fmt.Sprintf("while a file is removed a snapshot that lists it is answered %q; the removal ends with %v", why, o.Err)
-	}
-	return ""
-}
-
-// A snapshot that arrives counts no file as here that is being removed: it is listed once the removal has ended, and keeps the
-// file from the next one.
-func TestListWaitsForRemoval(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, disk, files := sealerAlone(t)
-		g := blocks.Group{ID: 1, Incarnation: 1}
-		list := []block.Sum{putBlockFile(t, files, g)}
-		held := disk.Add(vfs.Rule{Fault: vfs.Stuck, Op: "remove", Name: "*.points"})
-		removed, listed := make(chan sealing.Outcome, 1), make(chan int, 1)
-		go func() { removed <- s.remove(g, &sealing.Action{Sum: list[0]}) }()
-		<-held.Held()
-		go func() {
-			s.list(g, raft.LogID{Term: 1, Index: 2}, list)
-			listed <- len(files.Missing(g, list))
-		}()
-		synctest.Wait()
-		if len(listed) > 0 {
-			t.Error("it is listed while its file is being removed")
-		}
-		held.Release()
-		if o, missing := <-removed, <-listed; o.Err != nil || missing != 1 {
-			t.Errorf("the removal ends with %v, and %d files are missing, want 1", o.Err, missing)
-		}
-		putBlockFile(t, files, g)
-		if o := s.remove(g, &sealing.Action{Sum: list[0]}); !errors.Is(o.Err, errListed) {
-			t.Errorf("a removal that comes later ends with %v, want that a snapshot lists the file", o.Err)
-		}
-	})
-}
-
-// A head all of whose values were deleted is sealed on a replica that began with a snapshot, too, which has none of them: else no
-// seal would end the deletes.
-func TestHeadOfDeletedPointsIsSealed(t *testing.T) {
-	for _, tt := range []struct {
-		since uint64
-		want  int64
-	}{{0, 0}, {7, 1}} {
-		x := &shardmap.GroupShard{Points: shard.New(points.Window{First: 0, Last: 999}), Since: tt.since}
-		if v := shardView(x, time.Second, 0); v.HeadValues != tt.want {
-			t.Errorf("with points since entry %d the head has %d values to be sealed, want %d", tt.since, v.HeadValues, tt.want)
-		}
 	}
 }
