@@ -68,8 +68,33 @@ type BlockFetcherConfig struct {
 	Files *blocks.Store
 	// Fetch fetches a file from a node, as [Peers.FetchBlockFile] does, with its errors.
 	Fetch func(ctx context.Context, from raft.NodeID, g blocks.Group, sum block.Sum) error
-	Log   *slog.Logger
+	// Beside has f called beside its caller, which goes on; nil: by a goroutine.
+	Beside func(f func())
+	Clock  Clock // nil: the system's
+	Log    *slog.Logger
 }
+
+// Clock is what time goes by.
+type Clock interface {
+	Now() time.Time
+	// AfterFunc has f called after d, beside its caller. The timer is as one of package time.
+	AfterFunc(d time.Duration, f func()) Timer
+}
+
+// Timer is what [time.AfterFunc] returns.
+type Timer interface {
+	Reset(d time.Duration) bool
+	Stop() bool
+}
+
+// systemClock is the clock of the system.
+type systemClock struct{}
+
+// Now implements [Clock].
+func (systemClock) Now() time.Time { return time.Now() }
+
+// AfterFunc implements [Clock].
+func (systemClock) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
 
 // BlockFetcher fetches the block files that snapshots list which arrive here, a few at a time, those of the snapshot that
 // came first before those of others. Files that have come stay when a snapshot is given up: the next one lists most of it. All
@@ -98,7 +123,7 @@ type blockArrival struct {
 	group    blocks.Group
 	ctx      context.Context
 	cancel   context.CancelFunc
-	silence  *time.Timer // ends it
+	silence  Timer // ends it
 	fetchers sync.WaitGroup
 
 	// Guarded by BlockFetcher.mu.
@@ -118,6 +143,12 @@ type blockArrival struct {
 // NewBlockFetcher returns a fetcher that has nothing to do.
 func NewBlockFetcher(cfg BlockFetcherConfig) *BlockFetcher {
 	f := &BlockFetcher{cfg: cfg}
+	if f.cfg.Beside == nil {
+		f.cfg.Beside = f.ended.Go
+	}
+	if f.cfg.Clock == nil {
+		f.cfg.Clock = systemClock{}
+	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
 }
@@ -240,9 +271,9 @@ func (f *BlockFetcher) begin(s logstore.Snapshot, from raft.NodeID, files []Bloc
 
 // make makes an arrival, which ends if nobody asks for it; f.mu is held.
 func (f *BlockFetcher) make(r logstore.Replica, of blocks.Group) *blockArrival {
-	a := &blockArrival{replica: r, group: of, underWay: map[block.Sum]struct{}{}, saidAt: time.Now()}
+	a := &blockArrival{replica: r, group: of, underWay: map[block.Sum]struct{}{}, saidAt: f.cfg.Clock.Now()}
 	a.ctx, a.cancel = context.WithCancel(f.ctx)
-	a.silence = time.AfterFunc(blockSilence, func() {
+	a.silence = f.cfg.Clock.AfterFunc(blockSilence, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if slices.Contains(f.arrivals, a) {
@@ -299,7 +330,7 @@ func (f *BlockFetcher) fill() {
 			return
 		}
 		f.fetchers++
-		f.ended.Go(func() { f.work(t) })
+		f.cfg.Beside(func() { f.work(t) })
 	}
 }
 
@@ -312,7 +343,7 @@ type fileTask struct {
 
 // next takes the next file that is due; f.mu is held.
 func (f *BlockFetcher) next() (t fileTask, ok bool) {
-	now := time.Now()
+	now := f.cfg.Clock.Now()
 	for _, a := range f.arrivals {
 		if len(a.due) > 0 && a.err == nil && !now.Before(a.restsTo) {
 			t = fileTask{a, a.due[0], a.sources}
@@ -364,7 +395,7 @@ func (f *BlockFetcher) fetch(t *fileTask) (final bool, err error) {
 func (f *BlockFetcher) fetched(t *fileTask, final bool, err error) {
 	a := t.blockArrival
 	delete(a.underWay, t.file.Sum)
-	now := time.Now()
+	now := f.cfg.Clock.Now()
 	switch {
 	case err == nil:
 		a.rest, a.why = 0, ""

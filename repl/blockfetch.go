@@ -42,47 +42,114 @@ func (p *Peers) fetchBlockFile(ctx context.Context, from raft.NodeID, store *blo
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
-	b := blockFetch{peer: o, store: store, pace: newPaceOf(p.rate.Load, ctx.Done())}
-	b.question = wire.BlockRange{Group: g.ID, Incarnation: g.Incarnation, Sum: wire.BlockSum(sum), Most: wire.ChunkBytesMax}
-	defer b.giveUp()
+	b := blockFetch{peer: o, BlockReceipt: NewBlockReceipt(store, g, sum), pace: newPaceOf(p.rate.Load, ctx.Done())}
+	defer b.Abort()
 	for {
 		before := b.offset()
 		err := b.overOne(ctx)
 		switch {
 		case err == nil:
-			return b.file.Commit()
+			return b.Commit()
 		case ctx.Err() != nil:
 			return blocks.File{}, ctx.Err()
 		case b.final != nil || b.offset() == before:
 			return blocks.File{}, err
 		}
+		b.Again()
 	}
 }
 
-// blockFetch is a block file that is being fetched.
-type blockFetch struct {
-	peer     *peer
+// BlockReceipt takes a block file from another node, range by range, synchronously: its owner carries the questions there and the
+// answers back.
+//
+//  1. Send all that Ask gives, in order.
+//  2. Hand each answer to Take, in order. After an error nothing of that node helps.
+//  3. When Whole says so, Commit. Else Abort, which after a Commit does nothing.
+//  4. If the connection breaks, either give up, or call Again and continue over another one.
+//
+// It writes to the disk.
+type BlockReceipt struct {
 	store    *blocks.Store
-	pace     Pace
 	question wire.BlockRange  // without an offset
 	file     *blocks.Receiver // nil until the size is known
 	size     uint64
-	final    error // what another connection would not change
-	out      []byte
+	asked    uint64 // up to which byte
+	begun    bool   // the first question has left, which asks for the size too
 }
 
-func (b *blockFetch) giveUp() {
+// NewBlockReceipt begins to take a block file of a group.
+func NewBlockReceipt(store *blocks.Store, g blocks.Group, sum block.Sum) *BlockReceipt {
+	return &BlockReceipt{store: store, question: wire.BlockRange{Group: g.ID, Incarnation: g.Incarnation, Sum: wire.BlockSum(sum), Most: wire.ChunkBytesMax}}
+}
+
+// Abort gives up what has come, unless it was committed.
+func (b *BlockReceipt) Abort() {
 	if b.file != nil {
 		b.file.Abort()
 	}
 }
 
 // offset is how much of the file has come.
-func (b *blockFetch) offset() uint64 {
+func (b *BlockReceipt) offset() uint64 {
 	if b.file == nil {
 		return 0
 	}
 	return uint64(b.file.Offset())
+}
+
+// Again asks anew for all that has not come: questions or answers were lost.
+func (b *BlockReceipt) Again() { b.asked, b.begun = b.offset(), b.file != nil }
+
+// Ask fills in the next question, unless answers are to be waited for.
+func (b *BlockReceipt) Ask(q *wire.BlockRange) bool {
+	if b.file == nil && b.begun || b.file != nil && (b.asked >= b.size || b.asked >= b.offset()+wire.BlockRangesMax*wire.ChunkBytesMax) {
+		return false
+	}
+	*q = b.question
+	q.Offset = b.asked
+	b.asked += wire.ChunkBytesMax
+	b.begun = true
+	return true
+}
+
+// waits reports whether answers are under way.
+func (b *BlockReceipt) waits() bool { return b.asked > b.offset() }
+
+// Whole reports whether all bytes have come.
+func (b *BlockReceipt) Whole() bool { return b.file != nil && b.offset() == b.size }
+
+// Commit verifies the file and makes it durable.
+func (b *BlockReceipt) Commit() (blocks.File, error) { return b.file.Commit() }
+
+// Take takes an answer. Its errors are those of [Peers.FetchBlockFile].
+func (b *BlockReceipt) Take(a *wire.BlockRangeAnswer) error {
+	switch a.State {
+	case wire.BlockAbsent:
+		return fmt.Errorf("%w: %s", ErrBlockAbsent, a.Why)
+	case wire.BlockBusy:
+		return fmt.Errorf("%w: %s", ErrBlockBusy, a.Why)
+	}
+	if b.file == nil {
+		var err error
+		if b.file, err = b.store.Receive(blocks.Group{ID: b.question.Group, Incarnation: b.question.Incarnation}, block.Sum(b.question.Sum), int64(a.Size)); err != nil {
+			return err
+		}
+		b.size = a.Size
+	}
+	due := b.offset()
+	if want := min(wire.ChunkBytesMax, b.size-due); a.Size != b.size || a.Offset != due || uint64(len(a.Data)) != want {
+		return fmt.Errorf("%d bytes at %d of a block file of %d, want %d at %d of %d", len(a.Data), a.Offset, a.Size, want, due, b.size)
+	}
+	return b.file.Chunk(int64(due), a.Data)
+}
+
+// blockFetch fetches a block file over connections.
+type blockFetch struct {
+	*BlockReceipt
+	peer  *peer
+	pace  Pace
+	final error // what another connection would not change
+	out   []byte
 }
 
 // overOne fetches what is missing over one connection, or as much of it as comes.
@@ -94,22 +161,18 @@ func (b *blockFetch) overOne(ctx context.Context) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	d := wire.NewDecoder(wire.ChunkFrameMax)
-	asked := b.offset()
+	var q wire.BlockRange
 	for {
 		// A connection that is worn gets no more questions, only the answers to those that are under way.
-		for more := asked < b.size || b.file == nil && asked == 0; more && !worn(conn) && asked < b.offset()+wire.BlockRangesMax*wire.ChunkBytesMax; more = asked < b.size {
-			if err := b.ask(conn, asked); err != nil {
+		for !worn(conn) && b.Ask(&q) {
+			if err := b.ask(conn, &q); err != nil {
 				return err
 			}
-			asked += wire.ChunkBytesMax
-			if b.file == nil {
-				break // its size is not known yet
-			}
 		}
-		if b.file != nil && b.offset() == b.size {
+		if b.Whole() {
 			return nil
 		}
-		if asked <= b.offset() {
+		if !b.waits() {
 			return errors.New("the keys of the connection have protected enough")
 		}
 		if err := b.answered(conn, d); err != nil {
@@ -121,13 +184,11 @@ func (b *blockFetch) overOne(ctx context.Context) error {
 	}
 }
 
-func (b *blockFetch) ask(conn net.Conn, offset uint64) error {
-	q := b.question
-	q.Offset = offset
+func (b *blockFetch) ask(conn net.Conn, q *wire.BlockRange) error {
 	if err := b.pace(wire.ChunkBytesMax); err != nil {
 		return err
 	}
-	b.out = wire.AppendFrame(b.out[:0], wire.TypeBlockRange, 0, &q)
+	b.out = wire.AppendFrame(b.out[:0], wire.TypeBlockRange, 0, q)
 	b.peer.owner.cfg.Counters.Out(wire.TypeBlockRange, len(b.out)-wire.HeaderSize)
 	return writePieces(conn, b.out)
 }
@@ -152,35 +213,14 @@ func (b *blockFetch) answered(conn net.Conn, d *wire.Decoder) error {
 	if err := a.Read(body); err != nil {
 		return b.ends(err)
 	}
-	return b.take(&a)
+	if err := b.Take(&a); err != nil {
+		return b.ends(err)
+	}
+	return nil
 }
 
 // ends makes an error final.
 func (b *blockFetch) ends(err error) error {
 	b.final = err
 	return err
-}
-
-func (b *blockFetch) take(a *wire.BlockRangeAnswer) error {
-	switch a.State {
-	case wire.BlockAbsent:
-		return b.ends(fmt.Errorf("%w: %s", ErrBlockAbsent, a.Why))
-	case wire.BlockBusy:
-		return b.ends(fmt.Errorf("%w: %s", ErrBlockBusy, a.Why))
-	}
-	if b.file == nil {
-		var err error
-		if b.file, err = b.store.Receive(blocks.Group{ID: b.question.Group, Incarnation: b.question.Incarnation}, block.Sum(b.question.Sum), int64(a.Size)); err != nil {
-			return b.ends(err)
-		}
-		b.size = a.Size
-	}
-	due := b.offset()
-	if want := min(wire.ChunkBytesMax, b.size-due); a.Size != b.size || a.Offset != due || uint64(len(a.Data)) != want {
-		return b.ends(fmt.Errorf("%d bytes at %d of a block file of %d, want %d at %d of %d", len(a.Data), a.Offset, a.Size, want, due, b.size))
-	}
-	if err := b.file.Chunk(int64(due), a.Data); err != nil {
-		return b.ends(err)
-	}
-	return nil
 }
