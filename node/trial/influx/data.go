@@ -3,6 +3,7 @@ package influx
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"muster/shardmap/points"
@@ -198,6 +199,27 @@ func (m *maker) other(v points.Value) points.Value {
 		return points.BooleanValue(!v.Boolean())
 	}
 	return points.StringValue("late")
+}
+
+// untied returns the data without the points that have the time of one of another series of their measurement.
+func (d *Data) untied() *Data {
+	type moment struct {
+		measurement string
+		at          int64
+	}
+	first, tied := map[moment]string{}, map[moment]bool{}
+	for _, p := range slices.Concat(d.Writes...) {
+		m, k := moment{p.Series.Measurement, p.Time}, fmt.Sprint(p.Series)
+		if had, found := first[m]; found && had != k {
+			tied[m] = true
+		}
+		first[m] = k
+	}
+	left := &Data{Begin: d.Begin, Now: d.Now}
+	for _, w := range d.Writes {
+		left.Writes = append(left.Writes, slices.DeleteFunc(slices.Clone(w), func(p points.Point) bool { return tied[moment{p.Series.Measurement, p.Time}] }))
+	}
+	return left
 }
 
 // Lines returns a write as line protocol.

@@ -5,7 +5,7 @@
 // compares what another one answers. It runs no server, and tests neither writing nor HTTP.
 //
 // An [Oracle] is InfluxDB with the points of a [Data]. Its [Oracle.Judge] puts a [Query] to it and to an [Answerer],
-// and tells whether the answers are equal, differ in one of the [Kinds] that are known, or differ. Floats that are
+// and tells whether the answers are equal, differ in one of the kinds that are known, or differ. Floats that are
 // sums may differ by a stated bound, for the order of summation is free; all else is equal to the last bit.
 //
 // The module noflux stands in for Flux, InfluxDB's other language, which InfluxQL does not need.

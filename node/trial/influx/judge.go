@@ -17,105 +17,103 @@ type Kind struct {
 	Name   string
 	Reason string // as docs/coming-from.md has it
 	// holds reports whether the difference is of this kind, and nothing else. Most kinds compare all
-	// but one column, or have one answer that they let pass. Two let any pass: where InfluxDB itself has several answers,
-	// by the shards that points are in; and stage 2 from the beginning, filled with a number or of modes.
+	// but one column, or have one answer that they let pass. Two let any pass: points of one time, if the
+	// answers are equal without such points; and stage 2 from the beginning, filled with a number or of modes.
 	holds func(o *Oracle, q Query, want, got Answer) bool
 }
 
-// Kinds are all that are known.
-var Kinds = []Kind{
-	{
-		Name:   "limits of shards",
-		Reason: "InfluxDB applies SLIMIT and SOFFSET, and OFFSET without LIMIT, in each of its shards, so that more series and fewer rows are left than the answer should have. Here they apply to the answer",
-		holds: func(o *Oracle, q Query, _, got Answer) bool {
-			if q.Limits == (Limits{}) {
-				return false
-			}
-			all := o.answer(o.Windows, q.Plain)
-			if Difference(q, all.cut(q.Limits), got) == "" || Difference(q, all.reversed().cut(q.Limits).reversed(), got) == "" {
-				return true
-			}
-			// Groups that have no rows in the end count among the series.
-			rows := all.cut(Limits{Rows: q.Limits.Rows, SkippedRows: q.Limits.SkippedRows})
-			few := Limits{Series: q.Limits.Series}
-			return q.Limits.Series > 0 && Difference(q, rows.like(got), got) == "" && len(got.Series) == len(got.cut(few).Series)
+// kinds are all that are known.
+func kinds() []Kind {
+	return []Kind{
+		{
+			Name:   "limits of shards",
+			Reason: "InfluxDB applies SLIMIT and SOFFSET, and OFFSET without LIMIT, in each of its shards, so that more series and fewer rows are left than the answer should have. Here they apply to the answer",
+			holds: func(o *Oracle, q Query, _, got Answer) bool {
+				if q.Limits == (Limits{}) {
+					return false
+				}
+				all := o.answer(o.Windows, q.Plain)
+				if Difference(q, all.cut(q.Limits), got) == "" || Difference(q, all.reversed().cut(q.Limits).reversed(), got) == "" {
+					return true
+				}
+				// Groups that have no rows in the end count among the series.
+				rows := all.cut(Limits{Rows: q.Limits.Rows, SkippedRows: q.Limits.SkippedRows})
+				few := Limits{Series: q.Limits.Series}
+				return q.Limits.Series > 0 && Difference(q, rows.like(got), got) == "" && len(got.Series) == len(got.cut(few).Series)
+			},
 		},
-	},
-	{
-		Name:   "points of one time",
-		Reason: "of points of several series of a group that have one time InfluxDB takes one or the other first, by the shards that they are in; where that decides, so does the answer. Here it is the order of the keys of the series",
-		holds: func(o *Oracle, q Query, want, got Answer) bool {
-			if !o.data.Shared {
-				return false
-			}
-			if q.Has("raw fields") && Difference(q, want.sorted(), got.sorted()) == "" {
-				return true
-			}
-			// InfluxDB itself has another answer if the same points are in other shards.
-			return slices.ContainsFunc(o.others, func(e *Engine) bool {
-				other := o.answer(e, q.Text)
-				return Difference(q, want, other) != "" || Difference(q, other, got) == ""
-			})
+		{
+			Name:   "points of one time",
+			Reason: "of points of several series of a group that have one time InfluxDB takes one or the other first, by the shards that they are in and the points before them; where that decides, so does the answer. Here it is the order of the keys of the series",
+			holds: func(o *Oracle, q Query, want, got Answer) bool {
+				if !o.data.Shared {
+					return false
+				}
+				if q.Has("raw fields") && Difference(q, want.sorted(), got.sorted()) == "" {
+					return true
+				}
+				return o.tied(q)
+			},
 		},
-	},
-	{
-		Name:   "stage 2 from the beginning",
-		Reason: "derivative, difference, moving_average and elapsed of an aggregate by time, without a lower bound of time, have no rows in InfluxDB: it asks for the window before the first of all times, and the number overflows. Here they have rows from the first point on",
-		holds: func(o *Oracle, q Query, want, got Answer) bool {
-			// With a bound it has these rows, and others before them. A fill with a number begins before the first point
-			// then, and modes that tie follow from the order of series.
-			return q.Has("stage 2 of an aggregate") && q.Bounded != "" && want.Err == nil && len(want.Series) == 0 &&
-				(q.Has("fill a number", "mode") || o.answer(o.Windows, q.Bounded).contains(q, got))
+		{
+			Name:   "stage 2 from the beginning",
+			Reason: "derivative, difference, moving_average and elapsed of an aggregate by time, without a lower bound of time, have no rows in InfluxDB: it asks for the window before the first of all times, and the number overflows. Here they have rows from the first point on",
+			holds: func(o *Oracle, q Query, want, got Answer) bool {
+				// With a bound it has these rows, and others before them. A fill with a number begins before the first point
+				// then, and modes that tie follow from the order of series.
+				return q.Has("stage 2 of an aggregate") && q.Bounded != "" && want.Err == nil && len(want.Series) == 0 &&
+					(q.Has("fill a number", "mode") || o.answer(o.Windows, q.Bounded).contains(q, got))
+			},
 		},
-	},
-	{
-		Name:   "refused, whatever is stored",
-		Reason: "a function of a field whose kind it can't take is refused where the field is known: here to shards of the time that is asked for, in InfluxDB to series with points in it. Else there are no rows",
-		holds: func(_ *Oracle, _ Query, want, got Answer) bool {
-			if got.Err == nil {
-				return want.Err != nil && len(got.Series) == 0 && strings.Contains(want.Err.Error(), "iterator type")
-			}
-			return want.Err == nil && len(want.Series) == 0 && strings.Contains(got.Err.Error(), "has no meaning for")
+		{
+			Name:   "refused, whatever is stored",
+			Reason: "a function of a field whose kind it can't take is refused where the field is known: here to shards of the time that is asked for, in InfluxDB to series with points in it. Else there are no rows",
+			holds: func(_ *Oracle, _ Query, want, got Answer) bool {
+				if got.Err == nil {
+					return want.Err != nil && len(got.Series) == 0 && strings.Contains(want.Err.Error(), "iterator type")
+				}
+				return want.Err == nil && len(want.Series) == 0 && strings.Contains(got.Err.Error(), "has no meaning for")
+			},
 		},
-	},
-	{
-		Name:   "percentiles of too few values",
-		Reason: "a percentile selects nothing of too few values: the fifth of eight. InfluxDB takes the first window or group in which that is so for the last one of all, and has no more rows, or a row twice. Here it is a window without a value",
-		holds: func(_ *Oracle, q Query, want, got Answer) bool {
-			if !q.Has("percentile") || want.Err != nil || got.Err != nil {
-				return false
-			}
-			got = got.like(want) // a group whose first window selects nothing has no series
-			want, got = want.without("percentile").once(), got.without("percentile").once()
-			both := want.at(got)
-			return both.len() == want.len() && Difference(q, both, got.at(want)) == ""
+		{
+			Name:   "values that end early",
+			Reason: "InfluxDB takes the first window or group in which a function selects nothing for the last one of all, and has no more values of that column, no more rows, or a row twice. That is so for percentiles of too few values, as the fifth of eight; and for count(distinct(…)) if times before 1970 are asked for without GROUP BY time, or windows across a change of clocks. Here there is a value for each window that has one",
+			holds: func(o *Oracle, q Query, want, got Answer) bool {
+				counted := q.Has("count(distinct)") && o.data.Begin < 0 && !q.Has("by time")
+				if want.Err != nil || got.Err != nil || !counted && !q.Has("percentile") {
+					return false
+				}
+				if counted {
+					want, got = want.without("count"), got.without("count")
+				}
+				if !q.Has("percentile") {
+					return Difference(q, want, got.like(want)) == ""
+				}
+				got = got.like(want) // a group whose first window selects nothing has no series
+				want, got = want.without("percentile").once(), got.without("percentile").once()
+				both := want.at(got)
+				return both.len() == want.len() && Difference(q, both, got.at(want)) == ""
+			},
 		},
-	},
-	{
-		Name:   "distinct values before 1970",
-		Reason: "count(distinct(…)) without GROUP BY time is null in InfluxDB, or no row, if times before 1970 are among those asked for. Here it is the number",
-		holds: func(o *Oracle, q Query, want, got Answer) bool {
-			if o.data.Begin >= 0 || !q.Has("count(distinct)") || q.Has("by time") {
-				return false
-			}
-			return Difference(q, want.without("count"), got.like(want).without("count")) == ""
+		{
+			Name:   "windows across a change of clocks",
+			Reason: "with tz(), and where clocks change within a window of GROUP BY time(…), InfluxDB gives the row of that window a time that empty ones don't have, and windows that are filled behind the change may begin elsewhere than those with points. Here a window begins where those of the new offset do",
+			holds: func(o *Oracle, q Query, want, got Answer) bool {
+				if !q.Has("zone") || !q.Has("by time") || want.Err != nil || got.Err != nil {
+					return false
+				}
+				if q.Has("stage 2 of an aggregate") { // a row follows from the window before it, and that from the one before
+					want, got = want.before(changes), got.before(changes)
+				}
+				if q.Has("count(distinct)") { // it ends there
+					want, got = want.without("count"), got.without("count")
+				}
+				want, got = want.outside(changes, q.Every), got.outside(changes, q.Every)
+				both := want.at(got)
+				return 3*both.len() >= want.len() && Difference(q, both, got.at(want)) == ""
+			},
 		},
-	},
-	{
-		Name:   "windows across a change of clocks",
-		Reason: "with tz(), and where clocks change within a window of GROUP BY time(…), InfluxDB gives the row of that window a time that empty ones don't have, and windows that are filled behind the change may begin elsewhere than those with points. Here a window begins where those of the new offset do",
-		holds: func(o *Oracle, q Query, want, got Answer) bool {
-			if !q.Has("zone") || !q.Has("by time") || want.Err != nil || got.Err != nil {
-				return false
-			}
-			if q.Has("stage 2 of an aggregate") { // a row follows from the window before it, and that from the one before
-				want, got = want.before(changes), got.before(changes)
-			}
-			want, got = want.outside(changes), got.outside(changes)
-			both := want.at(got)
-			return 2*both.len() >= want.len() && Difference(q, both, got.at(want)) == ""
-		},
-	},
+	}
 }
 
 // Oracle is InfluxDB with some data, as its server stores it, and in two other layouts that should make no difference.
@@ -124,32 +122,40 @@ type Oracle struct {
 	Spread  *Engine // three of them
 	Whole   *Engine // one shard for all windows, without the measurement mix
 
-	others []*Engine // Spread and Whole, and with shared times some more
-	data   *Data
+	data *Data
+	dir  func() string
+	// untied is an oracle of the data without points of one time, and apart is muster with it; nil until they are asked for.
+	untied *Oracle
+	apart  *Muster
 }
 
 // NewOracle makes an oracle that keeps its files in the directories that dir gives.
 func NewOracle(d *Data, dir func() string) (o *Oracle, err error) {
-	o = &Oracle{data: d}
+	o = &Oracle{data: d, dir: dir}
 	if o.Windows, err = o.open(dir(), Window, 1); err != nil {
 		return o, err
 	}
-	layouts := []uint32{3}
-	if d.Shared {
-		layouts = []uint32{3, 2, 5, 7}
+	if o.Spread, err = o.open(dir(), Window, 3); err != nil {
+		return o, err
 	}
-	for _, shards := range layouts {
-		e, err := o.open(dir(), Window, shards)
-		if err != nil {
-			return o, err
-		}
-		o.others = append(o.others, e)
-	}
-	o.Spread = o.others[0]
-	if o.Whole, err = o.open(dir(), 24*365*time.Hour, 1); err == nil {
-		o.others = append(o.others, o.Whole)
-	}
+	o.Whole, err = o.open(dir(), 24*365*time.Hour, 1)
 	return o, err
+}
+
+// tied reports whether a difference comes from points of several series that have one time: muster and InfluxDB have to
+// answer alike, or differ in another known way, where these points are left out of the data.
+func (o *Oracle) tied(q Query) bool {
+	if o.untied == nil {
+		var err error
+		d := o.data.untied()
+		if o.untied, err = NewOracle(d, o.dir); err != nil {
+			panic(err) // the same data, less of it, was loaded before
+		}
+		if o.apart, err = Load(d); err != nil {
+			panic(err)
+		}
+	}
+	return o.untied.Judge(q, o.apart).Difference == ""
 }
 
 // open opens an engine with the data.
@@ -166,10 +172,13 @@ func (o *Oracle) open(dir string, window time.Duration, shards uint32) (*Engine,
 
 // Close closes what there is.
 func (o *Oracle) Close() (err error) {
-	for _, e := range append(o.others, o.Windows) {
+	for _, e := range []*Engine{o.Windows, o.Spread, o.Whole} {
 		if e != nil {
 			err = errors.Join(err, e.Close())
 		}
+	}
+	if o.untied != nil {
+		err = errors.Join(err, o.untied.Close())
 	}
 	return err
 }
@@ -194,7 +203,7 @@ func (o *Oracle) Judge(q Query, other Answerer) Verdict {
 	if found == "" {
 		return v
 	}
-	for _, k := range Kinds {
+	for _, k := range kinds() {
 		if k.holds(o, q, v.Want, v.Got) {
 			v.Kind = k.Name
 			return v
@@ -239,18 +248,28 @@ func (a Answer) without(function string) Answer {
 
 // once returns the answer without rows in which all but the time is null, and without a second row of one time.
 func (a Answer) once() Answer {
-	return a.rows(func(row, last []points.Value) bool {
-		return slices.ContainsFunc(row[1:], func(v points.Value) bool { return v.Kind != 0 }) && (last == nil || row[0] != last[0])
-	})
+	left := Answer{Err: a.Err}
+	for _, s := range a.Series {
+		seen := map[points.Value]bool{}
+		left.Series = append(left.Series, Answer{Series: []rows.Series{s}}.rows(func(row, _ []points.Value) bool {
+			again := seen[row[0]]
+			seen[row[0]] = true
+			return !again && slices.ContainsFunc(row[1:], func(v points.Value) bool { return v.Kind != 0 })
+		}).Series...)
+	}
+	return left
 }
 
 // changes is when clocks change in the time of the data.
 var changes = []time.Time{time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC), time.Date(2026, 10, 25, 1, 0, 0, 0, time.UTC)}
 
-// outside returns the answer without the rows of an hour before and after some moments.
-func (a Answer) outside(moments []time.Time) Answer {
+// outside returns the answer without the rows of windows that have one of some moments, or are within an hour of it.
+func (a Answer) outside(moments []time.Time, every time.Duration) Answer {
 	return a.rows(func(row, _ []points.Value) bool {
-		return !slices.ContainsFunc(moments, func(m time.Time) bool { return time.Unix(0, row[0].Integer()).Sub(m).Abs() <= time.Hour })
+		return !slices.ContainsFunc(moments, func(m time.Time) bool {
+			begin := time.Unix(0, row[0].Integer())
+			return begin.Sub(m) <= time.Hour && m.Sub(begin.Add(every)) <= time.Hour
+		})
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/influxdata/influxql"
 )
 
 // Query is one SELECT about some [Data].
@@ -13,8 +15,9 @@ type Query struct {
 	Text     string
 	Plain    string // the same without limits and offsets
 	Limits   Limits
-	Bounded  string   // Plain with a lower bound of time before the data, if it has none
-	Features []string // functions and clauses that it has, each once, in order
+	Bounded  string        // Plain with a lower bound of time before the data, if it has none
+	Every    time.Duration // of its windows
+	Features []string      // functions and clauses that it has, each once, in order
 }
 
 // Has reports whether the query has one of the features.
@@ -64,6 +67,7 @@ type generator struct {
 	schema  schema
 	calls   bool // there is an aggregate
 	grouped bool // by time
+	every   time.Duration
 	from    bool // the times have a lower bound
 	shifted bool // the groups of time are, by an offset or a zone
 }
@@ -142,7 +146,7 @@ func (g *generator) statement() Query {
 		text += " WHERE " + where
 		whole += " AND " + where
 	}
-	q := Query{Text: text + groups + limits.String() + zone, Plain: text + groups + zone, Limits: limits}
+	q := Query{Text: text + groups + limits.String() + zone, Plain: text + groups + zone, Limits: limits, Every: g.every}
 	if !g.from {
 		q.Bounded = whole + groups + zone
 	}
@@ -378,6 +382,10 @@ func (g *generator) groupBy() string {
 		g.grouped = true
 		g.has("by time")
 		interval := g.one("1m", "5m", "10m", "90s", "1h", "7m", "1d", "1w", "2h")
+		var err error
+		if g.every, err = influxql.ParseDuration(interval); err != nil {
+			panic(err) // one of those above is none
+		}
 		if g.chance(20) {
 			g.has("by time with an offset")
 			g.shifted = true

@@ -15,7 +15,7 @@ const differencesShown = 100
 
 // Compare puts seeded queries to InfluxDB and to another engine, as many about each of the data, whose seeds are first and those
 // behind it. load has the other engine take some data, and returns it. The test fails for each difference of no known kind, and
-// for a function that has rows, and equal ones, in fewer than one of a hundred queries.
+// for a function that is in fewer than three of a hundred queries, or has rows, and equal ones, in fewer than one.
 func Compare(t *testing.T, first, queries uint64, load func(seed uint64, d *Data) Answerer) {
 	t.Helper()
 	kinds, equal, features := map[string]int{}, map[string]int{}, map[string]int{}
@@ -56,6 +56,9 @@ func Compare(t *testing.T, first, queries uint64, load func(seed uint64, d *Data
 		t.Logf("%6d, of which %6d have rows and are equal: %s", features[f], equal[f], f)
 	}
 	for _, f := range Functions {
+		if uint64(features[f])*100 < 3*queries {
+			t.Errorf("%s is in %d of %d queries, want three of a hundred", f, features[f], queries)
+		}
 		if uint64(equal[f])*100 < queries {
 			t.Errorf("%s has equal rows in %d of %d queries, want one of a hundred", f, equal[f], queries)
 		}
