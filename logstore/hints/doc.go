@@ -35,7 +35,8 @@
 // Bytes that are no record are damage if a later write stands behind them, or a later file: it was not begun before they were synced.
 // [Store.Damages] tells of it, and what stood there is lost. If that was a record of kind 2, a hint is brought again, which
 // harms nobody. In the last write of all they were never synced, as far as can be told, and nobody was told of them: the file is
-// cut off there. So that is the one place where rot can't be told from a write that was not finished.
+// cut off there. So that is the one place where rot can't be told from a write that was not finished. A write that failed while the
+// store is open is cut off before the next one.
 //
 // # Files go from the oldest on
 //

@@ -13,6 +13,7 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	for bug, find := range map[string]func() string{
 		bugUnsynced: power, bugOrder: power, bugTorn: power, bugSeed: func() string { return embedded(t) },
+		bugSpoilt: func() string { return spoilt(t) },
 	} {
 		SetBug("")
 		if wrong := find(); wrong != "" {

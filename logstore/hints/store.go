@@ -68,6 +68,7 @@ const (
 	bugOrder    = "file of hints removed before older ones"
 	bugSeed     = "record of hints without the seed of its place"
 	bugTorn     = "torn end of hints kept"
+	bugSpoilt   = "write of hints that failed left behind the next one"
 )
 
 // Hint is a hint as it is kept.
@@ -118,6 +119,7 @@ type file struct {
 	name   string // with its path
 	f      vfs.File
 	end    int64 // where the next write begins: at a sector
+	spoilt bool  // a write that failed may have left something behind end
 	live   int64 // bytes of hints that are needed
 }
 
@@ -184,7 +186,7 @@ func (s *Store) used() (n int64) {
 
 // Append keeps hints, and forgets others, whose numbers need not be there. When it returns nil all of that is durable. An error that
 // wraps [vfs.ErrFull] changes nothing and may pass; after one that wraps [ErrStopped] no later Append succeeds. After any
-// error the hints may be found by the next start all the same.
+// error the hints may be found by the next start all the same, unless another Append was durable since.
 func (s *Store) Append(puts []Put, done []uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,7 +229,11 @@ func (s *Store) write(moved, puts []Put, done []uint64) error {
 	if err := s.room(int64(len(s.buf))); err != nil {
 		return err
 	}
+	if err := f.cut(); err != nil {
+		return err
+	}
 	if _, err := f.f.WriteAt(s.buf, f.end); err != nil {
+		f.spoilt = true
 		return fmt.Errorf("write to %s: %w", f.name, err)
 	}
 	if !bug(bugUnsynced) {
@@ -284,9 +290,9 @@ func (s *Store) roll() error {
 	number := uint64(1)
 	if n := len(s.files); n > 0 {
 		last := s.files[n-1]
-		// A write that failed may have left something behind its end, which a start would take for damage.
-		if err := last.f.Truncate(last.end); err != nil {
-			return fmt.Errorf("end %s: %w", last.name, err)
+		// Here its end has to be durable by itself: what a start finds behind it would be damage, since a later file is there.
+		if err := last.cut(); err != nil {
+			return err
 		}
 		if err := last.f.Sync(); err != nil {
 			s.halt = fmt.Errorf("%w: sync %s: %w", ErrStopped, last.name, err)
@@ -299,6 +305,20 @@ func (s *Store) roll() error {
 		return fmt.Errorf("begin the next file of hints: %w", err)
 	}
 	s.files = append(s.files, f)
+	return nil
+}
+
+// cut takes away what a write that failed may have left behind the end. Its records may be whole, and stand where a shorter write
+// ends that overwrites its beginning: a start would take them for newer than what that write forgets. The sync of the next write makes
+// the cut durable together with it, and before that nobody was told of either.
+func (f *file) cut() error {
+	if !f.spoilt || bug(bugSpoilt) {
+		return nil
+	}
+	if err := f.f.Truncate(f.end); err != nil {
+		return fmt.Errorf("cut %s off at byte %d, behind which a write has failed: %w", f.name, f.end, err)
+	}
+	f.spoilt = false
 	return nil
 }
 
