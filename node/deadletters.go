@@ -31,10 +31,13 @@ const (
 
 // deadLetters are the hints that were refused for good, as line protocol in files that a person may read, write again, and remove.
 type deadLetters struct {
-	disk vfs.FS
-	dir  string
+	// Set once.
+	disk  vfs.FS
+	dir   string
+	leave func() int64 // how many bytes of the disk are the log's; nil: none
 
 	mu    sync.Mutex
+	own   uint64       // guarded by mu: the file that this process has begun last; 0: none
 	bytes atomic.Int64 // of all files, as of the last look
 }
 
@@ -106,7 +109,11 @@ func (d *deadLetters) bury(l *letter) error {
 	if have := d.bytes.Load(); have+int64(len(text)) > lettersMax {
 		return fmt.Errorf("the dead letters in %s take %d bytes; the limit is %d: look at them, and remove files", d.dir, have, lettersMax)
 	}
-	fresh := last == 0 || size >= letterFileBytes
+	if err := d.room(int64(len(text))); err != nil {
+		return err
+	}
+	// The end of a file that another process has written may be torn, within a string: nothing may stand behind it.
+	fresh := last == 0 || last != d.own || size >= letterFileBytes
 	if fresh {
 		last, size = last+1, 0
 	}
@@ -120,8 +127,17 @@ func (d *deadLetters) bury(l *letter) error {
 	if err != nil {
 		return err
 	}
+	if fresh {
+		d.own = last
+	}
 	if _, err = f.WriteAt(text, size); err == nil {
 		err = f.Sync()
+	}
+	if err != nil {
+		// A part of it may be there, and the whole letter follows.
+		if cut := f.Truncate(size); cut != nil {
+			d.own, err = 0, errors.Join(err, cut)
+		}
 	}
 	if err = errors.Join(err, f.Close()); err == nil && fresh {
 		err = d.disk.SyncDir(d.dir)
@@ -130,6 +146,18 @@ func (d *deadLetters) bury(l *letter) error {
 		d.bytes.Add(int64(len(text)))
 	}
 	return err
+}
+
+// room returns an error unless the disk has so many bytes besides what the log needs to go on, and to stop.
+func (d *deadLetters) room(bytes int64) error {
+	if d.leave == nil {
+		return nil
+	}
+	free, err := d.disk.Free(d.dir)
+	if leave := d.leave(); err == nil && free-leave < bytes {
+		return fmt.Errorf("%d bytes for dead letters: %d are free, of which the log gets the last %d: %w", bytes, free, leave, vfs.ErrFull)
+	}
+	return nil // an error of the question means nothing: the attempt shows whether there is room
 }
 
 // append appends the letter as text: a comment that says what it is, and a line for each point.

@@ -97,6 +97,54 @@ func TestDeadLettersAreBounded(t *testing.T) {
 	}
 }
 
+// A full disk refuses a letter before it takes what the log needs to go on, and so leaves the hint where it is. A write that failed, in this
+// process or in the one before, leaves nothing that the next letter is read together with.
+func TestDeadLettersOnBadDisks(t *testing.T) {
+	mem := vfs.NewMem()
+	disk := vfs.NewFaulty(mem)
+	leave := int64(1 << 62)
+	d := &deadLetters{disk: disk, dir: "d/deadletters", leave: func() int64 { return leave }}
+	bury := func(number uint64) error { return d.bury(letterOf(t, number, "m s=\"one\ntwo\" 1000")) }
+	if err := bury(1); err != nil {
+		t.Fatalf("with more room than anybody leaves: %v", err)
+	}
+	mem.Limit(mem.Used() + 1<<20)
+	leave = 1 << 20
+	if err := bury(2); !errors.Is(err, vfs.ErrFull) || !strings.Contains(err.Error(), "of which the log gets the last 1048576") {
+		t.Errorf("where the room is the log's: %v", err)
+	}
+	leave = 1<<20 - 4096
+	text := func(n uint64) string { return string(mem.Bytes("d/deadletters/" + letterName(n))) }
+	before := text(1)
+	for _, fault := range []vfs.Fault{vfs.ShortWrite, vfs.FailedSync} {
+		disk.Add(vfs.Rule{Fault: fault})
+		if err := bury(3); !errors.Is(err, vfs.ErrFault) {
+			t.Errorf("%s: %v", fault, err)
+		}
+		disk.Clear()
+		if text(1) != before {
+			t.Errorf("%s: there is %q", fault, text(1))
+		}
+	}
+	disk.Add(vfs.Rule{Fault: vfs.ShortWrite})
+	disk.Add(vfs.Rule{Fault: vfs.Error, Op: "truncate"})
+	if err := bury(4); !errors.Is(err, vfs.ErrFault) || text(1) == before {
+		t.Errorf("a part that stays: %v, %q", err, text(1))
+	}
+	disk.Clear()
+	torn := text(1)
+	if err := bury(4); err != nil || text(1) != torn || !strings.HasPrefix(text(2), "# hint 4") {
+		t.Errorf("behind a part that stays: %v, %q, %q", err, text(1), text(2))
+	}
+	d = &deadLetters{disk: disk, dir: "d/deadletters"}
+	if err := bury(5); err != nil || !strings.HasPrefix(text(3), "# hint 5") {
+		t.Errorf("after a start: %v, %q", err, text(3))
+	}
+	if err := bury(6); err != nil || !strings.Contains(text(3), "\n# hint 6") {
+		t.Errorf("after a start, once more: %v, %q", err, text(3))
+	}
+}
+
 // A file that a person has renamed in the directory keeps what it has: no letter goes into it, and the next file does not take the
 // place of another one.
 func TestDeadLettersKeepRenamedFiles(t *testing.T) {

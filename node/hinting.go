@@ -59,7 +59,7 @@ type hintKeeper struct {
 func (k *hintKeeper) begin(n *Node, leave func() int64) error {
 	k.node, k.mail = n, newMailbox()
 	k.seen, k.waits = map[raft.GroupID]uint64{}, map[uint64]chan<- error{}
-	k.letters = deadLetters{disk: n.fs, dir: path.Join(n.cfg.Data, lettersDir)}
+	k.letters = deadLetters{disk: n.fs, dir: path.Join(n.cfg.Data, lettersDir), leave: leave}
 	store, err := hints.Open(hints.Options{FS: n.fs, Dir: n.cfg.Data, Chance: randomNumber(), Leave: leave, Log: n.log})
 	if err != nil {
 		return err
