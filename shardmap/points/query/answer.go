@@ -147,7 +147,7 @@ func (p *Part) append(b []byte, x *Item) []byte {
 }
 
 // ReadAnswer reads the bytes of an answer to r, and refuses what [Answer.Append] does not make of what [Scan] gives.
-// The answer takes at most memory bytes then.
+// The answer takes at most memory bytes then. An error is a [*DamageError], or a [*LimitError].
 func ReadAnswer(b []byte, r *Request, memory int64) (*Answer, error) {
 	a, _, err := readAnswer(b, r, memory)
 	if err != nil {
@@ -159,9 +159,6 @@ func ReadAnswer(b []byte, r *Request, memory int64) (*Answer, error) {
 // ReadAnswer is [ReadAnswer] within the memory of the budget, which it spends.
 func (b *Budget) ReadAnswer(bytes []byte, r *Request) (*Answer, error) {
 	a, left, err := readAnswer(bytes, r, b.Memory)
-	if left < 0 {
-		return nil, b.memory(b.Memory - left)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +166,7 @@ func (b *Budget) ReadAnswer(bytes []byte, r *Request) (*Answer, error) {
 	return a, nil
 }
 
-// readAnswer reads an answer, and returns what is left of the memory; less than none: it was not enough.
+// readAnswer reads an answer, and returns what is left of the memory.
 func readAnswer(b []byte, r *Request, memory int64) (a *Answer, left int64, err error) {
 	if len(b) > AnswerMax {
 		return nil, 0, &LimitError{"bytes in an answer", int64(len(b)), AnswerMax, "ask for a shorter time, or for aggregates"}

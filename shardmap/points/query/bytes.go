@@ -20,7 +20,8 @@ func (e *DamageError) Error() string {
 // Version is that of all bytes that this package makes and reads. It is their first byte.
 const Version = 1
 
-// input reads bytes from their beginning. Its first error stays, and all that is read after that is zero.
+// input reads bytes from their beginning. Its first error stays, and all that is read after that is zero. It is a [*DamageError], or
+// the [*LimitError] that the memory is not enough.
 type input struct {
 	b      []byte // what is left
 	length int    // of all
@@ -54,9 +55,8 @@ func (in *input) end() error {
 
 // spend takes memory for what is about to be made.
 func (in *input) spend(n int64) bool {
-	if in.left -= n; in.left < 0 {
-		in.fail("they need more memory than they were given")
-		return false
+	if in.left -= n; in.left < 0 && in.err == nil {
+		in.err, in.b = overMemory(), nil // they may be whole
 	}
 	return in.err == nil
 }

@@ -97,9 +97,13 @@ const BudgetStep = 1 << 16
 func (b *Budget) memory(n int64) error {
 	if b.Memory -= n; b.Memory < 0 {
 		b.Memory = 0
-		return &LimitError{What: "bytes of memory than it was given", Remedy: "ask for a shorter time, fewer fields, or an aggregate"}
+		return overMemory()
 	}
 	return nil
+}
+
+func overMemory() error {
+	return &LimitError{What: "bytes of memory than it was given", Remedy: "ask for a shorter time, fewer fields, or an aggregate"}
 }
 
 // series spends n series.

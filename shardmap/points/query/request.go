@@ -209,14 +209,8 @@ func (o *Outline) Append(b []byte) []byte {
 	return b
 }
 
-// ReadOutline reads the bytes of an outline, which takes at most memory bytes then.
+// ReadOutline reads the bytes of an outline, which takes at most memory bytes then. An error is a [*DamageError], or a [*LimitError].
 func ReadOutline(b []byte, memory int64) (Outline, error) {
-	o, _, err := readOutline(b, memory)
-	return o, err
-}
-
-// readOutline reads an outline, and returns what is left of the memory; less than none: it was not enough.
-func readOutline(b []byte, memory int64) (Outline, int64, error) {
 	in := read(b, memory)
 	var o Outline
 	for range in.count("measurements", MeasurementsMax, 64) {
@@ -235,17 +229,14 @@ func readOutline(b []byte, memory int64) (Outline, int64, error) {
 		o.Measurements = append(o.Measurements, m)
 	}
 	if err := in.end(); err != nil {
-		return Outline{}, in.left, err
+		return Outline{}, err
 	}
-	return o, in.left, nil
+	return o, nil
 }
 
 // AddOutline merges the bytes of an outline into all, as [Merge] has it, within the memory of the budget; what all grows by is spent.
 func (b *Budget) AddOutline(all *Outline, bytes []byte) error {
-	o, left, err := readOutline(bytes, b.Memory)
-	if left < 0 {
-		return b.memory(b.Memory - left)
-	}
+	o, err := ReadOutline(bytes, b.Memory)
 	if err != nil {
 		return err
 	}

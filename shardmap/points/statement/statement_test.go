@@ -359,7 +359,8 @@ func TestBudgets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadAnswer(a.Append(nil), 50_000); err == nil {
-		t.Error("an answer is read into less memory than it takes")
+	var limit *query.LimitError
+	if _, err := ReadAnswer(a.Append(nil), 50_000); !errors.As(err, &limit) || limit.Remedy == "" {
+		t.Errorf("an answer into less memory than it takes: %v, want a limit with a remedy", err)
 	}
 }
