@@ -38,10 +38,23 @@ func checkDurations(keep, window time.Duration, shards uint32) error {
 		return fmt.Errorf("windows of %s; want %s at least", window, PolicyDurationMin)
 	case keep > 0 && window > keep:
 		return fmt.Errorf("windows of %s, and points are kept for %s; want windows that are no longer", window, keep)
+	case window < windowsFor(keep):
+		return fmt.Errorf("points kept for %s in windows of %s take more than %d of them, the limit of a policy; want windows of %s at least", keep, window, WindowsMax, windowsFor(keep))
 	case shards > WindowShardsMax:
 		return fmt.Errorf("%d shards a window; want %d at most", shards, WindowShardsMax)
 	}
 	return nil
+}
+
+// windowsBeside is how many windows a policy has beside those that its duration fills: that of now, the next one, those that wait
+// hidden to be dropped, and such as were cut short at the edge of another one.
+const windowsBeside = 8
+
+// windowsFor is how long the windows of a policy have to be that keeps points for so long, in whole hours: else it would have no more
+// windows for new points before it may drop the oldest. A policy that keeps them for ever has as many as it may some day in any case.
+func windowsFor(keep time.Duration) time.Duration {
+	const hours = (WindowsMax - windowsBeside) * time.Hour // in windows of an hour
+	return max(0, (keep-1)/hours+1) * time.Hour
 }
 
 // check says why this can't be what t knows of time series.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -189,6 +190,10 @@ func TestCatalogRefusals(t *testing.T) {
 		{"the default anew", table, policy(func(c *ChangePolicy) { c.Policy, c.Default = PolicySpec{Name: "day", Duration: 24 * time.Hour}, true }), RefusedConflict, "not the default", "muster policy default"},
 		{"windows longer than all", table, policy(func(c *ChangePolicy) { c.Policy.WindowDuration = 49 * time.Hour }), RefusedRequest, "want windows that are no longer", "muster policy create"},
 		{"windows of a minute", table, policy(func(c *ChangePolicy) { c.Policy.WindowDuration = time.Minute }), RefusedRequest, "windows of 1m0s; want 1h0m0s at least", "muster policy create"},
+		{"more windows than a policy may have", table, policy(func(c *ChangePolicy) { c.Policy.Duration, c.Policy.WindowDuration = 400*24*time.Hour, time.Hour }), RefusedRequest, "points kept for 9600h0m0s in windows of 1h0m0s take more than 4096 of them, the limit of a policy; want windows of 3h0m0s at least", "muster policy create"},
+		{"an alter to more windows than a policy may have", table, policy(func(c *ChangePolicy) {
+			c.Action, c.Set, c.Policy.Name, c.Policy.Duration = PolicyAlter, SetDuration, "day", 400*24*time.Hour
+		}), RefusedRequest, "want windows of 3h0m0s at least", "--window D"},
 		{"a policy of the past", table, policy(func(c *ChangePolicy) { c.Policy.Duration = -time.Hour }), RefusedRequest, "duration -1h0m0s", "muster policy create"},
 		{"too many shards", table, policy(func(c *ChangePolicy) { c.Policy.Shards = WindowShardsMax + 1 }), RefusedRequest, "65 shards a window; want 64 at most", "muster policy create"},
 		{"too many policies", &many, policy(func(*ChangePolicy) {}), RefusedConflict, "as many as it may", "muster policy drop"},
@@ -257,10 +262,14 @@ func TestDurationOfWindows(t *testing.T) {
 	for _, c := range []struct{ keep, given, want time.Duration }{
 		{0, 0, 168 * time.Hour}, {time.Hour, 0, time.Hour}, {48*time.Hour - 1, 0, time.Hour}, {48 * time.Hour, 0, 24 * time.Hour},
 		{180 * 24 * time.Hour, 0, 24 * time.Hour}, {180*24*time.Hour + 1, 0, 168 * time.Hour}, {0, time.Hour, time.Hour}, {72 * time.Hour, 2 * time.Hour, 2 * time.Hour},
+		{78 * 365 * 24 * time.Hour, 0, 168 * time.Hour}, {100 * 365 * 24 * time.Hour, 0, 215 * time.Hour}, {math.MaxInt64, 0, 627 * time.Hour}, // so many fit
 	} {
 		s := PolicySpec{Duration: c.keep, WindowDuration: c.given}
 		if got := s.Windows(); got != c.want {
 			t.Errorf("kept for %s, given %s: %s, want %s", c.keep, c.given, got, c.want)
+		}
+		if err := checkDurations(s.Duration, s.Windows(), 0); err != nil {
+			t.Errorf("kept for %s, given %s: %v", c.keep, c.given, err)
 		}
 	}
 }

@@ -60,7 +60,7 @@ func (s *PolicySpec) Windows() time.Duration {
 	case s.WindowDuration != 0:
 		return s.WindowDuration
 	case s.Duration == 0 || s.Duration > longFrom:
-		return 7 * day
+		return max(7*day, windowsFor(s.Duration)) // the second one is longer from 78 years on
 	case s.Duration >= shortUntil:
 		return day
 	}
