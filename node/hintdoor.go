@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"muster/raft"
@@ -14,8 +16,10 @@ import (
 )
 
 const (
-	// hintAskWithin is how long another node may take to keep a hint, before the next one is asked.
+	// hintAskWithin is how long other nodes may take to keep a hint, all together, and hintAskPause how long one of them before the next
+	// one is asked, too: half of a group may be gone, and whoever writes waits for two seconds.
 	hintAskWithin = time.Second
+	hintAskPause  = 200 * time.Millisecond
 	// hintWaitersMax bounds the requests about hints and durable entries that wait at a time. Each has a goroutine, and a hint its points.
 	hintWaitersMax = 128
 	// durableLook and durableLookMax bound the pause after which a leader looks again which voters have an entry; it doubles. Mostly the
@@ -76,8 +80,8 @@ func takeHint(c *connection, h wire.Header, r repl.Reply, body []byte) {
 	})
 }
 
-// place keeps a hint where it is wanted: at this node if that has a replica of the group, else at one that has. Of the latter those are
-// asked one after the other. For level any it is kept here if none of them does.
+// place keeps a hint where it is wanted: at this node if that has a replica of the group, else at one that has. For level any it is
+// kept here if none of them does.
 func (k *hintKeeper) place(ctx context.Context, loop *repl.Loop, table *shardmap.Table, q *wire.Hint) (raft.NodeID, *wire.Error) {
 	n := k.node
 	self := n.self().Node
@@ -92,23 +96,56 @@ func (k *hintKeeper) place(ctx context.Context, loop *repl.Loop, table *shardmap
 	if here {
 		return self, k.keep(ctx, loop, q)
 	}
-	refused := wire.Unavailable("hint", "the group has no replica")
-	for _, replica := range row.Replicas {
+	asking, cancel := context.WithTimeout(ctx, hintAskWithin)
+	node, err := firstOf(asking, row.Replicas, func(ctx context.Context, to raft.NodeID) error {
 		ask := wire.Hint{Where: wire.HintHere, Group: q.Group, Points: q.Points}
-		one, cancel := context.WithTimeout(ctx, hintAskWithin)
-		err := n.caller.call(one, replica.Node, n.addrOf(replica.Node), wire.RolePeer, wire.TypeHint, &ask, new(wire.HintAnswer))
-		cancel()
-		if err == nil {
-			return replica.Node, nil
-		}
-		if refused, ok = refusalIn(err); !ok {
-			refused = wire.Unavailable("hint", "no node of the group keeps it: "+err.Error())
-		}
-	}
-	if q.Where == wire.HintAny {
+		return n.caller.call(ctx, to, n.addrOf(to), wire.RolePeer, wire.TypeHint, &ask, new(wire.HintAnswer))
+	})
+	cancel()
+	switch refused, ok := refusalIn(err); {
+	case err == nil:
+		return node, nil
+	case q.Where == wire.HintAny:
 		return self, k.keep(ctx, loop, q)
+	case ok:
+		return 0, refused
 	}
-	return 0, refused
+	return 0, wire.Unavailable("hint", "no node of the group keeps it: "+err.Error())
+}
+
+// firstOf has a node of a group do something that does no harm if several do it, and returns which one has done it first, or why the last
+// of them has not. The next one is asked when one has refused, or has not answered for a while. It ends when all have that it has asked.
+func firstOf(ctx context.Context, group []shardmap.TableReplica, ask func(context.Context, raft.NodeID) error) (raft.NodeID, error) {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		node raft.NodeID
+		err  error
+	}
+	answers := make(chan answer, len(group))
+	err := errors.New("it has no replica")
+	for asked, answered := 0, 0; asked < len(group) || answered < asked; {
+		var pause <-chan time.Time
+		if asked < len(group) {
+			to := group[asked].Node
+			asked++
+			asking.Go(func() { answers <- answer{to, ask(ctx, to)} })
+			pause = time.After(hintAskPause)
+		}
+		select {
+		case a := <-answers:
+			if answered++; a.err == nil {
+				return a.node, nil
+			}
+			err = a.err
+		case <-pause:
+		case <-ctx.Done():
+			return 0, fmt.Errorf("it has not answered in time: %w", context.Cause(ctx))
+		}
+	}
+	return 0, err
 }
 
 // takeHints tells what this node keeps, after it has tried or given up some of it.

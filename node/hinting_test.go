@@ -7,10 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"muster/node/influx"
+	"muster/raft"
 	"muster/repl/client"
 	"muster/repl/client/pointwriter"
 	"muster/repl/wire"
@@ -133,6 +136,46 @@ func TestLevelAll(t *testing.T) {
 	t.Parallel()
 	if wrong := levelAllWrong(t); wrong != "" {
 		t.Error(wrong)
+	}
+}
+
+// Points at level one or any are kept as long as one node of the group answers in the time that a write has for it. One would doubt it where
+// the others are gone without a word, as behind a cable that was cut: each of them took a second of the two, one after the other.
+func TestFirstNodeThatKeepsHint(t *testing.T) {
+	const silent, refuses, takes = 's', 'r', 't'
+	for _, c := range []struct {
+		nodes string // what each of them does
+		want  raft.NodeID
+		asked int
+		after time.Duration
+	}{
+		{"t", 1, 1, 0}, {"ttt", 1, 1, 0}, {"rrt", 3, 3, 0}, {"sst", 3, 3, 2 * hintAskPause}, {"srt", 3, 3, hintAskPause}, {"sssst", 5, 5, 4 * hintAskPause},
+		{"rrr", 0, 3, 0}, {"sss", 0, 3, hintAskWithin}, {"rs", 0, 2, hintAskWithin}, {"", 0, 0, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var group []shardmap.TableReplica
+			for i := range c.nodes {
+				group = append(group, shardmap.TableReplica{Node: raft.NodeID(i + 1)})
+			}
+			var asked atomic.Int64
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), hintAskWithin)
+			defer cancel()
+			node, err := firstOf(ctx, group, func(ctx context.Context, to raft.NodeID) error {
+				asked.Add(1)
+				switch c.nodes[to-1] {
+				case silent:
+					<-ctx.Done()
+					return ctx.Err()
+				case refuses:
+					return wire.Busy("hints", "full", wire.BusyRetry)
+				}
+				return nil
+			})
+			if took := time.Since(began); node != c.want || (err == nil) != (c.want > 0) || int(asked.Load()) != c.asked || took != c.after {
+				t.Errorf("%q: node %d of %d that were asked, after %s, %v; want node %d of %d after %s", c.nodes, node, asked.Load(), took, err, c.want, c.asked, c.after)
+			}
+		})
 	}
 }
 
