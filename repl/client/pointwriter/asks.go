@@ -50,14 +50,12 @@ func (w *write) ask(ctx context.Context) {
 // lackOf returns why there is no window in a span.
 func (w *write) lackOf(span points.Window, err error) *lack {
 	var e *wire.Error
-	if !errors.As(err, &e) {
-		return &lack{why: err.Error()}
-	}
-	if e.Code == wire.CodeUnauthorized {
-		w.refused = err
-	}
-	if e.Code != wire.CodeConflict {
-		return &lack{why: e.Error()}
+	if !errors.As(err, &e) || e.Code != wire.CodeConflict {
+		why := err.Error()
+		if l := w.request.Level; l == One || l == Any {
+			why += "; points of a time that has no window yet can't be hinted, for they have no group"
+		}
+		return &lack{why: why, err: err}
 	}
 	p := &w.policy
 	// The refusal is the leader's; this node's clock says alone which of its reasons it is.
@@ -69,7 +67,7 @@ func (w *write) lackOf(span points.Window, err error) *lack {
 	if span.First > w.request.Now {
 		return &lack{dropped: true, reason: TooFarAhead, why: e.Error()}
 	}
-	return &lack{why: e.Error()}
+	return &lack{why: e.Error(), err: err}
 }
 
 // asks has one window made for all writes that want it at once.

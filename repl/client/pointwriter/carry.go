@@ -26,7 +26,26 @@ const (
 // carry brings a batch to its shards, and counts what becomes of it. Shares whose shard is elsewhere by now are taken apart
 // anew by a newer table.
 func (w *write) carry(ctx context.Context, b *points.Batch) {
-	shares := w.shares(ctx, b)
+	// Those that have a window don't wait for one that has to be made: while the meta group has no leader none is.
+	var ready, lacking, late []points.Share
+	for _, s := range points.Split(b, w.placing.of) {
+		if s.Shards == 0 {
+			lacking = append(lacking, s)
+		} else {
+			ready = append(ready, s)
+		}
+	}
+	w.bring(ctx, ready)
+	w.ask(ctx) // for all of them together
+	for i := range lacking {
+		late = append(late, w.shares(ctx, &lacking[i].Batch)...)
+	}
+	w.bring(ctx, late)
+}
+
+// bring brings shares to their groups, and counts what becomes of them.
+func (w *write) bring(ctx context.Context, shares []points.Share) {
+	w.began = time.Now()
 	for round := 1; len(shares) > 0; round++ {
 		moved, why := w.round(ctx, shares)
 		if len(moved) == 0 {
@@ -74,7 +93,7 @@ type parcel struct {
 	dropped [dropReasons]int
 	example [dropReasons]string
 	moved   error // its shard is not there, as its group says
-	failed  error // the first other error
+	failed  error // the first other error; one that is not about rights goes before one that is
 
 	// Pieces that have fields of a point which another one counts.
 	partly       int // that failed
@@ -138,11 +157,26 @@ func (w *write) lack(s *points.Share) {
 	case l.dropped:
 		w.result.drop(l.reason, n, l.why)
 	default:
-		w.result.fail(n, l.why)
+		w.fail(n, l.why, l.err)
+	}
+}
+
+// fail counts points that failed, for want of the right if err says so.
+func (w *write) fail(n int, why string, err error) {
+	w.result.fail(n, why)
+	if unauthorized(err) {
+		if w.denied += n; w.refused == nil {
+			w.refused = err
+		}
 	}
 }
 
 // end takes note of what became of a piece.
+func unauthorized(err error) bool {
+	var e *wire.Error
+	return errors.As(err, &e) && e.Code == wire.CodeUnauthorized
+}
+
 func (p *parcel) end(piece *points.Piece, b Brought, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,7 +186,7 @@ func (p *parcel) end(piece *points.Piece, b Brought, err error) {
 			p.moved = err
 			return
 		}
-		if p.failed == nil {
+		if p.failed == nil || unauthorized(p.failed) { // which counts only where nothing else is in the way
 			p.failed = err
 		}
 		if piece.Points == 0 {
@@ -216,10 +250,6 @@ func (p *parcel) count(w *write) {
 	why := fmt.Sprintf("%s has not answered for all of them", p.ref)
 	if p.failed != nil {
 		why = p.failed.Error()
-		var e *wire.Error
-		if errors.As(p.failed, &e) && e.Code == wire.CodeUnauthorized {
-			w.refused = p.failed
-		}
 	}
-	w.result.fail(left, why)
+	w.fail(left, why, p.failed)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -62,7 +63,8 @@ func NewGateway(bytes int64) *Gateway {
 
 // Write stores the points of a text, and reports what became of them. With an error none of them is stored; it is a
 // [LevelError], an [UnknownDatabaseError], an [UnknownPolicyError], a [points.Error] about a text that is too much at once,
-// or one of the wire: busy where writes under way take too much memory already. When ctx ends, points that are not known
+// or one of the wire: busy where writes under way take too much memory already, unauthorized where that is what was answered for each
+// point. When ctx ends, points that are not known
 // to be stored have failed. To write the same again changes nothing that is stored.
 func (g *Gateway) Write(ctx context.Context, c Cluster, q *Request) (Result, error) {
 	if err := c.Takes(q.Level); err != nil {
@@ -89,7 +91,7 @@ func (g *Gateway) Write(ctx context.Context, c Cluster, q *Request) (Result, err
 	}
 	w.result.Lines = report
 	w.carry(ctx, batch)
-	if w.refused != nil && w.result.Failed == report.Points {
+	if w.refused != nil && w.denied == report.Points {
 		return Result{}, w.refused
 	}
 	return w.result, nil
@@ -107,7 +109,9 @@ type write struct {
 	placing  placing
 
 	result  Result
-	refused error // that the caller may not write to the database at all; nil: no group has said so
+	began   time.Time // when the shares that are under way began to be brought
+	denied  int       // points that have failed for want of the right: nodes see a change of rights one after the other
+	refused error     // what the first of them were answered; nil: there are none
 }
 
 // find finds database and policy by name, in a newer table if they are not in the one at hand.

@@ -229,6 +229,63 @@ func TestWriteRefused(t *testing.T) {
 	}
 }
 
+// Rights are of the whole database, but nodes see a change of them one after the other: one group refuses what another one takes, or does
+// not get to refuse. That the caller may not write is the answer only where each point was answered so. Else it is to be sent
+// again, and a client that is told 403 throws it away.
+func TestWriteRightsOfParts(t *testing.T) {
+	denied, gone := wire.Unauthorized("write", "no role allows it", "ask an administrator"), wire.Unavailable("group", "no leader")
+	var text strings.Builder
+	for i := range 50 {
+		fmt.Fprintf(&text, "m,host=h%d v=1 %d\n", i, noon)
+	}
+	for what, c := range map[string]struct {
+		groups [groups + 1]error
+		window error
+		want   bool // the caller may not write
+	}{
+		"all":                            {[groups + 1]error{1: denied, 2: denied, 3: denied}, nil, true},
+		"one, the others take it":        {[groups + 1]error{1: denied}, nil, false},
+		"one, the others have no leader": {[groups + 1]error{1: denied, 2: gone, 3: gone}, nil, false},
+		"the meta group":                 {[groups + 1]error{}, denied, true},
+	} {
+		w := newWorld(t)
+		if c.window != nil {
+			w.window = func(*wire.Window) error { return c.window }
+		}
+		w.refuse = func(g raft.GroupID, _ *shardmap.PointsBody) error { return c.groups[g] }
+		r, err := NewGateway(0).Write(t.Context(), w, request("%s", text.String()))
+		var e *wire.Error
+		if got := errors.As(err, &e) && e.Code == wire.CodeUnauthorized; got != c.want {
+			t.Errorf("%s: %v, %v", what, r, err)
+		}
+		if !c.want && (r.Failed == 0 || r.Stored != w.values() || r.Stored+r.Failed != 50) {
+			t.Errorf("%s: %v, %d values are there", what, r, w.values())
+		}
+	}
+}
+
+// While the meta group has no leader no window is made. Points that have one are brought all the same, and before that: a write must not
+// fail as a whole because one of its points is of another time. The others fail, at each level, and say why they are no hints.
+func TestWriteBesideMissingWindows(t *testing.T) {
+	for _, l := range []Level{Quorum, Any} {
+		w, g := newWorld(t), NewGateway(0)
+		r, err := g.Write(t.Context(), w, request("m v=1 %d", noon))
+		counted(t, "with a window", r, err, 1, 0, 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		w.window = func(*wire.Window) error {
+			cancel() // it was asked for until the time was over
+			return wire.Unavailable("group 0", "it has no leader")
+		}
+		q := request("m v=2 %d\nm v=2 %d", noon+1, noon-5*hour)
+		q.Level = l
+		r, err = g.Write(ctx, w, q)
+		counted(t, "beside a missing window", r, err, 1, 0, 1)
+		if told := strings.Contains(r.Why, "can't be hinted"); !strings.Contains(r.Why, "it has no leader") || told != (l == Any) {
+			t.Errorf("%s: it failed because %q", l, r.Why)
+		}
+	}
+}
+
 // A group's word about fields of another kind reaches the client, and does not stop the others.
 func TestWriteDropped(t *testing.T) {
 	w, g := newWorld(t), NewGateway(0)

@@ -38,6 +38,7 @@ type lack struct {
 	dropped bool       // else they fail
 	reason  DropReason // of dropped ones
 	why     string
+	err     error // of others
 }
 
 // target is where a share goes.
