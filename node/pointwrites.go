@@ -188,6 +188,6 @@ func (p *pointCluster) Window(ctx context.Context, q *wire.Window) (*wire.Window
 func (p *pointCluster) Takes(l pointwriter.Level) error { return l.Takes() }
 
 // Bring implements [pointwriter.Cluster].
-func (p *pointCluster) Bring(ctx context.Context, g raft.GroupID, b *shardmap.PointsBody, l pointwriter.Level) (pointwriter.Brought, error) {
-	return pointwriter.Bring(ctx, p.caller, g, b, l)
+func (p *pointCluster) Bring(ctx context.Context, g raft.GroupID, b *shardmap.PointsBody, l pointwriter.Level, wait time.Duration) (pointwriter.Brought, error) {
+	return pointwriter.Bring(ctx, p.caller, g, b, l, wait)
 }

@@ -25,7 +25,7 @@ func (s *sink) Window(context.Context, *wire.Window) (*wire.WindowAnswer, error)
 	return nil, wire.Conflict("window", "all are there")
 }
 
-func (s *sink) Bring(_ context.Context, _ raft.GroupID, p *shardmap.PointsBody, _ Level) (b Brought, err error) {
+func (s *sink) Bring(_ context.Context, _ raft.GroupID, p *shardmap.PointsBody, _ Level, _ time.Duration) (b Brought, err error) {
 	b.Answer.Outcome.Stored = 1 // how many they are the piece knows
 	return b, nil
 }

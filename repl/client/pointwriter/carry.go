@@ -129,8 +129,9 @@ func (w *write) round(ctx context.Context, shares []points.Share) (moved []*poin
 			}
 			carried.Go(func() {
 				body := shardmap.PointsBody{Shard: p.ref, Name: w.database.Name, Mode: shardmap.PointsWrite, Share: piece.Bytes}
-				a, err := w.cluster.Bring(ctx, p.group, &body, w.request.Level)
-				p.end(&piece, a, err)
+				b, err := w.cluster.Bring(ctx, p.group, &body, w.request.Level, w.gateway.waits.wait(p.group, w.began, time.Now()))
+				w.gateway.waits.learn(p.group, &b, err, time.Now())
+				p.end(&piece, b, err)
 				<-room
 			})
 		}
@@ -171,12 +172,12 @@ func (w *write) fail(n int, why string, err error) {
 	}
 }
 
-// end takes note of what became of a piece.
 func unauthorized(err error) bool {
 	var e *wire.Error
 	return errors.As(err, &e) && e.Code == wire.CodeUnauthorized
 }
 
+// end takes note of what became of a piece.
 func (p *parcel) end(piece *points.Piece, b Brought, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

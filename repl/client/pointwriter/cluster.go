@@ -22,13 +22,14 @@ type Cluster interface {
 	// Takes returns a [LevelError] for a level at which Bring brings nothing.
 	Takes(l Level) error
 	// Bring has a group store points. An error of code moved says that the shard, its window or its database is not what
-	// p says, by the newest table. p is not kept.
-	Bring(ctx context.Context, g raft.GroupID, p *shardmap.PointsBody, l Level) (Brought, error)
+	// p says, by the newest table. p is not kept. wait is as [Bring] has it.
+	Bring(ctx context.Context, g raft.GroupID, p *shardmap.PointsBody, l Level, wait time.Duration) (Brought, error)
 }
 
 // Brought is what became of points that were brought to a group.
 type Brought struct {
 	Hinted bool                // all of them: Answer says nothing
+	Why    error               // of hinted ones: why no majority has them; nil: the group was not asked
 	Answer client.PointsAnswer // of the group
 }
 
@@ -90,6 +91,6 @@ func (o *ofClient) Window(ctx context.Context, q *wire.Window) (*wire.WindowAnsw
 func (o *ofClient) Takes(l Level) error { return l.Takes() }
 
 // Bring implements [Cluster].
-func (o *ofClient) Bring(ctx context.Context, g raft.GroupID, p *shardmap.PointsBody, l Level) (Brought, error) {
-	return Bring(ctx, o.client, g, p, l)
+func (o *ofClient) Bring(ctx context.Context, g raft.GroupID, p *shardmap.PointsBody, l Level, wait time.Duration) (Brought, error) {
+	return Bring(ctx, o.client, g, p, l, wait)
 }

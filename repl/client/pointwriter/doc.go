@@ -27,7 +27,8 @@
 // # Where to look
 //
 // gateway.go has the life of a write; place.go finds windows, and asks.go has them made; carry.go brings shares to groups, again
-// where a shard is elsewhere by now, and counts; budget.go bounds memory. batcher.go is for programs.
+// where a shard is elsewhere by now, and counts; patience.go says how long groups are waited for; budget.go bounds memory.
+// batcher.go is for programs.
 //
 // # Goroutines
 //

@@ -49,6 +49,7 @@ type Gateway struct {
 	budget  budget
 	parsers sync.Pool // of *line.Parser
 	asks    asks
+	waits   patience
 }
 
 // NewGateway returns a gateway whose writes under way take at most so many bytes of memory; 0: [BytesMax].

@@ -49,10 +49,6 @@ func ParseLevel(name string) (Level, error) {
 }
 
 const (
-	// hintAfter is how long a write of level one or any waits for a majority of the group before a node keeps the points as a hint:
-	// longer than a group with a leader takes. A group whose leader is gone has another one a second or two later; writes of these
-	// levels don't wait for it.
-	hintAfter = time.Second
 	// hintWithin is how long nodes may take to keep it. So much of the write's time is left for that, or half of it.
 	hintWithin = 2 * time.Second
 	// allWithin is how long a write of level all waits for the voters that a majority does without, but no longer than half of the
@@ -85,29 +81,31 @@ func (l Level) Takes() error {
 }
 
 // Bring has a group store points at a level. It is the one place where a level decides what becomes of a share; how the state changes is
-// the same for all, but that a hint fills. Its errors are those of [client.BringPoints], and [StoredError].
-func Bring(ctx context.Context, c *client.Client, g raft.GroupID, p *shardmap.PointsBody, l Level) (Brought, error) {
+// the same for all, but that a hint fills. At levels one and any a node keeps the points if a majority does not have them after wait;
+// with a wait of 0 the group is not asked. Its errors are those of [client.BringPoints] and [client.KeepHint], and [StoredError].
+func Bring(ctx context.Context, c *client.Client, g raft.GroupID, p *shardmap.PointsBody, l Level, wait time.Duration) (Brought, error) {
 	if err := l.Takes(); err != nil {
 		return Brought{}, err
 	}
-	try := ctx
-	if l == One || l == Any {
-		var cancel context.CancelFunc
-		try, cancel = context.WithTimeout(ctx, hintAfter)
-		defer cancel()
-		if end, ok := ctx.Deadline(); ok {
-			if left := time.Until(end); left < hintAfter+hintWithin {
-				try, cancel = context.WithTimeout(ctx, left/2)
-				defer cancel()
-			}
+	if l == Quorum || l == All {
+		a, err := client.BringPoints(ctx, c, g, p)
+		if err == nil && l == All {
+			err = everywhere(ctx, c, &a)
 		}
-	}
-	a, err := client.BringPoints(try, c, g, p)
-	switch {
-	case err == nil && l == All:
-		return Brought{Answer: a}, everywhere(ctx, c, &a)
-	case err == nil || l == Quorum || l == All || !mayHint(err):
 		return Brought{Answer: a}, err
+	}
+	var why error
+	if wait > 0 {
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < wait+hintWithin {
+			wait = min(wait, time.Until(end)/2)
+		}
+		try, cancel := context.WithTimeout(ctx, wait)
+		a, err := client.BringPoints(try, c, g, p)
+		cancel()
+		if err == nil || !mayHint(err) {
+			return Brought{Answer: a}, err
+		}
+		why = err
 	}
 	where := wire.HintGroup
 	if l == Any {
@@ -115,10 +113,14 @@ func Bring(ctx context.Context, c *client.Client, g raft.GroupID, p *shardmap.Po
 	}
 	keep, cancel := context.WithTimeout(ctx, hintWithin)
 	defer cancel()
-	if _, kept := client.KeepHint(keep, c, where, g, p); kept != nil {
-		return Brought{}, fmt.Errorf("%w; and %w", err, kept)
+	switch _, err := client.KeepHint(keep, c, where, g, p); {
+	case err == nil:
+		return Brought{Hinted: true, Why: why}, nil
+	case why == nil:
+		return Brought{}, err
+	default:
+		return Brought{}, fmt.Errorf("%w; and %w", why, err)
 	}
-	return Brought{Hinted: true}, nil
 }
 
 // everywhere waits until all voters have what a group has answered.

@@ -37,6 +37,7 @@ type world struct {
 	refuse func(g raft.GroupID, p *shardmap.PointsBody) error // before the group stores; nil: it stores
 	window func(q *wire.Window) error                         // before a window is made
 	hint   func(p *shardmap.PointsBody) bool                  // a node keeps the points; nil: none does
+	slow   func(g raft.GroupID) error                         // a majority does not have them in time, for that reason; nil: it has them at once
 }
 
 // newWorld returns a cluster with the database "metrics", whose default policy has windows of an hour of 4 shards and keeps
@@ -102,7 +103,16 @@ func (w *world) Window(_ context.Context, q *wire.Window) (*wire.WindowAnswer, e
 
 func (w *world) Takes(l Level) error { return l.Takes() }
 
-func (w *world) Bring(ctx context.Context, g raft.GroupID, p *shardmap.PointsBody, _ Level) (b Brought, err error) {
+func (w *world) Bring(ctx context.Context, g raft.GroupID, p *shardmap.PointsBody, l Level, wait time.Duration) (b Brought, err error) {
+	if w.slow != nil && (l == One || l == Any) {
+		if why := w.slow(g); why != nil {
+			time.Sleep(wait) // in a bubble
+			if wait == 0 {
+				why = nil
+			}
+			return Brought{Hinted: true, Why: why}, nil
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.refuse != nil {
