@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -160,6 +161,10 @@ func BenchmarkShard(b *testing.B) {
 	generation := s.Freeze()
 	v := s.View()
 	run("seal", values, func() { replica.sealed(b, v, generation, 0, BlockPoints) })
+	beside := sideBySide(b, set)
+	v, generation = beside.shard.View(), beside.shard.Frozen()[0]
+	run("seal/of writers side by side", values, func() { beside.sealed(b, v, generation, 0, BlockPoints) })
+	v, generation = s.View(), s.Frozen()[0]
 	file, _ := replica.sealed(b, v, generation, 0, BlockPoints)
 	if _, err := s.Confirm(generation, file, 0); err != nil {
 		b.Fatal(err)
@@ -178,6 +183,18 @@ func BenchmarkShard(b *testing.B) {
 	generation = s.Freeze()
 	v = s.View()
 	run("seal/merged with a file", 2*values, func() { replica.sealed(b, v, generation, 1, BlockPoints) })
+}
+
+// sideBySide returns a shard with a frozen head whose points four writers have brought at once: of four requests of five points
+// of each series the last one comes first.
+func sideBySide(t testing.TB, set pointstest.Set) replica {
+	shares := sharesOfSet(set, 5)
+	for four := range slices.Chunk(shares, 4) {
+		slices.Reverse(four)
+	}
+	s := applyAll(t, shares)
+	s.Freeze()
+	return replica{s, map[block.Sum][]byte{}}
 }
 
 // readAll reads all columns of a view.

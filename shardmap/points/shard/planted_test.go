@@ -35,6 +35,15 @@ var stories = []struct {
 		w.at(Write, 2, 4)
 		w.at(Write, 3)
 	}},
+	{bugTurns, func(w *world) {
+		for i, times := range [][]int64{{2, 4}, {3}, {5}} {
+			var all []value
+			for _, t := range times {
+				all = append(all, value{"m,a=1", "u", t, points.FloatValue(float64(t))}, value{"m,a=2", "u", t + 10*int64(i%2), points.FloatValue(float64(t))})
+			}
+			w.write(all, Write)
+		}
+	}},
 	{bugFill, func(w *world) {
 		w.at(Write, 2, 4)
 		w.at(Fill, 4, 5)

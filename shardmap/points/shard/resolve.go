@@ -12,16 +12,12 @@ type cells struct {
 	times []int64
 	bits  []uint64
 	fill  []bool // whether nothing but fills is there; as long as times, or nil if none is
-	rows  []rowCell
+
+	turns turns
+	all   []uint64 // scratch: the values of all rows
 }
 
 func (c *cells) reset() { c.times, c.bits, c.fill = c.times[:0], c.bits[:0], nil }
-
-// rowCell is a value before it is known whether it counts.
-type rowCell struct {
-	time       int64
-	mark, bits uint64
-}
 
 // ref is where values of a field are in a head: a band, and which of its fields it is.
 type ref struct {
@@ -80,47 +76,110 @@ func (h *head) resolve(c *cells, refs []ref, s selection) {
 		h.inOrder(c, refs[0], s, room[:0])
 		return
 	}
-	c.rows = c.rows[:0]
+	if !c.turns.are(h, refs, s) {
+		h.arrange(&c.turns, refs, s, room[:0])
+	}
+	c.all = c.all[:0]
 	for _, r := range refs {
 		for _, k := range h.chunks(room[:0], r) {
 			x := h.chunk(k)
-			for i := range h.filled(k, r) {
-				row := rowCell{int64(x.words[i]), x.words[x.rows+i], x.words[(2+r.field)*x.rows+i]}
+			values := x.words[(2+r.field)*x.rows:]
+			c.all = append(c.all, values[:h.filled(k, r)]...)
+		}
+	}
+	if c.turns.fill != nil {
+		c.fill = append(make([]bool, len(c.times), len(c.times)+len(c.turns.fill)), c.turns.fill...)
+	}
+	c.times, c.bits = append(c.times, c.turns.times...), slices.Grow(c.bits, len(c.turns.places))
+	for _, at := range c.turns.places {
+		c.bits = append(c.bits, c.all[at])
+	}
+}
+
+// turns tell in which order rows count that are out of order, or have fills. They hold for all fields that are in the same
+// rows, as those of a series mostly are: rows are sorted once, and not for each field.
+type turns struct {
+	// What they are of:
+	generation uint64 // of the head
+	refs       []ref  // whose field does not matter
+	selection  selection
+
+	times  []int64
+	fill   []bool   // as that of cells
+	places []uint32 // of the rows, among those of all refs one behind the other
+
+	rows []turn // scratch
+}
+
+// turn is a row before it is known whether it counts.
+type turn struct {
+	time  int64
+	mark  uint64
+	place uint32
+}
+
+// compare orders rows by time, and those of one time by their entries. An entry has a time of a field once, so no two are equal.
+func (t turn) compare(o turn) int {
+	if by := cmp.Compare(t.time, o.time); by != 0 {
+		return by
+	}
+	return cmp.Compare(t.mark, o.mark)
+}
+
+// are reports whether the turns are those of a selection in some rows.
+func (t *turns) are(h *head, refs []ref, s selection) bool {
+	x := &t.selection
+	return t.generation == h.generation && x.entry == s.entry && x.from == s.from && x.to == s.to && slices.Equal(x.spans, s.spans) &&
+		slices.EqualFunc(t.refs, refs, func(a, b ref) bool { return a.last == b.last && a.used == b.used || bug(bugTurns) })
+}
+
+// bugTurns is planted to show that its test finds it.
+const bugTurns = "rows in the order of another series"
+
+// arrange finds out the turns of a selection in some rows.
+func (h *head) arrange(t *turns, refs []ref, s selection, room []uint32) {
+	t.generation, t.refs = h.generation, append(t.refs[:0], refs...)
+	t.selection = selection{s.entry, s.from, s.to, append(t.selection.spans[:0], s.spans...)}
+	t.rows = t.rows[:0]
+	before := uint32(0)
+	for _, r := range refs {
+		for _, k := range h.chunks(room, r) {
+			x, n := h.chunk(k), h.filled(k, r)
+			for i := range n {
+				row := turn{int64(x.words[i]), x.words[x.rows+i], before + uint32(i)}
 				if row.mark>>1 > s.entry {
 					break
 				}
 				if s.from <= row.time && row.time <= s.to && !hidden(s.spans, row.time, row.mark>>1) {
-					c.rows = append(c.rows, row)
+					t.rows = append(t.rows, row)
 				}
 			}
+			before += uint32(n)
 		}
 	}
-	// An entry has a time of a field once, so no two rows are equal.
-	slices.SortFunc(c.rows, func(a, b rowCell) int {
-		if o := cmp.Compare(a.time, b.time); o != 0 {
-			return o
-		}
-		return cmp.Compare(a.mark, b.mark)
-	})
-	c.take()
+	// Writers that send side by side bring rows nearly in order. To insert them at their places took as long, since this is done
+	// once for all fields.
+	slices.SortFunc(t.rows, turn.compare)
+	t.take()
 }
 
 // take takes of the rows of each time the last that is no fill, or the first that is one.
-func (c *cells) take() {
-	for from := 0; from < len(c.rows); {
+func (t *turns) take() {
+	t.times, t.fill, t.places = t.times[:0], nil, t.places[:0]
+	for from := 0; from < len(t.rows); {
 		to := from + 1
-		best := c.rows[from]
-		for ; to < len(c.rows) && c.rows[to].time == best.time; to++ {
-			if r := c.rows[to]; r.mark&1 == 0 || bug(bugFill) {
+		best := t.rows[from]
+		for ; to < len(t.rows) && t.rows[to].time == best.time; to++ {
+			if r := t.rows[to]; r.mark&1 == 0 || bug(bugFill) {
 				best = r
 			}
 		}
-		c.times, c.bits = append(c.times, best.time), append(c.bits, best.bits)
-		if best.mark&1 != 0 && c.fill == nil {
-			c.fill = make([]bool, len(c.times)-1, len(c.rows))
+		t.times, t.places = append(t.times, best.time), append(t.places, best.place)
+		if best.mark&1 != 0 && t.fill == nil {
+			t.fill = make([]bool, len(t.times)-1, len(t.rows))
 		}
-		if c.fill != nil {
-			c.fill = append(c.fill, best.mark&1 != 0)
+		if t.fill != nil {
+			t.fill = append(t.fill, best.mark&1 != 0)
 		}
 		from = to
 	}

@@ -80,6 +80,8 @@ type sealing struct {
 	head       *columns
 	done       Sealed
 
+	cells  cells // of the column of the head, and its piece
+	piece  Piece
 	merger merger
 	block  block.Block
 	text   int // bytes of the strings in the block
@@ -193,8 +195,9 @@ func compareKeys(series1, field1, series2, field2 []byte) int {
 // headSource returns what the head has of a column. Fills of what is in a file that is not merged are taken out: a block
 // file doesn't tell fills from others, and a reader takes the newest.
 func (x *sealing) headSource(c *headColumn) (source, error) {
-	k := cells{}
-	x.h.resolve(&k, c.refs, x.h.all(hides(nil, x.tombstones, c.series, x.h.generation, ofHead)))
+	k := &x.cells
+	k.reset()
+	x.h.resolve(k, c.refs, x.h.all(hides(nil, x.tombstones, c.series, x.h.generation, ofHead)))
 	if k.fill != nil && x.older > 0 {
 		there, err := x.inOlder(c, k.times[0], k.times[len(k.times)-1])
 		if err != nil {
@@ -211,9 +214,9 @@ func (x *sealing) headSource(c *headColumn) (source, error) {
 		}
 		k.times, k.bits, k.fill = k.times[:kept], k.bits[:kept], k.fill[:kept]
 	}
-	p := Piece{Times: k.times, fill: k.fill}
-	x.h.typed(&p.Values, c.kind, k.bits)
-	return &onePiece{p}, nil
+	x.piece.Times, x.piece.fill = k.times, k.fill
+	x.h.typed(&x.piece.Values, c.kind, k.bits)
+	return &onePiece{x.piece}, nil
 }
 
 // inOlder returns the times that a column has in the files that are not merged.
