@@ -21,7 +21,7 @@ import (
 // Escapes of a measurement, and of the names of tags and fields and the values of tags.
 const (
 	measurementEscapes = ", "
-	nameEscapes        = ", =" // the equals sign is the largest of them
+	nameEscapes        = ", ="
 )
 
 // Tag is a name and a value that tell a series from others of its measurement. Neither is empty.
@@ -282,7 +282,8 @@ func compareWritten(a, b []byte) int {
 func appendEscaped[T string | []byte](dst []byte, s T, escapes string) []byte {
 	from := 0 // most names have nothing to escape, and are appended at once
 	for i := range len(s) {
-		if c := s[i]; c <= '=' && strings.IndexByte(escapes, c) >= 0 {
+		// No other characters are ever escaped.
+		if c := s[i]; (c == ' ' || c == ',' || c == '=') && strings.IndexByte(escapes, c) >= 0 {
 			dst = append(append(dst, s[from:i]...), '\\')
 			from = i
 		}

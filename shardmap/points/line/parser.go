@@ -28,7 +28,8 @@ type Parser struct {
 	precision Precision
 	report    Report
 	numbered  struct{ at, line int } // at this place begins this line
-	written   []byte                 // the key or the name of a field, with its escapes
+	run       run
+	written   []byte // the key or the name of a field, with its escapes
 }
 
 // NewParser returns a parser.
@@ -99,7 +100,8 @@ func (p *Parser) Parse(text []byte, precision Precision, now int64) (*points.Bat
 		return p.b.Batch(), Report{}, points.Refuse(points.BatchTooLong, nil)
 	}
 	p.text, p.precision, p.report = text, precision, Report{}
-	defer func() { p.text = nil }() // it is the caller's
+	p.run = run{}
+	defer func() { p.text, p.run.decoder = nil, nil }() // they are the caller's
 	p.numbered.at, p.numbered.line = 0, 1
 	p.reserve()
 	now = precision.floor(now)
@@ -111,7 +113,7 @@ func (p *Parser) Parse(text []byte, precision Precision, now int64) (*points.Bat
 		case end > LineMax:
 			why = points.Refuse(points.LineTooLong, nil)
 		default:
-			why = p.point(text[at+begin:at+end:at+end], now)
+			why = p.next(at, begin, end, now)
 		}
 		if why.Reason == points.BatchFull {
 			p.b.Reset()

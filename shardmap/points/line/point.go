@@ -10,21 +10,52 @@ import (
 	"muster/shardmap/points"
 )
 
-// point reads a line with the library, and gives the builder its point. If it says why the line is refused, what the
-// builder has of it must be taken back.
+// runAfter is after how many good lines the ones behind them get a decoder together. A text of bad lines makes so hardly more
+// decoders than it has lines.
+const runAfter = 8
+
+// run is a decoder of the library that reads lines one behind the other.
+type run struct {
+	decoder *lineprotocol.Decoder
+	next    int // where the line begins that it would read next
+	good    int // lines that were good, one behind the other
+}
+
+// next gives the builder the point of the line that stands from begin to end, counted from a place of the text where a line
+// begins. If it says why the line is refused, what the builder has of it must be taken back.
 //
-// After an error a decoder goes on at the next newline, be it in a string. So each line has a decoder of its own,
-// and nothing that stands in a refused line is read as another.
+// After an error a decoder goes on at the next newline, be it in a string. So a line that may have a string has a decoder of
+// its own, and nothing that stands in a refused line is read as another. Others share one up to the first that is refused,
+// which is read once more by itself: the reason never depends on what stood before.
+func (p *Parser) next(at, begin, end int, now int64) points.Error {
+	line := p.text[at+begin : at+end : at+end]
+	shares := p.run.good >= runAfter && bytes.IndexByte(line, '"') < 0
+	if shares {
+		if p.run.decoder == nil || p.run.next != at || begin > 0 {
+			p.run.decoder = lineprotocol.NewDecoderWithBytes(p.text[at+begin:])
+		}
+		t, why := p.read(p.run.decoder, line, now)
+		if why.None() {
+			why = p.b.Commit(t)
+		}
+		if why.None() {
+			p.run.next = at + end + 1
+			return why
+		}
+		p.b.Rollback()
+	}
+	p.run.decoder = nil
+	why := p.point(line, now)
+	if p.run.good++; !why.None() {
+		p.run.good = 0
+	}
+	return why
+}
+
+// point reads a line by itself.
 func (p *Parser) point(line []byte, now int64) points.Error {
 	d := lineprotocol.NewDecoderWithBytes(line)
-	d.Next()
-	if why := p.key(d, line); !why.None() {
-		return why
-	}
-	if why := p.fields(d, line); !why.None() {
-		return why
-	}
-	t, why := p.time(d, line, now)
+	t, why := p.read(d, line, now)
 	if why.None() && d.Next() {
 		// The library has found an end before that of the line; nothing is read then but what both agree on.
 		why = points.Refuse(points.TextAfterTime, nil)
@@ -33,6 +64,18 @@ func (p *Parser) point(line []byte, now int64) points.Error {
 		return why
 	}
 	return p.b.Commit(t)
+}
+
+// read reads the next line of a decoder, and returns its time.
+func (p *Parser) read(d *lineprotocol.Decoder, line []byte, now int64) (int64, points.Error) {
+	d.Next()
+	if why := p.key(d, line); !why.None() {
+		return 0, why
+	}
+	if why := p.fields(d, line); !why.None() {
+		return 0, why
+	}
+	return p.time(d, line, now)
 }
 
 // timeName is the column of a row that has the time of its point. A tag or a field of that name could not be selected, so
@@ -72,12 +115,17 @@ func (p *Parser) fields(d *lineprotocol.Decoder, line []byte) points.Error {
 		case name == nil:
 			return points.Error{}
 		}
-		p.written = points.AppendFieldName(p.written[:0], name)
-		// Most points of a measurement have the same fields in the same order.
+		// Most points of a measurement have the same fields in the same order. A name that needs no escapes is written as it is.
 		field, expected := p.b.Expected()
 		why := points.Error{}
+		plain := bytes.Equal(expected, name) && bytes.IndexByte(name, '\\') < 0
+		if plain {
+			p.written = append(p.written[:0], name...)
+		} else {
+			p.written = points.AppendFieldName(p.written[:0], name)
+		}
 		switch {
-		case bytes.Equal(expected, p.written):
+		case plain || bytes.Equal(expected, p.written):
 		case string(name) == timeName:
 			why = points.Refuse(points.InvalidFieldName, name)
 		default:
