@@ -19,16 +19,9 @@ type Share struct {
 
 // stretch is as much of a column as lies in one window.
 type stretch struct {
-	window Window
-	shard  Shard
-	shards uint32
+	share  uint32
 	key    uint32
 	extent extent
-}
-
-// order is that of shares.
-func (p stretch) order(q stretch) int {
-	return cmp.Or(cmp.Compare(p.window.First, q.window.First), cmp.Compare(p.shard, q.shard))
 }
 
 // Placing says which window takes the points of a time, and how many shards it has. The window has that time in
@@ -45,39 +38,55 @@ func Every(d time.Duration, shards uint32) Placing {
 // share. The shares stand in the order of their windows, and those of one window in that of their shards. A
 // placing that gives a time a window without it is a mistake of the caller, and panics.
 func Split(b *Batch, at Placing) []Share {
-	places := places{at: at}
-	stretches := b.stretches(&places)
-	// Stable: within a share series and columns stay as they are in the whole.
-	slices.SortStableFunc(stretches, stretch.order)
-	var shares []Share
-	for len(stretches) > 0 {
-		n := 1
-		for n < len(stretches) && stretches[n].order(stretches[0]) == 0 {
-			n++
-		}
-		shares = append(shares, b.share(stretches[:n]))
-		stretches = stretches[n:]
-	}
-	b.count(shares, &places)
-	return shares
+	s := splitter{b: b, at: at, numbers: map[shareID]uint32{}, last: make([]lastShare, len(b.keys))}
+	stretches := s.stretches()
+	s.order()
+	s.fill(stretches)
+	s.count()
+	return s.shares
 }
 
-// places asks a placing, and remembers what it said last: neighbours are mostly in one window.
-type places struct {
-	at     Placing
+// splitter takes a batch apart. It numbers shares as it meets them, so that nothing needs to be sorted but the shares.
+type splitter struct {
+	b       *Batch
+	at      Placing
+	shares  []Share
+	numbers map[shareID]uint32
+	last    []lastShare // by series
+	place   []uint32    // by number: where the share is, once they are in order
+}
+
+type shareID struct {
+	first int64 // of the window
+	shard Shard
+}
+
+// lastShare is the share of which a series had a point last: the next one is mostly of the same.
+type lastShare struct {
 	window Window
-	shards uint32
+	number uint32
 	known  bool
 }
 
-func (p *places) of(t int64) (Window, uint32) {
-	if !p.known || !p.window.Contains(t) {
-		if p.window, p.shards = p.at(t); !p.window.Contains(t) {
-			panic(fmt.Sprintf("points: time %d is placed in the window from %d to %d", t, p.window.First, p.window.Last))
-		}
-		p.known = true
+// share returns the number of the share that has a point, and its window.
+func (s *splitter) share(key uint32, t int64) (number uint32, w Window) {
+	l := &s.last[key]
+	if l.known && l.window.Contains(t) {
+		return l.number, l.window
 	}
-	return p.window, p.shards
+	w, shards := s.at(t)
+	if !w.Contains(t) {
+		panic(fmt.Sprintf("points: time %d is placed in the window from %d to %d", t, w.First, w.Last))
+	}
+	shard := HashOf(s.b.keys[key].in(s.b.text)).shard(shards)
+	number, ok := s.numbers[shareID{w.First, shard}]
+	if !ok {
+		number = uint32(len(s.shares))
+		s.numbers[shareID{w.First, shard}] = number
+		s.shares = append(s.shares, Share{Window: w, Shard: shard, Shards: shards})
+	}
+	*l = lastShare{w, number, true}
+	return number, w
 }
 
 // shard returns which of some shards has a series; 0 if there is none.
@@ -89,72 +98,81 @@ func (h SeriesHash) shard(shards uint32) Shard {
 }
 
 // stretches cuts all columns at the ends of windows.
-func (b *Batch) stretches(places *places) []stretch {
+func (s *splitter) stretches() []stretch {
+	b := s.b
 	stretches := make([]stretch, 0, len(b.extents))
-	for s := range b.Series() {
-		hash := HashOf(s.Key())
-		for _, x := range s.extents {
-			for x.from < x.to {
-				times := b.timesOf(x)
-				w, shards := places.of(times[0])
-				cut := x
+	for x := range b.Series() {
+		for _, e := range x.extents {
+			for e.from < e.to {
+				times := b.timesOf(e)
+				number, w := s.share(x.key, times[0])
+				cut := e
 				if times[len(times)-1] > w.Last {
 					n, found := slices.BinarySearch(times, w.Last)
-					if cut.to = x.from + uint32(n); found {
+					if cut.to = e.from + uint32(n); found {
 						cut.to++
 					}
 				}
-				stretches = append(stretches, stretch{w, hash.shard(shards), shards, s.key, cut})
-				x.from, x.times = cut.to, x.times+cut.to-cut.from
+				stretches = append(stretches, stretch{number, x.key, cut})
+				e.from, e.times = cut.to, e.times+cut.to-cut.from
 			}
 		}
 	}
 	return stretches
 }
 
-// share returns the share that some stretches make up.
-func (b *Batch) share(stretches []stretch) Share {
-	s := Share{Window: stretches[0].window, Shard: stretches[0].shard, Shards: stretches[0].shards, Batch: *b}
-	s.Batch.written, s.Batch.points = nil, 0
-	s.Batch.extents, s.Batch.rows = make([]extent, len(stretches)), nil
-	for i, x := range stretches {
-		s.Batch.extents[i] = x.extent
-		if i == 0 || x.key != stretches[i-1].key {
-			s.Batch.rows = append(s.Batch.rows, row{key: x.key})
-		}
-		s.Batch.rows[len(s.Batch.rows)-1].end = uint32(i + 1)
+// order puts the shares in order.
+func (s *splitter) order() {
+	slices.SortFunc(s.shares, func(p, q Share) int {
+		return cmp.Or(cmp.Compare(p.Window.First, q.Window.First), cmp.Compare(p.Shard, q.Shard))
+	})
+	s.place = make([]uint32, len(s.shares))
+	for i := range s.shares {
+		x := &s.shares[i]
+		s.place[s.numbers[shareID{x.Window.First, x.Shard}]] = uint32(i)
 	}
-	return s
 }
 
-// count tells each share which of the points as they were written are in it. Neighbours are often in one share, so
-// the last one is tried before the others are searched.
-func (b *Batch) count(shares []Share, places *places) {
-	hashes := make([]SeriesHash, len(b.keys))
-	for i, key := range b.keys {
-		hashes[i] = HashOf(key.in(b.text))
+// fill gives each share its columns. Within a share series and columns stay as they are in the whole.
+func (s *splitter) fill(stretches []stretch) {
+	columns := make([]int, len(s.shares))
+	for i := range stretches {
+		columns[s.place[stretches[i].share]]++
 	}
-	of := make([]uint32, len(b.written)) // the share of each point
-	at := 0
-	for i, x := range b.written {
-		w, shards := places.of(x.time)
-		shard := hashes[x.series].shard(shards)
-		if p := &shares[at]; p.Shard != shard || p.Window != w {
-			want := Share{Window: w, Shard: shard}
-			at, _ = slices.BinarySearchFunc(shares, want, func(p, q Share) int {
-				return cmp.Or(cmp.Compare(p.Window.First, q.Window.First), cmp.Compare(p.Shard, q.Shard))
-			})
+	extents := make([]extent, len(stretches))
+	for i, n := range columns {
+		x := &s.shares[i]
+		x.Batch = *s.b
+		x.Batch.written, x.Batch.points, x.Batch.rows = nil, 0, nil
+		x.Batch.extents, extents = extents[:0:n], extents[n:]
+	}
+	for i := range stretches {
+		x := &stretches[i]
+		b := &s.shares[s.place[x.share]].Batch
+		if n := len(b.rows); n == 0 || b.rows[n-1].key != x.key {
+			b.rows = append(b.rows, row{key: x.key})
 		}
-		shares[at].Batch.points++
-		of[i] = uint32(at)
+		b.extents = append(b.extents, x.extent)
+		b.rows[len(b.rows)-1].end = uint32(len(b.extents))
+	}
+}
+
+// count tells each share which of the points as they were written are in it.
+func (s *splitter) count() {
+	b := s.b
+	of := make([]uint32, len(b.written)) // the share of each point
+	for i, x := range b.written {
+		number, _ := s.share(x.series, x.time)
+		of[i] = s.place[number]
+		s.shares[of[i]].Batch.points++
 	}
 	written := make([]point, len(b.written))
-	for i := range shares {
-		n := shares[i].Batch.points
-		shares[i].Batch.written, written = written[:0:n], written[n:]
+	for i := range s.shares {
+		n := s.shares[i].Batch.points
+		s.shares[i].Batch.written, written = written[:0:n], written[n:]
 	}
 	for i, x := range b.written {
-		p := &shares[of[i]].Batch
+		p := &s.shares[of[i]].Batch
 		p.written = append(p.written, x)
 	}
 }
