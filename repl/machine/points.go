@@ -108,8 +108,13 @@ func staleWindow(s *shardmap.ShardRef, table *shardmap.Table) *wire.Error {
 		State: fmt.Sprintf("the table of index %d", table.Index), Next: "fetch the table, and take the window from it"}
 }
 
-// noWindow is the error that answers points for a window that was dropped.
+// noWindow is the error that answers points for a window that was dropped. A seal, and the name of a file, may come behind the drop, too: nobody waits
+// for their answer, but the leader makes it.
 func noWindow(c *shardmap.Command) (*wire.Error, error) {
+	switch c.Kind {
+	case shardmap.CommandPointsSeal, shardmap.CommandPointsSealed:
+		return wire.NotFound("shard", "its window was dropped before it was sealed", "leave it: its points are gone"), nil
+	}
 	p, err := shardmap.ReadPoints(c)
 	if err != nil {
 		return nil, brokenDetail(c, err)

@@ -371,6 +371,22 @@ func TestPointsThatComeTooLateOrTooEarly(t *testing.T) {
 	}
 }
 
+// A seal, or the name of a file, may come behind the entry that dropped the shard: to its leader, which makes an answer that nobody waits for,
+// that is no contradiction in the state, by which the replica would stop.
+func TestSealsOfNoShard(t *testing.T) {
+	q := newPoints(t)
+	id := shardmap.ShardID{Window: 7}
+	q.apply(t, (&shardmap.DropShards{Windows: []shardmap.WindowID{7}}).Command())
+	for _, c := range []shardmap.Command{(&shardmap.PointsSeal{Shard: id, Number: 1}).Command(), (&shardmap.PointsSealed{Shard: id, Number: 1, Size: 1, Values: 1}).Command()} {
+		q.index++
+		typ, body, err := q.state.Apply(payloadEntry(q.index, raft.EntryNormal, payloadOf(&c)), true, nil)
+		var e wire.Error
+		if err != nil || typ != wire.TypeError || e.Read(body) != nil || e.Code != wire.CodeNotFound {
+			t.Errorf("%s behind the drop of its window is answered with %s, %v: %v", c.Kind, typ, &e, err)
+		}
+	}
+}
+
 // A node without room in memory refuses points where it leads a group, and nothing else.
 func TestPointsRefusedAsBusy(t *testing.T) {
 	g := newLimitedGroup(t)
