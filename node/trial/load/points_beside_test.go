@@ -75,6 +75,8 @@ type pointsServer struct {
 	query  func(t *testing.T, q *pointsQuery) time.Duration
 	settle func() // has it do what it would do in the hours behind a load
 	stop   func()
+
+	processes []serverProcess
 }
 
 // measure has a server store all points, and asks for them.
@@ -339,8 +341,13 @@ func startPoints(t *testing.T) *pointsServer {
 	c := clustertest.Start(t, 3, "--insecure")
 	c.Run("db", "create", "bench").Done(t)
 	address := "http://" + c.Nodes[0].Addr
+	var processes []serverProcess
+	for _, p := range c.Nodes {
+		processes = append(processes, serverProcess{"http://" + p.Addr, func() (now, most int) { return p.Memory(t) }})
+	}
 	return &pointsServer{
-		name: "muster, 3 nodes", url: address, data: c.Dir, copies: len(c.Nodes),
+		processes: processes,
+		name:      "muster, 3 nodes", url: address, data: c.Dir, copies: len(c.Nodes),
 		files: func(path string) bool { return strings.Contains(path, "/points/") },
 		taken: func() time.Duration { return clustertest.ProcessorTime(c) },
 		query: func(t *testing.T, q *pointsQuery) time.Duration { return askInflux(t, address, q) },

@@ -117,7 +117,8 @@ func startInflux(t *testing.T) *pointsServer {
 		t.Fatalf("create database: %s", said)
 	}
 	return &pointsServer{
-		name: "influxd", url: address, data: filepath.Join(dir, "data"), copies: 1,
+		processes: []serverProcess{{address, func() (now, most int) { return (&clustertest.Process{Cmd: p.cmd}).Memory(t) }}},
+		name:      "influxd", url: address, data: filepath.Join(dir, "data"), copies: 1,
 		files: func(path string) bool { return strings.HasSuffix(path, ".tsm") },
 		taken: func() time.Duration { return p.taken(t) },
 		query: func(t *testing.T, q *pointsQuery) time.Duration { return askInflux(t, address, q) },
