@@ -168,8 +168,12 @@ func (a *Announced) announce(ctx context.Context, c *client.Client, at string, t
 		case <-every.C:
 		}
 		tell.Memory = uint64(max(0, a.Memory.Load()))
-		// A node that can't be had does not know that the query was ended; the shards do.
-		if answer, err := c.Queries(ctx, at, &tell); err == nil && answer.Ended {
+		// A node that can't be had does not know that the query was ended; the shards do. One that has not answered is told anew, before
+		// it forgets the query.
+		told, cancel := context.WithTimeout(ctx, nodePatience)
+		answer, err := c.Queries(told, at, &tell)
+		cancel()
+		if err == nil && answer.Ended {
 			a.stop(ErrEnded)
 		}
 	}
