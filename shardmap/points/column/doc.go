@@ -80,8 +80,8 @@
 //	  form 2, dictionary: uvarint number of words; body of whole numbers: the length of each word; their bytes;
 //	    body of whole numbers: which word each string is
 //
-// An encoder takes the shorter of two forms, and the one with the lower number if both are as long; but whole numbers with
-// equal differences are always written in form 2.
+// An encoder takes the shorter of two forms, and the one with the lower number if both are as long. Of whole numbers it takes
+// the one that is shortest for a sample of them, and form 2 always if their differences are equal.
 //
 // Start with groups.go, which packs; whole.go chooses what is packed. kind.go has the columns of all kinds behind one
 // type.

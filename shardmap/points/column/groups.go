@@ -59,12 +59,12 @@ func (p *packer) flush() {
 // group in bytes; a group of zeros counts as one byte. Of equal widths it takes the largest.
 func fit(r []uint64) (width uint, exceptions, size int) {
 	var count [65]uint8 // of residuals, by their length in bits
-	longest := 0
+	all := uint64(0)
 	for _, v := range r {
-		n := bits.Len64(v)
-		count[n]++
-		longest = max(longest, n)
+		count[bits.Len64(v)]++
+		all |= v
 	}
+	longest := bits.Len64(all)
 	width, size = uint(longest), 1+(len(r)*longest+7)/8
 	// A shorter width makes exceptions of what is longer. Only a width that some residual has can be the best: any
 	// other one could be lowered without another exception.
