@@ -27,6 +27,19 @@ func (g *groupShards) KeepHeads() { g.keeps = true }
 // KeptHeads returns the heads that are kept, the oldest first. The goroutine that applies calls it, and changes nothing.
 func (s *GroupShard) KeptHeads() []KeptHead { return s.kept }
 
+// Behind returns the shard read of heads that are kept, in the place of their files; nil: that is not possible, or none is. The
+// goroutine that applies calls it.
+func (s *GroupShard) Behind() *shard.View {
+	if len(s.kept) == 0 {
+		return nil
+	}
+	views := make([]*shard.View, len(s.kept))
+	for i := range s.kept {
+		views[i] = s.kept[i].View
+	}
+	return s.Points.Behind(views)
+}
+
 // ReleaseHead lets a head go that was kept. The goroutine that applies calls it.
 func (g *groupShards) ReleaseHead(id ShardID, number uint64) {
 	if s := g.Shard(id); s != nil {

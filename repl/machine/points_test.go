@@ -1,6 +1,7 @@
 package machine_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/points"
+	"muster/shardmap/points/block"
 	"muster/shardmap/points/line"
 	"muster/shardmap/points/query"
 	"muster/shardmap/points/query/querytest"
@@ -155,6 +157,40 @@ func counted(q *requests, t *testing.T, ask wire.PointsQuery) int64 {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// A replica that has not made a file yet, which its group has named, answers from what the file is made of, and once that is gone
+// too it says that it is not ready. Only a leader has the files that are named.
+func TestPointsOfAFileThatIsNotHere(t *testing.T) {
+	q := newPoints(t)
+	q.state.State.KeepHeads()
+	absent := errors.New("it is not here")
+	q.state.Points.Read = func(read func(shard.Opener) error) error {
+		err := read(func(block.Sum) (*block.Reader, error) { return nil, absent })
+		if errors.Is(err, absent) {
+			return wire.NotReady("points", err.Error(), "try again", wire.BusyRetry)
+		}
+		return err
+	}
+	p := pointsOf(t, "cpu,host=a v=1 1\ncpu,host=a v=2 2")[0]
+	written(q, t, p)
+	id := p.Shard.ShardID
+	q.apply(t, (&shardmap.PointsSeal{Shard: id, Number: 1}).Command())
+	q.apply(t, (&shardmap.PointsSealed{Shard: id, Number: 1, Sum: block.Sum{1}, Values: 2, First: 1, Last: 2, Size: 100}).Command())
+	written(q, t, pointsOf(t, "cpu,host=a v=3 3")[0])
+	ask := wire.PointsQuery{Group: 1, Database: "metrics", Window: 7, Shard: id.Shard}
+	if n := counted(q, t, ask); n != 3 {
+		t.Errorf("%d points are there, want 3", n)
+	}
+	q.state.State.ReleaseHead(id, 1)
+	request := querytest.CountRequest("cpu", "v")
+	ask.Ask, ask.Body = wire.PointsScan, request.Append(nil)
+	q.take(wire.TypePointsQuery, ask.Append(nil))
+	q.run()
+	q.asker.later[0]()
+	if typ, _, e := q.asker.answer(t); e == nil || e.Code != wire.CodeNotReady {
+		t.Errorf("without the head it is answered with %s, %v", typ, e)
+	}
 }
 
 // The cost of a query at a shard is bounded in memory, series and time, for each of the things that can be asked, and the

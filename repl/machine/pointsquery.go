@@ -61,13 +61,19 @@ func (x *pointsQuery) Run(state repl.StateMachine, at raft.LogID, r repl.Reply) 
 	if refused != nil {
 		return q.deny(r, refused)
 	}
-	var view *shard.View
+	var view, behind *shard.View
 	if s := m.State.Shard(x.id()); s != nil {
-		view = s.Points.View()
+		view, behind = s.Points.View(), s.Behind()
 	}
 	found := q.asker.Scan(func() {
 		a := wire.PointsQueryAnswer{Group: x.request.Group, At: at}
-		if err := m.Points.read(func(open shard.Opener) error { return x.answer(&a, view, open) }); err != nil {
+		err := m.Points.read(func(open shard.Opener) error { return x.answer(&a, view, open) })
+		var refused *wire.Error
+		if behind != nil && errors.As(err, &refused) && refused.Code == wire.CodeNotReady {
+			// A file is not here yet, and what it is made of is.
+			err = m.Points.read(func(open shard.Opener) error { return x.answer(&a, behind, open) })
+		}
+		if err != nil {
 			q.refuse(r, x.failed(err))
 			return
 		}

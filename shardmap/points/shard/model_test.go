@@ -303,6 +303,7 @@ type world struct {
 	index uint64
 	// deletes are those that were, with their indexes.
 	deletes []buried
+	kept    []*View // of a, before its last seals were confirmed: their files may not be here
 	wrong   string
 }
 
@@ -399,6 +400,7 @@ func (w *world) seal(merged int) {
 		w.fail("the replicas have other files of generation %d", frozen[0])
 		return
 	}
+	w.kept = append(w.kept, w.a.shard.View())
 	for _, r := range []*replica{w.a, w.b} {
 		if _, err := r.shard.Confirm(frozen[0], a, merged); err != nil {
 			w.fail("%v", err)
@@ -423,6 +425,15 @@ func (w *world) check(from, to int64) {
 	for _, r := range []*replica{w.a, w.b} {
 		if wrong := differs(r.shard.View(), r.open, w.model, from, to); wrong != "" {
 			w.fail("now: %s", wrong)
+		}
+	}
+	if v := w.a.shard.Behind(w.kept); v != nil {
+		last := w.kept[len(w.kept)-1].heads[0].generation
+		if slices.ContainsFunc(v.Files(), func(f File) bool { return f.Generation == last }) {
+			w.fail("the file of generation %d is read, and its head was kept", last)
+		}
+		if wrong := differs(v, w.a.open, w.model, from, to); wrong != "" {
+			w.fail("with %d heads that were kept: %s", len(w.kept), wrong)
 		}
 	}
 	for i, p := range w.pasts {
@@ -511,7 +522,7 @@ func drawnTombstone(t *rapid.T) Tombstone {
 
 // step does one thing to a world.
 func (w *world) step(t *rapid.T) {
-	switch rapid.IntRange(0, 20).Draw(t, "step") {
+	switch rapid.IntRange(0, 21).Draw(t, "step") {
 	case 0, 1, 2, 3, 4, 5:
 		w.write(drawn(t), Write)
 	case 6, 7:
@@ -526,6 +537,11 @@ func (w *world) step(t *rapid.T) {
 		w.seal(rapid.IntRange(0, 3).Draw(t, "merged"))
 	case 18:
 		w.b.reload(w)
+	case 21: // the file of one is here
+		if n := len(w.kept); n > 0 {
+			i := rapid.IntRange(0, n-1).Draw(t, "here")
+			w.kept = slices.Delete(w.kept, i, i+1)
+		}
 	case 20:
 		w.check(math.MinInt64, math.MaxInt64) // series that come later are put among those that were listed
 	case 19:

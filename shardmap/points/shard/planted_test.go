@@ -66,6 +66,12 @@ var stories = []struct {
 		w.delete(Tombstone{Measurement: []byte("m"), First: 2, Last: 5})
 		w.b.reload(w)
 	}},
+	{bugBehind, func(w *world) {
+		w.at(Write, 1, 2)
+		w.delete(Tombstone{Measurement: []byte("m"), First: 2, Last: 5})
+		w.freeze()
+		w.seal(0) // the delete hides nothing any more
+	}},
 	{bugCut, func(w *world) {
 		// One replica applied what the other one began with.
 		w.at(Write, 1, 5)
