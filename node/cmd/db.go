@@ -212,6 +212,7 @@ func dbCreate(con *console, c *cli.Context) error {
 	if err != nil {
 		return err // it was dropped meanwhile
 	}
+	con.warnOfWindows(&spec)
 	return printDatabases(s, []databaseRow{databaseRowOf(&t.Catalog, &d)})
 }
 

@@ -3,6 +3,7 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -158,7 +159,11 @@ func policyCreate(con *console, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return policyOrdered(s, c, "create policy "+shown([]byte(spec.Name)), command)
+	if err := policyOrdered(s, c, "create policy "+shown([]byte(spec.Name)), command); err != nil {
+		return err
+	}
+	con.warnOfWindows(&spec)
+	return nil
 }
 
 // policyOrdered gives an order about a policy that has no plan, and prints the policy as it is then.
@@ -237,6 +242,24 @@ func orderOf(what string, command []byte, notes []string) *order {
 	return &order{what: what, command: command, notes: notes}
 }
 
+// windowsRunOut says when a policy that keeps points for ever has as many windows as it may; "": not before those of a week do. The order is
+// taken all the same, as in InfluxDB: the windows can be made longer in time.
+func windowsRunOut(p *shardmap.Policy) string {
+	const week = 7 * 24 * time.Hour
+	if p.Duration != 0 || p.WindowDuration >= week {
+		return ""
+	}
+	return fmt.Sprintf("points are kept for ever in windows of %s: after %d days it has %d of them, the most that it may have, and later points get no window; give it longer ones before that, as --window 7d",
+		spanText(p.WindowDuration), shardmap.WindowsMax*p.WindowDuration/(24*time.Hour), shardmap.WindowsMax)
+}
+
+// warnOfWindows warns of a policy that was created whose windows run out.
+func (con *console) warnOfWindows(s *shardmap.PolicySpec) {
+	if note := windowsRunOut(&shardmap.Policy{Duration: s.Duration, WindowDuration: s.Windows()}); note != "" {
+		con.warnf("%s", note)
+	}
+}
+
 // alterNotes say what becomes of the points of a policy that is altered.
 func alterNotes(order *shardmap.ChangePolicy, p *shardmap.Policy) (notes []string) {
 	s, set := &order.Policy, order.Set
@@ -252,6 +275,16 @@ func alterNotes(order *shardmap.ChangePolicy, p *shardmap.Policy) (notes []strin
 	}
 	if set&shardmap.SetShards != 0 && s.Shards != p.Shards {
 		notes = append(notes, fmt.Sprintf("new windows have %s instead of %s", shardsText(s.Shards), shardsText(p.Shards)))
+	}
+	now := *p
+	if set&shardmap.SetDuration != 0 {
+		now.Duration = s.Duration
+	}
+	if set&shardmap.SetWindowDuration != 0 {
+		now.WindowDuration = s.WindowDuration
+	}
+	if note := windowsRunOut(&now); note != "" {
+		notes = append(notes, note)
 	}
 	if order.Default {
 		notes = append(notes, "writes and queries that name no policy use it")
