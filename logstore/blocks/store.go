@@ -96,6 +96,8 @@ type Options struct {
 	// Begin, if not nil, is called before the first file of this Store is begun, until it returns nil: a directory with
 	// block files may have to say so elsewhere first. One goroutine at a time calls it.
 	Begin func() error
+	// Piece is how much of a file is written and synced at once, in bytes; 0: 1 MiB. A test may tell the same with small files.
+	Piece int
 	Log   *slog.Logger // nil: none
 }
 
@@ -106,7 +108,7 @@ type Store struct {
 	leave func() int64
 	first beginning
 	log   *slog.Logger
-	piece int // pieceBytes; less in tests, which tell the same with small files
+	piece int // Options.Piece
 
 	halt atomic.Pointer[error] // why nothing more is written; nil: nothing
 	look int                   // owned by the goroutine of LookAgain: whose turn it is

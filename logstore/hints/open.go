@@ -1,6 +1,7 @@
 package hints
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 
 // Open reads the hints that are on the disk. The directory need not be there: it is made with the first hint that is kept.
 func Open(o Options) (*Store, error) {
-	s := &Store{disk: o.FS, dir: path.Join(o.Dir, Dir), chance: o.Chance, leave: o.Leave, log: o.Log, size: FileBytes, hints: map[uint64]place{}}
+	s := &Store{disk: o.FS, dir: path.Join(o.Dir, Dir), chance: o.Chance, leave: o.Leave, log: o.Log, size: cmp.Or(o.File, FileBytes), hints: map[uint64]place{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -109,6 +109,7 @@ type Options struct {
 	Chance uint64
 	// Leave returns how many bytes of the disk are for others. nil: none.
 	Leave func() int64
+	File  int64        // how large a file gets before the next one begins; 0: FileBytes
 	Log   *slog.Logger // nil: none
 }
 
@@ -138,7 +139,7 @@ type Store struct {
 	chance uint64
 	leave  func() int64
 	log    *slog.Logger
-	size   int64 // FileBytes; less in tests
+	size   int64 // Options.File
 
 	mu      sync.Mutex // held over operations of the disk
 	files   []*file    // guarded by mu: by number, the last one is written to
@@ -165,6 +166,13 @@ func (s *Store) Last() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.last
+}
+
+// Halted returns why nothing is kept any more, which wraps [ErrStopped], or nil.
+func (s *Store) Halted() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.halt
 }
 
 // Damages returns what the start has found damaged.

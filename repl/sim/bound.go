@@ -288,6 +288,10 @@ func summedSize(value []byte, by int64) int {
 // checkRefusal checks that a refusal says what the limit is and what is left of it, and that a write is refused for good
 // only if by that it does not fit.
 func (x *limits) checkRefusal(w *watched, by *admitted, refused *wire.Error) {
+	if isSeries(x.command.Kind) && refused.Code == wire.CodeBusy && w.node.files.points.filer.Refuses() {
+		x.c.result.Series.Refused++
+		return // for want of memory
+	}
 	said, err := readRefusal(refused)
 	if err != nil {
 		x.c.fail("I20: n%d refuses a write: %v (%v)", w.node.index, refused, err)

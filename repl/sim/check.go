@@ -296,6 +296,7 @@ type watched struct {
 	inner   repl.StateMachine
 	state   *machine.Map // nil in group 0
 	at      raft.LogID   // the last entry that it has seen
+	base    raft.LogID   // of the snapshot that it began with
 	flaw    *flaw        // nil: nothing is known to be wrong with the state
 	slip    slip         // that it is to make
 	summed  summedTable  // the last one, in group 0
@@ -363,6 +364,26 @@ func (w *watched) Ran() (wants bool) {
 	wants = w.state.Ran()
 	w.node.checks.ran(w)
 	return wants
+}
+
+// Settle implements [repl.Settler].
+func (w *watched) Settle(at raft.LogID) string {
+	if w.state == nil {
+		return ""
+	}
+	why := w.state.Settle(at)
+	if p := &w.node.files.points; why == "" && p.store != nil {
+		p.settled[settledState{w.replica, at}] = true
+	}
+	return why
+}
+
+// NamedFiles implements [repl.FileNamer].
+func (w *watched) NamedFiles() []repl.BlockFile {
+	if w.state == nil {
+		return nil
+	}
+	return w.state.NamedFiles()
 }
 
 // Gone implements [repl.Observed].
@@ -510,7 +531,7 @@ func (w *watched) Restore(r io.Reader, at raft.LogID, t raft.GroupTime) error {
 	if err := w.inner.Restore(io.TeeReader(r, sum), at, t); err != nil {
 		return err
 	}
-	w.at = at
+	w.at, w.base = at, at
 	w.restored(sum.Sum32())
 	return nil
 }

@@ -24,6 +24,8 @@ type nodeDisk struct {
 	measureAt time.Duration
 	failing   diskFailure
 	waits     backlog
+	points    pointFiles // block files of time series
+	hints     hintFiles  // and hints
 }
 
 // diskFailure is the error that the disk is about to give.
@@ -65,7 +67,7 @@ func (d *nodeDisk) plan(f Fault, after int) {
 	d.failing = diskFailure{fault: f}
 	switch f {
 	case WriteShort:
-		d.failing.rule = d.fs.Add(vfs.Rule{Fault: vfs.ShortWrite, Op: "write", At: 1 + after})
+		d.failing.rule = d.fs.Add(vfs.Rule{Fault: vfs.ShortWrite, Op: "write", Name: d.points.spared(), At: 1 + after})
 	case SyncFails:
 		d.failing.op, d.failing.after = "sync ", after
 	default:
@@ -94,8 +96,8 @@ func (d *nodeDisk) arm() {
 			}
 			return nil
 		}
-		if !strings.HasPrefix(op, f.op) {
-			return nil
+		if !strings.HasPrefix(op, f.op) || d.points.are(op) {
+			return nil // a failure of those ends no log; they have failures of their own
 		}
 		if f.after > 0 {
 			f.after--
@@ -160,7 +162,7 @@ func (d *nodeDisk) bound() int64 {
 	for _, name := range names {
 		held += int64(len(d.mem.Bytes(path.Join(dir, name))))
 	}
-	return max(diskMax, diskMax/2+copies*held)
+	return max(diskMax, diskMax/2+copies*held) + 2*d.points.bytes() + d.hints.bytes()
 }
 
 // backlog is for how long entries of a node's groups have waited to be committed. A log

@@ -86,7 +86,7 @@ func makeNode(c *cluster, index int) *node {
 	n := &node{c: c, index: index, id: raft.NodeID(index), ticks: hostClock{rate: 1e6}}
 	n.where = whereabouts{n: n, addr: addrOf(n.id)}
 	n.ticks.n, n.refusals.n, n.writer.n, n.beside.n, n.post.n, n.bulk.n, n.known.n, n.leave.n, n.moves.n, n.carries.n, n.checks.n, n.feeds.n, n.incidents.n, n.creds.n, n.lawful.n, n.divides.n, n.moves.keeper.n = n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n
-	n.files = nodeDisk{n: n, mem: vfs.NewMem(), latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond)}
+	n.files = nodeDisk{n: n, points: pointFiles{n: n}, hints: hintFiles{n: n}, mem: vfs.NewMem(), latency: c.chance.skewed(50*time.Microsecond, 4*time.Millisecond)}
 	n.files.fs = vfs.NewFaulty(n.files.mem)
 	n.decay = decay{n: n, wounded: map[logstore.Replica]bool{}}
 	n.ledger = ledger{n: n, shadows: map[logstore.Replica]*shadow{}}
@@ -246,19 +246,24 @@ func (n *node) open() error {
 	n.ledger.newest = map[logstore.Replica]raft.LogID{}
 	n.writer.batch = nil
 	n.outAt = 0
+	if err := errors.Join(n.files.points.open(), n.files.hints.open()); err != nil {
+		return err
+	}
 	n.host, err = repl.NewHost(repl.HostConfig{
 		Self: n.id, Store: store, Transport: &n.post,
 		Machine: n.machine, Addr: addrOf, Chance: n.c.chance.next(),
 		ElectionTicks: raft.ElectionTicksDefault, HeartbeatTicks: raft.HeartbeatTicksDefault, QuietTicks: raft.ElectionTicksDefault,
 		Log: n.c.logger(n.index), Snapshots: n.c.policy, Audits: n.known.audits, Incident: n.incidents.found,
-		Unmade:   func(from raft.NodeID, r logstore.Replica) { n.known.unmade(from, r) },
-		Presence: func(raft.NodeID) { n.moves.plan(0); n.checks.plan(0) }, Led: n.led,
+		Unmade:       func(from raft.NodeID, r logstore.Replica) { n.known.unmade(from, r) },
+		MissingFiles: n.files.points.missing,
+		Presence:     func(raft.NodeID) { n.moves.plan(0); n.checks.plan(0) }, Led: n.led,
 	})
 	if err != nil {
 		n.host = nil
 		return err
 	}
 	n.bulk.inbox = n.bulk.newInbox()
+	n.files.points.begin()
 	n.incidents.begin()
 	n.where.begin()
 	n.creds.begin()
@@ -290,6 +295,7 @@ func (n *node) machine(r logstore.Replica) repl.StateMachine {
 		}
 		w.state.Watched = n.feeds.feed.Group(r.Group)
 		w.state.State.History().Bound(n.c.watches.historyMax, n.c.watches.historyMax, n.c.watches.historyMax/historyBlocks)
+		n.files.points.owns(w.state, r)
 		w.inner = w.state
 	}
 	return w
@@ -371,6 +377,8 @@ func (n *node) end(power Fault) {
 	}
 	n.inbox = n.inbox[:0]
 	c.result.Fired[power]++
+	n.files.points.end()
+	n.files.hints.end()
 	n.beside.stop()
 	n.checks.end(power)
 	n.files.mem.Crash(crashModes[power], c.chance.next())

@@ -52,6 +52,7 @@ func (x *chaos) putBack() bool {
 	// is damage too; logstore has tests of that.
 	n.crash(PowerKeep)
 	n.ledger.forgets, n.ledger.doubtful = true, true
+	clear(n.files.points.settled) // files that its snapshots name may have been removed since
 	if n.start == image.start && c.chance.below(2) == 0 {
 		// Identity and witness of the killed process show it. The log of an earlier
 		// start would be damage, because each start records how far the log has come.
@@ -60,6 +61,7 @@ func (x *chaos) putBack() bool {
 		c.note(n.index, "the copy of its log is put back")
 	} else {
 		n.files.mem.PutBack(dataDir, image.disk, vfs.Replace)
+		n.files.hints.forgets()
 		c.note(n.index, "the copy of start %d of its directory is put back", image.start)
 	}
 	if away := image.away; away != nil && !away.up {

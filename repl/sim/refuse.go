@@ -106,6 +106,7 @@ func (q *refusals) look() {
 			}
 		}
 		left := q.n.store.LookAgain()
+		left = q.n.files.points.lookAgain() || left
 		if all := q.n.store.Damaged(); len(all) > 0 {
 			q.unhurt(all)
 			left = true

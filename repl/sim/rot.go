@@ -261,6 +261,7 @@ func (d *decay) opened() bool {
 			d.n.files.fs = vfs.NewFaulty(d.n.files.mem)
 			d.hurt = false
 			d.n.start-- // the process that found it said nothing
+			d.n.files.hints.forgets()
 			d.n.c.note(d.n.index, "gets the image of its disk back")
 		} else {
 			d.n.dead, d.hurt = true, false

@@ -8,6 +8,7 @@ import (
 
 	"muster/raft"
 	"muster/repl"
+	"muster/repl/hinting"
 	"muster/repl/machine"
 	"muster/repl/windows"
 	"muster/repl/wire"
@@ -65,26 +66,35 @@ type Series struct {
 	Written, Filled, Deleted, Asked int // entries that were acknowledged, and answers
 	Made, Hidden, Dropped           int // windows
 	Late                            int // points that came for a window whose shard had later ones
+	Hinted, Buried, Full            int // hints that nodes kept, that went to dead letters, and that they had no room for
+	Refused                         int // writes, since points took too much memory
+	Sealed, Merged                  int // heads that became files, and files that were merged with others
+	Fetched, Rotted, Files          int // files that came from other nodes, that rotted, and that states had in the end
 }
 
 // Add adds what another run had.
 func (s *Series) Add(o *Series) {
 	s.Written, s.Filled, s.Deleted, s.Asked = s.Written+o.Written, s.Filled+o.Filled, s.Deleted+o.Deleted, s.Asked+o.Asked
 	s.Made, s.Hidden, s.Dropped, s.Late = s.Made+o.Made, s.Hidden+o.Hidden, s.Dropped+o.Dropped, s.Late+o.Late
+	s.Hinted, s.Buried, s.Full = s.Hinted+o.Hinted, s.Buried+o.Buried, s.Full+o.Full
+	s.Refused, s.Sealed, s.Merged, s.Fetched, s.Rotted, s.Files = s.Refused+o.Refused, s.Sealed+o.Sealed, s.Merged+o.Merged, s.Fetched+o.Fetched, s.Rotted+o.Rotted, s.Files+o.Files
 }
 
 // series is what a run has of time series.
 type series struct {
-	c       *cluster
-	active  bool
-	people  bool // persons act, and clients write
-	keeps   bool // nodes keep windows
-	own     chance
-	stopped time.Duration // when the calendar came to stand still; 0: it goes
-	skews   [nodesMax + 1]int64
-	parser  *lines.Parser
-	hints   []*hint
-	never   map[uint64]*op // writes of which clients were told that they never take effect, by the sum of their bytes
+	c          *cluster
+	active     bool
+	people     bool // persons act, and clients write
+	keeps      bool // nodes keep windows
+	own        chance
+	stopped    time.Duration // when the calendar came to stand still; 0: it goes
+	skews      [nodesMax + 1]int64
+	parser     *lines.Parser
+	files      filing
+	hints      []*hint
+	hinted     map[uint64]*hint // by the sum of their shares
+	hintLimits hinting.Limits
+	never      map[uint64]*op // writes of which clients were told that they never take effect, by the sum of their bytes
 }
 
 // draw decides whether the run has time series. They draw from a chance of their own: runs without are as if there were no
@@ -93,7 +103,9 @@ func (x *series) draw(c *cluster) {
 	x.c, x.own = c, chance(c.options.Seed*0x94d049bb133111eb+57)
 	// Users would need rights that people grant and take away; TestPermissions of package node shows these.
 	x.active = c.options.has(Points, x.own.below(seriesEvery) == 0) && !c.users.active
-	x.never = map[uint64]*op{}
+	x.files.draw(x)
+	x.never, x.hinted = map[uint64]*op{}, map[uint64]*hint{}
+	x.hintLimits = hinting.Limits{Group: int64(1<<10) << x.files.own.below(6), Node: 16 << 10, Age: time.Duration(1+x.files.own.below(6)) * time.Hour}
 	for i := range x.skews {
 		x.skews[i] = int64(x.own.below(2*seriesSkew)) - seriesSkew
 	}
@@ -107,6 +119,7 @@ func (x *series) init() {
 	x.people, x.keeps, x.parser = true, true, lines.NewParser()
 	x.c.order.call(0, x.act)
 	x.c.order.call(0, x.look)
+	x.files.init()
 }
 
 // calendar returns what the calendar shows, in nanoseconds since 1970.
@@ -397,15 +410,13 @@ func (x *series) picture() (s string) {
 	if !x.active || t == nil {
 		return ""
 	}
-	s = fmt.Sprintf("%d hints wait, the calendar shows %d\n", len(x.hints), x.calendar())
+	s = fmt.Sprintf("the calendar shows %d\n", x.calendar()) + x.hintsPicture()
 	for i := range t.Catalog.Databases {
 		d := &t.Catalog.Databases[i]
 		w, ok := t.Catalog.WindowAt(d.Default, x.calendar())
 		s += fmt.Sprintf("%+v: the window of now is %+v, %t\n", d, w, ok)
 	}
-	for _, h := range x.hints {
-		s += fmt.Sprintf("hint for group %d: %d tries, %v\n", h.group, h.tries, h.last)
-	}
+	s += x.files.picture()
 	for _, n := range x.c.nodes {
 		if !n.up || n.host == nil || n.dead {
 			continue
@@ -430,9 +441,6 @@ func (x *series) end() {
 		return
 	}
 	x.people, x.stopped = false, x.c.now
-	for _, h := range x.hints {
-		h.try()
-	}
 	x.c.until("hints are taken in, windows are kept, and shards without one are gone", seriesWithin, func() bool {
 		t := x.c.newestTable()
 		if t == nil || t.Level < shardmap.PointsLevel {
@@ -443,9 +451,10 @@ func (x *series) end() {
 				return false
 			}
 		}
-		return len(x.hints) == 0 && x.onlyOf(t)
+		return x.settledHints() && x.onlyOf(t)
 	})
 	x.keeps = false
+	x.files.end()
 }
 
 // onlyOf reports whether all replicas have shards of the table's windows alone.

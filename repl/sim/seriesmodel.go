@@ -12,11 +12,12 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"muster/logstore/blocks"
 	"muster/raft"
 	"muster/repl/machine"
 	"muster/shardmap"
 	"muster/shardmap/points"
-	"muster/shardmap/points/block"
+	"muster/shardmap/points/shard"
 )
 
 // seriesTruth is what the shards of a group are by its log, in the slowest and most obvious code: maps of all that ever was. It
@@ -27,10 +28,12 @@ type seriesTruth struct {
 	gone   map[shardmap.WindowID]uint64 // windows that were dropped, and by which entry
 	did    map[uint64]seriesEntry       // by index
 	bySum  map[uint64]uint64            // the index of the last entry that brought these bytes
+	fills  map[uint64]bool              // hints that have arrived, by the sums of their shares
+	passed map[uint64]bool              // hints that came when the deletes behind them were not remembered any more
 }
 
 func newSeriesTruth(c *cluster) seriesTruth {
-	return seriesTruth{c: c, shards: map[shardmap.ShardID]*shardLife{}, gone: map[shardmap.WindowID]uint64{}, did: map[uint64]seriesEntry{}, bySum: map[uint64]uint64{}}
+	return seriesTruth{c: c, shards: map[shardmap.ShardID]*shardLife{}, gone: map[shardmap.WindowID]uint64{}, did: map[uint64]seriesEntry{}, bySum: map[uint64]uint64{}, fills: map[uint64]bool{}, passed: map[uint64]bool{}}
 }
 
 // shardLife is what a shard is, and was.
@@ -42,6 +45,11 @@ type shardLife struct {
 	deletes []seriesDelete
 	digests []shardDigest
 	latest  map[string]int64 // the latest time that came, by series
+	// Of the replica that applied the last seal first. What files have is compared with values; that all have the same ones, by digests.
+	head      uint64   // generation of the head
+	frozen    uint64   // of the oldest one that is frozen, or of the head
+	files     []uint64 // generations of the files
+	forgotten uint64   // the last delete that is not remembered any more
 }
 
 // pointVersion is what a value was from an entry on.
@@ -55,6 +63,8 @@ type pointVersion struct {
 type seriesDelete struct {
 	shardmap.PointsDelete
 	index uint64
+	head  uint64 // generation of the head into which it came
+	over  bool   // it is not remembered any more
 }
 
 // shardDigest is what the shard's digest is after an entry, on the replica that applied it first.
@@ -64,6 +74,7 @@ type shardDigest struct{ index, digest uint64 }
 type seriesEntry struct {
 	sum     uint64 // of the bytes of the command's body
 	fills   bool
+	sealed  bool // files may have changed
 	outcome seriesOutcome
 	touched []shardmap.ShardID
 }
@@ -119,6 +130,9 @@ func (s *seriesTruth) apply(t *truth, e raft.Entry, x *shardmap.Command) {
 		}
 		s.bySum[did.sum] = e.ID.Index
 		did.fills = p.Mode == shardmap.PointsFill
+		if h := t.c.series.hinted[shareSum(p.Share)]; h != nil && (!did.fills || p.Taken > h.applied) {
+			t.c.fail("I21: entry %s of group %d brings a hint in mode %d as of %d; it was taken when the group had applied %d, and is to fill", e.ID, t.group, p.Mode, p.Taken, h.applied)
+		}
 		s.bring(t, e, &p, &did)
 	case shardmap.CommandPointsDelete:
 		d, err := shardmap.ReadPointsDelete(x)
@@ -126,6 +140,18 @@ func (s *seriesTruth) apply(t *truth, e raft.Entry, x *shardmap.Command) {
 			t.c.fail("I9: entry %s of group %d deletes no points: %v", e.ID, t.group, err)
 		}
 		s.remove(e.ID.Index, &d, &did)
+	case shardmap.CommandPointsSeal:
+		p, err := shardmap.ReadPointsSeal(x)
+		if err != nil {
+			t.c.fail("I9: entry %s of group %d seals no points: %v", e.ID, t.group, err)
+		}
+		s.seals(p.Shard, &did)
+	case shardmap.CommandPointsSealed:
+		p, err := shardmap.ReadPointsSealed(x)
+		if err != nil {
+			t.c.fail("I9: entry %s of group %d names no file: %v", e.ID, t.group, err)
+		}
+		s.seals(p.Shard, &did)
 	case shardmap.CommandDropShards:
 		d, err := shardmap.ReadDropShards(x)
 		if err != nil {
@@ -149,7 +175,7 @@ func (s *seriesTruth) apply(t *truth, e raft.Entry, x *shardmap.Command) {
 func (s *seriesTruth) shard(ref *shardmap.ShardRef, index uint64) *shardLife {
 	l := s.shards[ref.ShardID]
 	if l == nil {
-		l = &shardLife{ref: *ref, made: index, values: map[string][]pointVersion{}, latest: map[string]int64{}}
+		l = &shardLife{ref: *ref, made: index, head: 1, frozen: 1, values: map[string][]pointVersion{}, latest: map[string]int64{}}
 		s.shards[ref.ShardID] = l
 	}
 	if l.ref.Shards != ref.Shards || l.ref.Database != ref.Database || l.ref.Policy != ref.Policy || l.ref.Span != ref.Span {
@@ -166,6 +192,13 @@ func (s *seriesTruth) bring(t *truth, e raft.Entry, p *shardmap.PointsBody, did 
 		t.c.fail("I9: entry %s of group %d brings points that can't be read: %v", e.ID, t.group, err)
 	}
 	l := s.shard(&p.Shard, e.ID.Index)
+	if did.fills && p.Taken < l.forgotten {
+		s.passed[shareSum(p.Share)] = true
+		return
+	}
+	if did.fills {
+		s.fills[shareSum(p.Share)] = true
+	}
 	did.touched = []shardmap.ShardID{p.Shard.ShardID}
 	deleted := map[string]bool{}
 	for one := range batch.Series() {
@@ -246,12 +279,46 @@ func (s *seriesTruth) remove(index uint64, d *shardmap.PointsDelete, did *series
 		did.outcome.deleted++
 		did.touched = append(did.touched, ref.ShardID)
 		l := s.shard(ref, index)
-		l.deletes = append(l.deletes, seriesDelete{kept, index})
+		l.deletes = append(l.deletes, seriesDelete{PointsDelete: kept, index: index, head: l.head})
 		for place, versions := range l.values {
 			if key, _, at := parsePlace(place); versions[len(versions)-1].there && takesPoint(d, key, at) {
 				l.values[place] = append(versions, pointVersion{index: index})
 			}
 		}
+	}
+}
+
+// seals notes that an entry may change the heads and files of a shard.
+func (s *seriesTruth) seals(id shardmap.ShardID, did *seriesEntry) {
+	if l := s.shards[id]; l != nil && l.dropped == 0 {
+		did.touched, did.sealed = []shardmap.ShardID{id}, true
+	}
+}
+
+// sealed takes over which heads and files a shard has, and tells which deletes it forgets: those than which neither a head that is in no file nor a
+// file is older.
+func (l *shardLife) sealed(c *cluster, is *shardmap.GroupShard) {
+	files := is.Points.Files()
+	head := is.Points.Generation()
+	if frozen := is.Points.Frozen(); len(frozen) > 0 {
+		head = frozen[0]
+	}
+	if head == l.frozen {
+		l.head = is.Points.Generation()
+		return // a seal, or nothing
+	}
+	c.result.Series.Sealed++
+	c.result.Series.Merged += len(l.files) + 1 - len(files)
+	l.head, l.frozen, l.files = is.Points.Generation(), head, nil
+	for i := range files {
+		l.files = append(l.files, files[i].Generation)
+	}
+	for i := range l.deletes {
+		d := &l.deletes[i]
+		if d.over || d.head >= l.frozen || slices.ContainsFunc(l.files, func(f uint64) bool { return f < d.head }) {
+			continue
+		}
+		d.over, l.forgotten = true, max(l.forgotten, d.index)
 	}
 }
 
@@ -288,7 +355,8 @@ func equalMaps(a, b map[string]seriesSum) bool { return maps.Equal(a, b) }
 
 // ran compares, behind an entry about points, the shards that it has changed with those of other replicas (I10).
 func (s *seriesTruth) ran(w *watched, e raft.Entry) {
-	for _, id := range s.did[e.ID.Index].touched {
+	did := s.did[e.ID.Index]
+	for _, id := range did.touched {
 		l := s.shards[id]
 		is := w.state.State.Shard(id)
 		if is == nil {
@@ -297,6 +365,9 @@ func (s *seriesTruth) ran(w *watched, e raft.Entry) {
 		digest := is.Points.Digest()
 		if i := slices.IndexFunc(l.digests, func(d shardDigest) bool { return d.index == e.ID.Index }); i < 0 {
 			l.digests = append(l.digests, shardDigest{e.ID.Index, digest})
+			if did.sealed {
+				l.sealed(s.c, is)
+			}
 		} else if l.digests[i].digest != digest {
 			s.c.fail("I10: after %s of group %d %s has digest %016x on n%d, %016x elsewhere", e.ID, w.truth.group, id, digest, w.node.index, l.digests[i].digest)
 		}
@@ -341,9 +412,15 @@ func (s *seriesTruth) compare(n *node, m *machine.Map) {
 	if got := m.State.Shards(); len(got) != there {
 		s.c.fail("I9: n%d has %d shards in group %d; by the log there are %d", n.index, len(got), m.Group, there)
 	}
-	none := func(sum block.Sum) (*block.Reader, error) {
-		return nil, fmt.Errorf("file %s: heads are never sealed here", sum)
+	if err := n.files.points.read(blocks.Group{ID: m.Group, Incarnation: m.Incarnation()}, func(open shard.Opener) error {
+		s.compareShards(n, m, open)
+		return nil
+	}); err != nil {
+		s.c.fail("n%d can't read the points of group %d: %v", n.index, m.Group, err)
 	}
+}
+
+func (s *seriesTruth) compareShards(n *node, m *machine.Map, open shard.Opener) {
 	for _, is := range m.State.Shards() {
 		want := map[string]float64{}
 		for place, versions := range s.shards[is.ShardID].values {
@@ -356,7 +433,7 @@ func (s *seriesTruth) compare(n *node, m *machine.Map) {
 			for host := range seriesTags {
 				for _, field := range []string{"v", "w"} {
 					key := seriesKey(measurement, host)
-					for p, err := range is.Points.View().Read(none).Columns(key, field, math.MinInt64, math.MaxInt64) {
+					for p, err := range is.Points.View().Read(open).Columns(key, field, math.MinInt64, math.MaxInt64) {
 						if err != nil {
 							s.c.fail("n%d can't read %s of %s: %v", n.index, key, is.ShardID, err)
 						}

@@ -4,14 +4,11 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/cespare/xxhash/v2"
 
 	"muster/raft"
-	"muster/repl"
 	"muster/repl/client"
-	"muster/repl/machine"
 	"muster/repl/wire"
 	"muster/shardmap"
 	"muster/shardmap/points/column"
@@ -37,8 +34,8 @@ func (x *series) begin(o *op) bool {
 	if !ok {
 		return false
 	}
-	if x.own.below(seriesHints) == 0 {
-		x.hint(g, b)
+	if x.own.below(seriesHints) == 0 || x.c.leaderOf(g) == nil && x.own.below(2) == 0 {
+		x.hand(g, b)
 		return false
 	}
 	o.kind = opPoints
@@ -220,91 +217,3 @@ func (x *series) refused(o *op, err error) {
 		}
 	}
 }
-
-// hint is points that were taken as a hint: they are proposed later, again and again until they were taken in, and now and then once
-// more.
-type hint struct {
-	x     *series
-	group raft.GroupID
-	body  []byte // of the command
-	entry []byte
-	tries int
-	last  error // the last refusal
-	done  bool
-}
-
-// hint takes points as a hint. They are as of what some node has applied.
-func (x *series) hint(g raft.GroupID, b shardmap.PointsBody) {
-	for range 4 {
-		n := x.c.nodes[x.own.below(len(x.c.nodes))]
-		if !n.up || n.host == nil {
-			continue
-		}
-		w, ok := n.host.Machine(g).(*watched)
-		if !ok || w.at.Index == 0 {
-			continue
-		}
-		b.Mode, b.Taken = shardmap.PointsFill, w.at.Index
-		command := b.Command()
-		h := &hint{x: x, group: g, body: command.Items[0], entry: wire.AppendWrite(nil, &command)}
-		x.hints = append(x.hints, h)
-		x.c.order.call(x.own.skewed(10*time.Millisecond, hintWait), h.try)
-		return
-	}
-}
-
-// try proposes the hint where its group is led.
-func (h *hint) try() {
-	if h.done {
-		return
-	}
-	x := h.x
-	h.tries++
-	x.c.order.call(time.Second, h.try)
-	lead := x.c.leaderOf(h.group)
-	if !x.c.truth[h.group].there() {
-		h.over()
-		return
-	}
-	if lead == nil {
-		return
-	}
-	lead.host.Propose(repl.Proposal{Group: h.group, Entry: machine.NewEntry(wire.Origin{Time: lead.ticks.wall()}, h.entry), Deadline: lead.ticks.now() + moveDeadline, Reply: repl.Reply{To: h}})
-	lead.turn()
-}
-
-func (h *hint) over() {
-	h.done = true
-	h.x.hints = slices.DeleteFunc(h.x.hints, func(o *hint) bool { return o == h })
-}
-
-// Answer implements [repl.Replier].
-func (h *hint) Answer(_ repl.Reply, t wire.Type, body []byte) bool {
-	x := h.x
-	if t == wire.TypeError {
-		var e wire.Error
-		if err := e.Read(body); err != nil {
-			x.c.fail("a hint is answered with an error that can't be read: %v", err)
-		}
-		if h.last = &e; e.Code == wire.CodeNotFound && !h.done { // its window was dropped
-			h.over()
-		}
-		return false
-	}
-	var a wire.PointsAnswer
-	if err := a.Read(body); err != nil || t != wire.TypePointsAnswer {
-		x.c.fail("a hint is answered with a %s: %v", t, err)
-	}
-	x.decided("a hint", x.c.truth[h.group], a.ID, h.body, pointsSay(&a.Outcome))
-	if !h.done {
-		x.c.result.Series.Filled++
-		if h.over(); x.people && x.own.below(4) == 0 { // its node has forgotten that
-			h.done = false
-			x.hints = append(x.hints, h)
-		}
-	}
-	return false
-}
-
-// Flush implements [repl.Replier].
-func (h *hint) Flush() {}

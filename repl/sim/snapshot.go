@@ -110,7 +110,7 @@ type courier struct {
 func (u *courier) newInbox() *repl.Inbox {
 	host := u.n.host
 	return repl.NewInbox(repl.InboxConfig{
-		Store: u.n.store, Machine: u.n.machine, Log: u.n.c.logger(u.n.index),
+		Store: u.n.store, Machine: u.n.machine, Files: u.n.files.points.arriving(), Log: u.n.c.logger(u.n.index),
 		// Another goroutine owns the host: it comes to this later, and to other
 		// things before.
 		Host: func(f func(*repl.Host)) bool {
@@ -280,7 +280,32 @@ func (u *courier) chunkAnswered(from int32, body []byte) {
 	}
 	s.heard = u.n.c.now
 	s.sender.Answered(&a)
+	if u.n.c.series.active && s.sender.Waits() {
+		u.rest(s)
+		return
+	}
 	u.push(s)
+}
+
+// rest lets a stream wait until the other side has the block files that its snapshot lists, and others go first.
+func (u *courier) rest(s *stream) {
+	err := s.sender.Close()
+	if s.sender = nil; err != nil {
+		u.end(s, err)
+		return
+	}
+	u.lookAt(s.of.Number, repl.BlockFilesPause)
+	u.goOn(s)
+}
+
+// goOn lets the next stream to the node of one that leaves it room begin.
+func (u *courier) goOn(s *stream) {
+	for _, o := range u.streams {
+		if o != s && o.to == s.to && o.sender == nil {
+			u.lookAt(o.of.Number, 0)
+			break
+		}
+	}
 }
 
 // reset ends the connections over which snapshots are under way, as faults end. Of those
@@ -304,10 +329,5 @@ func (u *courier) end(s *stream, err error) {
 		u.n.c.result.Streamed++
 	}
 	u.n.host.SnapshotSent(s.of, err)
-	for _, o := range u.streams {
-		if o.to == s.to && o.sender == nil {
-			u.lookAt(o.of.Number, 0)
-			break
-		}
-	}
+	u.goOn(s)
 }

@@ -19,6 +19,7 @@ type taskList struct {
 // runs only while it is resumed, so that a run is reproducible.
 type task struct {
 	number uint64
+	of     *node
 	next   func() (time.Duration, bool)
 	stop   func()
 	wait   func(time.Duration) bool // lets time pass; false: the process has ended, return
@@ -29,7 +30,7 @@ var errEnded = errors.New("the process has ended")
 // spawn begins a task.
 func (b *taskList) spawn(do func(*task)) {
 	b.n.c.tasks++
-	t := &task{number: b.n.c.tasks}
+	t := &task{number: b.n.c.tasks, of: b.n}
 	t.next, t.stop = iter.Pull(func(yield func(time.Duration) bool) {
 		t.wait = yield
 		do(t)
