@@ -33,7 +33,8 @@
 // the hosts that come with tokens. users.go has what people do about users, lawful.go what a node lets through,
 // ruling.go what it must not. limits.go has who limits prefixes and who writes under them, dividing.go what a node
 // does for that, bound.go what must hold, and limitsend.go what a healed cluster must do. series.go has the windows of time series,
-// seriesop.go who writes, deletes and asks for points, seriesmodel.go what the logs make of that. flaw.go has how
+// seriesop.go who writes, deletes and asks for points, seriesmodel.go what the logs make of that, seriesfiles.go their block files,
+// seriesharm.go what befalls these, serieshints.go the hints of nodes. flaw.go has how
 // states of replicas become wrong (flawkind.go, slip.go), and what must come of it (flawrun.go,
 // incident.go).
 package sim

@@ -18,7 +18,6 @@ import (
 	"muster/repl"
 	"muster/repl/client"
 	"muster/repl/client/lock"
-	"muster/repl/filer"
 	"muster/repl/health"
 	"muster/repl/hinting"
 	"muster/repl/machine"
@@ -26,7 +25,6 @@ import (
 	"muster/repl/notary"
 	"muster/repl/quota"
 	"muster/repl/rights"
-	"muster/repl/sealing"
 	"muster/repl/watch"
 	"muster/repl/wire"
 	"muster/shardmap"
@@ -200,28 +198,11 @@ var plantedBugs = []struct {
 	{"retention drops a live window", shardmap.SetBug, ""},
 	{"seal with other points on one replica", shard.SetBug, ""},
 	{"late point lost in a merge", shard.SetBug, ""},
-	{"file removed that a snapshot lists", sealing.SetBug, ""},
-	{"sealed proposed before its file is durable", sealing.SetBug, ""},
-	{"merge takes a file that was replaced", sealing.SetBug, ""},
-	{"seal number reused after a leader change", sealing.SetBug, ""},
-	{"fetch gives up", sealing.SetBug, ""},
-	{"frozen head released without its file", sealing.SetBug, ""},
-	{"file removed while it is made again", sealing.SetBug, ""},
-	{"block file named before its sync", blocks.SetBug, ""},
 	{"name of a block file not synced", blocks.SetBug, ""},
-	{"damaged block file keeps its name", blocks.SetBug, ""},
-	{"received block file not verified", blocks.SetBug, ""},
-	{"snapshot installed without its files", repl.SetBug, ""},
-	{"snapshot names files that are not here", repl.SetBug, ""},
-	{"block file removed though a snapshot has begun", filer.SetBug, ""},
-	{"seal of points applied twice", shardmap.SetBug, ""},
-	{"hint forgotten before it is committed", hinting.SetBug, ""},
 	{"hint replaces a newer value", hinting.SetBug, ""},
 	{"hint undoes a delete", hinting.SetBug, ""},
 	{"refused hint forgotten without a dead letter", hinting.SetBug, ""},
 	{"hint taken for durable before its sync", hints.SetBug, ""},
-	{"torn end of hints kept", hints.SetBug, ""},
-	{"file of hints removed before older ones", hints.SetBug, ""},
 }
 
 // plantToken has neither the notary nor the table, which looks again, mind what a token is good for.
@@ -296,38 +277,21 @@ var needs = map[string][]Fault{
 	"a round goes on that asks for a limit that is gone": {Limits},
 	"a leader keeps several seconds of its rate":         {Limits},
 
-	"late point lost":                                {Points},
-	"fill replaces a point":                          {Points},
-	"tombstone eats newer points":                    {Points},
-	"delete lost in a snapshot":                      {Points},
-	"delete passes by absent shards":                 {Points},
-	"dropped shard made again":                       {Points},
-	"window made twice":                              {Points},
-	"hint forgotten before it is committed":          {Points},
-	"hint replaces a newer value":                    {Points},
-	"hint undoes a delete":                           {Points},
-	"refused hint forgotten without a dead letter":   {Points},
-	"hint taken for durable before its sync":         {Points},
-	"torn end of hints kept":                         {Points},
-	"file of hints removed before older ones":        {Points},
-	"retention drops a live window":                  {Points},
-	"seal with other points on one replica":          {Points},
-	"late point lost in a merge":                     {Points},
-	"file removed that a snapshot lists":             {Points},
-	"sealed proposed before its file is durable":     {Points},
-	"merge takes a file that was replaced":           {Points},
-	"seal number reused after a leader change":       {Points},
-	"fetch gives up":                                 {Points},
-	"frozen head released without its file":          {Points},
-	"file removed while it is made again":            {Points},
-	"block file named before its sync":               {Points},
-	"name of a block file not synced":                {Points},
-	"damaged block file keeps its name":              {Points},
-	"received block file not verified":               {Points},
-	"snapshot installed without its files":           {Points},
-	"snapshot names files that are not here":         {Points},
-	"block file removed though a snapshot has begun": {Points},
-	"seal of points applied twice":                   {Points},
+	"late point lost":                              {Points},
+	"fill replaces a point":                        {Points},
+	"tombstone eats newer points":                  {Points},
+	"delete lost in a snapshot":                    {Points},
+	"delete passes by absent shards":               {Points},
+	"dropped shard made again":                     {Points},
+	"window made twice":                            {Points},
+	"hint replaces a newer value":                  {Points},
+	"hint undoes a delete":                         {Points},
+	"refused hint forgotten without a dead letter": {Points},
+	"hint taken for durable before its sync":       {Points},
+	"retention drops a live window":                {Points},
+	"seal with other points on one replica":        {Points},
+	"late point lost in a merge":                   {Points},
+	"name of a block file not synced":              {Points},
 
 	"check result of a dead checker counted": {Targets},
 	"a new leader allows heartbeats no time": {Targets},
@@ -372,6 +336,7 @@ var firstSeed = map[string]int64{
 	"watch event twice after resume":               190,
 	"group time lost at a leader change":           80,
 	"snapshot over newer state":                    150,
+	"seal with other points on one replica":        22,
 }
 
 // huntMin is how many seeds are searched at least: a machine has hours in which the time for

@@ -21,7 +21,7 @@ import (
 // Some clusters have time series. People make a database, and change for how long its policies keep points; windows are made
 // ahead, hidden and dropped by the cores of package windows, one on each node, and others with the points that need them; clients
 // write points of now, of long ago and of the next window, the same ones again, delete spans of them and ask for them, by tables
-// that may be old ones; and what was taken as a hint comes late, or twice. A calendar runs much faster than the clocks, so that a
+// that may be old ones; nodes make block files of the points (seriesfiles.go), and keep some as hints (serieshints.go). A calendar runs much faster than the clocks, so that a
 // run of minutes sees windows of an hour come and go. The outcome by the logs is told again in seriesmodel.go, in the
 // slowest and most obvious code.
 
@@ -105,7 +105,7 @@ func (x *series) draw(c *cluster) {
 	x.active = c.options.has(Points, x.own.below(seriesEvery) == 0) && !c.users.active
 	x.files.draw(x)
 	x.never, x.hinted = map[uint64]*op{}, map[uint64]*hint{}
-	x.hintLimits = hinting.Limits{Group: int64(1<<10) << x.files.own.below(6), Node: 16 << 10, Age: time.Duration(1+x.files.own.below(6)) * time.Hour}
+	x.hintLimits = hinting.Limits{Group: int64(256) << x.files.own.below(6), Node: 16 << 10, Age: time.Duration(1+x.files.own.below(6)) * time.Hour}
 	for i := range x.skews {
 		x.skews[i] = int64(x.own.below(2*seriesSkew)) - seriesSkew
 	}

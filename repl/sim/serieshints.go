@@ -48,7 +48,6 @@ type hintFiles struct {
 	planned bool
 	due     time.Duration           // when the next turn is due by itself
 	seen    map[raft.GroupID]uint64 // the highest index of each group that an answer has named
-	brought map[uint64]*hintTry     // by number of the hint
 	letters map[string]bool         // those that the disk has, by what they are of
 }
 
@@ -85,7 +84,7 @@ func (p *hintFiles) open() error {
 	if err != nil {
 		return err
 	}
-	*p = hintFiles{n: n, store: store, core: hinting.New(x.hintLimits), waits: map[uint64]*hint{}, seen: map[raft.GroupID]uint64{}, brought: map[uint64]*hintTry{}}
+	*p = hintFiles{n: n, store: store, core: hinting.New(x.hintLimits), waits: map[uint64]*hint{}, seen: map[raft.GroupID]uint64{}}
 	if err := p.readLetters(); err != nil {
 		return err
 	}
@@ -365,7 +364,6 @@ func (p *hintFiles) bring(number uint64) {
 		return
 	}
 	t := &hintTry{p: p, h: h, number: number, life: n.life}
-	p.brought[number] = t
 	table := n.known.kept()
 	body, err := shardmap.ReadPoints(&shardmap.Command{Kind: shardmap.CommandPoints, Items: [][]byte{h.says}})
 	if err != nil {
@@ -416,12 +414,12 @@ func (t *hintTry) ends(d time.Duration, o hinting.Outcome) {
 	t.p.n.inLife(t.life, d, func() { t.finish(o) })
 }
 
+// finish ends the try, unless it is over.
 func (t *hintTry) finish(o hinting.Outcome) {
 	if t.over || t.p.core == nil || t.p.n.life != t.life {
 		return
 	}
 	t.over = true
-	delete(t.p.brought, t.number)
 	if o.Kind != hinting.Done {
 		t.h.last = o.Why
 	}
