@@ -202,12 +202,12 @@ var grafanaQueries = []string{
 	`SHOW QUERY`,
 }
 
-// What Grafana's data source shows, it reads from answers of InfluxDB: three nodes have to answer the same bytes, with the same
-// status and headers, to its GET and POST, in each precision, in chunks, and as CSV.
-func TestNodesAnswerGrafanaAsInfluxd(t *testing.T) {
-	theirs := influxd(t)
+// grafanaStands starts influxd and three nodes, with the same points, and returns their addresses.
+func grafanaStands(t *testing.T) (theirs, ours string) {
+	t.Helper()
+	theirs = influxd(t)
 	c := clustertest.Start(t, 3, "--insecure")
-	ours := "http://" + c.Nodes[1].Addr
+	ours = "http://" + c.Nodes[1].Addr
 	for _, address := range []string{theirs, ours} {
 		a := asking{method: http.MethodPost, path: "/query", form: url.Values{"q": {"CREATE DATABASE weather"}}}
 		if got := a.send(t, address); got.status != http.StatusOK || strings.Contains(got.body, "error") {
@@ -225,6 +225,13 @@ func TestNodesAnswerGrafanaAsInfluxd(t *testing.T) {
 			return nil
 		})
 	}
+	return theirs, ours
+}
+
+// What Grafana's data source shows, it reads from answers of InfluxDB: three nodes have to answer the same bytes, with the same
+// status and headers, to its GET and POST, in each precision, in chunks, and as CSV.
+func TestNodesAnswerGrafanaAsInfluxd(t *testing.T) {
+	theirs, ours := grafanaStands(t)
 	ask := func(method string, text string, more ...string) asking {
 		a := asking{method: method, path: "/query", params: url.Values{"db": {"weather"}}}
 		if a.form = (url.Values{"q": {text}}); method == http.MethodGet {
@@ -290,6 +297,57 @@ func TestNodesAnswerGrafanaAsInfluxd(t *testing.T) {
 		a := ask(http.MethodPost, text)
 		if got := a.send(t, ours); got.status != http.StatusOK || got.body != want {
 			t.Errorf("%s\ngot  %+v\nwant %s", text, got, want)
+		}
+	}
+}
+
+// sessions are what a person types into InfluxDB's shell, one line after the other.
+var sessions = []string{
+	"use weather\nselect * from cpu\nuse weather.autogen\nselect host, usage from cpu\nsettings",
+	"use weather.nosuch\nselect * from cpu\nuse nosuch\nshow measurements",
+	"use weather\nprecision rfc3339\nselect * from cpu\nprecision ms\nselect * from cpu\nprecision bad",
+	"use weather\nformat csv\nselect * from cpu\nformat json\npretty\nselect * from cpu\nformat column\nselect * from mem\nformat bad",
+	"use weather\nchunked\nchunk size 1\nselect * from cpu\nchunk size 0\nselect * from cpu",
+	"use weather\ninsert into autogen typed,host=c v=9 1600000002000000000\nconsistency quorum\ninsert typed,host=c v=1i 1600000003000000000\n" +
+		"insert typed,host=d v=1 1600000003000000000\nconsistency bad\nselect * from typed",
+	"use weather\nshow measurements\nshow series\nshow tag keys\nshow field keys\nshow tag values with key = host\nshow continuous queries\nshow subscriptions",
+	"use weather\nselect mean(usage) from cpu; select max(usage) from cpu\nselect nosuch\nnonsense\nselect count(usage) from cpu group by host",
+	"clear db\nselect * from cpu\nuse weather\nclear retention policy\nselect count(usage) from cpu\nhistory",
+	"auth\njoe\nsecret\nshow databases",
+}
+
+// typed types lines into Debian's shell, on a terminal, and returns what it shows behind its greeting.
+func typed(t *testing.T, address, lines string) string {
+	t.Helper()
+	host, port, _ := strings.Cut(strings.TrimPrefix(address, "http://"), ":")
+	ctx, cancel := context.WithTimeout(t.Context(), clustertest.ReadyMax)
+	defer cancel()
+	c := exec.CommandContext(ctx, "script", "--echo", "never", "--quiet", "--return", "--command", "influx -host "+host+" -port "+port, os.DevNull)
+	c.Env = []string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "TERM=dumb"}
+	c.Stdin = strings.NewReader(lines + "\nexit\n")
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", lines, err, out)
+	}
+	_, shown, found := strings.Cut(string(out), "InfluxDB shell version")
+	if !found {
+		t.Fatalf("%s: %s", lines, out)
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(shown, port, "PORT"), "\r", "")
+}
+
+// People who type into InfluxDB's shell see no difference.
+func TestNodesAnswerTheShellAsInfluxd(t *testing.T) {
+	for _, program := range []string{"influx", "script"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("NOT TESTED: no %s here: %v", program, err)
+		}
+	}
+	theirs, ours := grafanaStands(t)
+	for _, lines := range sessions {
+		want, got := typed(t, theirs, lines), typed(t, ours, lines)
+		if want != got {
+			t.Errorf("%s\ngot\n%s\nwant\n%s", lines, got, want)
 		}
 	}
 }
