@@ -44,6 +44,9 @@ const (
 	BatchFull                   // more than PointsMax, ValuesMax or TextMax
 	BatchTooLong                // of points/line: all of it is refused
 	UnknownPrecision            // of points/line: all of it is refused
+	TooManySeries               // of points/shard: more than the database may have (the tag that has the most values)
+	TooManyValues               // of points/shard: (tag)
+	TooManyFields               // of points/shard: of a measurement (field)
 
 	reasonEnd
 )
@@ -81,6 +84,9 @@ var reasons = [reasonEnd]struct{ of, wrong, want string }{
 	BatchTooLong:         {"", "batch too long", "split it; nothing of it was taken"},
 	BatchFull:            {"", "batch full", fmt.Sprintf("split it: want at most %d points, %d values and %d bytes of names and strings", PointsMax, ValuesMax, TextMax)},
 	UnknownPrecision:     {"precision", "unknown precision", "want ns, us, ms, s, m or h"},
+	TooManySeries:        {"tag", "max-series-per-database limit exceeded", "want a tag with fewer values, or a higher limit of the database"},
+	TooManyValues:        {"tag", "max-values-per-tag limit exceeded", "want a tag with fewer values, or a higher limit of the database"},
+	TooManyFields:        {"field", "max fields per measurement exceeded", "want fewer names of fields, or a higher limit of the database"},
 }
 
 // String returns what is wrong, without a name: "missing tag value".

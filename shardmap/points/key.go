@@ -2,6 +2,7 @@ package points
 
 import (
 	"bytes"
+	"iter"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -104,6 +105,19 @@ func ParseName(written []byte) string { return unescape(written, nameEscapes) }
 
 // MeasurementOf returns the part of a key that is its measurement, as it is written.
 func MeasurementOf(key []byte) []byte { return key[:unescaped(key, 0, ',', ',')] }
+
+// TagsOf yields the tags of a key that is one: the name of each, as it is written, and NAME=VALUE.
+func TagsOf(key []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, pair []byte) bool) {
+		for at := unescaped(key, 0, ',', ','); at < len(key); {
+			from := at + 1
+			at = unescaped(key, from, ',', ',')
+			if !yield(key[from:unescaped(key, from, '=', '=')], key[from:at]) {
+				return
+			}
+		}
+	}
+}
 
 // ParseMeasurement returns a measurement from what is written: it takes out the escapes.
 func ParseMeasurement(written []byte) string { return unescape(written, measurementEscapes) }

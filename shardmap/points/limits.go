@@ -1,6 +1,9 @@
 package points
 
-import "math"
+import (
+	"fmt"
+	"math"
+)
 
 // The limits of a point. What InfluxDB 1.8 bounds has the same bound here, so that what it takes is
 // taken; it leaves the number of tags and the length of a field's name open.
@@ -27,3 +30,42 @@ const (
 	TimeMin = math.MinInt64 + 2
 	TimeMax = math.MaxInt64 - 1
 )
+
+// Limits bounds what a tag or a program that makes up names can do to a database. A shard counts by itself, since it is in one group:
+// see [Limits.Of]. The zero value is no limits; a field that is 0 bounds nothing.
+type Limits struct {
+	Series uint32 // of a window
+	Values uint32 // of one tag of one measurement, in a shard
+	Fields uint32 // of one measurement, in a shard
+}
+
+// DefaultLimits are those of a database that names none: InfluxDB's, which has none of fields. Entries of logs go by them, so
+// they are for ever.
+var DefaultLimits = Limits{Series: 1_000_000, Values: 100_000, Fields: 10_000}
+
+// LimitMax is the most that a limit may be.
+const LimitMax = 1_000_000_000
+
+// Check refuses limits that a database can't have; what says of which.
+func (l Limits) Check() error {
+	for _, x := range [...]struct {
+		name string
+		is   uint32
+	}{{"series", l.Series}, {"values of a tag", l.Values}, {"fields of a measurement", l.Fields}} {
+		if x.is == 0 || x.is > LimitMax {
+			return fmt.Errorf("%d %s; want 1 to %d", x.is, x.name, LimitMax)
+		}
+	}
+	return nil
+}
+
+// Of returns the limits of one of so many shards. Series are spread by a hash, so a shard may have some more than its part
+// when the window has what it may: four times the root of its part more, which no shard has by chance. So nobody is refused below
+// the limit. A value of a tag, and a field, may be in all shards, and is counted in each.
+func (l Limits) Of(shards uint32) Limits {
+	if shards > 1 && l.Series > 0 {
+		part := (l.Series + shards - 1) / shards
+		l.Series = min(l.Series, part+4*uint32(math.Ceil(math.Sqrt(float64(part)))))
+	}
+	return l
+}

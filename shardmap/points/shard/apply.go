@@ -33,8 +33,10 @@ func (m Mode) String() string {
 type Result struct {
 	Stored int
 	// Dropped are points with a field that the shard has with another kind, or whose name is too long beside the
-	// series' key. Nothing of such a point is stored, as in InfluxDB.
+	// series' key, and points over a limit. Nothing of such a point is stored, as in InfluxDB.
 	Dropped int
+	// Over are those of Dropped that are over a limit.
+	Over Over
 	// Deleted are points of a fill that were deleted since they were taken.
 	Deleted int
 	// Superseded are points of a fill of which each value was there, in a head: what files have is found by the seal.
@@ -46,15 +48,27 @@ type Result struct {
 // RefusedListed is how many fields of dropped points a result names.
 const RefusedListed = 8
 
-// Refused is a field for which points were dropped.
+// Over are numbers of points that are over limits of a database.
+type Over struct {
+	Series int // their series would be one too many
+	Values int // a tag of theirs would have too many values
+	Fields int // their measurement would have too many fields
+}
+
+// Refused is why points were dropped: a field, or a series that is over a limit.
 type Refused struct {
-	Measurement, Field string // as they are
-	// Reason is FieldTypeConflict with the kinds, or KeyTooLong.
+	Measurement, Field string // as they are; no field if the series is over a limit
+	// Reason is FieldTypeConflict with the kinds, KeyTooLong, TooManyFields, TooManySeries or TooManyValues.
 	Reason points.Error
+	// Tag is the tag of the series that has the most values, so that it grows, or too many of them; Values is how many. Of TooManyFields
+	// Values is how many fields the measurement has. Limit is what the shard may have of what is too many.
+	Tag           string
+	Values, Limit uint32
 }
 
 // applied is what an entry needs while it is applied. Its lists are used again.
 type applied struct {
+	limits  points.Limits // of the next entries
 	result  Result
 	mark    uint64
 	entry   uint64
@@ -70,7 +84,8 @@ type applied struct {
 // known is what was found out of a field of a batch.
 type known struct {
 	field   uint32
-	refused bool
+	refused bool // it has another kind
+	full    bool // the measurement has as many as it may
 	asked   bool
 }
 
@@ -129,7 +144,7 @@ func (s *Shard) applySeries(a *applied, x points.SeriesColumns) {
 		measurement = s.schema.measurement(points.MeasurementOf(key))
 	}
 	if !s.collect(a, key, measurement, x) {
-		s.dropRefused(a, key)
+		s.dropRefused(a, key, measurement)
 	}
 	if a.taken != forever {
 		if a.spans = s.deletedSince(a.spans[:0], key, a.taken); len(a.spans) > 0 {
@@ -143,11 +158,19 @@ func (s *Shard) applySeries(a *applied, x points.SeriesColumns) {
 	if len(a.columns) == 0 {
 		return
 	}
+	// What the head has is counted, unless a delete has taken it out since.
+	isNew := number == 0 || h.series.at(number).born <= s.census.cut
+	if isNew = isNew && !s.census.has(measurement, key); isNew && s.tooMany(a, measurement, key) {
+		return
+	}
 	if a.mark&1 != 0 {
 		a.result.Superseded += s.superseded(key, a.columns)
 	}
 	if measurement == 0 {
 		measurement = s.schema.addMeasurement(points.MeasurementOf(key))
+	}
+	if isNew {
+		s.census.add(measurement, key)
 	}
 	if number == 0 {
 		number = h.addSeries(hash, key, measurement, a.entry)
@@ -168,6 +191,37 @@ func (s *Shard) applySeries(a *applied, x points.SeriesColumns) {
 	}
 }
 
+// tooMany reports whether a new series is over a limit, and drops its points.
+func (s *Shard) tooMany(a *applied, measurement uint32, key []byte) bool {
+	if a.limits == (points.Limits{}) {
+		return false
+	}
+	r := s.census.over(&a.limits, measurement, key)
+	if r.Reason.None() {
+		return false
+	}
+	var gone []int64
+	for _, c := range a.columns {
+		gone = append(gone, c.times...)
+	}
+	n := a.without(gone)
+	a.result.Dropped += n
+	if r.Reason.Reason == points.TooManyValues {
+		a.result.Over.Values += n
+	} else {
+		a.result.Over.Series += n
+	}
+	a.refuse(r)
+	return true
+}
+
+// refuse notes why points are dropped.
+func (a *applied) refuse(r Refused) {
+	if len(a.result.Refused) < RefusedListed && !slices.Contains(a.result.Refused, r) {
+		a.result.Refused = append(a.result.Refused, r)
+	}
+}
+
 // sameTimes reports whether two lists are equal. Those that a reader of shares made are one list then.
 func sameTimes(a, b []int64) bool {
 	return len(a) == len(b) && (&a[0] == &b[0] || slices.Equal(a, b))
@@ -176,6 +230,7 @@ func sameTimes(a, b []int64) bool {
 // collect finds the fields of a series' columns. It reports whether none is refused.
 func (s *Shard) collect(a *applied, key []byte, measurement uint32, x points.SeriesColumns) (ok bool) {
 	a.columns, ok = a.columns[:0], true
+	more := s.schema.counts(measurement) // fields with those that this series brings
 	for c := range x.Columns() {
 		k := &a.fields[c.Field]
 		if !k.asked || k.field == 0 {
@@ -184,8 +239,11 @@ func (s *Shard) collect(a *applied, key []byte, measurement uint32, x points.Ser
 				k.field = s.schema.aliveField(measurement, c.Name, a.entry)
 			}
 			k.refused = k.field != 0 && s.schema.fields[k.field].kind != c.Kind
+			if k.full = k.field == 0 && a.limits.Fields > 0 && more >= a.limits.Fields; k.field == 0 {
+				more++
+			}
 		}
-		if k.refused || len(key)+len(c.Name) > block.KeyMax {
+		if k.refused || k.full || len(key)+len(c.Name) > block.KeyMax {
 			ok = false
 		}
 		a.columns = append(a.columns, incoming{column: c, times: c.Times, bits: c.Bits(), field: k.field})
@@ -194,24 +252,34 @@ func (s *Shard) collect(a *applied, key []byte, measurement uint32, x points.Ser
 }
 
 // dropRefused takes out of the columns all points that have a value of a refused field.
-func (s *Shard) dropRefused(a *applied, key []byte) {
-	var gone []int64
+func (s *Shard) dropRefused(a *applied, key []byte, measurement uint32) {
+	var gone, over []int64
 	for _, c := range a.columns {
-		reason := points.Refuse(points.KeyTooLong, nil)
+		reason, has, limit := points.Refuse(points.KeyTooLong, nil), uint32(0), uint32(0)
 		switch k := a.fields[c.column.Field]; {
 		case k.refused:
 			reason = points.Refuse(points.FieldTypeConflict, c.column.Name)
 			reason.Kind, reason.Had = c.column.Kind, s.schema.fields[k.field].kind
-		case len(key)+len(c.column.Name) <= block.KeyMax:
+		case len(key)+len(c.column.Name) > block.KeyMax:
+		case k.full:
+			reason = points.Refuse(points.TooManyFields, nil)
+			has, limit = s.schema.counts(measurement), a.limits.Fields
+		default:
 			continue
 		}
-		gone = append(gone, c.times...)
-		r := Refused{points.ParseMeasurement(points.MeasurementOf(key)), points.ParseName(c.column.Name), reason}
-		if len(a.result.Refused) < RefusedListed && !slices.Contains(a.result.Refused, r) {
-			a.result.Refused = append(a.result.Refused, r)
+		if limit > 0 {
+			over = append(over, c.times...)
+		} else {
+			gone = append(gone, c.times...)
 		}
+		a.refuse(Refused{Measurement: points.ParseMeasurement(points.MeasurementOf(key)), Field: points.ParseName(c.column.Name), Reason: reason, Values: has, Limit: limit})
 	}
+	slices.Sort(gone)
+	gone = slices.Compact(gone)
 	a.result.Dropped += a.without(gone)
+	n := a.without(slices.DeleteFunc(over, func(t int64) bool { _, found := slices.BinarySearch(gone, t); return found }))
+	a.result.Dropped += n
+	a.result.Over.Fields += n
 }
 
 // without takes all points of some times out of the columns, and returns how many there are.

@@ -125,6 +125,7 @@ func (s *Shard) Delete(t Tombstone, index uint64) error {
 	defer s.mu.Unlock()
 	s.entry++
 	s.tombstones = append(s.tombstones, buried{kept, index, size, s.head.generation, s.entry})
+	s.deleted(&kept)
 	if m := s.schema.measurement(t.Measurement); m != 0 && t.whole() {
 		s.schema.drop(m, s.entry)
 	}

@@ -144,13 +144,13 @@ func BenchmarkShard(b *testing.B) {
 		name string
 		s    *Shard
 	}{{"in order", s}, {"with a late point in each column", late}} {
-		v := x.s.View()
+		v := x.s.Copy()
 		run("read/"+x.name, values, func() { readAll(b, v, nil) })
 		run("digest/"+x.name, values, func() { v.Digest() })
 		run("snapshot/"+x.name, values, func() { v.WriteTo(io.Discard) })
 	}
 	var snapshot bytes.Buffer
-	s.View().WriteTo(&snapshot)
+	s.Copy().WriteTo(&snapshot)
 	run("load", values, func() {
 		if _, err := Load(bytes.NewReader(snapshot.Bytes())); err != nil {
 			b.Fatal(err)

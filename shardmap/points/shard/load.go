@@ -32,6 +32,9 @@ type loader struct {
 	before fieldName // the field before
 	ended  bool
 	fields map[uint32]bool // that the snapshot has
+
+	roll    census
+	counted lastCounted
 }
 
 // Load reads a snapshot of a shard. It holds it to its checksums, order and limits; memory is spent for the frame that is
@@ -115,10 +118,11 @@ var follows = map[byte][]byte{
 	frameBegin:     {frameFile, frameTombstone, frameHead},
 	frameFile:      {frameFile, frameTombstone, frameHead},
 	frameTombstone: {frameTombstone, frameHead},
-	frameHead:      {frameHead, frameWrite, frameFill, frameField, frameEnd},
-	frameWrite:     {frameHead, frameWrite, frameFill, frameField, frameEnd},
-	frameFill:      {frameHead, frameWrite, frameFill, frameField, frameEnd},
-	frameField:     {frameField, frameEnd},
+	frameHead:      {frameHead, frameWrite, frameFill, frameField, frameCensus, frameEnd},
+	frameWrite:     {frameHead, frameWrite, frameFill, frameField, frameCensus, frameEnd},
+	frameFill:      {frameHead, frameWrite, frameFill, frameField, frameCensus, frameEnd},
+	frameField:     {frameField, frameCensus, frameEnd},
+	frameCensus:    {frameCensus, frameEnd},
 }
 
 func (l *loader) take(kind byte) {
@@ -141,6 +145,8 @@ func (l *loader) take(kind byte) {
 		l.share(Fill)
 	case frameField:
 		l.field()
+	case frameCensus:
+		l.census()
 	case frameEnd:
 		l.end()
 	}
@@ -337,5 +343,10 @@ func (l *loader) end() {
 			x.dead = min(x.dead, l.s.entry)
 		}
 	}
+	l.s.schema.recount()
+	if what := l.roll.fault(); what != "" {
+		l.fail("its census is of %s", what)
+	}
+	l.s.census = l.roll
 	l.ended = true
 }

@@ -181,7 +181,7 @@ func (r *replica) sealed(t fatal, v *View, generation uint64, merged, most int) 
 // reload puts a shard in the place of this one that is loaded from its snapshot.
 func (r *replica) reload(t fatal) {
 	var b bytes.Buffer
-	if _, err := r.shard.View().WriteTo(&b); err != nil {
+	if _, err := r.shard.Copy().WriteTo(&b); err != nil {
 		t.Fatalf("%v", err)
 	}
 	s, err := Load(bytes.NewReader(b.Bytes()))
@@ -413,12 +413,12 @@ func (w *world) check(from, to int64) {
 	if w.wrong != "" {
 		return
 	}
-	if a, b := w.a.shard.View().Digest(), w.b.shard.View().Digest(); a != b {
+	if a, b := w.a.shard.Copy().Digest(), w.b.shard.Copy().Digest(); a != b {
 		w.fail("the replicas have digests %x and %x", a, b)
 	}
 	var a, b bytes.Buffer
-	w.a.shard.View().WriteTo(&a)
-	w.b.shard.View().WriteTo(&b)
+	w.a.shard.Copy().WriteTo(&a)
+	w.b.shard.Copy().WriteTo(&b)
 	if !bytes.Equal(a.Bytes(), b.Bytes()) {
 		w.fail("the replicas have other snapshots")
 	}

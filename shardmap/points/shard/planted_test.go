@@ -108,3 +108,24 @@ func TestPlantedBugs(t *testing.T) {
 		}
 	}
 }
+
+// Each bug of what is counted must be found by replicas that refuse other points than they should.
+func TestPlantedLimits(t *testing.T) {
+	defer SetBug("")
+	for _, b := range []string{bugRecount, bugCensusSnapshot} {
+		SetBug(b)
+		found := false
+		for seed := uint64(0); seed < 20 && !found; seed++ {
+			c := newCounting(seed)
+			for range 60 {
+				if c.step(); c.wrong == "" {
+					c.check()
+				}
+			}
+			found = c.wrong != ""
+		}
+		if !found {
+			t.Errorf("bug %q is not found", b)
+		}
+	}
+}

@@ -23,6 +23,7 @@ type measurement struct {
 	name   uint32
 	length uint16
 	fields uint32 // the last of its fields
+	alive  uint32 // how many there are that no entry has dropped
 }
 
 type field struct {
@@ -43,7 +44,7 @@ func newSchema() *schema {
 }
 
 func (s *schema) bytes() int64 {
-	return s.text.size + 12*int64(cap(s.measurements)) + 40*int64(cap(s.fields)) + s.names.bytes() + s.byName.bytes()
+	return s.text.size + 16*int64(cap(s.measurements)) + 40*int64(cap(s.fields)) + s.names.bytes() + s.byName.bytes()
 }
 
 func (s *schema) hash(parent uint32, name []byte) uint32 {
@@ -100,6 +101,7 @@ func (s *schema) addField(m uint32, name []byte, k column.Kind, born uint64) uin
 	}
 	s.fields = append(s.fields, x)
 	s.measurements[m].fields = f
+	s.measurements[m].alive++
 	hash := s.hash(m, name)
 	if before != 0 {
 		s.byName.replace(hash, before, f)
@@ -114,6 +116,7 @@ func (s *schema) drop(m uint32, entry uint64) {
 	for f := s.measurements[m].fields; f != 0; f = s.fields[f].next {
 		s.fields[f].dead = min(s.fields[f].dead, entry)
 	}
+	s.measurements[m].alive = 0
 }
 
 // alive reports whether a field is there after an entry.

@@ -21,6 +21,7 @@ type Shard struct {
 	// entry numbers what has changed: shares, deletes and freezes, in the order in which they came.
 	entry      uint64
 	schema     *schema
+	census     census
 	head       *head
 	frozen     []*head // the oldest first
 	files      []File  // the oldest first
@@ -49,7 +50,7 @@ func (s *Shard) Window() points.Window { return s.window }
 // Bytes returns how much memory the points take that are in no file. It differs from one replica to the next: those
 // that began with a snapshot have no trace of values that were replaced.
 func (s *Shard) Bytes() int64 {
-	n := s.schema.bytes()
+	n := s.schema.bytes() + s.census.bytes()
 	for _, h := range s.heads() {
 		n += h.bytes()
 	}
@@ -63,8 +64,8 @@ func (s *Shard) Bytes() int64 {
 // Generation returns that of the head which takes points: the one that the next freeze ends.
 func (s *Shard) Generation() uint64 { return s.head.generation }
 
-// Digest is that of [View.Digest], as the shard is now.
-func (s *Shard) Digest() uint64 { return s.View().Digest() }
+// Digest is that of [View.Digest] of a copy, as the shard is now.
+func (s *Shard) Digest() uint64 { return s.Copy().Digest() }
 
 // HeadValues returns how many values the entries since the last freeze brought.
 func (s *Shard) HeadValues() int64 { return s.head.values }

@@ -40,12 +40,12 @@ func TestResultsOfEntries(t *testing.T) {
 	}{
 		{"two points", apply(Write, append(floats("m,a=1", `u\ u`, 1, 2), floats("m,a=1", "v", 1)...)...), fmt.Sprintf("%+v", Result{Stored: 2})},
 		{"a point of two fields, of which one is refused", apply(Write, value{"m,a=2", `u\ u`, 1, points.StringValue("x")}, value{"m,a=2", "new", 1, points.IntegerValue(1)}, value{"m,a=2", "v", 2, points.FloatValue(1)}),
-			fmt.Sprintf("%+v", Result{Stored: 1, Dropped: 1, Refused: []Refused{{"m", "u u", conflict}}})},
+			fmt.Sprintf("%+v", Result{Stored: 1, Dropped: 1, Refused: []Refused{{Measurement: "m", Field: "u u", Reason: conflict}}})},
 		{"the new field of the refused point has no kind", apply(Write, value{"m,a=2", "new", 1, points.StringValue("s")}), fmt.Sprintf("%+v", Result{Stored: 1})},
 		{"a fill of what is there, and of what is not", apply(Fill, append(floats("m,a=1", `u\ u`, 2, 3), floats("m,a=1", "v", 1)...)...), fmt.Sprintf("%+v", Result{Stored: 1, Superseded: 2})},
 		{"a fill of one field that is there and one that is not", apply(Fill, append(floats("m,a=1", `u\ u`, 2), floats("m,a=1", "v", 2)...)...), fmt.Sprintf("%+v", Result{Stored: 1})},
 		{"a key that leaves no room for the field", apply(Write, append(floats("m,a="+long, strings.Repeat("f", 30), 1), floats("m,a="+long, "v", 2)...)...),
-			fmt.Sprintf("%+v", Result{Stored: 1, Dropped: 1, Refused: []Refused{{"m", strings.Repeat("f", 30), points.Error{Reason: points.KeyTooLong}}}})},
+			fmt.Sprintf("%+v", Result{Stored: 1, Dropped: 1, Refused: []Refused{{Measurement: "m", Field: strings.Repeat("f", 30), Reason: points.Error{Reason: points.KeyTooLong}}}})},
 	} {
 		if got := fmt.Sprintf("%+v", c.got); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
@@ -315,7 +315,7 @@ func sampleSnapshot(t fatal) []byte {
 	w.freeze()
 	w.write(floats("n", "v", 4), Fill)
 	var b bytes.Buffer
-	if _, err := w.a.shard.View().WriteTo(&b); err != nil || w.wrong != "" {
+	if _, err := w.a.shard.Copy().WriteTo(&b); err != nil || w.wrong != "" {
 		t.Fatalf("%v %s", err, w.wrong)
 	}
 	return b.Bytes()
@@ -458,14 +458,14 @@ func FuzzSnapshot(f *testing.F) {
 			return
 		}
 		var first, again bytes.Buffer
-		if _, err := s.View().WriteTo(&first); err != nil {
+		if _, err := s.Copy().WriteTo(&first); err != nil {
 			t.Fatal(err)
 		}
 		x, err := Load(bytes.NewReader(first.Bytes()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		x.View().WriteTo(&again)
+		x.Copy().WriteTo(&again)
 		if !bytes.Equal(first.Bytes(), again.Bytes()) || s.Digest() != x.Digest() {
 			t.Error("what was read and written comes back as something else")
 		}

@@ -34,6 +34,9 @@ const SnapshotVersion = 1
 //	5 write        shares of what it has, without what was replaced or deleted
 //	6 fill         shares of fills
 //	7 field      of each field, by measurement and name: measurement, name, u8 kind
+//	9 census     what is counted of a measurement, in one frame or, with more than 2^19 of one kind, in several: measurement,
+//	             u8 kind, number, and of each in order: u32 hash, how often. Kinds: 1 series, 2 values of tags, and in how
+//	             many of the series; 3 tags, and how many values they have
 //	8 end        number of frames before it
 //
 // Frames of 5 and 6 stand as they become full, between them and within them by series, field and time. So equal shards
@@ -47,6 +50,7 @@ const (
 	frameFill      = 6
 	frameField     = 7
 	frameEnd       = 8
+	frameCensus    = 9
 )
 
 const (
@@ -56,6 +60,8 @@ const (
 	// A share of a snapshot ends when it has that many values, or that many bytes of keys, names and strings.
 	shareValues = 1 << 16
 	shareText   = 1 << 20
+	// censusFrame is how many hashes are in a frame of a census.
+	censusFrame = 1 << 19
 	// filesMax and headsMax bound what is kept of a snapshot before its points.
 	filesMax = 1 << 16
 	headsMax = 1 << 10
@@ -64,6 +70,9 @@ const (
 // bugDeleteSnapshot is planted to show that its test finds it: what a delete hides of files and of fills is there again
 // after a snapshot.
 const bugDeleteSnapshot = "delete lost in a snapshot"
+
+// bugCensusSnapshot is planted to show that its test finds it: a replica that began with a snapshot counts series anew.
+const bugCensusSnapshot = "census lost in a snapshot"
 
 // frames writes frames.
 type frames struct {
@@ -93,7 +102,8 @@ func (f *frames) write(kind byte, body []byte) {
 	f.n++
 }
 
-// WriteTo writes the snapshot of the view: heads with their points, and the names of files. It may run on any goroutine.
+// WriteTo writes the snapshot of the view, which must be one of [Shard.Copy]: heads with their points, and the names of files. It
+// may run on any goroutine.
 func (v *View) WriteTo(w io.Writer) (int64, error) {
 	f := &frames{w: w}
 	b := append([]byte(snapshotMagic), SnapshotVersion)
@@ -112,6 +122,9 @@ func (v *View) WriteTo(w io.Writer) (int64, error) {
 		v.writeHead(f, h)
 	}
 	v.writeFields(f)
+	if !bug(bugCensusSnapshot) {
+		v.writeCensus(f)
+	}
 	f.write(frameEnd, binary.AppendUvarint(b[:0], f.n))
 	return f.written, f.err
 }
@@ -245,8 +258,8 @@ func (v *View) writeFields(f *frames) {
 	}
 }
 
-// Digest returns a number that is that of every shard with the same points in the same heads, the same files, deletes and
-// fields, whatever shares the points came with. It goes through the heads: some 10 ns for each value in them. It is no
+// Digest returns a number that is that of every shard with the same points in the same heads, the same files, deletes,
+// fields and census, whatever shares the points came with. It goes through the heads: some 10 ns for each value in them. It is no
 // proof against people.
 func (v *View) Digest() uint64 {
 	d := xxhash.New()
@@ -289,6 +302,7 @@ func (v *View) Digest() uint64 {
 	for _, x := range v.fields() {
 		d.Write(append(appendText(appendText(b[:0], x.measurement), x.name), byte(x.kind)))
 	}
+	v.census.digest(d)
 	return d.Sum64()
 }
 

@@ -19,6 +19,7 @@ type View struct {
 	files      []File
 	tombstones []buried
 	forgotten  uint64
+	census     *censusCopy // of [Shard.Copy]; else nil
 }
 
 // View returns the shard as it is now.
