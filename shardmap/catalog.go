@@ -51,6 +51,8 @@ type Database struct {
 	Name string // 1 to CatalogNameMax bytes, of no other database
 	// Default is the policy of writes and queries that name none; 0: there is no such policy.
 	Default PolicyID
+	// Limits bounds what points may make of names. None of them is 0.
+	Limits points.Limits
 }
 
 // Policy says for how long points of a database are kept, and in which windows (InfluxDB: retention policy).

@@ -84,6 +84,9 @@ func (c *Catalog) checkDatabases(t *Table) error {
 			return fmt.Errorf("two databases are called %q", d.Name)
 		}
 		names[d.Name] = true
+		if err := d.Limits.Check(); err != nil {
+			return fmt.Errorf("limits of database %d: %w", d.ID, err)
+		}
 		if p, ok := c.Policy(d.Default); d.Default != 0 && (!ok || p.Database != d.ID) {
 			return fmt.Errorf("the default of database %d is policy %d, which is none of its own", d.ID, d.Default)
 		}

@@ -5,14 +5,16 @@ import (
 
 	"muster/raft"
 	"muster/shardmap/pack"
+	"muster/shardmap/points"
 )
 
 // How many fields each row of Catalog has, in tables.
 const (
-	databaseFields = 3
+	databaseFields = 4
 	policyFields   = 6
 	windowFields   = 7
 	droppedFields  = 3
+	limitsFields   = 3
 
 	catalogFields = 4
 )
@@ -21,7 +23,25 @@ func (d *Database) append(b []byte) []byte {
 	b = pack.AppendArray(b, databaseFields)
 	b = pack.AppendUint(b, uint64(d.ID))
 	b = pack.AppendString(b, d.Name)
-	return pack.AppendUint(b, uint64(d.Default))
+	b = pack.AppendUint(b, uint64(d.Default))
+	return appendLimits(b, d.Limits)
+}
+
+// appendLimits appends limits of a database: [series, values, fields].
+func appendLimits(b []byte, l points.Limits) []byte {
+	b = pack.AppendArray(b, limitsFields)
+	for _, n := range [...]uint32{l.Series, l.Values, l.Fields} {
+		b = pack.AppendUint(b, uint64(n))
+	}
+	return b
+}
+
+func readLimits(r *tableReader) (l points.Limits) {
+	r.fields("limits", limitsFields)
+	for _, n := range [...]*uint32{&l.Series, &l.Values, &l.Fields} {
+		*n = uint32(r.UintMax(1<<32 - 1))
+	}
+	return l
 }
 
 func (p *Policy) append(b []byte) []byte {
@@ -70,6 +90,7 @@ func (c *Catalog) append(b []byte) []byte {
 func readDatabase(r *tableReader) (d Database) {
 	r.fields("database", databaseFields)
 	d.ID, d.Name, d.Default = DatabaseID(r.Uint()), r.String(), PolicyID(r.Uint())
+	d.Limits = readLimits(r)
 	return d
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"muster/shardmap/access"
 	"muster/shardmap/pack"
+	"muster/shardmap/points"
 )
 
 // Limits of a command. They are checked where a command is admitted, by
@@ -144,6 +145,9 @@ type Command struct {
 	// Admitted is when the command was admitted, by the clock of the node that did, in ms since 1970;
 	// 0: nobody says. It is not among the bytes either, is for people to read, and decides nothing.
 	Admitted uint64
+	// Limits are those of the database, with points; zero: [points.DefaultLimits]. The node that admits the command says them,
+	// beside the bytes: an entry has to do the same on all replicas, whatever their tables say.
+	Limits points.Limits
 }
 
 var (

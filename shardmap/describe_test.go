@@ -78,7 +78,7 @@ func TestDescribeTable(t *testing.T) {
 		`trail node 0000000000000061 lines 12 hash 0500000000000000 at 3000 after 0`,
 		`role delete "reader"`,
 		`database create "metrics" policy "autogen" duration 0s windows 168h0m0s`,
-		`database create "lab" policy "week" duration 168h0m0s windows 24h0m0s shards 2`,
+		`database create "lab" policy "week" duration 168h0m0s windows 24h0m0s shards 2 values 7`,
 		`policy create of "metrics" policy "day" duration 24h0m0s windows 1h0m0s`,
 		`policy create of "lab" policy "long" duration 0s windows 24h0m0s shards 1 default`,
 		`window policy 8 at 18000000000000 shards 2: g1, g2`,
@@ -92,6 +92,7 @@ func TestDescribeTable(t *testing.T) {
 		`database drop "gone"`,
 		`policy alter of "lab" policy "week" duration 336h0m0s shards 3`,
 		`policy default of "lab" policy "week"`,
+		`database alter "lab" series 5 fields 9`,
 		`window truncate of all databases at 5`,
 		`window drop 2: 10, 11 at 144000`,
 	} {

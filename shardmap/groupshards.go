@@ -9,7 +9,6 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"muster/shardmap/points"
-	"muster/shardmap/points/column"
 	"muster/shardmap/points/shard"
 )
 
@@ -154,6 +153,11 @@ func bringPoints(m *Map, at entryAt, c *Command) (Status, error) {
 	} else {
 		s = g.add(&p.Shard)
 	}
+	limits := c.Limits
+	if limits == (points.Limits{}) {
+		limits = points.DefaultLimits
+	}
+	s.Points.Limit(limits.Of(s.Shards))
 	var r shard.Result
 	before := s.Points.Bytes()
 	if p.Mode == PointsFill {
@@ -169,14 +173,7 @@ func bringPoints(m *Map, at entryAt, c *Command) (Status, error) {
 	}
 	s.note(at, uint64(p.Mode), binary.LittleEndian.Uint64(p.Share[len(p.Share)-8:])) // the share's own checksum
 	g.changes++
-	o := PointsOutcome{Stored: uint64(r.Stored), Dropped: uint64(r.Dropped), Superseded: uint64(r.Superseded), Deleted: uint64(r.Deleted)}
-	for _, f := range r.Refused {
-		kind, has := column.Kind(0), column.Kind(0)
-		if f.Reason.Reason == points.FieldTypeConflict {
-			kind, has = f.Reason.Kind, f.Reason.Had
-		}
-		o.Refused = append(o.Refused, RefusedField{f.Measurement, f.Field, kind, has})
-	}
+	o := outcomeOf(&r)
 	m.turn.detail = o.Append(m.turn.detail[:0])
 	return StatusApplied, nil
 }
@@ -203,6 +200,10 @@ func sealPoints(m *Map, at entryAt, c *Command) (Status, error) {
 		return StatusMarked, nil
 	}
 	s.Points.Freeze()
+	if p.Over {
+		s.Points.Forget()
+		m.groupShards.count()
+	}
 	s.Since, s.Sealing, s.Merge = 0, true, p.Merge
 	s.note(at, p.Number, uint64(p.Merge))
 	m.groupShards.changes++

@@ -502,3 +502,83 @@ func TestWhatComesTwiceOrLate(t *testing.T) {
 		t.Errorf("a seal that comes twice: %s", wrong)
 	}
 }
+
+// The limits of a database come with the entry: a replica must not ask its own table, which another replica has
+// in another state. Good points of an entry are kept.
+func TestPointsOverLimits(t *testing.T) {
+	m := NewMap(testGroup)
+	raise := RaiseCommand(Level)
+	apply(t, m, 1, 0, &raise)
+	index := uint64(10)
+	bring := func(limits points.Limits, text string) (o PointsOutcome) {
+		t.Helper()
+		index++
+		c := pointsCommand(t, 1, text)
+		c.Limits = limits
+		r, err := m.Apply(raft.LogID{Term: 1, Index: index}, 0, &c)
+		if err != nil || r.Status != StatusApplied {
+			t.Fatalf("%s: %s, %v", text, r.Status, err)
+		}
+		reader := pack.NewReader(r.Detail)
+		if err := o.Read(&reader); err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	// Of a window with two shards each takes half of the series and four times the root of it more: 3 and 8, but no more than all.
+	keys := keysOfShard(0, 9)
+	one := func(i int) string { return keys[i] + " v=1 1000\n" }
+	limits := points.Limits{Series: 6, Values: 5, Fields: 2}
+	for _, c := range []struct {
+		name   string
+		limits points.Limits
+		text   string
+		want   PointsOutcome
+	}{
+		{"up to the limit of values", limits, one(0) + one(1) + one(2) + one(3) + one(4), PointsOutcome{Stored: 5}},
+		{"one more value, beside a series that is there", limits, one(0) + one(5), PointsOutcome{Stored: 1, Dropped: 1, OverValues: 1,
+			Refused: []PointsRefusal{{Reason: RefusedValues, Measurement: "m", Tag: "id", Count: 5, Limit: 5}}}},
+		{"another limit", points.Limits{Series: 6, Values: 9, Fields: 2}, one(5), PointsOutcome{Stored: 1}},
+		{"one more series", points.Limits{Series: 6, Values: 9, Fields: 2}, one(6), PointsOutcome{Dropped: 1, OverSeries: 1,
+			Refused: []PointsRefusal{{Reason: RefusedSeries, Measurement: "m", Tag: "id", Count: 6, Limit: 6}}}},
+		{"a lower limit", points.Limits{Series: 1, Values: 1, Fields: 1}, one(0) + one(5), PointsOutcome{Stored: 2}},
+		{"no limits named", points.Limits{}, one(6) + one(7), PointsOutcome{Stored: 2}},
+		{"one more field", limits, keys[0] + " v=2,w=1 1000\n" + keys[1] + " v=3,x=1 1000\n", PointsOutcome{Stored: 1, Dropped: 1, OverFields: 1,
+			Refused: []PointsRefusal{{Reason: RefusedFields, Measurement: "m", Field: "x", Count: 2, Limit: 2}}}},
+	} {
+		if got := bring(c.limits, c.text); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", withRefused(c.want)) {
+			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
+		}
+	}
+
+	seal := PointsSeal{Shard: ShardID{1, 0}, Number: 1, Over: true}
+	c := seal.Command()
+	if r, err := m.Apply(raft.LogID{Term: 1, Index: 90}, 0, &c); err != nil || r.Status != StatusApplied {
+		t.Fatalf("seal: %s, %v", r.Status, err)
+	}
+	if got := m.Shard(ShardID{1, 0}).Points.Census(); got.Series != 0 {
+		t.Errorf("a shard of a window that is over counts %d series", got.Series)
+	}
+	if b := m.ShardBytes(); b != m.Shard(ShardID{1, 0}).Points.Bytes() {
+		t.Errorf("the group counts %d bytes, its shard has %d", b, m.Shard(ShardID{1, 0}).Points.Bytes())
+	}
+}
+
+// withRefused gives an outcome the list that a reader makes of none.
+func withRefused(o PointsOutcome) PointsOutcome {
+	if o.Refused == nil {
+		o.Refused = []PointsRefusal{}
+	}
+	return o
+}
+
+// keysOfShard returns keys of series that are in one shard, with a tag that grows.
+func keysOfShard(shard points.Shard, n int) (keys []string) {
+	for i := 0; len(keys) < n; i++ {
+		key := fmt.Sprintf("m,id=%03d", i)
+		if points.HashOf([]byte(key)).Shard(testShards) == shard {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}

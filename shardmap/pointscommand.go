@@ -138,16 +138,19 @@ func ReadPoints(c *Command) (p PointsBody, err error) {
 // that is one higher than that of the one before, and a block file is to be made of it and of the newest
 // Merge files of the shard. The body is a msgpack array:
 //
-//	[window, shard, number, merge]
+//	[window, shard, number, merge, over]
 //
 // A seal with another number than the next one changes nothing.
 type PointsSeal struct {
 	Shard  ShardID
 	Number uint64
 	Merge  uint32 // files
+	// Over says that the window is over. The shard forgets which series it has had: what is counted of all windows that there
+	// are would take memory for ever.
+	Over bool
 }
 
-const pointsSealFields = 4
+const pointsSealFields = 5
 
 // Command returns the command that seals the head.
 func (s *PointsSeal) Command() Command {
@@ -155,6 +158,7 @@ func (s *PointsSeal) Command() Command {
 	b = s.Shard.append(b)
 	b = pack.AppendUint(b, s.Number)
 	b = pack.AppendUint(b, uint64(s.Merge))
+	b = pack.AppendBool(b, s.Over)
 	return Command{Kind: CommandPointsSeal, Items: [][]byte{b}}
 }
 
@@ -174,6 +178,7 @@ func ReadPointsSeal(c *Command) (s PointsSeal, err error) {
 	r := tableReader{Reader: pack.NewReader(c.Items[0])}
 	r.fields("seal of points", pointsSealFields)
 	s.Shard, s.Number, s.Merge = readShardID(&r), r.Uint(), uint32(r.UintMax(math.MaxUint32))
+	s.Over = r.Bool()
 	return s, r.err()
 }
 
@@ -311,7 +316,11 @@ func describePoints(c *Command) (string, error) {
 
 func describePointsSeal(c *Command) (string, error) {
 	p, err := ReadPointsSeal(c)
-	return fmt.Sprintf("%s number %d, with the newest %d files", p.Shard, p.Number, p.Merge), err
+	text := fmt.Sprintf("%s number %d, with the newest %d files", p.Shard, p.Number, p.Merge)
+	if p.Over {
+		text += ", its window being over"
+	}
+	return text, err
 }
 
 func describePointsSealed(c *Command) (string, error) {

@@ -56,7 +56,7 @@ type shardCopy struct {
 func (g *groupShards) copy() (c shardsCopy) {
 	c.gone = slices.Clone(g.gone)
 	for _, s := range g.list {
-		x := shardCopy{*s, s.Points.View()}
+		x := shardCopy{*s, s.Points.Copy()}
 		x.Points, x.kept = nil, nil
 		c.list = append(c.list, x)
 	}

@@ -21,7 +21,7 @@ const testHour = int64(time.Hour)
 func catalogued() [][]byte {
 	return [][]byte{
 		first(AppendChangeDatabase(nil, &ChangeDatabase{Action: DatabaseCreate, Name: "metrics"})),
-		first(AppendChangeDatabase(nil, &ChangeDatabase{Action: DatabaseCreate, Name: "lab", Policy: PolicySpec{"week", 168 * time.Hour, 0, 2}})),
+		first(AppendChangeDatabase(nil, &ChangeDatabase{Action: DatabaseCreate, Name: "lab", Policy: PolicySpec{"week", 168 * time.Hour, 0, 2}, Limits: points.Limits{Values: 7}})),
 		first(AppendChangePolicy(nil, &ChangePolicy{Action: PolicyCreate, Database: "metrics", Policy: PolicySpec{Name: "day", Duration: 24 * time.Hour}})),
 		first(AppendChangePolicy(nil, &ChangePolicy{Action: PolicyCreate, Database: "lab", Policy: PolicySpec{"long", 0, 24 * time.Hour, 1}, Default: true})),
 		first(AppendNewWindow(nil, &NewWindow{8, 5 * testHour, []raft.GroupID{1, 2}})),
@@ -35,6 +35,7 @@ func catalogued() [][]byte {
 		first(AppendChangeDatabase(nil, &ChangeDatabase{Action: DatabaseDrop, Name: "gone"})),
 		first(AppendChangePolicy(nil, &ChangePolicy{Action: PolicyAlter, Database: "lab", Policy: PolicySpec{"week", 336 * time.Hour, 0, 3}, Set: SetDuration | SetShards})),
 		first(AppendChangePolicy(nil, &ChangePolicy{Action: PolicyDefault, Database: "lab", Policy: PolicySpec{Name: "week"}})),
+		first(AppendChangeDatabase(nil, &ChangeDatabase{Action: DatabaseAlter, Name: "lab", Limits: points.Limits{Series: 5, Fields: 9}})),
 	}
 }
 
@@ -52,7 +53,7 @@ func cataloguedMachine(t testing.TB) *TableMachine {
 // The commands make what a reader of them expects, told once in full.
 func TestCatalog(t *testing.T) {
 	c := &cataloguedMachine(t).Table().Catalog
-	if want := []Database{{6, "metrics", 6}, {7, "lab", 7}}; !slices.Equal(c.Databases, want) {
+	if want := []Database{{6, "metrics", 6, points.Limits{Series: 1_000_000, Values: 100_000, Fields: 10_000}}, {7, "lab", 7, points.Limits{Series: 5, Values: 7, Fields: 9}}}; !slices.Equal(c.Databases, want) {
 		t.Errorf("databases %+v, want %+v", c.Databases, want)
 	}
 	if want := []Policy{{6, 6, "autogen", 0, 168 * time.Hour, 0}, {7, 7, "week", 336 * time.Hour, 24 * time.Hour, 3}, {8, 6, "day", 24 * time.Hour, time.Hour, 0},
@@ -133,7 +134,10 @@ func TestCatalogRefusals(t *testing.T) {
 		below.Nodes[i].Level = PointsLevel - 1
 	}
 	db := func(a DatabaseAction, name string, s PolicySpec) []byte {
-		return first(AppendChangeDatabase(nil, &ChangeDatabase{a, name, s}))
+		return first(AppendChangeDatabase(nil, &ChangeDatabase{Action: a, Name: name, Policy: s}))
+	}
+	limits := func(a DatabaseAction, name string, l points.Limits) []byte {
+		return first(AppendChangeDatabase(nil, &ChangeDatabase{Action: a, Name: name, Limits: l}))
 	}
 	policy := func(change func(*ChangePolicy)) []byte {
 		c := &ChangePolicy{Action: PolicyCreate, Database: "metrics", Policy: PolicySpec{Name: "p", Duration: 48 * time.Hour}}
@@ -183,7 +187,14 @@ func TestCatalogRefusals(t *testing.T) {
 		{"too many databases", &full, db(DatabaseCreate, "d", PolicySpec{}), RefusedConflict, "as many as there may be", "muster db drop"},
 		{"no such database to drop", table, db(DatabaseDrop, "d", PolicySpec{}), RefusedAbsent, "none of that name", "muster db list"},
 		{"a drop with a policy", table, db(DatabaseDrop, "metrics", PolicySpec{Name: "p"}), RefusedRequest, "names a policy", "leave the policy out"},
-		{"an action of later", table, db(3, "metrics", PolicySpec{}), RefusedRequest, "action 3 is unknown", "muster db create"},
+		{"an action of later", table, db(4, "metrics", PolicySpec{}), RefusedRequest, "action 4 is unknown", "muster db create"},
+		{"a drop with limits", table, limits(DatabaseDrop, "metrics", points.Limits{Series: 1}), RefusedRequest, "names limits", "leave the limits out"},
+		{"an alter with a policy", table, db(DatabaseAlter, "metrics", PolicySpec{Name: "p"}), RefusedRequest, "names a policy", "leave the policy out"},
+		{"limits of no database", table, limits(DatabaseAlter, "d", points.Limits{Series: 1}), RefusedAbsent, "none of that name", "muster db list"},
+		{"too many series", table, limits(DatabaseAlter, "metrics", points.Limits{Series: points.LimitMax + 1}), RefusedRequest, "1000000001 series; want 1 to 1000000000", "muster db alter"},
+		{"too many values", table, limits(DatabaseCreate, "d", points.Limits{Values: points.LimitMax + 1}), RefusedRequest, "1000000001 values of a tag; want", "muster db alter"},
+		{"too many fields", table, limits(DatabaseCreate, "d", points.Limits{Fields: 1<<32 - 1}), RefusedRequest, "4294967295 fields of a measurement; want", "muster db alter"},
+		{"other limits", table, limits(DatabaseCreate, "lab", points.Limits{Series: 6}), RefusedConflict, "its limits are not those that the order names", "muster db alter lab"},
 		{"a policy of no database", table, policy(func(c *ChangePolicy) { c.Database = "d" }), RefusedAbsent, "none of that name", "muster db list"},
 		{"a policy without a name", table, policy(func(c *ChangePolicy) { c.Policy.Name = "" }), RefusedRequest, "it is empty", "choose another"},
 		{"a policy that is there", table, policy(func(c *ChangePolicy) { c.Policy.Name = "day" }), RefusedConflict, "it is there: duration 24h0m0s, windows 1h0m0s", "muster policy alter"},

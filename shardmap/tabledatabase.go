@@ -8,6 +8,7 @@ import (
 
 	"muster/raft"
 	"muster/shardmap/pack"
+	"muster/shardmap/points"
 )
 
 // DatabaseAction says what becomes of a database. Numbers are for ever.
@@ -16,6 +17,7 @@ type DatabaseAction uint8
 const (
 	DatabaseCreate DatabaseAction = 1 // there is a database of that name from now on, with a policy
 	DatabaseDrop   DatabaseAction = 2 // it is gone, with its policies, their windows and all points
+	DatabaseAlter  DatabaseAction = 3 // it has other limits
 )
 
 // PolicySpec is what an order says of a policy:
@@ -29,21 +31,25 @@ type PolicySpec struct {
 	Shards         uint32 // 0: as many as there are groups
 }
 
-// ChangeDatabase creates or drops a database:
+// ChangeDatabase creates, alters or drops a database:
 //
-//	[action, name, policy]
+//	[action, name, policy, limits]
 //
-// To create one that is there changes nothing if the order names no policy, or the one that is its default.
+// To create one that is there changes nothing if the order names no policy, or the one that is its default, and no limits, or
+// those that it has.
 type ChangeDatabase struct {
 	Action DatabaseAction
 	Name   string
 	// Policy is the one that a new database begins with, and its default. Without a name it is
-	// [DefaultPolicyName]; without anything it keeps points for ever. To drop one takes none.
+	// [DefaultPolicyName]; without anything it keeps points for ever. To alter or drop one takes none.
 	Policy PolicySpec
+	// Limits has 0 for what a new database takes of [points.DefaultLimits], and for what one that is altered keeps. To drop one takes
+	// none.
+	Limits points.Limits
 }
 
 const (
-	changeDatabaseFields = 3
+	changeDatabaseFields = 4
 	policySpecFields     = 4
 )
 
@@ -115,14 +121,14 @@ func AppendChangeDatabase(b []byte, c *ChangeDatabase) ([]byte, error) {
 	b = appendTableHead(b, TableDatabase, changeDatabaseFields)
 	b = pack.AppendUint(b, uint64(c.Action))
 	b = pack.AppendString(b, c.Name)
-	return c.Policy.append(b), nil
+	return appendLimits(c.Policy.append(b), c.Limits), nil
 }
 
 func readChangeDatabase(r *tableReader) (tableCommand, error) {
 	c := new(ChangeDatabase)
 	r.fields("change of a database", changeDatabaseFields)
 	c.Action, c.Name = DatabaseAction(r.UintMax(255)), r.String()
-	c.Policy = readPolicySpec(r)
+	c.Policy, c.Limits = readPolicySpec(r), readLimits(r)
 	return c, r.err()
 }
 
@@ -137,12 +143,16 @@ func (c *ChangeDatabase) apply(t *Table, id raft.LogID) (*Table, error) {
 		return t, c.same(&t.Catalog, &d)
 	case c.Action == DatabaseCreate:
 		return c.create(t, id)
-	case c.Action != DatabaseDrop:
+	case c.Action != DatabaseDrop && c.Action != DatabaseAlter:
 		return t, &Refusal{Kind: RefusedRequest, Object: "database " + describeText(c.Name), Found: fmt.Sprintf("action %d is unknown", c.Action), Next: "muster db create NAME, or muster db drop NAME"}
 	case c.Policy != PolicySpec{}:
-		return t, &Refusal{Kind: RefusedRequest, Object: "database " + describeText(c.Name), Found: "it is to be dropped, and the order names a policy", Next: "leave the policy out"}
+		return t, &Refusal{Kind: RefusedRequest, Object: "database " + describeText(c.Name), Found: "it is to be dropped or altered, and the order names a policy", Next: "leave the policy out"}
+	case c.Action == DatabaseDrop && c.Limits != points.Limits{}:
+		return t, &Refusal{Kind: RefusedRequest, Object: "database " + describeText(c.Name), Found: "it is to be dropped, and the order names limits", Next: "leave the limits out"}
 	case !exists:
 		return t, unknownDatabase(c.Name)
+	case c.Action == DatabaseAlter:
+		return c.alter(t, id, d)
 	}
 	made := t.draft(id)
 	gone := made.dropPolicies(id, func(p *Policy) bool { return p.Database == d.ID })
@@ -154,6 +164,9 @@ func (c *ChangeDatabase) apply(t *Table, id raft.LogID) (*Table, error) {
 
 // same refuses to create a database that is there and has another policy than the order names.
 func (c *ChangeDatabase) same(in *Catalog, d *Database) error {
+	if !c.keeps(d.Limits) {
+		return &Refusal{Kind: RefusedConflict, Object: d.called(), Found: "it is there, and its limits are not those that the order names", Next: fmt.Sprintf("for other ones, muster db alter %s", d.Name)}
+	}
 	if c.Policy == (PolicySpec{}) {
 		return nil
 	}
@@ -162,6 +175,35 @@ func (c *ChangeDatabase) same(in *Catalog, d *Database) error {
 		return nil
 	}
 	return &Refusal{Kind: RefusedConflict, Object: d.called(), Found: "it is there, and its default policy is not the one that the order names", Next: fmt.Sprintf("see muster policy list %s; for another one, muster policy create", d.Name)}
+}
+
+// limits returns what limits become of those that were.
+func (c *ChangeDatabase) limits(were points.Limits) points.Limits {
+	return points.Limits{Series: cmp.Or(c.Limits.Series, were.Series), Values: cmp.Or(c.Limits.Values, were.Values), Fields: cmp.Or(c.Limits.Fields, were.Fields)}
+}
+
+// keeps reports whether a database that has some limits keeps them.
+func (c *ChangeDatabase) keeps(l points.Limits) bool { return c.limits(l) == l }
+
+// checkLimits refuses limits that a database can't have.
+func checkLimits(l points.Limits, object string) error {
+	if err := l.Check(); err != nil {
+		return &Refusal{Kind: RefusedRequest, Object: object, Found: err.Error(), Next: "give other ones: muster db alter --help"}
+	}
+	return nil
+}
+
+// alter gives a database other limits.
+func (c *ChangeDatabase) alter(t *Table, id raft.LogID, d Database) (*Table, error) {
+	limits := c.limits(d.Limits)
+	if err := checkLimits(limits, d.called()); err != nil || limits == d.Limits {
+		return t, err
+	}
+	made := t.draft(id)
+	i, _ := t.Catalog.database(d.ID)
+	made.Catalog.Databases = slices.Clone(t.Catalog.Databases)
+	made.Catalog.Databases[i].Limits = limits
+	return made.Table, nil
 }
 
 // policy returns what the policy of a new database is.
@@ -180,8 +222,12 @@ func (c *ChangeDatabase) create(t *Table, id raft.LogID) (*Table, error) {
 	if err := s.check(object); err != nil {
 		return t, err
 	}
+	limits := c.limits(points.DefaultLimits)
+	if err := checkLimits(limits, object); err != nil {
+		return t, err
+	}
 	made := t.draft(id)
-	d := Database{ID: DatabaseID(id.Index), Name: c.Name, Default: PolicyID(id.Index)}
+	d := Database{ID: DatabaseID(id.Index), Name: c.Name, Default: PolicyID(id.Index), Limits: limits}
 	made.Catalog.Databases = append(slices.Clone(t.Catalog.Databases), d)
 	made.addPolicy(id, d.ID, &s)
 	return made.Table, nil
@@ -238,12 +284,27 @@ func (s *PolicySpec) describe() string {
 	return text
 }
 
+// describeLimits describes those that the order names.
+func (c *ChangeDatabase) describeLimits() (text string) {
+	for _, l := range [...]struct {
+		name string
+		is   uint32
+	}{{"series", c.Limits.Series}, {"values", c.Limits.Values}, {"fields", c.Limits.Fields}} {
+		if l.is > 0 {
+			text += fmt.Sprintf(" %s %d", l.name, l.is)
+		}
+	}
+	return text
+}
+
 func (c *ChangeDatabase) describe() string {
 	switch c.Action {
 	case DatabaseCreate:
 		s := c.policy()
 		s.WindowDuration = s.Windows()
-		return fmt.Sprintf("create %s %s", describeText(c.Name), s.describe())
+		return fmt.Sprintf("create %s %s%s", describeText(c.Name), s.describe(), c.describeLimits())
+	case DatabaseAlter:
+		return "alter " + describeText(c.Name) + c.describeLimits()
 	case DatabaseDrop:
 		return "drop " + describeText(c.Name)
 	}

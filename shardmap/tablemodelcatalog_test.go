@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"muster/raft"
+	"muster/shardmap/points"
 )
 
 // modelCatalog is the slow and obvious version of what a table knows of time series.
@@ -20,6 +21,7 @@ type modelDatabase struct {
 	id       DatabaseID
 	policies map[string]*Policy
 	def      string // the name of the default; "": none
+	limits   [3]uint32
 }
 
 // modelGrid is what all times are multiples of that the random commands draw.
@@ -96,6 +98,18 @@ func (m *tableModel) applyCatalog(index uint64, c tableCommand) modelOutcome {
 	return outcomeRefused
 }
 
+// modelLimits is what limits become, and whether they may be so.
+func modelLimits(were [3]uint32, l points.Limits) (now [3]uint32, ok bool) {
+	now, ok = were, true
+	for i, n := range []uint32{l.Series, l.Values, l.Fields} {
+		if n != 0 {
+			now[i] = n
+		}
+		ok = ok && now[i] <= 1e9
+	}
+	return now, ok
+}
+
 func (m *modelCatalog) database(index uint64, c *ChangeDatabase) modelOutcome {
 	d := m.databases[c.Name]
 	spec := c.Policy
@@ -106,6 +120,18 @@ func (m *modelCatalog) database(index uint64, c *ChangeDatabase) modelOutcome {
 	switch {
 	case !modelName(c.Name):
 		return outcomeRefused
+	case c.Action == DatabaseDrop && c.Limits != points.Limits{}:
+		return outcomeRefused
+	case c.Action == DatabaseAlter && d != nil && c.Policy == PolicySpec{}:
+		limits, ok := modelLimits(d.limits, c.Limits)
+		switch {
+		case !ok:
+			return outcomeRefused
+		case limits == d.limits:
+			return outcomeSame
+		}
+		d.limits = limits
+		return outcomeChanged
 	case c.Action == DatabaseDrop && d != nil && c.Policy == PolicySpec{}:
 		var gone []Dropped
 		for _, p := range d.policies {
@@ -118,6 +144,9 @@ func (m *modelCatalog) database(index uint64, c *ChangeDatabase) modelOutcome {
 	case c.Action != DatabaseCreate:
 		return outcomeRefused
 	case d != nil:
+		if limits, _ := modelLimits(d.limits, c.Limits); limits != d.limits {
+			return outcomeRefused
+		}
 		p := d.policies[d.def]
 		if c.Policy == (PolicySpec{}) || p != nil && *p == (Policy{p.ID, d.id, spec.Name, spec.Duration, spec.WindowDuration, spec.Shards}) {
 			return outcomeSame
@@ -126,8 +155,12 @@ func (m *modelCatalog) database(index uint64, c *ChangeDatabase) modelOutcome {
 	case !modelName(spec.Name) || !modelFits(spec.Duration, spec.WindowDuration, spec.Shards):
 		return outcomeRefused
 	}
+	limits, ok := modelLimits([3]uint32{1e6, 1e5, 1e4}, c.Limits)
+	if !ok {
+		return outcomeRefused
+	}
 	m.databases[c.Name] = &modelDatabase{DatabaseID(index), map[string]*Policy{
-		spec.Name: {PolicyID(index), DatabaseID(index), spec.Name, spec.Duration, spec.WindowDuration, spec.Shards}}, spec.Name}
+		spec.Name: {PolicyID(index), DatabaseID(index), spec.Name, spec.Duration, spec.WindowDuration, spec.Shards}}, spec.Name, limits}
 	return outcomeChanged
 }
 
@@ -331,6 +364,9 @@ func (m *modelCatalog) differs(got *Catalog) error {
 		is, ok := got.DatabaseNamed(name)
 		if p := d.policies[d.def]; !ok || is.ID != d.id || (p == nil) != (is.Default == 0) || p != nil && p.ID != is.Default {
 			return fmt.Errorf("database %+v, want %+v", is, d)
+		}
+		if is.Limits != (points.Limits{Series: d.limits[0], Values: d.limits[1], Fields: d.limits[2]}) {
+			return fmt.Errorf("database %s has limits %+v, want %v", name, is.Limits, d.limits)
 		}
 		for name, want := range d.policies {
 			if p, _ := got.PolicyNamed(&is, name); p != *want {

@@ -4,15 +4,23 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"muster/shardmap/points"
 )
 
 // catalog draws a command of a kind about time series.
 func (r randomCommands) catalog(t *Table, k TableCommandKind) (b []byte) {
 	switch k {
 	case TableDatabase:
-		c := &ChangeDatabase{Action: drawn(r, DatabaseCreate, DatabaseCreate, DatabaseCreate, DatabaseAction(r.IntN(4))), Name: r.database()}
+		c := &ChangeDatabase{Action: drawn(r, DatabaseCreate, DatabaseCreate, DatabaseCreate, DatabaseAction(r.IntN(5))), Name: r.database()}
 		if c.Action == DatabaseCreate && r.one(2) || r.one(10) {
 			c.Policy = r.spec()
+		}
+		if c.Action == DatabaseAlter {
+			c.Limits = points.Limits{Series: uint32(r.IntN(3)), Values: uint32(r.IntN(3)), Fields: drawn[uint32](r, 0, 1, points.LimitMax, points.LimitMax+1)}
+		}
+		if c.Policy.Shards%4 == 3 {
+			c.Limits.Series = c.Policy.Shards
 		}
 		b, _ = AppendChangeDatabase(nil, c)
 	case TablePolicy:

@@ -167,7 +167,8 @@ func apiTable() []apiRow {
 		{command: "slot move", method: changes, args: []apiArg{argSlots, argGroup}, options: []string{"no-wait"}, plans: plansOnAsked, answer: jobRow{}},
 		{command: "slot rebalance", method: changes, options: []string{"yes", "no-wait"}, plans: plansAlways, answer: jobRow{}},
 
-		{command: "db create", method: changes, args: []apiArg{argDB}, options: []string{"policy", "duration", "window", "shards"}, answer: []databaseRow{}},
+		{command: "db create", method: changes, args: []apiArg{argDB}, options: []string{"policy", "duration", "window", "shards", "max-series", "max-values", "max-fields"}, answer: []databaseRow{}},
+		{command: "db alter", method: changes, args: []apiArg{argDB}, options: []string{"max-series", "max-values", "max-fields"}, answer: []databaseRow{}},
 		{command: "db drop", method: changes, args: []apiArg{argDB}, options: []string{"yes"}, plans: plansAlways, answer: []databaseRow{}},
 		{command: "db list", method: reads, answer: []databaseRow{}},
 		{command: "policy create", method: changes, args: []apiArg{argDB, argPolicy}, options: []string{"duration", "window", "shards", "default"}, answer: []policyRow{}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,9 +13,10 @@ import (
 
 	"muster/repl/client"
 	"muster/shardmap"
+	"muster/shardmap/points"
 )
 
-const databaseForm = `{"name":…,"id":N,"default":POLICY,"policies":N,"windows":N}`
+const databaseForm = `{"name":…,"id":N,"default":POLICY,"policies":N,"windows":N,"max_series":N,"max_values":N,"max_fields":N}`
 
 func dbCommand(con *console) *cli.Command {
 	return noun(cli.Command{Name: "db", Usage: "keep databases of time series"},
@@ -24,8 +26,17 @@ func dbCommand(con *console) *cli.Command {
 otherwise. A database that is there as it would be is left so. Durations are as 30d, 12h or inf. Needs a cluster of level 10.
 
 With -o json its row, as "db list" prints it: ` + databaseForm,
-			Flags:  append([]cli.Flag{&cli.StringFlag{Name: "policy", DefaultText: shardmap.DefaultPolicyName, Usage: "`NAME` of its policy"}}, policyFlags()...),
+			Flags:  slices.Concat([]cli.Flag{&cli.StringFlag{Name: "policy", DefaultText: shardmap.DefaultPolicyName, Usage: "`NAME` of its policy"}}, policyFlags(), limitFlags("")),
 			Action: con.action(dbCreate),
+		}),
+		verb(cli.Command{
+			Name: "alter", Usage: "give a database other limits", ArgsUsage: "NAME",
+			Description: `What is not given stays as it is. Points of series and fields that are there can always be written: a lower limit takes nothing
+away.
+
+With -o json its row, as it is then: ` + databaseForm,
+			Flags:  limitFlags("as it is"),
+			Action: con.action(dbAlter),
 		}),
 		verb(cli.Command{
 			Name: "drop", Usage: "drop a database, with all its points", ArgsUsage: "NAME",
@@ -49,6 +60,41 @@ func policyFlags() []cli.Flag {
 		&cli.StringFlag{Name: "window", DefaultText: "1h, 1d or 7d, by the duration", Usage: "store and drop them in windows of `D`: 1h at least"},
 		&cli.Uint64Flag{Name: "shards", DefaultText: "as many as there are groups", Usage: "spread the series of each window over `N` shards"},
 	}
+}
+
+// limitFlags are what may be said of the limits of a database; without a text the default ones are shown.
+func limitFlags(unset string) []cli.Flag {
+	flag := func(name, usage string, is uint32) cli.Flag {
+		text := unset
+		if text == "" {
+			text = fmt.Sprint(is)
+		}
+		return &cli.Uint64Flag{Name: name, DefaultText: text, Usage: usage}
+	}
+	d := points.DefaultLimits
+	return []cli.Flag{
+		flag("max-series", "take at most `N` series into a window", d.Series),
+		flag("max-values", "take at most `N` values of a tag of a measurement into a shard", d.Values),
+		flag("max-fields", "take at most `N` fields of a measurement into a shard", d.Fields),
+	}
+}
+
+// limitsOf reads what a command says of limits; 0: nothing.
+func limitsOf(c *cli.Context) (l points.Limits, err error) {
+	for _, f := range [...]struct {
+		name string
+		to   *uint32
+	}{{"max-series", &l.Series}, {"max-values", &l.Values}, {"max-fields", &l.Fields}} {
+		if !c.IsSet(f.name) {
+			continue
+		}
+		n := c.Uint64(f.name)
+		if n == 0 || n > points.LimitMax {
+			return l, usagef("--%s %d: want 1 to %d", f.name, n, points.LimitMax)
+		}
+		*f.to = uint32(n)
+	}
+	return l, nil
 }
 
 // forEver is how a duration is written that has no end.
@@ -132,10 +178,14 @@ type databaseRow struct {
 	Default  string `json:"default"` // the name of a policy; empty: there is none
 	Policies int    `json:"policies"`
 	Windows  int    `json:"windows"`
+
+	MaxSeries int `json:"max_series"` // of a window
+	MaxValues int `json:"max_values"` // of a tag of a measurement, in a shard
+	MaxFields int `json:"max_fields"` // of a measurement, in a shard
 }
 
 func databaseRowOf(in *shardmap.Catalog, d *shardmap.Database) databaseRow {
-	row := databaseRow{Name: d.Name, ID: uint64(d.ID)}
+	row := databaseRow{Name: d.Name, ID: uint64(d.ID), MaxSeries: int(d.Limits.Series), MaxValues: int(d.Limits.Values), MaxFields: int(d.Limits.Fields)}
 	if p, ok := in.Policy(d.Default); ok {
 		row.Default = p.Name
 	}
@@ -150,9 +200,9 @@ func printDatabases(s *errand, rows []databaseRow) error {
 	if s.json {
 		return s.printJSON(rows)
 	}
-	t := newTable(s.out, "NAME", "DEFAULT", "POLICIES", "WINDOWS")
+	t := newTable(s.out, "NAME", "DEFAULT", "POLICIES", "WINDOWS", "SERIES", "VALUES", "FIELDS")
 	for _, r := range rows {
-		t.row(shown([]byte(r.Name)), orDash(shown([]byte(r.Default))), fmt.Sprint(r.Policies), fmt.Sprint(r.Windows))
+		t.row(shown([]byte(r.Name)), orDash(shown([]byte(r.Default))), fmt.Sprint(r.Policies), fmt.Sprint(r.Windows), fmt.Sprint(r.MaxSeries), fmt.Sprint(r.MaxValues), fmt.Sprint(r.MaxFields))
 	}
 	return t.Flush()
 }
@@ -195,24 +245,49 @@ func dbCreate(con *console, c *cli.Context) error {
 	if spec.Name = c.String("policy"); c.IsSet("policy") && spec.Name == "" {
 		return usagef("%s: --policy is empty; want the name of a policy", c.Command.HelpName)
 	}
+	limits, err := limitsOf(c)
+	if err != nil {
+		return err
+	}
+	return dbOrder(con, c, "create database ", &shardmap.ChangeDatabase{Action: shardmap.DatabaseCreate, Name: name, Policy: spec, Limits: limits})
+}
+
+func dbAlter(con *console, c *cli.Context) error {
+	if err := wantArgs(c, 1, 1); err != nil {
+		return err
+	}
+	limits, err := limitsOf(c)
+	if err != nil {
+		return err
+	}
+	if limits == (points.Limits{}) {
+		return usagef("%s: nothing is to be altered; want --max-series, --max-values or --max-fields", c.Command.HelpName)
+	}
+	return dbOrder(con, c, "alter database ", &shardmap.ChangeDatabase{Action: shardmap.DatabaseAlter, Name: c.Args().First(), Limits: limits})
+}
+
+// dbOrder orders what becomes of a database, and shows it.
+func dbOrder(con *console, c *cli.Context, what string, order *shardmap.ChangeDatabase) error {
 	s, err := con.open(c, 1)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	command, err := shardmap.AppendChangeDatabase(nil, &shardmap.ChangeDatabase{Action: shardmap.DatabaseCreate, Name: name, Policy: spec})
+	command, err := shardmap.AppendChangeDatabase(nil, order)
 	if err != nil {
 		return err
 	}
-	t, err := s.ordered(c.Context, "create database "+shown([]byte(name)), command)
+	t, err := s.ordered(c.Context, what+shown([]byte(order.Name)), command)
 	if err != nil {
 		return err
 	}
-	d, err := databaseNamed(t, name)
+	d, err := databaseNamed(t, order.Name)
 	if err != nil {
 		return err // it was dropped meanwhile
 	}
-	con.warnOfWindows(&spec)
+	if order.Action == shardmap.DatabaseCreate {
+		con.warnOfWindows(&order.Policy)
+	}
 	return printDatabases(s, []databaseRow{databaseRowOf(&t.Catalog, &d)})
 }
 

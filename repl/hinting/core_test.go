@@ -120,7 +120,7 @@ func TestBadHintsBlockNone(t *testing.T) {
 		case h.Number == 5:
 			return Outcome{Kind: Refused, Why: "its window was dropped"}
 		case h.Number == 6:
-			return Outcome{Kind: Done, Came: shardmap.PointsOutcome{Dropped: 1, Refused: []shardmap.RefusedField{{Measurement: "m", Field: "f", Kind: 1, Has: 2}}}}
+			return Outcome{Kind: Done, Came: shardmap.PointsOutcome{Dropped: 1, Refused: []shardmap.PointsRefusal{{Reason: shardmap.RefusedKind, Measurement: "m", Field: "f", Kind: 1, Has: 2}}}}
 		}
 		return Outcome{Kind: Done}
 	})

@@ -140,7 +140,7 @@ func NewEntry(o wire.Origin, command []byte) raft.Entry {
 // ReadCommand reads the payload of an entry of kind normal of a data group. The
 // items of the command alias it, as with [shardmap.ReadCommand].
 func ReadCommand(payload []byte, c *shardmap.Command) error {
-	principal, at, body, err := wire.CommandOf(payload)
+	o, body, err := wire.CommandOf(payload)
 	if err != nil {
 		return fmt.Errorf("command: %w", err)
 	}
@@ -151,7 +151,7 @@ func ReadCommand(payload []byte, c *shardmap.Command) error {
 	if err := shardmap.ReadCommand(command, c); err != nil {
 		return fmt.Errorf("command: %w", err)
 	}
-	c.Principal, c.Admitted = principal, at
+	c.Principal, c.Admitted, c.Limits = o.Principal, o.Time, o.Limits
 	return nil
 }
 

@@ -52,3 +52,12 @@ func TestPlantedLiveShards(t *testing.T) {
 		t.Error("not found")
 	}
 }
+
+// Points that are admitted without the limits of their database must be found.
+func TestPlantedNoLimits(t *testing.T) {
+	machine.SetBug("points admitted without limits")
+	defer machine.SetBug("")
+	if wrong := limitsWrong(t); wrong == "" {
+		t.Error("not found")
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"muster/raft"
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/points"
 )
 
 // deletesRetry is when a delete for which a shard has no room before its next seal may be sent again.
@@ -20,6 +21,19 @@ func groupOfPoints(c *shardmap.Command, table *shardmap.Table) (raft.GroupID, *w
 		return 0, commandError(err)
 	}
 	return groupOfShard(&p.Shard, p.Name, table)
+}
+
+// bugNoLimits is planted to show that its test finds it: points are admitted without the limits of their database.
+const bugNoLimits = "points admitted without limits"
+
+// limitsOfPoints returns the limits of the database for which a command brings points; zero: they are the default ones.
+func limitsOfPoints(c *shardmap.Command, table *shardmap.Table) points.Limits {
+	p, err := shardmap.ReadPoints(c)
+	d, ok := table.Catalog.Database(p.Shard.Database)
+	if err != nil || !ok || d.Limits == points.DefaultLimits || d.Limits == (points.Limits{}) || bug(bugNoLimits) {
+		return points.Limits{}
+	}
+	return d.Limits
 }
 
 // groupOfDelete returns the group that has the shards from which a command takes points away. It refuses a delete of shards that are not

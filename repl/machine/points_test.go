@@ -496,3 +496,36 @@ func TestShardsGoWithTheirWindow(t *testing.T) {
 		t.Error(wrong)
 	}
 }
+
+// limitsWrong says in what points that a client sends are not held to the limits of their database, as the table of the node that
+// admits them has it; "": in nothing.
+func limitsWrong(t *testing.T) string {
+	q := newPoints(t)
+	limits := points.Limits{Series: 1, Values: 9, Fields: 9}
+	for i, c := range []struct {
+		limits  points.Limits
+		stored  uint64
+		dropped uint64
+	}{{limits, 1, 0}, {limits, 0, 1}, {points.DefaultLimits, 1, 0}, {points.Limits{Series: 2, Values: 9, Fields: 9}, 0, 1}} {
+		q.table.Catalog.Databases[0].Limits = c.limits
+		keys := []string{}
+		for n := 0; len(keys) <= i; n++ {
+			if key := fmt.Sprintf("cpu,host=%d", n); points.HashOf([]byte(key)).Shard(2) == 0 {
+				keys = append(keys, key)
+			}
+		}
+		_, body := written(q, t, pointsOf(t, keys[i]+" v=1 1")[0])
+		var a wire.PointsAnswer
+		if err := a.Read(body); err != nil || a.Outcome.Stored != c.stored || a.Outcome.Dropped != c.dropped || a.Outcome.OverSeries != c.dropped {
+			return fmt.Sprintf("point %d with limits %+v: %+v, %v; want %d stored and %d dropped", i, c.limits, a.Outcome, err, c.stored, c.dropped)
+		}
+	}
+	return ""
+}
+
+// Whoever raises a limit wants it to hold for the next point, and all replicas to agree.
+func TestLimitsComeWithTheEntry(t *testing.T) {
+	if wrong := limitsWrong(t); wrong != "" {
+		t.Error(wrong)
+	}
+}

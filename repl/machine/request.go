@@ -339,7 +339,11 @@ func (q *Requests) write(h wire.Header, body []byte, r repl.Reply, table *shardm
 		q.refuse(r, refused)
 		return
 	}
-	p := repl.Proposal{Group: group, Entry: q.entry(q.origin(table, now), body), Deadline: q.deadline(h, now), Reply: r, Limited: q.limited.touched(c, table)}
+	o := q.origin(table, now)
+	if c.Kind == shardmap.CommandPoints {
+		o.Limits = limitsOfPoints(c, table)
+	}
+	p := repl.Proposal{Group: group, Entry: q.entry(o, body), Deadline: q.deadline(h, now), Reply: r, Limited: q.limited.touched(c, table)}
 	if h.Flags != 0 {
 		p.Passage = q.passage(h, append([]byte(nil), body...), group, table)
 	}

@@ -102,7 +102,7 @@ func (c *Core) seal(now Now, wake func(Now)) {
 			pressed++
 		}
 		under++
-		seal := shardmap.PointsSeal{Shard: d.shard.view.Ref.ShardID, Number: d.shard.view.Seals + 1, Merge: uint32(d.merge)}
+		seal := shardmap.PointsSeal{Shard: d.shard.view.Ref.ShardID, Number: d.shard.view.Seals + 1, Merge: uint32(d.merge), Over: d.shard.view.Over}
 		if bug(bugNumber) {
 			seal.Number = d.shard.counted + 1
 		}

@@ -232,8 +232,9 @@ var examples = map[wire.Type]wire.Body{
 	wire.TypeHeartbeatAnswer: &wire.Empty{},
 	wire.TypeDelPrefixAnswer: &wire.DelPrefixAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10442}, Version: 10442, Deleted: 1024, More: true, Next: []byte("cart/97")},
 
-	wire.TypePointsAnswer: &wire.PointsAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10444}, Outcome: shardmap.PointsOutcome{Stored: 9, Dropped: 1,
-		Refused: []shardmap.RefusedField{{Measurement: "cpu", Field: "load", Kind: column.Integer, Has: column.Float}}}},
+	wire.TypePointsAnswer: &wire.PointsAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10444}, Outcome: shardmap.PointsOutcome{Stored: 9, Dropped: 3, OverValues: 2,
+		Refused: []shardmap.PointsRefusal{{Reason: shardmap.RefusedKind, Measurement: "cpu", Field: "load", Kind: column.Integer, Has: column.Float},
+			{Reason: shardmap.RefusedValues, Measurement: "cpu", Tag: "request", Count: 100_000, Limit: 100_000}}}},
 	wire.TypePointsDeleteAnswer: &wire.PointsDeleteAnswer{Group: 3, ID: raft.LogID{Term: 7, Index: 10445}, Outcome: shardmap.PointsDeleteOutcome{Deleted: 5, Passed: 2, Dropped: 1}},
 	wire.TypePointsQuery: &wire.PointsQuery{Group: 3, Database: "metrics", Window: 40, Shard: 1, Ask: wire.PointsOutline,
 		Body: (&query.Sources{Names: []string{"cpu"}}).Append(nil), Memory: 64 << 20, Series: 100_000, Time: 60_000, Query: 4711},

@@ -7,6 +7,7 @@ import (
 
 	"muster/repl/wire"
 	"muster/shardmap"
+	"muster/shardmap/points"
 )
 
 // What a node says of a command comes back as it was said, and the command behind it
@@ -26,6 +27,8 @@ func TestOriginThroughBytes(t *testing.T) {
 		{wire.Origin{Principal: 1}, wire.Origin{Principal: 1}, 24},
 		{wire.Origin{Rules: 1, Time: 7}, wire.Origin{Rules: 1, Time: 7}, 24},
 		{wire.Origin{Principal: 1<<64 - 1, Rules: 1<<64 - 1, Time: 7}, wire.Origin{Principal: 1<<64 - 1, Rules: 1<<64 - 1, Time: 7}, 24},
+		{wire.Origin{Time: 7, Limits: points.Limits{Series: 1, Values: 2, Fields: 1 << 31}}, wire.Origin{Time: 7, Limits: points.Limits{Series: 1, Values: 2, Fields: 1 << 31}}, 36},
+		{wire.Origin{Principal: 3, Rules: 4, Limits: points.Limits{Fields: 9}}, wire.Origin{Principal: 3, Rules: 4, Limits: points.Limits{Fields: 9}}, 36},
 	} {
 		b := c.o.Append([]byte("before"))
 		if n := len(b) - len("before"); n != c.size || n > wire.OriginSizeMax {
@@ -41,7 +44,7 @@ func TestOriginThroughBytes(t *testing.T) {
 // Bytes that end within an origin are none, and a form that a later build made is said
 // to be that: a replica must stop at it, not take what follows for a command.
 func TestOriginRefused(t *testing.T) {
-	for _, o := range []wire.Origin{{Time: 5}, {Principal: 3, Time: 5}} {
+	for _, o := range []wire.Origin{{Time: 5}, {Principal: 3, Time: 5}, {Time: 5, Limits: points.DefaultLimits}} {
 		whole := o.Append(nil)
 		for n := range whole {
 			if _, _, err := wire.ReadOrigin(whole[:n]); !errors.Is(err, wire.ErrOrigin) {
@@ -52,7 +55,7 @@ func TestOriginRefused(t *testing.T) {
 			t.Errorf("an origin alone: %q, %v", rest, err)
 		}
 	}
-	for form := 2; form < 256; form++ {
+	for form := 3; form < 256; form++ {
 		b := append([]byte{byte(form)}, make([]byte, 40)...)
 		if _, rest, err := wire.ReadOrigin(b); !errors.Is(err, shardmap.ErrLevel) || rest != nil {
 			t.Errorf("form %d: %v", form, err)
@@ -62,16 +65,16 @@ func TestOriginRefused(t *testing.T) {
 
 // Those who apply a command get of its payload what everybody else does.
 func TestCommandOf(t *testing.T) {
-	for _, o := range []wire.Origin{{}, {Time: 7}, {Principal: 3}, {Rules: 9, Time: 1<<56 - 1}} {
+	for _, o := range []wire.Origin{{}, {Time: 7}, {Principal: 3}, {Rules: 9, Time: 1<<56 - 1}, {Time: 9, Limits: points.DefaultLimits}} {
 		payload := append(o.Append(nil), "command"...)
-		principal, at, command, err := wire.CommandOf(payload)
-		if principal != o.Principal || at != o.Time || string(command) != "command" || err != nil {
-			t.Errorf("%+v: got %d, %q, %v", o, principal, command, err)
+		got, command, err := wire.CommandOf(payload)
+		if got != o || string(command) != "command" || err != nil {
+			t.Errorf("%+v: got %+v, %q, %v", o, got, command, err)
 		}
 	}
-	for _, payload := range []string{"", "\x00", "\x01234567", "\x02234567"} {
+	for _, payload := range []string{"", "\x00", "\x01234567", "\x02234567", "\x03234567"} {
 		_, _, want := wire.ReadOrigin([]byte(payload))
-		if _, _, _, err := wire.CommandOf([]byte(payload)); err == nil || err.Error() != want.Error() {
+		if _, _, err := wire.CommandOf([]byte(payload)); err == nil || err.Error() != want.Error() {
 			t.Errorf("%q: got %v, want %v", payload, err, want)
 		}
 	}

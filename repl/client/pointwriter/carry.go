@@ -208,25 +208,43 @@ func (p *parcel) end(piece *points.Piece, b Brought, err error) {
 		dropped = min(dropped, piece.Points)
 	}
 	p.stored += piece.Points - dropped // below 0 of a piece whose point counts in another one
-	if dropped > 0 {
-		reason, example := reasonOf(&a.Outcome)
-		if p.dropped[reason] += dropped; p.example[reason] == "" {
-			p.example[reason] = example
+	for reason, n := range droppedBy(&a.Outcome) {
+		if n = min(n, dropped); n <= 0 {
+			continue
+		}
+		dropped -= n
+		if p.dropped[reason] += n; p.example[reason] == "" {
+			p.example[reason] = exampleOf(&a.Outcome, DropReason(reason))
 		}
 	}
 }
 
-// reasonOf returns why a group has dropped points. Of several reasons it is that which a client can do something about.
-func reasonOf(o *shardmap.PointsOutcome) (DropReason, string) {
+// droppedBy returns how many points a group has dropped for which reason. It does not tell fields of another kind from names that are
+// too long: all of those have the reason which a client can do something about.
+func droppedBy(o *shardmap.PointsOutcome) (by [dropReasons]int) {
+	by[TooManySeries], by[TooManyValues], by[TooManyFields] = int(o.OverSeries), int(o.OverValues), int(o.OverFields)
+	other := FieldConflict
+	if exampleOf(o, FieldConflict) == "" && exampleOf(o, KeyTooLong) != "" {
+		other = KeyTooLong
+	}
+	by[other] = int(o.Dropped) - by[TooManySeries] - by[TooManyValues] - by[TooManyFields]
+	return by
+}
+
+// exampleOf returns the first of what was refused for a reason.
+func exampleOf(o *shardmap.PointsOutcome, reason DropReason) string {
 	for i := range o.Refused {
-		if o.Refused[i].Kind != 0 {
-			return FieldConflict, o.Refused[i].String()
+		if groupReasons[o.Refused[i].Reason] == reason {
+			return o.Refused[i].String()
 		}
 	}
-	if len(o.Refused) == 0 {
-		return FieldConflict, ""
-	}
-	return KeyTooLong, o.Refused[0].String()
+	return ""
+}
+
+// groupReasons are those for which groups drop points.
+var groupReasons = map[shardmap.RefusedReason]DropReason{
+	shardmap.RefusedKind: FieldConflict, shardmap.RefusedLength: KeyTooLong,
+	shardmap.RefusedSeries: TooManySeries, shardmap.RefusedValues: TooManyValues, shardmap.RefusedFields: TooManyFields,
 }
 
 // count adds the points of a share to the write's: those that are neither stored nor dropped have failed.

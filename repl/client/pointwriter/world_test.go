@@ -152,7 +152,11 @@ func (w *world) Bring(ctx context.Context, g raft.GroupID, p *shardmap.PointsBod
 	b.Answer = client.PointsAnswer{Group: g, ID: raft.LogID{Term: 1, Index: w.entry}}
 	b.Answer.Outcome.Stored, b.Answer.Outcome.Dropped = uint64(r.Stored), uint64(r.Dropped)
 	for _, f := range r.Refused {
-		b.Answer.Outcome.Refused = append(b.Answer.Outcome.Refused, shardmap.RefusedField{Measurement: f.Measurement, Field: f.Field, Kind: f.Reason.Kind, Has: f.Reason.Had})
+		why := shardmap.PointsRefusal{Reason: shardmap.RefusedKind, Measurement: f.Measurement, Field: f.Field, Kind: f.Reason.Kind, Has: f.Reason.Had}
+		if f.Reason.Reason == points.KeyTooLong {
+			why.Reason = shardmap.RefusedLength
+		}
+		b.Answer.Outcome.Refused = append(b.Answer.Outcome.Refused, why)
 	}
 	return b, nil
 }
