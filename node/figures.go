@@ -167,6 +167,13 @@ func (o observed) points(p *metrics.Page) {
 	p.Add(metrics.PointsMemory, float64(f.held))
 	p.Add(metrics.PointsMemoryMax, float64(s.limits.Hard))
 	p.Yes(metrics.PointsRefused, s.filer.Refuses())
+	if uses := s.uses.Load(); uses != nil {
+		for _, u := range *uses {
+			for of := range u.worst {
+				p.Add(metrics.PointsLimitUsed, u.worst[of].part(), u.database, limitNames[of])
+			}
+		}
+	}
 	files := o.node.blocks.Load().Stats()
 	p.Add(metrics.BlockFiles, float64(files.Files))
 	p.Add(metrics.BlockFileBytes, float64(files.Bytes))

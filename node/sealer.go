@@ -43,6 +43,9 @@ type sealer struct {
 	filer   *filer.Filer  // run takes its turns
 	refuses bool          // owned by run: as of its last turn
 	warnAt  time.Duration // owned by run: before it the log does not tell again that points are refused
+	usesAt  time.Duration // owned by run: when it is looked at again how near limits are
+
+	uses atomic.Pointer[[]limitUse] // of the limits of databases, as of then; nil: nothing was looked at
 }
 
 // sealFigures are what others are told of.
@@ -94,7 +97,14 @@ func (s *sealer) run() {
 func (s *sealer) turn(loop *repl.Loop) (next time.Duration, going bool) {
 	now := loop.Now()
 	queued := s.mail.take() // first: what has ended shows in what is looked at
-	if !loop.Ask(func(h *repl.Host) { s.filer.Look(h, now) }) {
+	if !loop.Ask(func(h *repl.Host) {
+		s.filer.Look(h, now)
+		if now >= s.usesAt {
+			s.usesAt = now + limitsLook
+			uses := limitUsesOf(h, s.node.table.Load())
+			s.uses.Store(&uses)
+		}
+	}) {
 		return 0, false
 	}
 	for _, f := range queued {
@@ -209,14 +219,19 @@ func (s *sealer) rows() (rows []wire.CounterRow) {
 	return rows
 }
 
-// problems tells a person that points are refused.
-func (s *sealer) problems() []wire.Problem {
+// problems tells a person that points are refused, or will be.
+func (s *sealer) problems() (list []wire.Problem) {
+	if uses := s.uses.Load(); uses != nil {
+		for i := range *uses {
+			list = append(list, (*uses)[i].problems(s.node.name)...)
+		}
+	}
 	f := s.figures.Load()
 	if f == nil || !s.filer.Refuses() {
-		return nil
+		return list
 	}
-	return []wire.Problem{{
+	return append(list, wire.Problem{
 		What:   fmt.Sprintf("node %s refuses points: those that are in memory and in no file take %d bytes, and --points-memory allows %d", s.node.name, f.held, s.limits.Hard),
 		Remedy: "see whether its disk has room, and is fast enough for files to be made; if it is, give the node more memory by --points-memory",
-	}}
+	})
 }

@@ -60,6 +60,7 @@ const (
 	PointsMemory
 	PointsMemoryMax
 	PointsRefused
+	PointsLimitUsed
 	BlockFiles
 	BlockFileBytes
 	BlockFilesMade
@@ -186,6 +187,7 @@ var table = [end]Metric{
 	PointsMemory:    {"muster_points_memory_bytes", Gauge, "bytes", nil, "Memory of points that are in no file yet, those included whose file is being made.", true},
 	PointsMemoryMax: {"muster_points_memory_max_bytes", Gauge, "bytes", nil, "What --points-memory allows of it.", true},
 	PointsRefused:   {"muster_points_refused", Gauge, "", nil, "Whether points are refused as busy, because those in memory take more than that.", true},
+	PointsLimitUsed: {"muster_points_limit_used_ratio", Gauge, "", []string{"database", "limit"}, "Which part of a limit of the database the shard here has that is nearest to it: series, values of a tag, or fields. At 1 new ones are dropped. It is looked at once a minute.", true},
 	BlockFiles:      {"muster_block_files", Gauge, "", nil, "Block files of points that are here, and not known to be damaged.", true},
 	BlockFileBytes:  {"muster_block_file_bytes", Gauge, "bytes", nil, "Bytes of these.", true},
 	BlockFilesMade:  {"muster_block_files_made_total", Counter, "", []string{"how"}, "Block files that were made of points in memory, fetched from another node, or removed because nothing needs them.", true},
