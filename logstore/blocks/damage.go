@@ -116,6 +116,7 @@ func (s *Store) putAside(e *entry, d *Damaged) {
 	s.log.Error("block file damaged", "group", e.Group, "file", d.Where.File, "offset", d.Where.Offset, "record", d.Where.Record, "reason", d.Where.Reason, "aside", d.Aside)
 	s.mu.Lock()
 	e.damage, e.refused = d, nil
+	s.keys.Forget(e.Sum)
 	idle := s.shared.detach(e)
 	if d.Aside != "" {
 		s.aside = append(s.aside, a)

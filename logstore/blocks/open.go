@@ -17,7 +17,7 @@ import (
 // Open finds the block files of a data directory, and removes what was never finished. It opens no file further than to
 // know its size: what is in it is checked as it is read. Its errors are the disk's.
 func Open(o Options) (*Store, error) {
-	s := &Store{disk: o.FS, tree: tree(o.Dir), leave: o.Leave, first: beginning{do: o.Begin}, log: o.Log, piece: cmp.Or(o.Piece, pieceBytes), files: map[Group]map[block.Sum]*entry{}}
+	s := &Store{disk: o.FS, tree: tree(o.Dir), leave: o.Leave, first: beginning{do: o.Begin}, log: o.Log, piece: cmp.Or(o.Piece, pieceBytes), keys: block.NewKeys(KeysMax), files: map[Group]map[block.Sum]*entry{}}
 	if s.leave == nil {
 		s.leave = func() int64 { return 0 }
 	}

@@ -197,6 +197,7 @@ func (s *Store) openNamed(e *entry, name string) (*opened, error) {
 		file.Close()
 		return nil, s.found(e, err)
 	}
+	o.blocks.KeepKeys(s.keys)
 	return o, nil
 }
 

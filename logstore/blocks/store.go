@@ -30,6 +30,9 @@ const (
 	// OpenMax bounds the files that are open for reading, each with a descriptor and its directory in memory. At
 	// most IdleMax of them are files that nobody reads. The scrub has one more.
 	OpenMax, IdleMax = 512, 64
+	// KeysMax bounds the keys of series that are kept unpacked of all files together, in bytes: a million or so. Queries
+	// find the series of a measurement by them.
+	KeysMax = 64 << 20
 	// AsideMax is how many damaged files stay for a person, of all groups together, once a whole file has replaced each.
 	AsideMax = 4
 	// refusedLooks is after how many looks in a row, each of as many tries as package logstore has, a file counts as
@@ -108,6 +111,7 @@ type Store struct {
 	leave func() int64
 	first beginning
 	log   *slog.Logger
+	keys  *block.Keys
 	piece int // Options.Piece
 
 	halt atomic.Pointer[error] // why nothing more is written; nil: nothing
@@ -270,6 +274,7 @@ func (s *Store) drop(entries ...*entry) (idle []*opened) {
 		if len(s.files[e.Group]) == 0 {
 			delete(s.files, e.Group)
 		}
+		s.keys.Forget(e.Sum)
 		idle = append(idle, s.shared.detach(e)...)
 	}
 	return idle

@@ -258,6 +258,28 @@ func TestOpenFilesAreBounded(t *testing.T) {
 	}
 }
 
+// Keys of series that are kept go with their file, be it removed or put aside, and not when it is only closed.
+func TestKeysGoWithTheirFile(t *testing.T) {
+	s := mustOpen(t, vfs.NewMem())
+	file, sum := made(t, 1, 100)
+	_, err := put(s, g3, file, sum)
+	must(t, err)
+	r, err := s.Open(g3, sum)
+	must(t, err)
+	if l, err := r.Keys([]byte("nothing")); err != nil || l == nil {
+		t.Fatalf("keys: %v, %v", l, err)
+	}
+	must(t, r.Close())
+	if s.keys.Bytes() == 0 {
+		t.Error("nothing is kept of a file that was closed")
+	}
+	must(t, s.Remove(g3, sum))
+	if n := s.keys.Bytes(); n != 0 {
+		t.Errorf("%d bytes are kept of a file that was removed", n)
+	}
+	must(t, s.Close())
+}
+
 // Commands look at files without a Store, and change nothing.
 func TestFilesAreVerifiedAlone(t *testing.T) {
 	disk := vfs.NewMem()

@@ -19,10 +19,10 @@ import (
 	"muster/shardmap/points/column"
 )
 
-// Replicas write equal columns only if nothing but the blocks decides.
+// Replicas write equal columns only if nothing but the blocks decides. A lock guards keys that are kept of files that were read.
 func TestPure(t *testing.T) {
 	puretest.Check(t, []string{
-		"bytes", "crypto/sha256", "encoding/binary", "encoding/hex", "errors", "fmt", "hash", "io", "math", "slices", "strings", "sort",
+		"bytes", "container/list", "crypto/sha256", "encoding/binary", "encoding/hex", "errors", "fmt", "hash", "io", "math", "slices", "strings", "sort", "sync",
 		"github.com/cespare/xxhash/v2", "github.com/klauspost/compress/zstd", "muster/shardmap/points/column",
 	}, nil)
 }

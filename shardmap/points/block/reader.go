@@ -22,6 +22,7 @@ type Reader struct {
 	directory int64 // where it begins
 	sections  []section
 	unpack    *zstd.Decoder
+	keys      *Keys // nil: keys of series are not kept
 }
 
 // Open reads header, footer and directory of a file of so many bytes. Its error is a [FormatError], a [DamageError], or

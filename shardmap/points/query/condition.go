@@ -93,6 +93,26 @@ func ofTag(e *influxql.BinaryExpr, tags []points.Tag) (holds, known bool) {
 	return false, false
 }
 
+// FixedTags returns tags that a series must have for a condition to hold: those of tag = 'text' that nothing but AND joins
+// with the rest.
+func FixedTags(e influxql.Expr) []points.Tag {
+	switch e := e.(type) {
+	case *influxql.ParenExpr:
+		return FixedTags(e.Expr)
+	case *influxql.BinaryExpr:
+		if e.Op == influxql.AND {
+			return append(FixedTags(e.LHS), FixedTags(e.RHS)...)
+		}
+		ref, name := e.LHS.(*influxql.VarRef)
+		text, value := e.RHS.(*influxql.StringLiteral)
+		// An empty text is that of a series which lacks the tag.
+		if e.Op == influxql.EQ && name && value && text.Val != "" && !isField(ref) {
+			return []points.Tag{{Name: ref.Val, Value: text.Val}}
+		}
+	}
+	return nil
+}
+
 func isField(r *influxql.VarRef) bool {
 	return r.Type != influxql.Tag && r.Type != influxql.Unknown
 }

@@ -19,9 +19,11 @@ func (f failing) Fields(string) ([]query.Field, error) {
 	return []query.Field{{Name: "v", Kind: column.Float}}, nil
 }
 
-func (f failing) Tags(string) ([]string, error) { return nil, nil }
+func (f failing) KnownTags(string) ([]string, int64, bool) { return nil, 0, false }
 
-func (f failing) Series(string) iter.Seq2[[]byte, error] {
+func (f failing) KeepTags(string, []string, int64) {}
+
+func (f failing) Series(string, ...points.Tag) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) { yield([]byte("cpu"), nil) }
 }
 

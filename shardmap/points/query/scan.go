@@ -18,6 +18,7 @@ func Scan(s Shard, r *Request, b *Budget) (*Answer, error) {
 		return nil, &RequestError{"condition", err}
 	}
 	x := &scan{shard: s, request: r, budget: b, condition: cond, tagged: cond != nil || len(r.Dimensions) > 0}
+	x.fixed = FixedTags(cond)
 	for i := range r.Items {
 		x.tagged = x.tagged || slices.ContainsFunc(r.Items[i].Aux, func(a Ref) bool { return a.Tag })
 	}
@@ -42,7 +43,8 @@ type scan struct {
 	request   *Request
 	budget    *Budget
 	condition influxql.Expr
-	tagged    bool // the tags of series matter
+	tagged    bool         // the tags of series matter
+	fixed     []points.Tag // that each series has which takes part
 	groups    []*gathered
 	tally     tally // of the series and the item that are looked at; its memory is used again
 
@@ -87,7 +89,7 @@ func (x *scan) measurement(name string) error {
 		return err
 	}
 	x.name, x.fields, x.byTags = name, slices.Clone(fields), map[string]*gathered{}
-	for key, err := range x.shard.Series(name) {
+	for key, err := range x.shard.Series(name, x.fixed...) {
 		if err != nil {
 			return err
 		}

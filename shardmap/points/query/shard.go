@@ -20,10 +20,12 @@ type Shard interface {
 	Measurements() ([]string, error)
 	// Fields returns the fields of a measurement, in order of their names.
 	Fields(measurement string) ([]Field, error)
-	// Tags returns the names of the tags of a measurement, in order.
-	Tags(measurement string) ([]string, error)
-	// Series goes through the keys of a measurement's series, in order.
-	Series(measurement string) iter.Seq2[[]byte, error]
+	// KnownTags returns the names of the tags of a measurement's series, in order, and how many series these are, if they
+	// are kept from [Shard.KeepTags]: it has had no other series since. KeepTags need not keep anything.
+	KnownTags(measurement string) (names []string, series int64, known bool)
+	KeepTags(measurement string, names []string, series int64)
+	// Series goes through the keys of a measurement's series, in order. It may leave out those that lack one of the tags.
+	Series(measurement string, tags ...points.Tag) iter.Seq2[[]byte, error]
 	// Columns goes through the values of a field from one time to another, both included, in order of time. Each time
 	// is there once.
 	Columns(key []byte, field string, from, to int64) iter.Seq2[Piece, error]
@@ -99,10 +101,19 @@ func Describe(s Shard, src Sources, b *Budget) (Outline, error) {
 	return o, nil
 }
 
-// tagsOf returns the names of the tags of a measurement, in order. [Shard.Tags] does the same, but for as long as it takes.
+// tagsOf returns the names of the tags of a measurement, in order.
 func tagsOf(s Shard, measurement string, b *Budget) (names []string, err error) {
-	found := map[string]bool{}
+	if names, series, known := s.KnownTags(measurement); known {
+		for _, name := range names {
+			if err := b.memory(tagBytes(name)); err != nil {
+				return nil, err
+			}
+		}
+		return names, b.series(series)
+	}
+	found, series := map[string]bool{}, int64(0)
 	for key, err := range s.Series(measurement) {
+		series++
 		if err == nil {
 			err = b.series(1)
 		}
@@ -120,7 +131,7 @@ func tagsOf(s Shard, measurement string, b *Budget) (names []string, err error) 
 			if found[t.Name] {
 				continue
 			}
-			if err := b.memory(int64(len(t.Name)) + 64); err != nil {
+			if err := b.memory(tagBytes(t.Name)); err != nil {
 				return nil, err
 			}
 			found[t.Name] = true
@@ -128,8 +139,12 @@ func tagsOf(s Shard, measurement string, b *Budget) (names []string, err error) 
 		}
 	}
 	slices.Sort(names)
+	s.KeepTags(measurement, names, series)
 	return names, nil
 }
+
+// tagBytes is what the name of a tag takes while it is found out which there are.
+func tagBytes(name string) int64 { return int64(len(name)) + 64 }
 
 // Merge returns the outline of several shards. A field that has several kinds, one in each window, has the first of
 // float, integer, unsigned, string and boolean that is among them, as in InfluxDB.

@@ -157,7 +157,7 @@ func BenchmarkShard(b *testing.B) {
 		}
 	})
 	run("view", 1, func() { s.View() })
-	replica := replica{s, map[block.Sum][]byte{}}
+	replica := replica{s, map[block.Sum][]byte{}, block.NewKeys(1 << 20)}
 	generation := s.Freeze()
 	v := s.View()
 	run("seal", values, func() { replica.sealed(b, v, generation, 0, BlockPoints) })

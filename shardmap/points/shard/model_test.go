@@ -136,16 +136,26 @@ func put(b *points.Builder, v value) points.Error {
 type replica struct {
 	shard *Shard
 	files map[block.Sum][]byte
+	keys  *block.Keys
 }
 
-func newReplica() *replica { return &replica{New(always), map[block.Sum][]byte{}} }
+// keysKept is so little that keys make room for each other.
+const keysKept = 8 << 10
+
+func newReplica() *replica {
+	return &replica{New(always), map[block.Sum][]byte{}, block.NewKeys(keysKept)}
+}
 
 func (r *replica) open(s block.Sum) (*block.Reader, error) {
 	b, ok := r.files[s]
 	if !ok {
 		return nil, fmt.Errorf("there is no file %s", s)
 	}
-	return block.Open(bytes.NewReader(b), int64(len(b)))
+	x, err := block.Open(bytes.NewReader(b), int64(len(b)))
+	if err == nil && r.keys != nil {
+		x.KeepKeys(r.keys)
+	}
+	return x, err
 }
 
 func (r *replica) apply(t fatal, share []byte, mode Mode) Result {
@@ -246,6 +256,9 @@ func differs(v *View, open Opener, m *model, from, to int64) string {
 		if !slices.IsSorted(keys) || len(slices.Compact(slices.Clone(keys))) != len(keys) {
 			return fmt.Sprintf("series of %q are %q: not in order", name, keys)
 		}
+		if wrong := checkTags(r, name, keys); wrong != "" {
+			return wrong
+		}
 		for _, key := range keys {
 			for _, f := range fields {
 				before := int64(math.MinInt64)
@@ -283,6 +296,43 @@ func differs(v *View, open Opener, m *model, from, to int64) string {
 	for key := range series {
 		if !slices.ContainsFunc(slices.Collect(maps.Keys(m.values)), func(p place) bool { return p.key == key }) {
 			return fmt.Sprintf("series %q has no points", key)
+		}
+	}
+	return ""
+}
+
+// checkTags compares what is kept of the tags of a measurement's series, and what is found by one of them, with all keys, and
+// keeps what they are.
+func checkTags(r *Reader, measurement string, keys []string) string {
+	tags := map[points.Tag][]string{}
+	var names []string
+	for _, key := range keys {
+		s, err := points.ParseKey([]byte(key))
+		if err != nil {
+			return err.Error()
+		}
+		for _, t := range s.Tags {
+			names = append(names, t.Name)
+			tags[t] = append(tags[t], key)
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if had, n, known := r.KnownTags(measurement); known && (!slices.Equal(had, names) || n != int64(len(keys))) {
+		return fmt.Sprintf("tags %q of %d series of %q are known, want %q of %d", had, n, measurement, names, len(keys))
+	}
+	r.KeepTags(measurement, names, int64(len(keys)))
+	for t, want := range tags {
+		var got []string
+		for key, err := range r.Series(measurement, t) {
+			if err != nil {
+				return err.Error()
+			}
+			got = append(got, string(key))
+		}
+		got = slices.DeleteFunc(got, func(key string) bool { return !slices.Contains(want, key) && slices.Contains(keys, key) })
+		if !slices.Equal(got, want) {
+			return fmt.Sprintf("series of %q with %v are %q, want %q", measurement, t, got, want)
 		}
 	}
 	return ""

@@ -29,12 +29,13 @@ type headKeys struct {
 	last    uint32
 	entry   uint64
 	numbers []uint32 // some may be later than last, or than the entry
+	with    [][]byte // that each key must have
 }
 
 // sortedKeys returns the keys of a measurement in a head.
-func (h *head) sortedKeys(s *Shard, measurement uint32, entry uint64) *headKeys {
+func (h *head) sortedKeys(s *Shard, measurement uint32, entry uint64, with [][]byte) *headKeys {
 	s.mu.RLock()
-	k := &headKeys{h: *h, entry: entry}
+	k := &headKeys{h: *h, entry: entry, with: with}
 	if int(measurement) < len(h.chains) {
 		k.last = h.chains[measurement]
 	}
@@ -76,7 +77,9 @@ func (k *headKeys) key() []byte {
 	for ; len(k.numbers) > 0; k.numbers = k.numbers[1:] {
 		if n := k.numbers[0]; n <= k.last {
 			if x := k.h.series.at(n); x.born <= k.entry {
-				return k.h.key(x)
+				if key := k.h.key(x); hasAll(key, k.with) {
+					return key
+				}
 			}
 		}
 	}

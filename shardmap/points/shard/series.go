@@ -64,7 +64,8 @@ type keys interface {
 // fileKeys are keys of a file: those of some cursors, one after the other.
 type fileKeys struct {
 	cursors []*block.Cursor
-	at      []byte // a copy
+	with    [][]byte // that each key must have
+	at      []byte   // a copy
 }
 
 func (k *fileKeys) key() []byte { return k.at }
@@ -72,22 +73,62 @@ func (k *fileKeys) key() []byte { return k.at }
 func (k *fileKeys) next() error {
 	for len(k.cursors) > 0 {
 		if c := k.cursors[0]; c.Next() {
-			k.at = append(k.at[:0], c.Row().Series...)
-			return nil
+			if hasAll(c.Row().Series, k.with) {
+				k.at = append(k.at[:0], c.Row().Series...)
+				return nil
+			}
 		} else if c.Err() != nil {
 			return c.Err()
+		} else {
+			k.cursors = k.cursors[1:]
 		}
-		k.cursors = k.cursors[1:]
 	}
 	k.at = nil
 	return nil
 }
 
-// Series goes through the keys of a measurement's series that have points, in order.
-func (r *Reader) Series(measurement string) iter.Seq2[[]byte, error] {
+// keptKeys are keys of a file that are kept unpacked.
+type keptKeys struct {
+	list *block.KeyList
+	with [][]byte // that each key must have
+	i    int
+}
+
+func (k *keptKeys) key() []byte {
+	for ; k.i < k.list.Len(); k.i++ {
+		if key := k.list.At(k.i); hasAll(key, k.with) {
+			return key
+		}
+	}
+	return nil
+}
+
+func (k *keptKeys) next() error {
+	k.i++
+	return nil
+}
+
+// hasAll reports whether a key has all of some texts in it.
+func hasAll(key []byte, texts [][]byte) bool {
+	for _, t := range texts {
+		if !bytes.Contains(key, t) {
+			return false
+		}
+	}
+	return true
+}
+
+// Series goes through the keys of a measurement's series that have points, in order. Of those that lack one of some tags it
+// leaves out most: a key is searched for how the tag is written, which takes a fiftieth of the time that it takes to read it,
+// and may stand in the value of another tag too.
+func (r *Reader) Series(measurement string, tags ...points.Tag) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		written := points.AppendMeasurement(nil, []byte(measurement))
-		lists, err := r.keysOf(written)
+		var with [][]byte
+		for _, t := range tags {
+			with = append(with, points.AppendTag(nil, []byte(t.Name), []byte(t.Value)))
+		}
+		lists, err := r.keysOf(written, with)
 		if err != nil {
 			yield(nil, err)
 			return
@@ -125,7 +166,7 @@ func (r *Reader) Series(measurement string) iter.Seq2[[]byte, error] {
 }
 
 // keysOf returns the lists of keys of a measurement.
-func (r *Reader) keysOf(written []byte) (lists []keys, err error) {
+func (r *Reader) keysOf(written []byte, with [][]byte) (lists []keys, err error) {
 	v, s := r.v, r.v.shard
 	s.mu.RLock()
 	m := s.schema.measurement(written)
@@ -134,16 +175,22 @@ func (r *Reader) keysOf(written []byte) (lists []keys, err error) {
 		return nil, nil
 	}
 	for _, h := range v.heads {
-		lists = append(lists, h.sortedKeys(s, m, v.entry))
+		lists = append(lists, h.sortedKeys(s, m, v.entry, with))
 	}
 	for i := range v.files {
 		x, err := r.file(i)
 		if err != nil {
 			return nil, err
 		}
-		// Series of other measurements may stand between the one that has no tags and those that have.
-		end := append(bytes.Clone(written), 0)
-		k := &fileKeys{cursors: []*block.Cursor{x.Range(written, end), x.Prefix(append(bytes.Clone(written), ','))}}
+		kept, err := x.Keys(written)
+		if err != nil {
+			return nil, err
+		}
+		if kept != nil {
+			lists = append(lists, &keptKeys{list: kept, with: with})
+			continue
+		}
+		k := &fileKeys{cursors: x.Measurement(written), with: with}
 		if err := k.next(); err != nil {
 			return nil, err
 		}
@@ -167,26 +214,4 @@ func (r *Reader) hasPoints(measurement string, key []byte) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// Tags returns the names of the tags that series of a measurement have, in order. It reads all of their keys.
-func (r *Reader) Tags(measurement string) (names []string, err error) {
-	found := map[string]bool{}
-	for key, err := range r.Series(measurement) {
-		if err != nil {
-			return nil, err
-		}
-		s, err := points.ParseKey(key)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range s.Tags {
-			if !found[t.Name] {
-				found[t.Name] = true
-				names = append(names, t.Name)
-			}
-		}
-	}
-	slices.Sort(names)
-	return names, nil
 }

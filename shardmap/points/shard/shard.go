@@ -27,6 +27,8 @@ type Shard struct {
 	files      []File  // the oldest first
 	tombstones []buried
 	forgotten  uint64 // the largest index of a tombstone that is no longer among them
+
+	tags knownTags
 }
 
 // File is a block file of a shard.
@@ -50,7 +52,7 @@ func (s *Shard) Window() points.Window { return s.window }
 // Bytes returns how much memory the points take that are in no file. It differs from one replica to the next: those
 // that began with a snapshot have no trace of values that were replaced.
 func (s *Shard) Bytes() int64 {
-	n := s.schema.bytes() + s.census.bytes()
+	n := s.schema.bytes() + s.census.bytes() + s.tags.bytes.Load()
 	for _, h := range s.heads() {
 		n += h.bytes()
 	}

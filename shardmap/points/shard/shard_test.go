@@ -98,7 +98,7 @@ func TestDeletesHaveLimits(t *testing.T) {
 	if s.Digest() != before {
 		t.Error("a refused delete has changed the shard")
 	}
-	r := &replica{s, map[block.Sum][]byte{}}
+	r := &replica{s, map[block.Sum][]byte{}, nil}
 	g := s.Freeze()
 	f, _ := r.sealed(t, s.View(), g, 0, BlockPoints)
 	if _, err := s.Confirm(g, f, 0); err != nil {
@@ -154,13 +154,96 @@ func TestSealsThatAreRefused(t *testing.T) {
 	}
 }
 
-// Tags are those of series that have points.
-func TestTags(t *testing.T) {
+// What is kept of tags must go with the first series that is new, with each seal and delete, and stay while points of
+// the same series come: an older view must not see what is newer, nor a newer one what was.
+func TestKnownTags(t *testing.T) {
 	r := newReplica()
-	r.apply(t, share(t, slices.Concat(floats("m,b=1", "v", 1), floats(`m,a\ a=1,b=2`, "v", 1), floats("m2,c=1", "v", 1))), Write)
-	tags, err := r.shard.View().Read(r.open).Tags("m")
-	if want := []string{"a a", "b"}; err != nil || !slices.Equal(tags, want) {
-		t.Errorf("got %q, %v, want %q", tags, err, want)
+	known := func(v *View, what string, want bool) {
+		t.Helper()
+		names, series, known := v.Read(r.open).KnownTags("m")
+		if known != want || known && (!slices.Equal(names, []string{"a", "b"}) || series != 2) {
+			t.Errorf("%s: known %v, tags %q of %d series; want %v", what, known, names, series, want)
+		}
+	}
+	keep := func() { r.shard.View().Read(r.open).KeepTags("m", []string{"a", "b"}, 2) }
+	r.apply(t, share(t, slices.Concat(floats("m,b=1", "v", 1), floats(`m,a=1,b=2`, "v", 1), floats("m2,c=1", "v", 1))), Write)
+	known(r.shard.View(), "nothing is kept", false)
+	keep()
+	first := r.shard.View()
+	known(first, "kept", true)
+	r.apply(t, share(t, slices.Concat(floats("m,b=1", "v", 2), floats("m2,c=2", "v", 1))), Write)
+	known(r.shard.View(), "another point, and a series of another measurement", true)
+	r.apply(t, share(t, floats("m,c=1", "v", 2)), Write)
+	known(r.shard.View(), "another series", false)
+	known(first, "the view before it", true)
+	r.shard.View().Read(r.open).KeepTags("m", []string{"a", "b", "c"}, 3)
+	known(first, "what a newer view has", false)
+	r.shard.Freeze()
+	known(r.shard.View(), "another head", false)
+	keep()
+	known(r.shard.View(), "kept anew", true)
+	before := r.shard.Bytes()
+	r.shard.View().Read(r.open).KeepTags("m", []string{"a", strings.Repeat("b", 1000)}, 2)
+	if got := r.shard.Bytes() - before; got < 900 || got > 1000 {
+		t.Errorf("a thousand bytes more take %d", got)
+	}
+	for i := range 500 {
+		r.shard.View().Read(r.open).KeepTags(fmt.Sprint(i), []string{"a", strings.Repeat("b", 1000)}, 2)
+	}
+	if got := r.shard.tags.bytes.Load(); got > knownTagsMax {
+		t.Errorf("%d bytes are kept, want at most %d", got, knownTagsMax)
+	}
+}
+
+// A reader that is told which tags a series must have leaves none out that has them, however their text is written, in
+// heads and files, whether keys are kept or not.
+func TestSeriesWithTags(t *testing.T) {
+	r := newReplica()
+	all := []string{"m", `m,a=1,b=2`, `m,a=1,b=3`, `m,a=2,b=2`, `m,a\ a=1\,b\=2,b=1`, `m,b=2`}
+	var both []value
+	for _, k := range all {
+		both = append(both, floats(k, "v", 1)...)
+	}
+	r.apply(t, share(t, both), Write)
+	check := func(what string, open Opener) {
+		t.Helper()
+		for _, c := range []struct {
+			tags []points.Tag
+			want []string
+		}{
+			{nil, all},
+			{[]points.Tag{{Name: "a", Value: "1"}}, []string{all[1], all[2]}},
+			{[]points.Tag{{Name: "b", Value: "2"}}, []string{all[1], all[3], all[5]}},
+			{[]points.Tag{{Name: "b", Value: "2"}, {Name: "a", Value: "1"}}, []string{all[1]}},
+			{[]points.Tag{{Name: "a a", Value: "1,b=2"}}, []string{all[4]}},
+			{[]points.Tag{{Name: "c", Value: "2"}}, nil},
+		} {
+			var got []string
+			for key, err := range r.shard.View().Read(open).Series("m", c.tags...) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, string(key))
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%s: series with %v: got %q, want %q", what, c.tags, got, c.want)
+			}
+		}
+	}
+	check("head", r.open)
+	generation := r.shard.Freeze()
+	f, _ := r.sealed(t, r.shard.View(), generation, 0, BlockPoints)
+	if _, err := r.shard.Confirm(generation, f, 0); err != nil {
+		t.Fatal(err)
+	}
+	keys := r.keys
+	r.keys = nil
+	check("file", r.open)
+	r.keys = keys
+	check("file whose keys are kept now", r.open)
+	check("file whose keys were kept", r.open)
+	if keys.Bytes() == 0 {
+		t.Error("no keys are kept")
 	}
 }
 

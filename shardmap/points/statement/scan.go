@@ -221,7 +221,7 @@ func (c *scan) group(s query.Shard, g *Group) (found bool, err error) {
 		return true, nil
 	}
 	c.seen = map[string]bool{}
-	for key, err := range s.Series(g.Measurement) {
+	for key, err := range s.Series(g.Measurement, query.FixedTags(c.cond.expr)...) {
 		if err != nil {
 			return false, err
 		}

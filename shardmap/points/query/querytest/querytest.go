@@ -115,26 +115,14 @@ func (s *Shard) Fields(measurement string) ([]query.Field, error) {
 	return all, nil
 }
 
-// Tags implements [query.Shard].
-func (s *Shard) Tags(measurement string) ([]string, error) {
-	tags := map[string]bool{}
-	for key, err := range s.Series(measurement) {
-		if err != nil {
-			return nil, err
-		}
-		of, err := points.ParseKey(key)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range of.Tags {
-			tags[t.Name] = true
-		}
-	}
-	return sorted(tags), nil
-}
+// KnownTags implements [query.Shard].
+func (s *Shard) KnownTags(string) ([]string, int64, bool) { return nil, 0, false }
+
+// KeepTags implements [query.Shard].
+func (s *Shard) KeepTags(string, []string, int64) {}
 
 // Series implements [query.Shard].
-func (s *Shard) Series(measurement string) iter.Seq2[[]byte, error] {
+func (s *Shard) Series(measurement string, _ ...points.Tag) iter.Seq2[[]byte, error] {
 	if s.keys == nil {
 		s.keys = map[string][][]byte{}
 		for _, key := range sorted(s.series) {
