@@ -169,6 +169,24 @@ func BenchmarkShard(b *testing.B) {
 	if _, err := s.Confirm(generation, file, 0); err != nil {
 		b.Fatal(err)
 	}
+	for _, kept := range []*block.Keys{nil, replica.keys} {
+		replica := replica
+		replica.keys = kept
+		find := func(tags ...points.Tag) {
+			n := 0
+			for _, err := range s.View().Read(replica.open).Series("measurement_000", tags...) {
+				if n++; err != nil {
+					b.Fatal(err)
+				}
+			}
+			if n == 0 {
+				b.Fatal("no series are found")
+			}
+		}
+		name := map[bool]string{true: "keys of files not kept", false: "keys of files kept"}[kept == nil]
+		run("series/of a measurement/"+name, set.Hosts, func() { find() })
+		run("series/with a tag/"+name, set.Hosts, func() { find(points.Tag{Name: "host", Value: "host_000007"}) })
+	}
 	later := set
 	later.Begin += int64(time.Hour)
 	var r points.ShareReader
@@ -194,7 +212,7 @@ func sideBySide(t testing.TB, set pointstest.Set) replica {
 	}
 	s := applyAll(t, shares)
 	s.Freeze()
-	return replica{s, map[block.Sum][]byte{}}
+	return replica{s, map[block.Sum][]byte{}, block.NewKeys(1 << 20)}
 }
 
 // readAll reads all columns of a view.
