@@ -337,6 +337,9 @@ var firstSeed = map[string]int64{
 	"group time lost at a leader change":           80,
 	"snapshot over newer state":                    150,
 	"seal with other points on one replica":        22,
+	"dropped shard made again":                     48,
+	"fill replaces a point":                        9,
+	"retention drops a live window":                8,
 }
 
 // huntMin is how many seeds are searched at least: a machine has hours in which the time for
