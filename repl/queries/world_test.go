@@ -77,7 +77,7 @@ func newWorld(t *testing.T, nodes int) *world {
 	for i := range nodes {
 		w.nodes = append(w.nodes, &worldNode{world: w, id: raft.NodeID(i + 1), name: fmt.Sprint("n", i+1), ended: map[uint64]bool{}})
 	}
-	w.table.Catalog.Databases = []shardmap.Database{{ID: 5, Name: "metrics", Default: 6}}
+	w.table.Catalog.Databases = []shardmap.Database{{ID: 5, Name: "metrics", Default: 6, Limits: points.DefaultLimits}}
 	w.table.Catalog.Policies = []shardmap.Policy{{ID: 6, Database: 5, Name: "autogen", WindowDuration: time.Hour, Shards: 1}}
 	for g := range raft.GroupID(2) {
 		w.table.Groups = append(w.table.Groups, shardmap.TableGroup{ID: g + 1, Next: 2, Replicas: []shardmap.TableReplica{{Replica: 1, Node: 1, Role: shardmap.ReplicaVoter}}})
