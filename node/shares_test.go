@@ -43,6 +43,7 @@ func TestSharesOfNodes(t *testing.T) {
 	write(now-50*hour, 0)
 
 	added, _ := joined(t, nodes[0])
+	nodes = append(nodes, added) // it may lead group 0 from now on
 	self := added.node.self().Node
 	until(t, "the node has its share of the groups", func() error {
 		table, n := metaTable(t, nodes), 0

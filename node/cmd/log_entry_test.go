@@ -20,7 +20,7 @@ func TestEntryRowShowsOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	newer := machine.NewEntry(wire.Origin{Time: 5}, set)
-	newer.Raw[raft.EntryHeaderSize] = 2
+	newer.Raw[raft.EntryHeaderSize] = 3
 	const entryTime = 90_500_000_000 // ns
 	for _, tt := range []struct {
 		name  string
@@ -32,7 +32,7 @@ func TestEntryRowShowsOrigin(t *testing.T) {
 		{"of a principal", 3, machine.NewEntry(wire.Origin{Principal: 9, Rules: 41, Time: madeAdmitted}, set), "admitted 2025-11-28T08:53:20.123Z for principal 9 by rules 41: set"},
 		{"without a time", 3, machine.NewEntry(wire.Origin{}, set), "bytes: set"},
 		{"an announcement", 0, machine.NewEntry(wire.Origin{Time: madeAdmitted}, announce), "admitted 2025-11-28T08:53:20.123Z: announce node"},
-		{"of a newer form", 3, newer, "not understood: command: origin of form 2"},
+		{"of a newer form", 3, newer, "not understood: command: origin of form 3"},
 		{"an audit", 3, raft.NewEntry(raft.EntryAudit, nil), " audit group time 1m30.5s, 0 bytes"},
 	} {
 		tt.entry.ID, tt.entry.Time = raft.LogID{Term: 1, Index: 2}, entryTime

@@ -230,7 +230,7 @@ func TestUsage(t *testing.T) {
 		{"hint retry 3", "muster hint retry: "},
 		{"point write --db d --level two", `muster point write: --level: level "two" is not known; want any, one, quorum or all`},
 		{"point write --db d --precision m", `muster point write: --precision "m"; want ns, us, ms, s`},
-		{"db", "muster db: a verb is missing; want one of create, drop, list"},
+		{"db", "muster db: a verb is missing; want one of create, alter, drop, list"},
 		{"db create", "muster db create: an argument is missing; want muster db create NAME"},
 		{"db create d --duration x", `--duration "x": want a whole number with w, d, h, m or s, or inf`},
 		{"db create d --duration 0d", `--duration "0d": want a whole number with w, d, h, m or s, or inf`},
