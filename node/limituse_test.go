@@ -77,9 +77,9 @@ func TestLimitsOverHTTP(t *testing.T) {
 		text, reason, why, counts string
 	}{
 		{"m,id=4 v=1", "max-values-per-tag limit exceeded", `one more of tag "id" of measurement "m", which has 3; the limit is 3`, "stored=1, hinted=0, dropped=1, failed=0, refused=0"},
-		{"n,x=1 v=1\no v=1", "max-series-per-database limit exceeded", `one more of measurement "o"; its shard has 4, its part of the limit`, "stored=2, hinted=0, dropped=1, failed=0, refused=0"},
+		{"n,x=1 v=1\no v=1", "max-series-per-database limit exceeded", `one more of measurement "o"; its shard may have 4, its part of the limit`, "stored=2, hinted=0, dropped=1, failed=0, refused=0"},
 		{"m,id=1,x=1 v=1", "max-series-per-database limit exceeded", `of its tags "id" has the most values, 3`, "stored=1, hinted=0, dropped=1, failed=0, refused=0"},
-		{"m,id=2 v=1,w=1,x=1", "max fields per measurement exceeded", `"x" would be one more of measurement "m", which has 1; the limit is 2`, "stored=1, hinted=0, dropped=1, failed=0, refused=0"},
+		{"m,id=2 v=1,w=1,x=1", "max fields per measurement exceeded", `with the fields of the point up to "x" measurement "m" would have more than 2; it has 1`, "stored=1, hinted=0, dropped=1, failed=0, refused=0"},
 	} {
 		answer, counts := write(http.StatusBadRequest, "m,id=1 v=2", c.text)
 		if counts != c.counts || !strings.Contains(answer, "partial write: "+c.reason) || !strings.Contains(answer, strings.ReplaceAll(c.why, `"`, `\"`)) || !strings.Contains(answer, "dropped=1") {

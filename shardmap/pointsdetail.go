@@ -142,7 +142,8 @@ func (f *PointsRefusal) String() string {
 	case RefusedLength:
 		return fmt.Sprintf("field %q of measurement %q: its name and the series' key are too long together", f.Field, f.Measurement)
 	case RefusedSeries:
-		text := fmt.Sprintf("one more of measurement %q; its shard has %d, its part of the limit", f.Measurement, f.Limit)
+		// A limit that was lowered may be less than what the shard has.
+		text := fmt.Sprintf("one more of measurement %q; its shard may have %d, its part of the limit", f.Measurement, f.Limit)
 		if f.Tag != "" {
 			text += fmt.Sprintf(", and of its tags %q has the most values, %d", f.Tag, f.Count)
 		}
@@ -150,7 +151,8 @@ func (f *PointsRefusal) String() string {
 	case RefusedValues:
 		return fmt.Sprintf("one more of tag %q of measurement %q, which has %d; the limit is %d", f.Tag, f.Measurement, f.Count, f.Limit)
 	case RefusedFields:
-		return fmt.Sprintf("%q would be one more of measurement %q, which has %d; the limit is %d", f.Field, f.Measurement, f.Count, f.Limit)
+		// A point may bring several that are new, of which none is stored: the measurement may have few as yet.
+		return fmt.Sprintf("with the fields of the point up to %q measurement %q would have more than %d; it has %d", f.Field, f.Measurement, f.Limit, f.Count)
 	}
 	return fmt.Sprintf("measurement %q, for reason %d", f.Measurement, f.Reason)
 }
