@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 )
 
 const (
-	// PiecesMax bounds the pieces of a write that are under way.
+	// PiecesMax bounds the pieces of a write that are under way: of points that have a window when it begins, and of others.
 	PiecesMax = 16
 	// roundsMax is how often shares are brought whose windows are elsewhere by then.
 	roundsMax = 6
@@ -26,8 +27,7 @@ const (
 // carry brings a batch to its shards, and counts what becomes of it. Shares whose shard is elsewhere by now are taken apart
 // anew by a newer table.
 func (w *write) carry(ctx context.Context, b *points.Batch) {
-	// Those that have a window don't wait for one that has to be made: while the meta group has no leader none is.
-	var ready, lacking, late []points.Share
+	var ready, lacking []points.Share
 	for _, s := range points.Split(b, w.placing.of) {
 		if s.Shards == 0 {
 			lacking = append(lacking, s)
@@ -35,12 +35,42 @@ func (w *write) carry(ctx context.Context, b *points.Batch) {
 			ready = append(ready, s)
 		}
 	}
-	w.bring(ctx, ready)
-	w.ask(ctx) // for all of them together
-	for i := range lacking {
-		late = append(late, w.shares(ctx, &lacking[i].Batch)...)
+	if len(lacking) == 0 {
+		w.bring(ctx, ready)
+		return
 	}
-	w.bring(ctx, late)
+	// Neither waits for the other: while the meta group has no leader no window is made, and a group without one may take all the
+	// time that the write has.
+	late := w.apart()
+	var other sync.WaitGroup
+	other.Go(func() {
+		late.ask(ctx) // for all of them together
+		var shares []points.Share
+		for i := range lacking {
+			shares = append(shares, late.shares(ctx, &lacking[i].Batch)...)
+		}
+		late.bring(ctx, shares)
+	})
+	w.bring(ctx, ready)
+	other.Wait()
+	w.join(late)
+}
+
+// apart returns a write of the same table and request that has counted nothing yet. It gets all gaps.
+func (w *write) apart() *write {
+	o := *w
+	o.result, o.denied, o.refused = Result{}, 0, nil
+	o.placing.policy, o.placing.made = &o.policy, slices.Clone(w.placing.made)
+	w.placing.gaps = nil
+	return &o
+}
+
+// join adds what another write has counted.
+func (w *write) join(o *write) {
+	w.result.add(&o.result)
+	if w.denied += o.denied; w.refused == nil {
+		w.refused = o.refused
+	}
 }
 
 // bring brings shares to their groups, and counts what becomes of them.

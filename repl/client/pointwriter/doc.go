@@ -32,7 +32,8 @@
 //
 // # Goroutines
 //
-//	piece   one per piece that is under way, at most [PiecesMax] of a write; ended before the write returns
+//	late    one for the points of a write that have no window when it begins; ended before the write returns
+//	piece   one per piece that is under way, at most [PiecesMax] of a write, and as many of its late points; ended before the write returns
 //	ask     one per window that a write asks for, at most [AsksMax]; ended before the write returns
 //	batcher one per [Batcher]; ended by Close
 //

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"muster/raft"
@@ -264,24 +265,50 @@ func TestWriteRightsOfParts(t *testing.T) {
 	}
 }
 
-// While the meta group has no leader no window is made. Points that have one are brought all the same, and before that: a write must not
-// fail as a whole because one of its points is of another time. The others fail, at each level, and say why they are no hints.
+// stuck is a world in which windows, or points of a time, wait for a leader until the write's time is over.
+type stuck struct {
+	*world
+	windows bool
+	points  int64
+}
+
+func (s stuck) Window(ctx context.Context, q *wire.Window) (*wire.WindowAnswer, error) {
+	if s.windows {
+		<-ctx.Done()
+		return nil, wire.Unavailable("group 0", "it has no leader")
+	}
+	return s.world.Window(ctx, q)
+}
+
+func (s stuck) Bring(ctx context.Context, g raft.GroupID, p *shardmap.PointsBody, l Level, wait time.Duration) (Brought, error) {
+	if p.Shard.Span.Contains(s.points) {
+		<-ctx.Done()
+		return Brought{}, wire.Unavailable("group", "it has no leader")
+	}
+	return s.world.Bring(ctx, g, p, l, wait)
+}
+
+// A write must not fail as a whole because one of its points is of another time. While the meta group has no leader no window is made, and
+// points that have one are brought all the same; while a group has none, windows are made for the others. Points without a window fail, at
+// each level, and say why they are no hints.
 func TestWriteBesideMissingWindows(t *testing.T) {
 	for _, l := range []Level{Quorum, Any} {
-		w, g := newWorld(t), NewGateway(0)
-		r, err := g.Write(t.Context(), w, request("m v=1 %d", noon))
-		counted(t, "with a window", r, err, 1, 0, 0)
-		ctx, cancel := context.WithCancel(t.Context())
-		w.window = func(*wire.Window) error {
-			cancel() // it was asked for until the time was over
-			return wire.Unavailable("group 0", "it has no leader")
-		}
-		q := request("m v=2 %d\nm v=2 %d", noon+1, noon-5*hour)
-		q.Level = l
-		r, err = g.Write(ctx, w, q)
-		counted(t, "beside a missing window", r, err, 1, 0, 1)
-		if told := strings.Contains(r.Why, "can't be hinted"); !strings.Contains(r.Why, "it has no leader") || told != (l == Any) {
-			t.Errorf("%s: it failed because %q", l, r.Why)
+		for what, s := range map[string]stuck{"no window is made": {windows: true}, "a group has no leader": {points: noon}} {
+			synctest.Test(t, func(t *testing.T) {
+				s.world = newWorld(t)
+				g := NewGateway(0)
+				r, err := g.Write(t.Context(), s.world, request("m v=1 %d", noon))
+				counted(t, "with a window", r, err, 1, 0, 0)
+				q := request("m v=2 %d\nm v=2 %d", noon+1, noon-5*hour)
+				q.Level = l
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				r, err = g.Write(ctx, s, q)
+				counted(t, what, r, err, 1, 0, 1)
+				if told := strings.Contains(r.Why, "can't be hinted"); !strings.Contains(r.Why, "it has no leader") || told != (l == Any && s.windows) {
+					t.Errorf("%s, level %s: it failed because %q", what, l, r.Why)
+				}
+			})
 		}
 	}
 }

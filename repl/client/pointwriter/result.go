@@ -112,3 +112,13 @@ func (r *Result) fail(n int, why string) {
 		r.Why = why
 	}
 }
+
+// add adds what became of other points of the same text.
+func (r *Result) add(o *Result) {
+	r.Stored += o.Stored
+	r.Hinted += o.Hinted
+	for _, d := range o.Dropped {
+		r.drop(d.Reason, d.Points, d.Example)
+	}
+	r.fail(o.Failed, o.Why)
+}
