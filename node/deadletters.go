@@ -38,6 +38,7 @@ type deadLetters struct {
 
 	mu    sync.Mutex
 	own   uint64       // guarded by mu: the file that this process has begun last; 0: none
+	named bool         // guarded by mu: its name is durable
 	bytes atomic.Int64 // of all files, as of the last look
 }
 
@@ -128,7 +129,7 @@ func (d *deadLetters) bury(l *letter) error {
 		return err
 	}
 	if fresh {
-		d.own = last
+		d.own, d.named = last, false
 	}
 	if _, err = f.WriteAt(text, size); err == nil {
 		err = f.Sync()
@@ -139,8 +140,9 @@ func (d *deadLetters) bury(l *letter) error {
 			d.own, err = 0, errors.Join(err, cut)
 		}
 	}
-	if err = errors.Join(err, f.Close()); err == nil && fresh {
+	if err = errors.Join(err, f.Close()); err == nil && !d.named { // nor is it where an earlier letter failed
 		err = d.disk.SyncDir(d.dir)
+		d.named = err == nil
 	}
 	if err == nil {
 		d.bytes.Add(int64(len(text)))

@@ -145,6 +145,25 @@ func TestDeadLettersOnBadDisks(t *testing.T) {
 	}
 }
 
+// A letter that failed may have made the file that the next one goes into. Its name must be durable too when that one is.
+func TestDeadLettersInFilesThatFailed(t *testing.T) {
+	for _, fault := range []vfs.Rule{{Fault: vfs.ShortWrite}, {Fault: vfs.FailedSync}, {Fault: vfs.Error, Op: "syncdir"}} {
+		mem := vfs.NewMem()
+		disk := vfs.NewFaulty(mem)
+		d := &deadLetters{disk: disk, dir: "d/deadletters"}
+		disk.Add(fault)
+		if err := d.bury(letterOf(t, 1, "m v=1 1")); !errors.Is(err, vfs.ErrFault) {
+			t.Errorf("%+v: %v", fault, err)
+		}
+		disk.Clear()
+		err := d.bury(letterOf(t, 2, "m v=2 2"))
+		mem.Crash(vfs.DropUnsynced, 0)
+		if text := string(mem.Bytes("d/deadletters/" + letterName(1))); err != nil || !strings.Contains(text, "m v=2 2\n") {
+			t.Errorf("%+v: %v, and after a crash %q", fault, err, text)
+		}
+	}
+}
+
 // A file that a person has renamed in the directory keeps what it has: no letter goes into it, and the next file does not take the
 // place of another one.
 func TestDeadLettersKeepRenamedFiles(t *testing.T) {
