@@ -17,7 +17,7 @@ import (
 
 const (
 	// hintAskWithin is how long other nodes may take to keep a hint, all together, and hintAskPause how long one of them before the next
-	// one is asked, too: half of a group may be gone, and whoever writes waits for two seconds.
+	// one is asked too: half of a group may be gone, and a writer waits for two seconds.
 	hintAskWithin = time.Second
 	hintAskPause  = 200 * time.Millisecond
 	// hintWaitersMax bounds the requests about hints and durable entries that wait at a time. Each has a goroutine, and a hint its points.

@@ -188,7 +188,7 @@ func (f *BlockFetcher) Fetch(s logstore.Snapshot, from raft.NodeID, list func() 
 		if err != nil || len(files) == 0 {
 			return 0, err
 		}
-		// From the list on none of the files may be removed here: whoever removes files learns of it by the machine that was
+		// From the list on none of the files may be removed here: the owner of the files learns of the list by the machine that was
 		// restored. So what is here now is here then.
 		if a, err = f.begin(s, from, files); a == nil {
 			return 0, err

@@ -47,7 +47,7 @@ type Config struct {
 	Wall func() int64
 	// Rouse asks for a turn soon. Any goroutine calls it; it must cost next to nothing.
 	Rouse func()
-	// Map returns the map that a replica's machine has; nil: it has none. If the field is nil, the machine is the map.
+	// Map returns the map that a replica's machine has, or nil. A nil field takes the machine for the map.
 	Map func(repl.StateMachine) *machine.Map
 	Log *slog.Logger
 }
@@ -59,14 +59,14 @@ type Filer struct {
 	refuses atomic.Bool // groups that are led here take no points
 	presses atomic.Bool // heads take so much memory that files are made as fast as can be
 
-	// Owned by who takes turns.
+	// Owned by the goroutine that takes turns.
 	core   *sealing.Core
 	groups map[raft.GroupID]*group
 	tasks  map[blocks.Group]int           // that are under way
 	damage map[file]bool                  // files that the core knows to be damaged
 	lookAt time.Duration                  // when all shards are looked at again
 	wait   bool                           // a group replays its log
-	gone   map[blocks.Group]time.Duration // groups that have files, and no replica here, and since when
+	gone   map[blocks.Group]time.Duration // since when groups have files here, and no replica
 	made   Counts
 
 	noted atomic.Uint64 // lists, since the start
@@ -126,10 +126,10 @@ func (f *Filer) Refuses() bool { return f.refuses.Load() }
 // Presses reports whether heads take so much memory that files are to be made as fast as can be, as of the last turn.
 func (f *Filer) Presses() bool { return f.presses.Load() }
 
-// Held returns the memory of heads, and that of the frozen ones among them, in bytes. Who takes turns calls it.
+// Held returns the memory of heads, and that of the frozen ones among them, in bytes. The goroutine that takes turns calls it.
 func (f *Filer) Held() (held, frozen int64) { return f.core.Held() }
 
-// Made returns what has been done. Who takes turns calls it.
+// Made returns what has been done. The goroutine that takes turns calls it.
 func (f *Filer) Made() Counts { return f.made }
 
 // busy refuses points while the heads of the node take too much memory.

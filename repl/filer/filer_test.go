@@ -21,7 +21,7 @@ import (
 )
 
 // filerAlone returns a Filer without replicas, whose files are in memory, on a disk that can be told to fail.
-func filerAlone(t *testing.T) (s *Filer, disk *vfs.Faulty, files *blocks.Store) {
+func filerAlone(t *testing.T) (f *Filer, disk *vfs.Faulty, files *blocks.Store) {
 	t.Helper()
 	disk = vfs.NewFaulty(vfs.NewMem())
 	files, err := blocks.Open(blocks.Options{FS: disk, Dir: "d"})
@@ -41,37 +41,37 @@ func TestFilesOfSnapshotsStay(t *testing.T) {
 
 // listedRemoved says what is wrong with files that snapshots list; "": nothing.
 func listedRemoved(t *testing.T) string {
-	s, disk, files := filerAlone(t)
+	f, disk, files := filerAlone(t)
 	g, at := blocks.Group{ID: 1, Incarnation: 1}, func(index uint64) raft.LogID { return raft.LogID{Term: 1, Index: index} }
-	if why := s.settle(g, at(1), []block.Sum{{1}}); !strings.Contains(why, "is not here yet") {
+	if why := f.settle(g, at(1), []block.Sum{{1}}); !strings.Contains(why, "is not here yet") {
 		return fmt.Sprintf("a snapshot that lists a file which is not here is answered %q", why)
 	}
 	sum := putBlockFile(t, files, g)
 	list := []block.Sum{sum}
-	if why := s.settle(g, at(2), list); why != "" {
+	if why := f.settle(g, at(2), list); why != "" {
 		return "a snapshot of files that are here waits: " + why
 	}
-	if err := s.remove(g, sum); !errors.Is(err, errListed) || len(files.Missing(g, list)) > 0 {
+	if err := f.remove(g, sum); !errors.Is(err, errListed) || len(files.Missing(g, list)) > 0 {
 		return fmt.Sprintf("a file that a snapshot lists is removed: %v", err)
 	}
 	// The snapshot of entry 2 is kept; then one of entry 9 takes its place, which lists nothing.
-	if listed := s.listed(g, []raft.LogID{at(2)}); !slices.Equal(listed, list) {
+	if listed := f.listed(g, []raft.LogID{at(2)}); !slices.Equal(listed, list) {
 		return fmt.Sprintf("listed are %v, want %v", listed, list)
 	}
 	for _, index := range []uint64{5, 6, 7, 8, 8, 8, 9} { // some of them were never finished, and one was read three times
-		s.list(g, at(index), nil)
+		f.list(g, at(index), nil)
 	}
-	if listed := s.listed(g, []raft.LogID{at(2)}); !slices.Equal(listed, list) || len(s.lists[g]) != 1+ListsAhead {
-		return fmt.Sprintf("listed are %v, in %d lists, want %v in %d", listed, len(s.lists[g]), list, 1+ListsAhead)
+	if listed := f.listed(g, []raft.LogID{at(2)}); !slices.Equal(listed, list) || len(f.lists[g]) != 1+ListsAhead {
+		return fmt.Sprintf("listed are %v, in %d lists, want %v in %d", listed, len(f.lists[g]), list, 1+ListsAhead)
 	}
-	if listed := s.listed(g, []raft.LogID{at(9)}); len(listed) > 0 || len(s.lists[g]) != 1 {
-		return fmt.Sprintf("listed are %v, in %d lists, want none in one", listed, len(s.lists[g]))
+	if listed := f.listed(g, []raft.LogID{at(9)}); len(listed) > 0 || len(f.lists[g]) != 1 {
+		return fmt.Sprintf("listed are %v, in %d lists, want none in one", listed, len(f.lists[g]))
 	}
 	held := disk.Add(vfs.Rule{Fault: vfs.Stuck, Op: "remove", Name: "*.points"})
 	ended := make(chan error, 1)
-	go func() { ended <- s.remove(g, sum) }()
+	go func() { ended <- f.remove(g, sum) }()
 	<-held.Held()
-	why := s.settle(g, at(10), list)
+	why := f.settle(g, at(10), list)
 	held.Release()
 	if err := <-ended; err != nil || why == "" {
 		return fmt.Sprintf("while a file is removed a snapshot that lists it is answered %q; the removal ends with %v", why, err)
@@ -83,15 +83,15 @@ func listedRemoved(t *testing.T) string {
 // file from the next one.
 func TestListWaitsForRemoval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, disk, files := filerAlone(t)
+		f, disk, files := filerAlone(t)
 		g := blocks.Group{ID: 1, Incarnation: 1}
 		list := []block.Sum{putBlockFile(t, files, g)}
 		held := disk.Add(vfs.Rule{Fault: vfs.Stuck, Op: "remove", Name: "*.points"})
 		removed, listed := make(chan error, 1), make(chan int, 1)
-		go func() { removed <- s.remove(g, list[0]) }()
+		go func() { removed <- f.remove(g, list[0]) }()
 		<-held.Held()
 		go func() {
-			s.list(g, raft.LogID{Term: 1, Index: 2}, list)
+			f.list(g, raft.LogID{Term: 1, Index: 2}, list)
 			listed <- len(files.Missing(g, list))
 		}()
 		synctest.Wait()
@@ -103,7 +103,7 @@ func TestListWaitsForRemoval(t *testing.T) {
 			t.Errorf("the removal ends with %v, and %d files are missing, want 1", err, missing)
 		}
 		putBlockFile(t, files, g)
-		if err := s.remove(g, list[0]); !errors.Is(err, errListed) {
+		if err := f.remove(g, list[0]); !errors.Is(err, errListed) {
 			t.Errorf("a removal that comes later ends with %v, want that a snapshot lists the file", err)
 		}
 	})

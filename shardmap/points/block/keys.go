@@ -147,13 +147,13 @@ func (x *Reader) Keys(name []byte) (*KeyList, error) {
 		for _, c := range x.Measurement(name) {
 			for !l.long && c.Next() {
 				l.add(c.Row().Series)
-				l.long = (l.bytes()) > x.keys.max/keysShare
+				l.long = l.bytes() > x.keys.max/keysShare
 			}
 			if c.Err() != nil {
 				return nil, c.Err()
 			}
 		}
-		if l.long { // that is worth to be remembered
+		if l.long { // which is worth remembering
 			l.text, l.ends = nil, nil
 		}
 		l.text, l.ends = bytes.Clone(l.text), append([]uint32(nil), l.ends...) // without free room
