@@ -14,10 +14,10 @@ import (
 	"muster/shardmap/points/shard"
 )
 
-// limitNear is from which part of a limit on a person is told: there is time to find what makes up names.
+// limitNear is the part of a limit from which a person is told: there is time to find the program that makes up names.
 const limitNear = 0.8
 
-// limitsLook is after how long it is looked at again how near the shards of the node are to limits.
+// limitsLook is the pause between two looks at how near the shards of the node are to limits.
 const limitsLook = time.Minute
 
 // The limits of a database.
@@ -29,8 +29,11 @@ const (
 	limitsOfDatabase
 )
 
-// limitNames are what metrics call the limits.
-var limitNames = [limitsOfDatabase]string{limitSeries: "series", limitValues: "values", limitFields: "fields"}
+// limitNames are what metrics call the limits, and limitTexts what sentences call them.
+var (
+	limitNames = [limitsOfDatabase]string{limitSeries: "series", limitValues: "values", limitFields: "fields"}
+	limitTexts = [limitsOfDatabase]string{limitSeries: "series", limitValues: "values of one tag", limitFields: "fields of one measurement"}
+)
 
 // limitUse is how near the shards of a database are to its limits, as this node has them.
 type limitUse struct {
@@ -101,8 +104,7 @@ func (u *limitUse) problems(node string) (list []wire.Problem) {
 		if x.part() < limitNear {
 			continue
 		}
-		what := map[int]string{limitSeries: "series", limitValues: "values of one tag", limitFields: "fields of one measurement"}[of]
-		text := fmt.Sprintf("node %s: database %q: %s has %d %s, and may have %d", node, u.database, x.shard, x.has, what, x.most)
+		text := fmt.Sprintf("node %s: database %q: %s has %d %s, and may have %d", node, u.database, x.shard, x.has, limitTexts[of], x.most)
 		remedy := "raise the limit: muster db alter " + u.database + " --max-" + limitNames[of] + " N"
 		switch {
 		case of == limitFields || x.measurement == "":

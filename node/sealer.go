@@ -43,7 +43,7 @@ type sealer struct {
 	filer   *filer.Filer  // run takes its turns
 	refuses bool          // owned by run: as of its last turn
 	warnAt  time.Duration // owned by run: before it the log does not tell again that points are refused
-	usesAt  time.Duration // owned by run: when it is looked at again how near limits are
+	usesAt  time.Duration // owned by run: when limits are looked at again
 
 	uses atomic.Pointer[[]limitUse] // of the limits of databases, as of then; nil: nothing was looked at
 }

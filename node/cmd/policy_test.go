@@ -9,7 +9,7 @@ import (
 	"muster/shardmap"
 )
 
-// Whoever keeps points for ever in short windows hears when these run out, before it is so: that is half a year later for those of an hour.
+// A policy that keeps points for ever in short windows runs out of them: those of an hour after half a year. The answer to the command says when.
 func TestWindowsRunOut(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, c := range []struct {

@@ -523,7 +523,7 @@ func limitsWrong(t *testing.T) string {
 	return ""
 }
 
-// Whoever raises a limit wants it to hold for the next point, and all replicas to agree.
+// A limit that was raised must hold for the next point, and all replicas must agree.
 func TestLimitsComeWithTheEntry(t *testing.T) {
 	if wrong := limitsWrong(t); wrong != "" {
 		t.Error(wrong)

@@ -59,7 +59,7 @@ func TestListOfAllNodes(t *testing.T) {
 		if all, _, err := (Cluster{c}).Queries(t.Context()); err == nil || len(all) > 0 {
 			t.Errorf("no node answers: got %v, %v", all, err)
 		}
-		// Whoever stops waiting is not held up by a node that says nothing.
+		// A caller who stops waiting is not held up by a node that says nothing.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began := time.Now()
@@ -166,7 +166,7 @@ func TestAnnounceDone(t *testing.T) {
 	})
 }
 
-// What is listed of a text has no passwords, and ends where a character ends.
+// A text is listed without passwords, and ends where a character ends.
 func TestShown(t *testing.T) {
 	if got := Shown(`CREATE USER "a" WITH PASSWORD 'secret'`); strings.Contains(got, "secret") {
 		t.Errorf("shown is %s", got)

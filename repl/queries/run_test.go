@@ -106,7 +106,7 @@ func TestAsksShards(t *testing.T) {
 	})
 }
 
-// A query ends by its own time, by whoever ends it or no longer waits for it, by its memory, or by a shard that refuses; the reason is the answer, and what
+// A query ends by its own time, by a user who ends it, by a caller who no longer waits for it, by its memory, or by a shard that refuses; the reason is the answer, and what
 // stands behind the statement is not carried out.
 func TestEndsOfQueries(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world, c *client.Client) {
@@ -126,7 +126,7 @@ func TestEndsOfQueries(t *testing.T) {
 		for name, c := range map[string]struct {
 			order  func(wire.Header) fate
 			change func(*Request)
-			ends   error // by whoever waits, after two seconds; nil: nobody does
+			ends   error // cause with which the caller stops after two seconds; nil: he does not
 			after  time.Duration
 			is     func(error) bool
 		}{
@@ -218,7 +218,7 @@ func TestRefusedTexts(t *testing.T) {
 		if r := w.run(c, t.Context(), "SHOW DATABASES; "+sums); r.err != nil || len(r.results) != 2 || r.results[0].Err != nil || !code(wire.CodeUnauthorized)(r.results[1].Err) {
 			t.Errorf("the second statement: %+v", r)
 		}
-		// Whoever reads no further is asked for no more.
+		// A caller who reads no further costs no more questions.
 		w.set(func() { w.may, w.asks[1] = nil, 0 })
 		results := 0
 		x := Runner{Client: c, Activity: Cluster{c}}

@@ -57,7 +57,7 @@ func TestWritesWaitOnceTogether(t *testing.T) {
 	})
 }
 
-// What is known of a group decides how long a piece waits for it.
+// The last thing known of a group decides how long a piece waits for it.
 func TestPatience(t *testing.T) {
 	lacks, slow := wire.Unavailable("group", "no leader"), wire.Busy("points", "full", time.Second)
 	at := func(d time.Duration) time.Time { return time.Unix(1.8e9, 0).Add(d) }

@@ -104,7 +104,7 @@ func TestDamagedBytes(t *testing.T) {
 		t.Errorf("a long request: %v", err)
 	}
 	// An answer that needs more memory than it may take is refused before it has it.
-	// That is the query's fault, and not the bytes'.
+	// The fault is the query's, and not the bytes'.
 	for what, read := range map[string]func() error{
 		"answer": func() error { _, err := query.ReadAnswer(answer.Append(nil, request), request, 4096); return err },
 		"answer, of a budget": func() error {

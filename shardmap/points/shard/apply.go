@@ -158,7 +158,7 @@ func (s *Shard) applySeries(a *applied, x points.SeriesColumns) {
 	if len(a.columns) == 0 {
 		return
 	}
-	// What the head has is counted, unless a delete has taken it out since.
+	// A series of the head is counted, unless a delete has taken it out since.
 	isNew := number == 0 || h.series.at(number).born <= s.census.cut
 	if isNew = isNew && !s.census.has(measurement, key); isNew && s.tooMany(a, measurement, key) {
 		return

@@ -38,8 +38,8 @@ func newCounted() *counted {
 	return &counted{series: map[uint32]struct{}{}, values: map[uint32]uint32{}, tags: map[uint32]uint32{}}
 }
 
-// What an entry of these maps takes, in bytes, with a million of them: a slot of 8, a byte that says whether it is taken, and as
-// much again, since half of the slots are free.
+// Bytes of an entry of these maps, with a million of them: a slot of 8, a byte that tells whether it is taken, and as much again,
+// since half of the slots are free.
 const (
 	seriesBytes = 19
 	valueBytes  = 19
@@ -218,7 +218,8 @@ func (h *head) tagName(measurement, hash uint32) string {
 	return ""
 }
 
-// Census returns how near the shard is to its limits. It looks at each measurement and at each tag of one.
+// Census returns how near the shard is to its limits. It looks at each measurement and at each tag of one. Of tags with as many values it
+// names the same one each time.
 func (s *Shard) Census() (is Census) {
 	is.Series = s.census.series
 	of, grows := uint32(0), uint32(0)
@@ -227,7 +228,7 @@ func (s *Shard) Census() (is Census) {
 			continue
 		}
 		for hash, n := range x.tags {
-			if n > is.Values {
+			if n > is.Values || n == is.Values && of == uint32(m) && hash < grows {
 				is.Values, of, grows = n, uint32(m), hash
 			}
 		}

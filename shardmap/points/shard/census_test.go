@@ -174,7 +174,7 @@ func (c *counting) check() {
 	var snapshots [2]bytes.Buffer
 	for i, r := range []*replica{c.a, c.b} {
 		got := r.shard.Census()
-		got.Measurement, got.Tag = "", "" // of several tags any one may be named
+		got.Measurement, got.Tag = "", "" // of tags with as many values each replica names one
 		if got != want {
 			c.fail("replica %d counts %+v, want %+v", i, got, want)
 		}
@@ -188,7 +188,7 @@ func (c *counting) check() {
 	}
 }
 
-// What one replica refuses all must refuse, whether they have the series in a head, in files, or began with a snapshot; and a series
+// All replicas must refuse what one refuses, whether they have the series in a head, in files, or began with a snapshot; and a series
 // that is there can always be written. Deletes make room.
 func TestLimits(t *testing.T) {
 	for seed := range uint64(200) {
@@ -237,6 +237,18 @@ func TestRefusalNamesTheTagThatGrows(t *testing.T) {
 	}
 	if names, _ := r.shard.View().Read(r.open).Measurements(); len(names) != 1 {
 		t.Errorf("measurements are %q: a refused series has left one", names)
+	}
+}
+
+// Of tags that have as many values a person is shown one, and not another one each minute.
+func TestCensusNamesOneTag(t *testing.T) {
+	r := newReplica()
+	r.apply(t, share(t, []value{{"m,a=1,b=1,c=1,d=1", "v", 1, points.FloatValue(1)}, {"n,e=1", "v", 1, points.FloatValue(1)}}), Write)
+	first := r.shard.Census()
+	for range 20 {
+		if got := r.shard.Census(); got != first || got.Tag == "" {
+			t.Fatalf("the census is %+v, and then %+v", first, got)
+		}
 	}
 }
 

@@ -99,7 +99,7 @@ func (h *head) resolve(c *cells, refs []ref, s selection) {
 // turns tell in which order rows count that are out of order, or have fills. They hold for all fields that are in the same
 // rows, as those of a series mostly are: rows are sorted once, and not for each field.
 type turns struct {
-	// What they are of:
+	// These tell of which selection they are:
 	generation uint64 // of the head
 	refs       []ref  // whose field does not matter
 	selection  selection

@@ -154,7 +154,7 @@ func TestSealsThatAreRefused(t *testing.T) {
 	}
 }
 
-// What is kept of tags must go with the first series that is new, with each seal and delete, and stay while points of
+// Tags that are kept must go with the first series that is new, with each seal and delete, and stay while points of
 // the same series come: an older view must not see what is newer, nor a newer one what was.
 func TestKnownTags(t *testing.T) {
 	r := newReplica()

@@ -228,7 +228,7 @@ func grafanaStands(t *testing.T) (theirs, ours string) {
 	return theirs, ours
 }
 
-// What Grafana's data source shows, it reads from answers of InfluxDB: three nodes have to answer the same bytes, with the same
+// Grafana's data source shows what it reads from answers of InfluxDB: three nodes have to answer the same bytes, with the same
 // status and headers, to its GET and POST, in each precision, in chunks, and as CSV.
 func TestNodesAnswerGrafanaAsInfluxd(t *testing.T) {
 	theirs, ours := grafanaStands(t)
@@ -279,7 +279,7 @@ func TestNodesAnswerGrafanaAsInfluxd(t *testing.T) {
 			t.Errorf("%s\ngot  %+v\nwant %+v", &a, got, want)
 		}
 	}
-	// What follows a statement that fails has its own number here.
+	// A statement that follows one that fails has its own number here.
 	failing := ask(http.MethodPost, "SELECT mean(\"usage\") FROM \"norp\".\"cpu\";\nSHOW DATABASES")
 	if got, want := failing.send(t, ours).body, `{"results":[{"statement_id":0,"error":"retention policy not found: norp"},{"statement_id":1,"error":"not executed"}]}`+"\n"; got != want {
 		t.Errorf("got %s, want %s", got, want)
