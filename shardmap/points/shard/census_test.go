@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"muster/shardmap/points"
@@ -261,5 +262,62 @@ func TestCopyKeepsItsCensus(t *testing.T) {
 	c.take("m", "m,id=1")
 	if n := len(was.census.of["m"].series); n != 2 || len(was.census.names) != 1 {
 		t.Errorf("the copy has %d series of m, and measurements %q; want 2 and m", n, was.census.names)
+	}
+}
+
+// collide writes and deletes series of which two have one hash, or values of two tags that have one, at a replica and at one that
+// begins with a snapshot after each step.
+func collide(t *testing.T, limits points.Limits, steps ...string) *replica {
+	t.Helper()
+	all, again := newReplica(), newReplica()
+	for i, step := range steps {
+		key, deletes := strings.CutPrefix(step, "-")
+		var got [2]Result
+		for n, r := range []*replica{all, again} {
+			r.shard.Limit(limits)
+			if !deletes {
+				got[n] = r.apply(t, share(t, []value{{key, "v", int64(i), points.FloatValue(1)}}), Write)
+			} else if err := r.shard.Delete(Tombstone{Measurement: []byte("m"), Series: [][]byte{[]byte(key)}, First: math.MinInt64, Last: math.MaxInt64}, uint64(i+1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if a, b := got[0], got[1]; a.Stored != b.Stored || a.Over != b.Over {
+			t.Errorf("%s: a replica stores %d and drops %+v, one that began with a snapshot %d and %+v", step, a.Stored, a.Over, b.Stored, b.Over)
+		}
+		again.reload(t)
+		if a, b := all.shard.Digest(), again.shard.Digest(); a != b {
+			t.Errorf("%s: the replicas have digests %x and %x", step, a, b)
+		}
+	}
+	return all
+}
+
+// Of two series with one hash only the first is counted. When one of them is deleted the other is no longer counted either, and all
+// replicas must count it anew with its next point, those too that began with a snapshot.
+func TestSeriesWithOneHash(t *testing.T) {
+	const one, same = "m,id=25654", "m,id=58008"
+	if hash32([]byte(one)) != hash32([]byte(same)) {
+		t.Fatal("the series have two hashes")
+	}
+	if n := collide(t, points.Limits{Series: 9}, one, same, "m,id=1", "-"+same, one, one).shard.Census().Series; n != 2 {
+		t.Errorf("%d series are counted, want 2", n)
+	}
+	collide(t, points.Limits{Series: 1}, one, same, "-"+same, "m,id=2", one, same)
+}
+
+// A value of a tag that has the hash of one of another tag is counted with that. What is counted of a measurement without series must be
+// gone all the same, and no number of values may fall below 0, which would be very many.
+func TestValuesWithOneHash(t *testing.T) {
+	const one, same = "a=60398", "b=90702"
+	if hash32([]byte(one)) != hash32([]byte(same)) {
+		t.Fatal("the values have two hashes")
+	}
+	r := collide(t, points.Limits{Values: 2}, "m,"+one, "m,"+same, "m,c=1", "-m,"+one, "-m,"+same, "m,b=1", "m,b=2")
+	if is := r.shard.Census(); is.Values != 2 || is.Series != 3 {
+		t.Errorf("there are %d series, and a tag with %d values; want 3 and 2", is.Series, is.Values)
+	}
+	r = collide(t, points.Limits{Values: 1}, "m,id=25654", "m,id=58008", "-m,id=58008", "m,id=7")
+	if is := r.shard.Census(); is.Values != 1 || is.Series != 1 {
+		t.Errorf("there are %d series, and a tag with %d values; want one of each", is.Series, is.Values)
 	}
 }

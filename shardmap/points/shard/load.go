@@ -348,5 +348,6 @@ func (l *loader) end() {
 		l.fail("its census is of %s", what)
 	}
 	l.s.census = l.roll
+	l.s.census.cut = l.s.entry // nothing tells which series of the head are counted
 	l.ended = true
 }
