@@ -277,6 +277,18 @@ func TestKeysGoWithTheirFile(t *testing.T) {
 	if n := s.keys.Bytes(); n != 0 {
 		t.Errorf("%d bytes are kept of a file that was removed", n)
 	}
+	f, err := put(s, g3, file, sum)
+	must(t, err)
+	r, err = s.Open(g3, sum)
+	must(t, err)
+	if l, err := r.Keys([]byte("nothing")); err != nil || l == nil {
+		t.Fatalf("keys: %v, %v", l, err)
+	}
+	must(t, r.Close())
+	s.putAside(s.files[g3][sum], damageOf(f, s.tree.file(&f), &block.DamageError{What: "bad"}))
+	if n := s.keys.Bytes(); n != 0 {
+		t.Errorf("%d bytes are kept of a file that was put aside", n)
+	}
 	must(t, s.Close())
 }
 

@@ -8,7 +8,8 @@ import (
 
 // Keys keeps the keys of series of files unpacked, those that were asked for last, within a number of bytes. To find the
 // series of a measurement in a file, all rows of all of its blocks must be read, and some have a hundred blocks each. Files
-// never change, so neither does what is kept of one. Any goroutine may use it.
+// never change, so neither does what is kept of one. A reader that was open when its file was forgotten may have keys of it kept again;
+// they go when others need their room. Any goroutine may use it.
 type Keys struct {
 	max int64 // bytes
 
@@ -153,7 +154,7 @@ func (x *Reader) Keys(name []byte) (*KeyList, error) {
 				return nil, c.Err()
 			}
 		}
-		if l.long { // which is worth remembering
+		if l.long { // the next query is spared the attempt
 			l.text, l.ends = nil, nil
 		}
 		l.text, l.ends = bytes.Clone(l.text), append([]uint32(nil), l.ends...) // without free room
