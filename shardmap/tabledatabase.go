@@ -144,7 +144,7 @@ func (c *ChangeDatabase) apply(t *Table, id raft.LogID) (*Table, error) {
 	case c.Action == DatabaseCreate:
 		return c.create(t, id)
 	case c.Action != DatabaseDrop && c.Action != DatabaseAlter:
-		return t, &Refusal{Kind: RefusedRequest, Object: "database " + describeText(c.Name), Found: fmt.Sprintf("action %d is unknown", c.Action), Next: "muster db create NAME, or muster db drop NAME"}
+		return t, &Refusal{Kind: RefusedRequest, Object: "database " + describeText(c.Name), Found: fmt.Sprintf("action %d is unknown", c.Action), Next: "muster db create NAME, muster db alter NAME, or muster db drop NAME"}
 	case c.Policy != PolicySpec{}:
 		return t, &Refusal{Kind: RefusedRequest, Object: "database " + describeText(c.Name), Found: "it is to be dropped or altered, and the order names a policy", Next: "leave the policy out"}
 	case c.Action == DatabaseDrop && c.Limits != points.Limits{}:
