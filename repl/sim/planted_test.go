@@ -336,8 +336,8 @@ var firstSeed = map[string]int64{
 	"watch event twice after resume":               190,
 	"group time lost at a leader change":           80,
 	"snapshot over newer state":                    150,
-	"seal with other points on one replica":        22,
-	"dropped shard made again":                     48,
+	"seal with other points on one replica":        29,
+	"dropped shard made again":                     461,
 	"fill replaces a point":                        9,
 	"retention drops a live window":                8,
 }
