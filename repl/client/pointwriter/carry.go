@@ -122,12 +122,12 @@ type parcel struct {
 	hinted  int
 	dropped [dropReasons]int
 	example [dropReasons]string
-	moved   error // its shard is not there, as its group says
-	failed  error // the first other error; one that is not about rights goes before one that is
+	moved   error // the group has no such shard
+	failed  error // the first other error; a lack of rights gives way to any other
 
-	// Pieces that have fields of a point which another one counts.
-	partly       int // that failed
-	hintedPartly int // that are hinted
+	// Pieces with fields of a point that another piece counts.
+	partly       int // failed
+	hintedPartly int // hinted
 }
 
 // round brings shares to their groups, and returns those whose shard is elsewhere by now, with what the first group of them
