@@ -54,7 +54,6 @@ type groupShards struct {
 	gone    []WindowID
 	made    uint64 // how many shards entries have made here
 	changes uint64 // grows with each change of what a seal goes by
-	bytes   int64  // of memory, of all points that are in no file
 	keeps   bool   // heads are kept until [groupShards.ReleaseHead]
 	reader  points.ShareReader
 }
@@ -83,18 +82,6 @@ func (g *groupShards) Shard(id ShardID) *GroupShard {
 	return g.list[i]
 }
 
-// ShardBytes returns how much memory the points take that are in no file, as of the last entry that brought some or took
-// them away. It differs from one replica to the next.
-func (g *groupShards) ShardBytes() int64 { return g.bytes }
-
-// count counts the memory of all shards anew.
-func (g *groupShards) count() {
-	g.bytes = 0
-	for _, s := range g.list {
-		g.bytes += s.Points.Bytes()
-	}
-}
-
 // ShardChanges returns a number that grows whenever something has changed by which heads are sealed or files are kept:
 // points, seals, files, drops.
 func (g *groupShards) ShardChanges() uint64 { return g.changes }
@@ -121,7 +108,6 @@ func (g *groupShards) add(ref *ShardRef) *GroupShard {
 	i, _ := g.find(ref.ShardID)
 	s := &GroupShard{ShardRef: *ref, Points: shard.New(ref.Span)}
 	g.list = slices.Insert(g.list, i, s)
-	g.bytes += s.Points.Bytes()
 	g.made++
 	return s
 }
@@ -159,7 +145,6 @@ func bringPoints(m *Map, at entryAt, c *Command) (Status, error) {
 	}
 	s.Points.Limit(limits.Of(s.Shards))
 	var r shard.Result
-	before := s.Points.Bytes()
 	if p.Mode == PointsFill {
 		if r, err = s.Points.Fill(batch, p.Taken); err != nil {
 			return StatusForgotten, nil
@@ -167,7 +152,6 @@ func bringPoints(m *Map, at entryAt, c *Command) (Status, error) {
 	} else {
 		r = s.Points.Apply(batch, shard.Write)
 	}
-	g.bytes += s.Points.Bytes() - before
 	if r.Stored > 0 && s.Since == 0 {
 		s.Since = at.id.Index
 	}
@@ -202,7 +186,6 @@ func sealPoints(m *Map, at entryAt, c *Command) (Status, error) {
 	s.Points.Freeze()
 	if p.Over {
 		s.Points.Forget()
-		m.groupShards.count()
 	}
 	s.Since, s.Sealing, s.Merge = 0, true, p.Merge
 	s.note(at, p.Number, uint64(p.Merge))
@@ -228,7 +211,6 @@ func namePoints(m *Map, at entryAt, c *Command) (Status, error) {
 	if _, err := s.Points.Confirm(p.Number, f, int(s.Merge)); err != nil {
 		return 0, fmt.Errorf("%w: %s: %w", ErrInvariant, p.Shard, err)
 	}
-	m.groupShards.count()
 	s.Sealing, s.Merge = false, 0
 	s.note(at, p.Number, binary.LittleEndian.Uint64(p.Sum[:]))
 	m.groupShards.changes++
@@ -254,7 +236,6 @@ func dropShards(m *Map, _ entryAt, c *Command) (Status, error) {
 			g.gone = slices.Insert(g.gone, i, w)
 		}
 	}
-	g.count()
 	if n := len(g.gone) - goneWindowsMax; n > 0 {
 		g.gone = slices.Delete(g.gone, 0, n)
 	}

@@ -559,9 +559,6 @@ func TestPointsOverLimits(t *testing.T) {
 	if got := m.Shard(ShardID{1, 0}).Points.Census(); got.Series != 0 {
 		t.Errorf("a shard of a window that is over counts %d series", got.Series)
 	}
-	if b := m.ShardBytes(); b != m.Shard(ShardID{1, 0}).Points.Bytes() {
-		t.Errorf("the group counts %d bytes, its shard has %d", b, m.Shard(ShardID{1, 0}).Points.Bytes())
-	}
 }
 
 // withRefused gives an outcome the list that a reader makes of none.

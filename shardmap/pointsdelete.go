@@ -210,14 +210,12 @@ func deletePoints(m *Map, at entryAt, c *Command) (Status, error) {
 		if x.shard == nil {
 			x.shard = g.add(x.ref)
 		}
-		before := x.shard.Points.Bytes()
 		if x.shard.empty() {
 			x.shard.Points.MakeRoom(&x.tombstone)
 		}
 		if err := x.shard.Points.Delete(x.tombstone, at.id.Index); err != nil {
 			return 0, fmt.Errorf("%w: delete of points of %s: %w", ErrInvariant, x.ref, err)
 		}
-		g.bytes += x.shard.Points.Bytes() - before
 		x.shard.note(at, body)
 		o.Deleted++
 	}

@@ -184,7 +184,6 @@ func (d *snapshotReader) shards() (g groupShards, err error) {
 			return g, fmt.Errorf("%s: %s", s.ShardID, what)
 		}
 	}
-	g.count()
 	return g, nil
 }
 
