@@ -155,11 +155,7 @@ func (d *deadLetters) room(bytes int64) error {
 	if d.leave == nil {
 		return nil
 	}
-	free, err := d.disk.Free(d.dir)
-	if leave := d.leave(); err == nil && free-leave < bytes {
-		return fmt.Errorf("%d bytes for dead letters: %d are free, of which the log gets the last %d: %w", bytes, free, leave, vfs.ErrFull)
-	}
-	return nil // an error of the question means nothing: the attempt shows whether there is room
+	return vfs.Room(d.disk, d.dir, "dead letters", bytes, d.leave())
 }
 
 // append appends the letter as text: a comment that says what it is, and a line for each point.

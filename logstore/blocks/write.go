@@ -78,13 +78,9 @@ func (s *Store) begin(g Group) (*unfinished, error) {
 // Damaged files that whole ones have replaced go first. It keeps no room: what others write meanwhile is missing then.
 func (s *Store) Room(bytes int64) error {
 	for {
-		free, err := s.disk.Free(string(s.tree))
-		leave := s.leave()
-		if err != nil || free-leave >= bytes {
-			return nil // an error of the question means nothing: the attempt shows whether there is room
-		}
-		if !s.clearAside() {
-			return fmt.Errorf("%d bytes for block files: %d are free, of which the log gets the last %d: %w", bytes, free, leave, logstore.ErrFull)
+		err := vfs.Room(s.disk, string(s.tree), "block files", bytes, s.leave())
+		if err == nil || !s.clearAside() {
+			return err
 		}
 	}
 }

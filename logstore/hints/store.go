@@ -283,11 +283,7 @@ func (s *Store) room(bytes int64) error {
 	if s.leave == nil {
 		return nil
 	}
-	free, err := s.disk.Free(s.dir)
-	if leave := s.leave(); err == nil && free-leave < bytes {
-		return fmt.Errorf("%d bytes for hints: %d are free, of which the log gets the last %d: %w", bytes, free, leave, vfs.ErrFull)
-	}
-	return nil // an error of the question means nothing: the attempt shows whether there is room
+	return vfs.Room(s.disk, s.dir, "hints", bytes, s.leave())
 }
 
 // roll begins the next file if the last one is as large as it gets.
