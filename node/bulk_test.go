@@ -13,12 +13,12 @@ import (
 
 	"muster/logstore"
 	"muster/logstore/blocks"
+	"muster/logstore/blocks/blockstest"
 	"muster/logstore/vfs"
 	"muster/raft"
 	"muster/repl"
 	"muster/repl/wire"
 	"muster/shardmap/points/block"
-	"muster/shardmap/points/column"
 )
 
 // A connection for snapshots takes chunks and nothing else, tells why it does not
@@ -128,37 +128,13 @@ func TestBesides(t *testing.T) {
 	}
 }
 
-// putBlockFile puts a small block file into a Store, and returns its sum.
-func putBlockFile(t *testing.T, files *blocks.Store, g blocks.Group) block.Sum {
-	t.Helper()
-	in, err := files.Create(g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := block.NewWriter(in)
-	if err == nil {
-		err = w.Add(&block.Block{Series: []byte("cpu"), Field: []byte("busy"), Times: []int64{1, 2}, Values: column.Values{Kind: column.Float, Floats: []float64{0.5, 7}}})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := w.Finish()
-	if err == nil {
-		_, err = in.Commit(info.Sum)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return info.Sum
-}
-
 // A node that lacks a block file gets it from another one that runs. One that has it damaged finds that before it sends
 // anything, and says that it has none.
 func TestBlockFilesBetweenNodes(t *testing.T) {
 	nodes := founders(t, 2, defaultLimits())
 	from, to := nodes[0].node, nodes[1].node
 	g := blocks.Group{ID: 7, Incarnation: 1}
-	sum := putBlockFile(t, from.blocks.Load(), g)
+	sum := blockstest.Put(t, from.blocks.Load(), g)
 	fetch := func() error {
 		_, err := to.transport.FetchBlockFile(t.Context(), from.self().Node, to.blocks.Load(), g, sum)
 		return err
@@ -195,7 +171,7 @@ func TestScrubReadsBlockFiles(t *testing.T) {
 	<-ready
 	r.serves()
 	g := blocks.Group{ID: 7, Incarnation: 1}
-	sum := putBlockFile(t, r.node.blocks.Load(), g)
+	sum := blockstest.Put(t, r.node.blocks.Load(), g)
 	r.stop()
 	disk.Corrupt(path.Join(c.Data, blocks.Dir, "g7-i1", sum.Name()), 40, 1)
 	r, _, ready = startOn(t, disk, c)
@@ -236,7 +212,7 @@ func TestBlockProblems(t *testing.T) {
 	}
 	waiting[0].Why = "no route"
 	for i := range damagesShownMax + 3 {
-		sum := putBlockFile(t, files, blocks.Group{ID: raft.GroupID(i), Incarnation: 1})
+		sum := blockstest.Put(t, files, blocks.Group{ID: raft.GroupID(i), Incarnation: 1})
 		if i > 0 {
 			mem.Corrupt(path.Join("d", blocks.Dir, fmt.Sprintf("g%d-i1", i), sum.Name()), 40, 1)
 		}

@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"muster/logstore/blocks"
+	"muster/logstore/blocks/blockstest"
 	"muster/logstore/vfs"
 	"muster/raft"
 	"muster/shardmap"
 	"muster/shardmap/points"
 	"muster/shardmap/points/block"
-	"muster/shardmap/points/column"
 	"muster/shardmap/points/shard"
 )
 
@@ -46,7 +46,7 @@ func listedRemoved(t *testing.T) string {
 	if why := f.settle(g, at(1), []block.Sum{{1}}); !strings.Contains(why, "is not here yet") {
 		return fmt.Sprintf("a snapshot that lists a file which is not here is answered %q", why)
 	}
-	sum := putBlockFile(t, files, g)
+	sum := blockstest.Put(t, files, g)
 	list := []block.Sum{sum}
 	if why := f.settle(g, at(2), list); why != "" {
 		return "a snapshot of files that are here waits: " + why
@@ -85,7 +85,7 @@ func TestListWaitsForRemoval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, disk, files := filerAlone(t)
 		g := blocks.Group{ID: 1, Incarnation: 1}
-		list := []block.Sum{putBlockFile(t, files, g)}
+		list := []block.Sum{blockstest.Put(t, files, g)}
 		held := disk.Add(vfs.Rule{Fault: vfs.Stuck, Op: "remove", Name: "*.points"})
 		removed, listed := make(chan error, 1), make(chan int, 1)
 		go func() { removed <- f.remove(g, list[0]) }()
@@ -102,7 +102,7 @@ func TestListWaitsForRemoval(t *testing.T) {
 		if err, missing := <-removed, <-listed; err != nil || missing != 1 {
 			t.Errorf("the removal ends with %v, and %d files are missing, want 1", err, missing)
 		}
-		putBlockFile(t, files, g)
+		blockstest.Put(t, files, g)
 		if err := f.remove(g, list[0]); !errors.Is(err, errListed) {
 			t.Errorf("a removal that comes later ends with %v, want that a snapshot lists the file", err)
 		}
@@ -121,28 +121,4 @@ func TestHeadOfDeletedPointsIsSealed(t *testing.T) {
 			t.Errorf("with points since entry %d the head has %d values to be sealed, want %d", tt.since, v.HeadValues, tt.want)
 		}
 	}
-}
-
-// putBlockFile puts a small block file into a Store, and returns its sum.
-func putBlockFile(t *testing.T, files *blocks.Store, g blocks.Group) block.Sum {
-	t.Helper()
-	in, err := files.Create(g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := block.NewWriter(in)
-	if err == nil {
-		err = w.Add(&block.Block{Series: []byte("cpu"), Field: []byte("busy"), Times: []int64{1, 2}, Values: column.Values{Kind: column.Float, Floats: []float64{0.5, 7}}})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := w.Finish()
-	if err == nil {
-		_, err = in.Commit(info.Sum)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return info.Sum
 }
